@@ -1,0 +1,72 @@
+"""Which cached positions a layer keeps between two refreshes: the rule `keep-stable`.
+
+A position is a *sink* of one pass if it is among the layer's top share by attention mass. Its
+variance is ``1 - (passes in which it was a sink) / passes``; the rule keeps the positions of
+least variance. Calibration turns a layer's threshold into a kept share beforehand, and here a
+layer keeps exactly that share, so that shapes and latency of a plan are known before it runs.
+
+Plain numpy, so that torch and onnxruntime keep the same positions.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Share of the positions that count as sinks of one pass. A share and not a number: with a fixed
+#: k = 5 most positions are never sinks and the threshold has no effect.
+TOP_SHARE = 0.5
+
+
+def top_positions(mass: NDArray[np.float32], share: float = TOP_SHARE) -> NDArray[np.bool_]:
+    """Whether each position is among the top `share` by mass; ``[..., length]`` in and out."""
+    count = max(1, round(share * mass.shape[-1]))
+    rank = np.argsort(np.argsort(-mass, axis=-1, kind="stable"), axis=-1, kind="stable")
+    return rank < count
+
+
+def kept_count(share: float, outside: int) -> int:
+    """Positions that a layer keeps of `outside` positions outside the block; at least one."""
+    return max(1, math.ceil(share * outside - 1e-9))
+
+
+class StableSinks:
+    """Running sink scores of one layer over one generation.
+
+    Call `update` after every refresh and `keep` whenever the block's rows run alone.
+    """
+
+    def __init__(self, kept_share: float) -> None:
+        self.kept_share = kept_share
+        self._hits: NDArray[np.float64] | None = None
+        self._mass: NDArray[np.float64] | None = None
+
+    def update(self, mass: NDArray[np.float32]) -> None:
+        """Count one pass with attention mass ``[batch, length]``."""
+        if self._hits is None or self._mass is None:
+            self._hits = np.zeros(mass.shape)
+            self._mass = np.zeros(mass.shape)
+        self._hits += top_positions(mass)
+        self._mass += mass
+
+    def keep(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Kept positions ``[batch, kept]`` outside start..stop, ascending.
+
+        Ordered by how often a position was a sink, ties by its mass.
+        """
+        assert self._hits is not None and self._mass is not None, "update comes first"
+        length = self._hits.shape[1]
+        # mass / total < 1, so it orders only positions of equal count
+        score = self._hits + self._mass / (self._mass.sum(axis=1, keepdims=True) + 1e-30)
+        score[:, start:stop] = -1.0
+        count = kept_count(self.kept_share, length - (stop - start))
+        best = np.argsort(-score, axis=1, kind="stable")[:, :count]
+        return np.sort(best, axis=1)
+
+
+def outside(batch: int, length: int, start: int, stop: int) -> NDArray[np.int64]:
+    """All positions outside start..stop, ``[batch, length - (stop - start)]``: nothing is dropped."""
+    kept = np.concatenate((np.arange(start), np.arange(stop, length)))
+    return np.broadcast_to(kept, (batch, len(kept)))

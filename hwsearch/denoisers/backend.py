@@ -1,0 +1,70 @@
+"""The torch backend: decodes a (possibly compressed) transformer through the cache it will ship with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hwsearch.decoding.backend import Prediction, Tokens
+from hwsearch.decoding.cache import StableSinks, outside
+from hwsearch.denoisers.transformer import KeyValue, Transformer
+
+
+class TorchBackend:
+    """Decodes with torch. Call `begin` before each generation.
+
+    Args:
+        network: the transformer; its weights are read, never changed.
+        kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all.
+    """
+
+    def __init__(self, network: Transformer, kept_shares: Sequence[float]) -> None:
+        self.network = network
+        self.kept_shares = tuple(kept_shares)
+        self._pruned = frozenset(i for i, share in enumerate(self.kept_shares) if share < 1.0)
+        self._sinks: dict[int, StableSinks] = {}
+        self._past: list[KeyValue] = []
+
+    def begin(self) -> None:
+        """Forget the sink scores of the generation before."""
+        self._sinks = {layer: StableSinks(self.kept_shares[layer]) for layer in self._pruned}
+
+    @torch.inference_mode()
+    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        """A full pass; see `hwsearch.decoding.backend.Backend`."""
+        state = self.network.refresh(self._tensor(tokens), self._pruned)
+        for layer, sinks in self._sinks.items():
+            mass = state.mass[layer]
+            assert mass is not None, "the mass of pruned layers was asked for"
+            sinks.update(mass.float().cpu().numpy())
+        self._past = [self._shorten(i, kv, start, stop) for i, kv in enumerate(state.cache)]
+        return self._predict(state.hidden[:, start:stop])
+
+    @torch.inference_mode()
+    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        """The block's rows against the cache; see `hwsearch.decoding.backend.Backend`."""
+        block = self._tensor(tokens[:, start:stop])
+        return self._predict(self.network.step(block, start, self._past))
+
+    def _shorten(self, layer: int, cache: KeyValue, start: int, stop: int) -> KeyValue:
+        """The keys and values of the positions that a layer keeps, outside the block."""
+        batch, heads, length, size = cache.key.shape
+        if layer in self._sinks:
+            kept = self._sinks[layer].keep(start, stop)
+        else:
+            kept = outside(batch, length, start, stop)
+        index = self._tensor(kept)[:, None, :, None].expand(-1, heads, -1, size)
+        return KeyValue(cache.key.gather(2, index), cache.value.gather(2, index))
+
+    def _predict(self, hidden: Tensor) -> Prediction:
+        logits = self.network.lm_head(hidden).float()
+        best, token = logits.max(dim=-1)
+        confidence = (best - logits.logsumexp(dim=-1)).exp()
+        return Prediction(token.cpu().numpy(), confidence.cpu().numpy())
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        device = self.network.lm_head.weight.device
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)

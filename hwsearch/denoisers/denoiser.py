@@ -1,0 +1,50 @@
+"""A masked-diffusion language model as one value: network, tokenizer and how it is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.transformer import Transformer
+from hwsearch.plan import Decoding
+
+
+@dataclass(frozen=True, eq=False)
+class Denoiser:
+    """A loaded model. Nothing in hwsearch changes its weights; compression works on copies.
+
+    Attributes:
+        name: how the model was asked for.
+        network: the transformer, in evaluation mode.
+        tokenizer: text to tokens and back.
+        mask_token_id: the token that stands for "not written yet".
+        end_token_id: the token that fills a generation after its end.
+        prompt_template: text around ``{question}`` that the model was trained to answer after.
+        decoding: how the model's makers decode it.
+    """
+
+    name: str
+    network: Transformer
+    tokenizer: Tokenizer
+    mask_token_id: int
+    end_token_id: int
+    prompt_template: str
+    decoding: Decoding
+
+    @property
+    def geometry(self) -> Geometry:
+        """Sizes of the network."""
+        return self.network.geometry
+
+    @torch.inference_mode()
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Logits ``[batch, length, vocab]`` of one full bidirectional pass over ``[batch, length]``."""
+        return self.network(tokens)
+
+    def prompt(self, question: str) -> list[int]:
+        """Tokens of the prompt that asks `question`."""
+        return self.tokenizer.encode(self.prompt_template.format(question=question)).ids

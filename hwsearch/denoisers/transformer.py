@@ -1,0 +1,210 @@
+"""The thin transformer: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+
+Its parameters carry the names of a stock Llama / Qwen2 state dict, so such a checkpoint loads
+as it is; its passes are the three a cached masked-diffusion decoder needs:
+
+`Transformer.forward`  logits of every position, bidirectional, nothing cached.
+`Transformer.refresh`  a full pass that also hands out each layer's keys, values and attention mass.
+`Transformer.step`     one block's rows against each layer's cached, possibly shortened, keys and values.
+
+It is ours, not the stock class, because the stock cache insists on one length for all layers and
+per-layer sink thresholds make lengths differ; and because this graph exports with fewer nodes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hwsearch.denoisers.geometry import Geometry
+
+
+class KeyValue(NamedTuple):
+    """One layer's keys (rotated) and values, each ``[batch, kv_heads, length, head_dim]``."""
+
+    key: Tensor
+    value: Tensor
+
+
+class Refreshed(NamedTuple):
+    """What a refresh pass leaves behind.
+
+    Attributes:
+        hidden: final normed hidden state, ``[batch, length, hidden_size]``.
+        cache: keys and values by layer.
+        mass: attention mass received by each position, summed over heads and queries,
+            ``[batch, length]`` a layer; None for layers that were not asked for.
+    """
+
+    hidden: Tensor
+    cache: list[KeyValue]
+    mass: list[Tensor | None]
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm with a learned scale."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention without a causal mask."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__()
+        g = geometry
+        self.geometry = g
+        self.q_proj = nn.Linear(g.hidden_size, g.query_size, bias=g.qkv_bias)
+        self.k_proj = nn.Linear(g.hidden_size, g.kv_size, bias=g.qkv_bias)
+        self.v_proj = nn.Linear(g.hidden_size, g.kv_size, bias=g.qkv_bias)
+        self.o_proj = nn.Linear(g.query_size, g.hidden_size, bias=False)
+
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], past: KeyValue | None, want_mass: bool
+    ) -> tuple[Tensor, KeyValue, Tensor | None]:
+        g = self.geometry
+        query = rotate(_heads(self.q_proj(x), g.num_heads), rope)
+        fresh = KeyValue(
+            rotate(_heads(self.k_proj(x), g.num_kv_heads), rope),
+            _heads(self.v_proj(x), g.num_kv_heads),
+        )
+        seen = fresh if past is None else KeyValue(*map(_join, past, fresh))
+        mixed, mass = attend(query, seen, want_mass)
+        return self.o_proj(mixed.transpose(1, 2).flatten(2)), fresh, mass
+
+
+class MLP(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__()
+        hidden, inner = geometry.hidden_size, geometry.intermediate_size
+        self.gate_proj = nn.Linear(hidden, inner, bias=False)
+        self.up_proj = nn.Linear(hidden, inner, bias=False)
+        self.down_proj = nn.Linear(inner, hidden, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    """One pre-norm transformer layer."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__()
+        self.self_attn = Attention(geometry)
+        self.mlp = MLP(geometry)
+        self.input_layernorm = RMSNorm(geometry.hidden_size, geometry.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(geometry.hidden_size, geometry.rms_norm_eps)
+
+    def forward(
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        past: KeyValue | None = None,
+        want_mass: bool = False,
+    ) -> tuple[Tensor, KeyValue, Tensor | None]:
+        mixed, fresh, mass = self.self_attn(self.input_layernorm(x), rope, past, want_mass)
+        x = x + mixed
+        return x + self.mlp(self.post_attention_layernorm(x)), fresh, mass
+
+
+class Stack(nn.Module):
+    """Embedding, layers and final norm: what stock checkpoints keep under ``model.``."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(geometry.vocab_size, geometry.hidden_size)
+        self.layers = nn.ModuleList(Layer(geometry) for _ in range(geometry.num_layers))
+        self.norm = RMSNorm(geometry.hidden_size, geometry.rms_norm_eps)
+
+
+class Transformer(nn.Module):
+    """The whole denoiser network; see the module's docstring for its passes."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__()
+        self.geometry = geometry
+        self.model = Stack(geometry)
+        self.lm_head = nn.Linear(geometry.hidden_size, geometry.vocab_size, bias=False)
+        if geometry.tie_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits ``[batch, length, vocab]`` of tokens ``[batch, length]``."""
+        return self.lm_head(self.refresh(tokens).hidden)
+
+    def refresh(self, tokens: Tensor, mass_layers: frozenset[int] = frozenset()) -> Refreshed:
+        """A full pass over tokens ``[batch, length]``, with the attention mass of some layers."""
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        x, rope = self.model.embed_tokens(tokens), self._rope(positions)
+        cache, masses = [], []
+        for index, layer in enumerate(self.model.layers):
+            x, fresh, mass = layer(x, rope, want_mass=index in mass_layers)
+            cache.append(fresh)
+            masses.append(mass)
+        return Refreshed(self.model.norm(x), cache, masses)
+
+    def step(self, tokens: Tensor, start: Tensor | int, past: list[KeyValue]) -> Tensor:
+        """Final hidden state of one block, ``[batch, block, hidden_size]``.
+
+        Args:
+            tokens: the block's tokens, ``[batch, block]``.
+            start: position of the block's first token in the whole sequence.
+            past: each layer's cached keys and values, of the positions outside the block
+                that the layer keeps.
+        """
+        positions = torch.arange(tokens.shape[1], device=tokens.device) + start
+        x, rope = self.model.embed_tokens(tokens), self._rope(positions)
+        for layer, kept in zip(self.model.layers, past, strict=True):
+            x, _, _ = layer(x, rope, past=kept)
+        return self.model.norm(x)
+
+    def _rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine ``[length, head_dim / 2]``; the angle stays in float32."""
+        size = self.geometry.head_dim
+        exponent = torch.arange(0, size, 2, device=positions.device, dtype=torch.float32) / size
+        angle = positions[:, None].float() * self.geometry.rope_theta ** -exponent
+        return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary position embedding of ``[batch, heads, length, head_dim]``, Llama's half-split form."""
+    cos, sin = rope
+    first, second = x.float().chunk(2, dim=-1)
+    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    return turned.to(x.dtype)
+
+
+def attend(query: Tensor, seen: KeyValue, want_mass: bool) -> tuple[Tensor, Tensor | None]:
+    """Attention output ``[batch, heads, queries, head_dim]`` and, if wanted, mass ``[batch, keys]``.
+
+    The mass of a key is the probability it receives, summed over heads and queries
+    (arXiv 2602.17664); it needs the probabilities in the open, so it costs the fused kernel.
+    """
+    grouped = query.shape[1] != seen.key.shape[1]
+    if not want_mass:
+        return F.scaled_dot_product_attention(query, *seen, enable_gqa=grouped), None
+    if grouped:
+        groups = query.shape[1] // seen.key.shape[1]
+        seen = KeyValue(*(part.repeat_interleave(groups, dim=1) for part in seen))
+    scores = query @ seen.key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    probability = scores.float().softmax(dim=-1)
+    return probability.to(query.dtype) @ seen.value, probability.sum(dim=(1, 2))
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _join(past: Tensor, fresh: Tensor) -> Tensor:
+    return torch.cat((past, fresh), dim=2)

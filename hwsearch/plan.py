@@ -1,0 +1,180 @@
+"""The compression plan: the one value that is searched, timed, scored, exported and drawn.
+
+A plan is pure data. It says what is done to each layer and how text is decoded; it holds no
+weights and names no model. Two plans that say the same are equal and hash the same.
+
+    >>> plan = CompressionPlan.uniform(2, attention="w8a8", mlp="w8a8", sink_threshold=0.5)
+    >>> CompressionPlan.from_json(plan.to_json()) == plan
+    True
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hwsearch.errors import PlanError
+
+SCHEMA_VERSION = 1
+
+
+class WeightFormat(StrEnum):
+    """A bit-width with its arithmetic, because fewer bits alone are often not faster.
+
+    ``fp32``  float weights, float arithmetic.
+    ``w8a8``  8-bit weights (one scale an output channel) and 8-bit activations, quantised per pass.
+    ``w8``    8-bit weights in blocks of 32 along the inputs, activations rounded in blocks.
+    ``w4``    4-bit weights in blocks of 32 along the inputs, activations rounded in blocks.
+    """
+
+    FP32 = "fp32"
+    W8A8 = "w8a8"
+    W8 = "w8"
+    W4 = "w4"
+
+
+class Frozen(BaseModel):
+    """Immutable, hashable data that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LayerPlan(Frozen):
+    """What is done to one layer.
+
+    Attributes:
+        sink_threshold: 1.0 keeps every cached position; lower keeps only more stable sinks.
+        attention: format of the q, k, v and o projections together.
+        mlp: format of the gate, up and down projections together.
+    """
+
+    sink_threshold: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    attention: WeightFormat = WeightFormat.FP32
+    mlp: WeightFormat = WeightFormat.FP32
+
+
+class Decoding(Frozen):
+    """How text is written: lengths, passes, and how often the cache is refreshed.
+
+    Attributes:
+        gen_length: tokens to write.
+        block_length: tokens written together, left to right block by block.
+        steps: denoising passes over the whole generation.
+        refresh_interval: passes from one refresh of the cache to the next; a block always begins
+            with one. 1 refreshes every pass, which is LLaDA's sampler without any cache.
+    """
+
+    gen_length: Annotated[int, Field(ge=1)]
+    block_length: Annotated[int, Field(ge=1)]
+    steps: Annotated[int, Field(ge=1)]
+    refresh_interval: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.gen_length % self.block_length:
+            raise ValueError(
+                f"gen_length {self.gen_length} must be a multiple of "
+                f"block_length {self.block_length}"
+            )
+        if self.steps % self.num_blocks or self.steps_per_block > self.block_length:
+            raise ValueError(
+                f"steps {self.steps} must be a multiple of the {self.num_blocks} blocks "
+                f"and at most gen_length {self.gen_length}"
+            )
+        return self
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks in a generation."""
+        return self.gen_length // self.block_length
+
+    @property
+    def steps_per_block(self) -> int:
+        """Passes over each block."""
+        return self.steps // self.num_blocks
+
+    @property
+    def refreshes(self) -> int:
+        """Refresh passes in a generation."""
+        return self.num_blocks * -(-self.steps_per_block // self.refresh_interval)
+
+
+class CompressionPlan(Frozen):
+    """A whole plan.
+
+    Attributes:
+        layers: one `LayerPlan` for each layer of the model, first layer first.
+        head: format of the output head.
+        decoding: how text is decoded; None leaves it to the model's own default.
+        schema_version: version of this schema.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    layers: Annotated[tuple[LayerPlan, ...], Field(min_length=1)]
+    head: WeightFormat = WeightFormat.FP32
+    decoding: Decoding | None = None
+
+    @classmethod
+    def uniform(
+        cls,
+        num_layers: int,
+        attention: str = "fp32",
+        mlp: str = "fp32",
+        sink_threshold: float = 1.0,
+        **rest: Any,
+    ) -> CompressionPlan:
+        """The plan that treats every layer alike; with no further argument, the uncompressed one."""
+        layer = {"sink_threshold": sink_threshold, "attention": attention, "mlp": mlp}
+        return cls.validate({"layers": [layer] * num_layers, **rest})
+
+    @classmethod
+    def validate(cls, data: object) -> CompressionPlan:
+        """A plan from plain data.
+
+        Raises:
+            PlanError: a key is unknown or missing, or a value is outside its range; the message
+                names the key.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise PlanError(f"plan: {explain(error)}") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> CompressionPlan:
+        """A plan from its JSON text. Raises `PlanError` as `validate` does."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise PlanError(f"plan: {explain(error)}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> CompressionPlan:
+        """A plan from a JSON file. Raises `PlanError`, naming the file."""
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise PlanError(f"cannot read plan {path}: {error.strerror}") from error
+        except PlanError as error:
+            raise PlanError(f"{path}: {error}") from error
+
+    def to_json(self) -> str:
+        """The plan as indented JSON text."""
+        return self.model_dump_json(indent=2)
+
+
+def explain(error: ValidationError) -> str:
+    """The first problem of a validation error: key, rule and value, in one line."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "(whole)"
+    more = error.error_count() - 1
+    suffix = f" (and {more} more)" if more else ""
+    if first["type"] == "extra_forbidden":
+        return f"{key}: no such key{suffix}"
+    if first["type"] == "missing":
+        return f"{key}: missing{suffix}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}, got {first['input']!r}{suffix}"
