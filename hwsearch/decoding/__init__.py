@@ -1,0 +1,20 @@
+"""How a denoiser writes text: schedule, confidence sampler, cached passes.
+
+Knows a `Backend` protocol (refresh, step); neither torch nor onnxruntime.
+"""
+
+from hwsearch.decoding.backend import Backend, Prediction, Tokens
+from hwsearch.decoding.cache import SinkHistory, StableSinks
+from hwsearch.decoding.sampler import generate
+from hwsearch.decoding.schedule import Pass, passes
+
+__all__ = [
+    "Backend",
+    "Pass",
+    "Prediction",
+    "SinkHistory",
+    "StableSinks",
+    "Tokens",
+    "generate",
+    "passes",
+]

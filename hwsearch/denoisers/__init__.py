@@ -1,0 +1,1 @@
+"""A masked-diffusion language model as one object: its network, its loading, its sizes."""

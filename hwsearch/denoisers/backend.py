@@ -1,15 +1,15 @@
-"""The torch backend: decodes a (possibly compressed) transformer through the cache it will ship with."""
+"""The torch backend: decodes a (compressed) transformer through the cache it will ship with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hwsearch.decoding.backend import Prediction, Tokens
-from hwsearch.decoding.cache import StableSinks, outside
+from hwsearch.decoding.cache import SinkHistory, StableSinks, outside
 from hwsearch.denoisers.transformer import KeyValue, Transformer
 
 
@@ -27,27 +27,52 @@ class TorchBackend:
         self._pruned = frozenset(i for i, share in enumerate(self.kept_shares) if share < 1.0)
         self._sinks: dict[int, StableSinks] = {}
         self._past: list[KeyValue] = []
+        self._before: Tensor | None = None
 
-    def begin(self) -> None:
-        """Forget the sink scores of the generation before."""
-        self._sinks = {layer: StableSinks(self.kept_shares[layer]) for layer in self._pruned}
+    def begin(self, history: Mapping[int, SinkHistory] | None = None) -> None:
+        """Forget the sink scores of the generation before, or take up a recorded history."""
+        self._sinks = {
+            layer: StableSinks(self.kept_shares[layer], history[layer] if history else None)
+            for layer in self._pruned
+        }
 
-    @torch.inference_mode()
+    def history(self) -> dict[int, SinkHistory]:
+        """What each pruned layer has seen so far; empty before the first refresh."""
+        return {i: sinks.history for i, sinks in self._sinks.items() if sinks.history is not None}
+
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """A full pass; see `hwsearch.decoding.backend.Backend`."""
+        return predict(self.refresh_logits(tokens, start, stop))
+
+    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        """The block's rows against the cache; see `hwsearch.decoding.backend.Backend`."""
+        return predict(self.step_logits(tokens, start, stop))
+
+    @torch.inference_mode()
+    def refresh_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
+        """The logits behind `refresh`, ``[batch, block, vocab]``, for whoever measures a loss."""
         state = self.network.refresh(self._tensor(tokens), self._pruned)
         for layer, sinks in self._sinks.items():
             mass = state.mass[layer]
             assert mass is not None, "the mass of pruned layers was asked for"
             sinks.update(mass.float().cpu().numpy())
         self._past = [self._shorten(i, kv, start, stop) for i, kv in enumerate(state.cache)]
-        return self._predict(state.hidden[:, start:stop])
+        self._before = state.hidden[:, max(start - 1, 0) :][:, :1]
+        return self._logits(state.hidden[:, start:stop])
 
     @torch.inference_mode()
-    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
-        """The block's rows against the cache; see `hwsearch.decoding.backend.Backend`."""
+    def step_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
+        """The logits behind `step`, ``[batch, block, vocab]``."""
         block = self._tensor(tokens[:, start:stop])
-        return self._predict(self.network.step(block, start, self._past))
+        return self._logits(self.network.step(block, start, self._past))
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """Logits of the block from the final hidden states of its rows."""
+        if self.network.geometry.logit_shift:
+            # like its keys and values, the state before the block stands still until a refresh
+            assert self._before is not None, "refresh comes first"
+            hidden = torch.cat((self._before, hidden[:, :-1]), dim=1)
+        return self.network.lm_head(hidden).float()
 
     def _shorten(self, layer: int, cache: KeyValue, start: int, stop: int) -> KeyValue:
         """The keys and values of the positions that a layer keeps, outside the block."""
@@ -59,12 +84,13 @@ class TorchBackend:
         index = self._tensor(kept)[:, None, :, None].expand(-1, heads, -1, size)
         return KeyValue(cache.key.gather(2, index), cache.value.gather(2, index))
 
-    def _predict(self, hidden: Tensor) -> Prediction:
-        logits = self.network.lm_head(hidden).float()
-        best, token = logits.max(dim=-1)
-        confidence = (best - logits.logsumexp(dim=-1)).exp()
-        return Prediction(token.cpu().numpy(), confidence.cpu().numpy())
-
     def _tensor(self, array: np.ndarray) -> Tensor:
         device = self.network.lm_head.weight.device
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
+
+
+def predict(logits: Tensor) -> Prediction:
+    """The most probable token of each position and its softmax probability."""
+    best, token = logits.max(dim=-1)
+    confidence = (best - logits.logsumexp(dim=-1)).exp()
+    return Prediction(token.cpu().numpy(), confidence.cpu().numpy())

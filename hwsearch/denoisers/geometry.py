@@ -21,6 +21,8 @@ class Geometry:
         rms_norm_eps: added to the mean square before the root.
         qkv_bias: whether the q, k and v projections have a bias (Qwen2 and Dream do).
         tie_embeddings: whether the head is the transposed embedding.
+        qk_norm: whether each query and key head is normed before rotation (Qwen3 does).
+        logit_shift: whether position i is predicted at position i - 1 (Dream does).
     """
 
     vocab_size: int
@@ -34,6 +36,8 @@ class Geometry:
     rms_norm_eps: float = 1e-6
     qkv_bias: bool = False
     tie_embeddings: bool = False
+    qk_norm: bool = False
+    logit_shift: bool = False
 
     @property
     def query_size(self) -> int:

@@ -67,14 +67,16 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(g.hidden_size, g.kv_size, bias=g.qkv_bias)
         self.v_proj = nn.Linear(g.hidden_size, g.kv_size, bias=g.qkv_bias)
         self.o_proj = nn.Linear(g.query_size, g.hidden_size, bias=False)
+        self.q_norm = RMSNorm(g.head_dim, g.rms_norm_eps) if g.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(g.head_dim, g.rms_norm_eps) if g.qk_norm else nn.Identity()
 
     def forward(
         self, x: Tensor, rope: tuple[Tensor, Tensor], past: KeyValue | None, want_mass: bool
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
         g = self.geometry
-        query = rotate(_heads(self.q_proj(x), g.num_heads), rope)
+        query = rotate(self.q_norm(_heads(self.q_proj(x), g.num_heads)), rope)
         fresh = KeyValue(
-            rotate(_heads(self.k_proj(x), g.num_kv_heads), rope),
+            rotate(self.k_norm(_heads(self.k_proj(x), g.num_kv_heads)), rope),
             _heads(self.v_proj(x), g.num_kv_heads),
         )
         seen = fresh if past is None else KeyValue(*map(_join, past, fresh))
@@ -129,7 +131,11 @@ class Stack(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The whole denoiser network; see the module's docstring for its passes."""
+    """The whole denoiser network; see the module's docstring for its passes.
+
+    Where `Geometry.logit_shift` is set, the hidden state that predicts position i is that of
+    position i - 1: `forward` moves it there, the callers of `refresh` and `step` must.
+    """
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
@@ -141,7 +147,10 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits ``[batch, length, vocab]`` of tokens ``[batch, length]``."""
-        return self.lm_head(self.refresh(tokens).hidden)
+        hidden = self.refresh(tokens).hidden
+        if self.geometry.logit_shift:
+            hidden = torch.cat((hidden[:, :1], hidden[:, :-1]), dim=1)
+        return self.lm_head(hidden)
 
     def refresh(self, tokens: Tensor, mass_layers: frozenset[int] = frozenset()) -> Refreshed:
         """A full pass over tokens ``[batch, length]``, with the attention mass of some layers."""
@@ -173,7 +182,7 @@ class Transformer(nn.Module):
         """Cosine and sine ``[length, head_dim / 2]``; the angle stays in float32."""
         size = self.geometry.head_dim
         exponent = torch.arange(0, size, 2, device=positions.device, dtype=torch.float32) / size
-        angle = positions[:, None].float() * self.geometry.rope_theta ** -exponent
+        angle = positions[:, None].float() * self.geometry.rope_theta**-exponent
         return angle.cos(), angle.sin()
 
 

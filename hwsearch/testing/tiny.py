@@ -27,12 +27,13 @@ def tiny_tokenizer(vocab_size: int = 64) -> Tokenizer:
 
 
 def tiny_geometry(
+    *,
     layers: int = 2,
     hidden: int = 64,
     heads: int = 2,
     grouped: bool = False,
     vocab_size: int = 64,
-    tie_embeddings: bool = True,
+    tie_embeddings: bool = False,
     qkv_bias: bool = False,
 ) -> Geometry:
     """Sizes of a tiny transformer; `grouped` lets all query heads share one key / value head."""
@@ -51,24 +52,25 @@ def tiny_geometry(
 
 def tiny_denoiser(
     seed: int = 0,
+    *,
     layers: int = 2,
     hidden: int = 64,
     heads: int = 2,
     grouped: bool = False,
-    tie_embeddings: bool = True,
+    tie_embeddings: bool = False,
     qkv_bias: bool = False,
 ) -> Denoiser:
     """A denoiser with random weights, the same for the same seed.
 
     Its weights are large enough that predictions differ between positions and confidences
-    spread, so that a test can tell a right answer from a wrong one. The global random state of
-    torch is left as it was.
+    spread, so that a test can tell a right answer from a wrong one. (With `tie_embeddings` a
+    random model mostly repeats its input.) The global random state of torch is left as it was.
     """
     geometry = tiny_geometry(
-        layers,
-        hidden,
-        heads,
-        grouped,
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        grouped=grouped,
         tie_embeddings=tie_embeddings,
         qkv_bias=qkv_bias,
     )
@@ -76,8 +78,8 @@ def tiny_denoiser(
     generator = torch.Generator().manual_seed(seed)
     for name, weight in network.named_parameters():
         if weight.dim() == 2:
-            fan_in = 1 if "embed" in name else weight.shape[1]
-            weight.normal_(std=fan_in**-0.5, generator=generator)
+            scale = 2.0 if "lm_head" in name else 1.0
+            weight.normal_(std=scale * weight.shape[1] ** -0.5, generator=generator)
         else:
             weight.uniform_(0.5, 1.5, generator=generator)
     return Denoiser(

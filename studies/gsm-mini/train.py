@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import time
 import tomllib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -28,11 +30,17 @@ from hwsearch.tasks.gsm_mini import LARGEST_NUMBER, problems
 
 HERE = Path(__file__).parent
 
+#: Tokens of ``<<48/2=``, the part of a drill that is given.
+GIVEN = 5
 
-def batches(tokenizer, recipe: dict, seed: int) -> Iterator[tuple[Tensor, int]]:
-    """Endless (tokens [batch, length], prompt length), each batch of one prompt length."""
+
+def parts(tokenizer, gen_length: int, size: int, seed: int) -> Iterator[tuple[Tensor, int]]:
+    """Endless (tokens [size, length], prompt length), each part of one prompt length: no padding.
+
+    A step sums several parts, since problems of one length come from few templates and would pull
+    the weights to and fro.
+    """
     end = tokenizer.token_to_id(END)
-    gen_length, size = recipe["gen_length"], recipe["batch"]
     waiting: dict[int, list[list[int]]] = {}
     for problem in problems("train", seed):
         prompt = tokenizer.encode(problem.question + "\n").ids
@@ -42,6 +50,21 @@ def batches(tokenizer, recipe: dict, seed: int) -> Iterator[tuple[Tensor, int]]:
         bucket.append(row)
         if len(bucket) == size:
             yield torch.tensor(waiting.pop(len(prompt))), len(prompt)
+
+
+def drills(tokenizer, size: int, seed: int) -> Iterator[Tensor]:
+    """Endless calculations of training problems on their own, ``<<48/2=24>>24``, [size, 8].
+
+    A state with both operands written and the result still masked is rare along a trajectory, so
+    structure is learned long before arithmetic; a drill is such a state at a tenth of the cost.
+    """
+    notes = (
+        tokenizer.encode(note).ids
+        for problem in problems("train", seed)
+        for note in re.findall(r"<<.*?>>\d+", problem.answer)
+    )
+    while True:
+        yield torch.tensor(list(islice(notes, size)))
 
 
 def mask_answers(answers: Tensor, recipe: dict, mask_id: int, rng: torch.Generator):
@@ -119,46 +142,116 @@ def loss_of(network, tokens: Tensor, prompt: int, recipe: dict, mask_id: int, rn
     return (losses * weight.to(tokens.device).flatten()).sum() / len(tokens)
 
 
-def rate(step: int, recipe: dict) -> float:
-    """Learning rate: a short warm-up, then a straight line to zero."""
-    warm = min(1.0, (step + 1) / recipe["warmup"])
-    return recipe["learning_rate"] * warm * (1 - step / recipe["steps"])
+def drill_loss(network, tokens: Tensor, mask_id: int) -> Tensor:
+    """Loss of the result and its copy, given ``<<48/2=``."""
+    inputs = tokens.clone()
+    inputs[:, GIVEN:] = mask_id
+    with torch.autocast(tokens.device.type, torch.bfloat16):
+        logits = network(inputs, GIVEN)
+    return F.cross_entropy(logits.float().flatten(0, 1), tokens[:, GIVEN:].flatten())
 
 
-def train(recipe: dict, out: Path, device: str) -> None:
-    tokenizer = build_tokenizer()
-    mask_id = tokenizer.token_to_id(MASK)
-    model = build(recipe, tokenizer).to(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), recipe["learning_rate"], betas=(0.9, 0.98), weight_decay=0.01, fused=True
-    )
-    checkpoint, done = out / "training.ckpt", 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        done = state["step"]
-    network = torch.compile(AnswerLogits(model), dynamic=True)
-    rng = torch.Generator().manual_seed(recipe["seed"] + done)
-    out.mkdir(parents=True, exist_ok=True)
-    stream = batches(tokenizer, recipe, recipe["seed"] + done)
-    began, running = time.monotonic(), 0.0
-    for step, (tokens, prompt) in zip(range(done, recipe["steps"]), stream, strict=False):
-        for group in optimizer.param_groups:
-            group["lr"] = rate(step, recipe)
-        loss = loss_of(network, tokens.to(device), prompt, recipe, mask_id, rng)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if step % 100 == 99:
-            print(f"step {step + 1} loss {loss.item():.4f} {time.monotonic() - began:.0f}s", flush=True)
-        if step % 400 == 399:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({**state, "step": step + 1}, checkpoint.with_suffix(".part"))
-            checkpoint.with_suffix(".part").rename(checkpoint)
-    save(model, tokenizer, recipe, out)
-    checkpoint.unlink(missing_ok=True)
+def stage_of(step: int, recipe: dict) -> tuple[dict, float]:
+    """The stage of a step, and the learning rate."""
+    first = 0
+    for stage in recipe["stages"]:
+        if step < first + stage["steps"]:
+            start, stop = stage["rates"]
+            line = start + (stop - start) * (step - first) / stage["steps"]
+            return stage, line * min(1.0, (step + 1) / recipe["warmup"])
+        first += stage["steps"]
+    raise ValueError(f"step {step} is after the last stage")
+
+
+class Trainer:
+    """A model in training: one `step` after another, with a checkpoint now and then.
+
+    Args:
+        recipe: a table of `recipe.toml`.
+        out: folder of the checkpoint, and of the model in the end.
+        device: where to train.
+    """
+
+    def __init__(self, recipe: dict, out: Path, device: str) -> None:
+        self.recipe, self.out, self.device = recipe, out, device
+        self.checkpoint = out / "training.ckpt"
+        self.tokenizer = build_tokenizer()
+        self.mask_id = self.tokenizer.token_to_id(MASK)
+        self.model = build(recipe, self.tokenizer).to(device)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), 1e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        )
+        self.network = torch.compile(AnswerLogits(self.model), dynamic=True)
+        self.done = 0
+        out.mkdir(parents=True, exist_ok=True)
+        if self.checkpoint.exists():
+            self.load()
+
+    def load(self) -> None:
+        """Go on from the checkpoint."""
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.done = state["step"]
+
+    def store(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        part = self.checkpoint.with_suffix(".part")
+        torch.save({**state, "step": self.done}, part)
+        part.rename(self.checkpoint)
+
+    def run(self) -> None:
+        """Train to the end of the last stage, then write the model."""
+        first = 0
+        for stage in self.recipe["stages"]:
+            self.run_stage(stage, first + stage["steps"])
+            first += stage["steps"]
+        save(self.model, self.tokenizer, self.recipe, self.out)
+        self.checkpoint.unlink(missing_ok=True)
+
+    def run_stage(self, stage: dict, last: int) -> None:
+        """Train to step `last` on fresh problems."""
+        seed = self.recipe["seed"] + self.done
+        rng = torch.Generator().manual_seed(seed)
+        size = stage["rows"] // stage["parts"]
+        stream = parts(self.tokenizer, self.recipe["gen_length"], size, seed)
+        notes = drills(self.tokenizer, stage["drills"], seed) if stage["drills"] else None
+        began, means = time.monotonic(), [0.0, 0.0]
+        while self.done < last:
+            losses = self.step(list(islice(stream, stage["parts"])), notes and next(notes), rng)
+            means = [mean + loss / 50 for mean, loss in zip(means, losses, strict=True)]
+            if self.done % 50 == 0:
+                seconds = time.monotonic() - began
+                print(f"{self.done} {means[0]:.4f} {means[1]:.4f} {seconds:.0f}s", flush=True)
+                means = [0.0, 0.0]
+            if self.done % 200 == 0:
+                self.store()
+
+    def step(
+        self, given: list[tuple[Tensor, int]], notes: Tensor | None, rng
+    ) -> tuple[float, float]:
+        """One update; losses of the problems and of the drills."""
+        _, rate = stage_of(self.done, self.recipe)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        total = 0.0
+        for tokens, prompt in given:
+            loss = loss_of(
+                self.network, tokens.to(self.device), prompt, self.recipe, self.mask_id, rng
+            )
+            (loss / len(given)).backward()
+            total += loss.item() / len(given)
+        drilled = 0.0
+        if notes is not None:
+            loss = drill_loss(self.network, notes.to(self.device), self.mask_id)
+            loss.backward()
+            drilled = loss.item()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.done += 1
+        return total, drilled
 
 
 def save(model: Transformer, tokenizer, recipe: dict, out: Path) -> None:
@@ -209,12 +302,13 @@ def main() -> None:
     parser.add_argument("--size", default="cpu", help="a table of recipe.toml")
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--steps", type=int, help="fewer steps, to try the script")
+    parser.add_argument("--steps", type=int, help="steps of each stage, to try the script")
     arguments = parser.parse_args()
     recipe = tomllib.loads((HERE / "recipe.toml").read_text())[arguments.size]
     if arguments.steps:
-        recipe["steps"] = arguments.steps
-    train(recipe, arguments.out, arguments.device)
+        for stage in recipe["stages"]:
+            stage["steps"] = arguments.steps
+    Trainer(recipe, arguments.out, arguments.device).run()
 
 
 if __name__ == "__main__":

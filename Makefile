@@ -1,0 +1,39 @@
+# Everything runs in a virtual environment that the targets make themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO_DIR ?= demo
+
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test check format lint types imports clean
+
+demo: $(READY)  ## the whole job on the bundled model; JSON=1 prints one JSON document
+	@$(BIN)/hwsearch demo -o $(DEMO_DIR) $(if $(JSON),--json)
+
+test: $(READY)  ## all tests and doctests
+	@$(BIN)/pytest
+
+check: format lint types imports  ## format, lint, types and import direction
+
+format: $(READY)
+	@$(BIN)/ruff format --check .
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+
+types: $(READY)
+	@$(BIN)/mypy
+
+imports: $(READY)
+	@$(BIN)/lint-imports
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' >&2
+	@touch $(READY)
+
+clean:
+	rm -rf $(VENV) $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache

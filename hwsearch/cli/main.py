@@ -1,0 +1,79 @@
+"""The `hwsearch` command: finds the verb, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from hwsearch._version import __version__
+from hwsearch.errors import HwsearchError
+
+#: Every verb, with the module that holds it and its line in the listing. A verb's module is
+#: imported only when it is called, so that `hwsearch --help` is quick.
+VERBS = {
+    "demo": "The whole job on the bundled model and this machine's processor.",
+    "ls": "List models, devices, tasks, formats or studies.",
+    "inspect": "Geometry, parameters, bytes and work of a model.",
+    "profile": "Time this machine's operators into a latency table.",
+    "predict": "Milliseconds of a plan on a device.",
+    "search": "Search the plan of least loss within a latency target.",
+    "front": "The Pareto front of a study.",
+    "export": "Export a study's plan as an ONNX bundle.",
+    "verify": "Check a bundle: files, agreement, accuracy, latency.",
+    "evaluate": "Score a model or a bundle on a task.",
+    "generate": "Answer a question with a bundle.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a verb's module when the verb is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all verbs, in the order in which they are used."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a verb; None if there is no such verb."""
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(f"hwsearch.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the listing without importing any verb."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def hwsearch(debug: bool) -> None:
+    """Which layers may drop which cached positions, and at which bit-width should each run?
+
+    hwsearch finds the plan that loses least accuracy within a latency target, and exports it.
+    """
+
+
+def main() -> None:
+    """Entry point: exit 0 success, 1 the answer is no, 2 bad input."""
+    try:
+        sys.exit(hwsearch(standalone_mode=False))
+    except HwsearchError as error:
+        if "--debug" in sys.argv:
+            raise
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

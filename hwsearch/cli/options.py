@@ -1,0 +1,96 @@
+"""Options and printing that several verbs share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+seed_option = click.option("--seed", default=0, show_default=True, help="Seed of all chance.")
+storage_option = click.option(
+    "--storage", help="Optuna storage: a URL, or the path of an SQLite file."
+)
+
+#: Progress and logs go to standard error, so that standard output holds the result alone.
+stderr = Console(stderr=True)
+stdout = Console()
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on standard output; numbers to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    rows = [list(row) for row in rows]
+    for index, column in enumerate(columns):
+        numeric = all(_is_number(row[index]) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    # a pipe has no width: let the table be as wide as it is
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def progress_bar() -> Progress:
+    """A progress bar on standard error, silent where that is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=stderr,
+        disable=not stderr.is_terminal,
+    )
+
+
+def tracked(bar: Progress) -> Callable[[str], Callable[[Iterable[int]], Iterable[int]]]:
+    """A way for jobs to show their loops on a progress bar."""
+
+    def describe(description: str) -> Callable[[Iterable[int]], Iterable[int]]:
+        return lambda items: bar.track(list(items), description=description)
+
+    return describe
+
+
+def percent(share: float) -> str:
+    """A share in per cent with one decimal.
+
+    >>> percent(0.875)
+    '87.5 %'
+    """
+    return f"{100 * share:.1f} %"
+
+
+def megabytes(size_bytes: int) -> str:
+    """Bytes as decimal megabytes.
+
+    >>> megabytes(7_340_000)
+    '7.3 MB'
+    """
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+def _is_number(cell: object) -> bool:
+    text = str(cell).split(" ")[0].replace("%", "")
+    try:
+        float(text)
+    except ValueError:
+        return cell in ("", "-")
+    return True
+
+
+def quiet_optuna() -> None:
+    """Leave the terminal to the progress bar: Optuna would write a line a trial."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,0 +1,29 @@
+"""A denoiser together with the plan that was applied to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.transformer import Transformer
+from hwsearch.plan import CompressionPlan, Decoding
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedDenoiser:
+    """What `compress` returns.
+
+    Attributes:
+        denoiser: the model before compression, unchanged.
+        plan: what was done to it.
+        network: the transformer that computes as the exported one will.
+    """
+
+    denoiser: Denoiser
+    plan: CompressionPlan
+    network: Transformer
+
+    @property
+    def decoding(self) -> Decoding:
+        """The plan's decoding, or the model's own where the plan leaves it open."""
+        return self.plan.decoding or self.denoiser.decoding

@@ -1,0 +1,116 @@
+"""What each weight format does to a linear layer, computed in torch as onnxruntime's CPU kernels do.
+
+A linear is simulated by rounding: its weights once, its inputs at every call; the product itself
+runs in float32. onnxruntime multiplies the integer codes instead, and both agree up to the
+order of float additions.
+
+``w8a8``  weights int8, symmetric, one scale an output channel (``quantize_dynamic(per_channel=True)``);
+          inputs uint8 with one scale and zero point a sample (the operator DynamicQuantizeLinear).
+``w8``, ``w4``  weights 8 / 4 bits, symmetric in blocks of 32 inputs (the operator MatMulNBits); inputs
+          int8 in the same blocks, which is what its ``accuracy_level`` 4 means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hwsearch.plan import WeightFormat
+
+#: Inputs that share one scale in ``w8`` and ``w4``.
+BLOCK_SIZE = 32
+
+#: Bits of a weight in the block formats.
+BLOCK_BITS = {WeightFormat.W8: 8, WeightFormat.W4: 4}
+
+
+class SimulatedLinear(nn.Module):
+    """A linear layer with rounded weights that rounds its inputs.
+
+    Attributes:
+        weight: rounded weights, float, ``[out_features, in_features]``.
+        bias: the linear's own bias, never rounded; or None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, round_inputs: Callable[[Tensor], Tensor]
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+        self.round_inputs = round_inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(self.round_inputs(x), self.weight, self.bias)
+
+
+@torch.no_grad()
+def simulate(linear: nn.Linear, fmt: WeightFormat) -> nn.Module:
+    """`linear` as it computes in a format; the very same module for ``fp32``. Never changes `linear`."""
+    if fmt is WeightFormat.FP32:
+        return linear
+    weight = linear.weight.detach()
+    bias = None if linear.bias is None else linear.bias.detach()
+    if fmt is WeightFormat.W8A8:
+        return SimulatedLinear(round_channels(weight), bias, round_samples)
+    return SimulatedLinear(round_blocks(weight, BLOCK_BITS[fmt]), bias, round_input_blocks)
+
+
+def round_channels(weight: Tensor) -> Tensor:
+    """Weights ``[out, in]`` at int8, -127..127, one scale an output channel."""
+    largest = weight.abs().amax(dim=1, keepdim=True)
+    scale = (2 * largest.double() / 254).to(weight.dtype)
+    scale = torch.where(scale > 0, scale, 1.0)
+    return (weight / scale).round().clamp(-127, 127) * scale
+
+
+def round_samples(x: Tensor) -> Tensor:
+    """Inputs at uint8 with one scale and zero point a sample (ONNX operator DynamicQuantizeLinear).
+
+    The scale spans a whole tensor of a deployed pass, whose batch is 1; so here it spans
+    ``[rows, features]`` of each sample of ``[batch, rows, features]``.
+    """
+    dims = tuple(range(1, x.dim())) if x.dim() > 2 else tuple(range(x.dim()))
+    low = x.amin(dim=dims, keepdim=True).clamp(max=0)
+    high = x.amax(dim=dims, keepdim=True).clamp(min=0)
+    scale = (high - low) / 255
+    scale = torch.where(scale > 0, scale, 1.0)
+    zero = (-low / scale).round().clamp(0, 255)
+    return ((x / scale).round() + zero).clamp(0, 255).sub(zero).mul(scale)
+
+
+def round_blocks(weight: Tensor, bits: int) -> Tensor:
+    """Weights ``[out, in]`` in blocks of 32 inputs, symmetric (operator MatMulNBits).
+
+    The value of largest magnitude, with its sign, gets the code ``-2^(bits-1)``.
+    """
+    blocks, size = _blocks(weight)
+    half = 2 ** (bits - 1)
+    at = blocks.abs().argmax(dim=-1, keepdim=True)
+    scale = blocks.gather(-1, at) / -half
+    inverse = torch.where(scale != 0, 1 / scale, 0.0)
+    codes = (blocks * inverse + (half + 0.5)).floor().clamp(0, 2 * half - 1) - half
+    return (codes * scale).flatten(-2)[..., :size]
+
+
+def round_input_blocks(x: Tensor) -> Tensor:
+    """Inputs ``[..., features]`` at int8 in blocks of 32 features, symmetric."""
+    blocks, size = _blocks(x)
+    largest = blocks.abs().amax(dim=-1, keepdim=True)
+    scale = largest / 127
+    inverse = torch.where(largest > 0, 127 / largest, 0.0)
+    return ((blocks * inverse).round() * scale).flatten(-2)[..., :size]
+
+
+def _blocks(x: Tensor) -> tuple[Tensor, int]:
+    """``[..., size]`` as ``[..., size / 32, 32]``, the last block padded with zeros; and the size."""
+    size = x.shape[-1]
+    if size % BLOCK_SIZE:
+        x = F.pad(x, (0, -size % BLOCK_SIZE))
+    return x.unflatten(-1, (-1, BLOCK_SIZE)), size

@@ -1,0 +1,159 @@
+"""Parameters, bytes and arithmetic of a denoiser, from its geometry alone.
+
+>>> from hwsearch.denoisers.geometry import Geometry
+>>> llada = Geometry(126464, 4096, 32, 32, 32, 128, 12288, rope_theta=500000.0)
+>>> parameters(llada).total
+8015581184
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from hwsearch.denoisers.geometry import Geometry
+from hwsearch.plan import CompressionPlan, WeightFormat
+
+#: Inputs that share one scale in ``w8`` and ``w4``.
+BLOCK_SIZE = 32
+
+Matrix = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Parameters by part; `attention` and `mlp` are of one layer.
+
+    Attributes:
+        embedding: the token embedding.
+        attention: one layer's q, k, v and o projections, biases included.
+        mlp: one layer's gate, up and down projections.
+        norms: all norms of all layers and the last one.
+        head: the output head; 0 where it is the embedding.
+        num_layers: layers.
+    """
+
+    embedding: int
+    attention: int
+    mlp: int
+    norms: int
+    head: int
+    num_layers: int
+
+    @property
+    def total(self) -> int:
+        """Parameters of the whole model."""
+        layers = self.num_layers * (self.attention + self.mlp)
+        return self.embedding + layers + self.norms + self.head
+
+
+@dataclass(frozen=True)
+class Work:
+    """Floating-point operations of one pass; a multiplication and an addition count as two.
+
+    Attributes:
+        attention_linear: q, k, v and o projections of all layers.
+        attention: scores and their weighted sums, of all layers.
+        mlp: gate, up and down projections of all layers.
+        head: the output head.
+    """
+
+    attention_linear: int
+    attention: int
+    mlp: int
+    head: int
+
+    @property
+    def total(self) -> int:
+        """Operations of the whole pass."""
+        return self.attention_linear + self.attention + self.mlp + self.head
+
+
+def parameters(geometry: Geometry) -> Parameters:
+    """Parameters of a model."""
+    g = geometry
+    biases = (g.query_size + 2 * g.kv_size) * g.qkv_bias
+    norms = g.num_layers * (2 * g.hidden_size + 2 * g.head_dim * g.qk_norm) + g.hidden_size
+    return Parameters(
+        embedding=g.vocab_size * g.hidden_size,
+        attention=_entries(attention_matrices(g)) + biases,
+        mlp=_entries(mlp_matrices(g)),
+        norms=norms,
+        head=0 if g.tie_embeddings else g.vocab_size * g.hidden_size,
+        num_layers=g.num_layers,
+    )
+
+
+def attention_matrices(geometry: Geometry) -> list[Matrix]:
+    """(out, in) of one layer's q, k, v and o projections."""
+    g = geometry
+    inward = (g.kv_size, g.hidden_size)
+    return [(g.query_size, g.hidden_size), inward, inward, (g.hidden_size, g.query_size)]
+
+
+def mlp_matrices(geometry: Geometry) -> list[Matrix]:
+    """(out, in) of one layer's gate, up and down projections."""
+    inner, hidden = geometry.intermediate_size, geometry.hidden_size
+    return [(inner, hidden), (inner, hidden), (hidden, inner)]
+
+
+def matrix_bytes(matrix: Matrix, weight_format: WeightFormat) -> int:
+    """Bytes of one weight matrix (out, in), scales and zero points included.
+
+    ``w8a8`` has a float scale and an 8-bit zero point an output; ``w8`` and ``w4`` have a float
+    scale for each block of 32 inputs, and pad the last block.
+    """
+    out_features, in_features = matrix
+    if weight_format is WeightFormat.FP32:
+        return 4 * out_features * in_features
+    if weight_format is WeightFormat.W8A8:
+        return out_features * (in_features + 5)
+    bits = {WeightFormat.W8: 8, WeightFormat.W4: 4}[weight_format]
+    return out_features * ceil(in_features / BLOCK_SIZE) * (BLOCK_SIZE * bits // 8 + 4)
+
+
+def plan_bytes(geometry: Geometry, plan: CompressionPlan) -> int:
+    """Bytes of all weights under a plan. Embedding, biases and norms stay fp32.
+
+    A tied head counts again once its format is another than the embedding's.
+    """
+    g, count = geometry, parameters(geometry)
+    biases = (g.query_size + 2 * g.kv_size) * g.qkv_bias * g.num_layers
+    total = 4 * (count.embedding + count.norms + biases)
+    for layer in plan.layers:
+        total += sum(matrix_bytes(matrix, layer.attention) for matrix in attention_matrices(g))
+        total += sum(matrix_bytes(matrix, layer.mlp) for matrix in mlp_matrices(g))
+    shared = g.tie_embeddings and plan.head is WeightFormat.FP32
+    return total + (0 if shared else matrix_bytes((g.vocab_size, g.hidden_size), plan.head))
+
+
+def bytes_by_format(geometry: Geometry) -> dict[str, int]:
+    """Bytes of the whole model in each format, head included."""
+    plans = {
+        fmt.value: CompressionPlan.uniform(geometry.num_layers, fmt, fmt, head=fmt)
+        for fmt in WeightFormat
+    }
+    return {name: plan_bytes(geometry, plan) for name, plan in plans.items()}
+
+
+def work(geometry: Geometry, rows: int, keys: int, predicted: int) -> Work:
+    """Operations of one pass at batch 1.
+
+    Args:
+        geometry: sizes of the model.
+        rows: positions that run: all of them in a refresh, the block's in a step.
+        keys: positions they attend to, themselves included.
+        predicted: rows whose logits are computed.
+    """
+    g = geometry
+    each = 2 * rows * g.num_layers
+    return Work(
+        attention_linear=each * _entries(attention_matrices(g)),
+        attention=each * 2 * keys * g.query_size,
+        mlp=each * _entries(mlp_matrices(g)),
+        head=2 * predicted * g.vocab_size * g.hidden_size,
+    )
+
+
+def _entries(matrices: list[Matrix]) -> int:
+    return sum(rows * columns for rows, columns in matrices)

@@ -1,0 +1,197 @@
+"""What a model's ``config.json`` says, without its weights and without torch.
+
+Supported are LLaDA (a Llama under other names), Dream (a Qwen2 whose logits are shifted right by
+one position) and plain Llama, Qwen2 and Qwen3 checkpoints used bidirectionally. No code that comes
+with a model is ever run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hwsearch.denoisers.catalog import find_folder
+from hwsearch.denoisers.fields import Fields
+from hwsearch.denoisers.geometry import Geometry
+from hwsearch.plan import Decoding, explain
+
+#: Used where a model does not say how it is asked.
+DEFAULT_TEMPLATE = "Question: {question}\nAnswer:"
+
+#: LLaDA's own sampler, one token a pass and nothing cached, where a model does not say otherwise.
+DEFAULT_DECODING = Decoding(gen_length=256, block_length=32, steps=256, refresh_interval=1)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model before its weights.
+
+    Attributes:
+        family: the kind of model, one of `FAMILIES`.
+        geometry: its sizes.
+        mask_token_id: token for "not written yet"; None where the config does not say.
+        end_token_id: token after the end of an answer; None where the config does not say.
+        prompt_template: text around ``{question}``.
+        decoding: how the model's makers decode it.
+        where: the file, for error messages.
+    """
+
+    family: str
+    geometry: Geometry
+    mask_token_id: int | None
+    end_token_id: int | None
+    prompt_template: str
+    decoding: Decoding
+    where: str
+
+
+def read_geometry(name_or_path: str | Path) -> Geometry:
+    """Sizes of a model from its ``config.json`` alone: no weights, no torch.
+
+    Args:
+        name_or_path: a bundled name, a folder, a ``config.json`` or a hub id.
+
+    Raises:
+        UnknownNameError: nothing goes by that name.
+        CheckpointError: the config is missing, malformed or of an unsupported kind.
+    """
+    return read_config(name_or_path).geometry
+
+
+def read_config(name_or_path: str | Path) -> ModelConfig:
+    """All that a model's ``config.json`` says. Raises as `read_geometry` does."""
+    path = Path(name_or_path)
+    if not (path.is_file() and path.suffix == ".json"):
+        path = find_folder(name_or_path, ("config.json",)) / "config.json"
+    return parse_config(Fields.read(path))
+
+
+def parse_config(fields: Fields) -> ModelConfig:
+    """The meaning of the fields of a ``config.json``. Raises `CheckpointError`."""
+    family = str(fields.get("model_type") or "").lower()
+    if family not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise fields.error(f"model_type {fields.get('model_type')!r} is not one of {known}")
+    own = fields.get("hwsearch") or {}
+    return ModelConfig(
+        family=family,
+        geometry=FAMILIES[family](fields),
+        mask_token_id=fields.token("mask_token_id"),
+        end_token_id=fields.token("eos_token_id"),
+        prompt_template=str(own.get("prompt_template", DEFAULT_TEMPLATE)),
+        decoding=_decoding(own.get("decoding"), fields),
+        where=fields.where,
+    )
+
+
+def _decoding(record: Any, fields: Fields) -> Decoding:
+    if record is None:
+        return DEFAULT_DECODING
+    try:
+        return Decoding.model_validate(record)
+    except ValidationError as error:
+        raise fields.error(f"hwsearch.decoding.{explain(error)}") from error
+
+
+def _llama(fields: Fields) -> Geometry:
+    fields.only(hidden_act="silu", mlp_bias=False, attention_bias=False, use_sliding_window=False)
+    hidden, heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
+    return _checked(
+        fields,
+        Geometry(
+            vocab_size=fields.integer("vocab_size"),
+            hidden_size=hidden,
+            num_layers=fields.integer("num_hidden_layers"),
+            num_heads=heads,
+            num_kv_heads=fields.integer("num_key_value_heads", heads),
+            head_dim=fields.integer("head_dim", hidden // heads),
+            intermediate_size=fields.integer("intermediate_size"),
+            rope_theta=_rope_theta(fields),
+            rms_norm_eps=fields.number("rms_norm_eps", 1e-6),
+            tie_embeddings=fields.flag("tie_word_embeddings"),
+        ),
+    )
+
+
+def _qwen2(fields: Fields) -> Geometry:
+    return replace(_llama(fields), qkv_bias=True)
+
+
+def _qwen3(fields: Fields) -> Geometry:
+    # the one family whose head_dim has a default of its own
+    geometry = _llama(fields)
+    head_dim = fields.integer("head_dim", 128)
+    return replace(geometry, qk_norm=True, head_dim=head_dim)
+
+
+def _dream(fields: Fields) -> Geometry:
+    fields.only(use_mrope=False)
+    return replace(_qwen2(fields), logit_shift=True)
+
+
+def _llada(fields: Fields) -> Geometry:
+    fields.only(
+        block_type="llama",
+        layer_norm_type="rms",
+        activation_type="silu",
+        rope=True,
+        alibi=False,
+        include_bias=False,
+        bias_for_layer_norm=False,
+        attention_layer_norm=False,
+        input_emb_norm=False,
+        scale_logits=False,
+    )
+    hidden, heads = fields.integer("d_model"), fields.integer("n_heads")
+    kv_heads = 1 if fields.get("multi_query_attention") else heads
+    return _checked(
+        fields,
+        Geometry(
+            vocab_size=fields.integer("embedding_size", fields.integer("vocab_size", 1)),
+            hidden_size=hidden,
+            num_layers=fields.integer("n_layers"),
+            num_heads=heads,
+            num_kv_heads=fields.integer("n_kv_heads", kv_heads),
+            head_dim=hidden // heads,
+            intermediate_size=fields.integer("mlp_hidden_size"),
+            rope_theta=_rope_theta(fields),
+            rms_norm_eps=fields.number("rms_norm_eps", 1e-5),
+            qkv_bias=fields.flag("include_qkv_bias"),
+            tie_embeddings=fields.flag("weight_tying"),
+        ),
+    )
+
+
+def _rope_theta(fields: Fields) -> float:
+    """Base of the rotary embedding, under its present name or its earlier one."""
+    nested = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
+    if not isinstance(nested, dict):
+        raise fields.error(f"rope_parameters must be an object, got {nested!r}")
+    kind = nested.get("rope_type", nested.get("type", "default"))
+    if kind != "default":
+        raise fields.error(f"rope_type {kind!r} is not supported, only 'default' is")
+    inner = Fields({"rope_theta": nested.get("rope_theta")}, fields.where)
+    return inner.number("rope_theta", fields.number("rope_theta", 10_000.0))
+
+
+def _checked(fields: Fields, geometry: Geometry) -> Geometry:
+    if geometry.num_heads % geometry.num_kv_heads:
+        raise fields.error(
+            f"{geometry.num_heads} query heads cannot share {geometry.num_kv_heads} key heads "
+            "evenly; the first must be a multiple of the second"
+        )
+    return geometry
+
+
+#: How each ``model_type`` is read.
+FAMILIES: dict[str, Callable[[Fields], Geometry]] = {
+    "llada": _llada,
+    "dream": _dream,
+    "llama": _llama,
+    "qwen2": _qwen2,
+    "qwen3": _qwen3,
+}

@@ -1,0 +1,18 @@
+"""Plan + denoiser → a bundle of ONNX graphs that onnxruntime runs without torch."""
+
+from hwsearch.export.exporter import Exporter, export
+from hwsearch.export.onnx_graphs import refresh_model, step_model
+from hwsearch.export.quantise import check_formats, product_formats, quantise, quantise_products
+from hwsearch.export.traced import TracedGraphs
+
+__all__ = [
+    "Exporter",
+    "TracedGraphs",
+    "check_formats",
+    "export",
+    "product_formats",
+    "quantise",
+    "quantise_products",
+    "refresh_model",
+    "step_model",
+]

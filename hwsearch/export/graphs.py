@@ -1,0 +1,172 @@
+"""The two passes of a denoiser as modules made to be exported: the same function, fewer operators.
+
+Against `hwsearch.denoisers.transformer` they fuse q, k and v into one product and gate and up into
+another (a group has one format, scales of ``w8a8`` and of blocks belong to single outputs, and the
+inputs are shared, so fusing changes no rounding), keep heads in one matrix instead of transposing
+around every operator, and answer tokens and confidences rather than logits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.transformer import Layer, Transformer
+
+#: Mode of the ONNX operator Attention in which its fourth output is the probabilities.
+_PROBABILITIES = 3
+
+
+class Projection(nn.Module):
+    """One or more linears of the same inputs as one product, ``[in, out]``."""
+
+    def __init__(self, *linears: nn.Module) -> None:
+        super().__init__()
+        weights = [linear.get_parameter("weight").detach() for linear in linears]
+        self.weight = nn.Parameter(torch.cat(weights).t().contiguous(), requires_grad=False)
+        biases = [linear.bias for linear in linears]
+        self.bias = None
+        if biases[0] is not None:
+            self.bias = nn.Parameter(torch.cat(biases).detach(), requires_grad=False)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        product = x @ self.weight
+        return product if self.bias is None else product + self.bias
+
+
+class Attended(NamedTuple):
+    """Mixed values ``[1, rows, query_size]``, fresh keys and values ``[1, kv_heads, rows, head_dim]``."""
+
+    mixed: Tensor
+    key: Tensor
+    value: Tensor
+    probability: Tensor
+
+
+class FusedLayer(nn.Module):
+    """One transformer layer; its products are called qkv, out, gate_up and down."""
+
+    def __init__(self, layer: Layer, geometry: Geometry) -> None:
+        super().__init__()
+        attention, mlp = layer.self_attn, layer.mlp
+        self.geometry = geometry
+        self.input_norm, self.mlp_norm = layer.input_layernorm, layer.post_attention_layernorm
+        self.qkv = Projection(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.out = Projection(attention.o_proj)
+        self.gate_up = Projection(mlp.gate_proj, mlp.up_proj)
+        self.down = Projection(mlp.down_proj)
+
+    def forward(
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        past: tuple[Tensor, Tensor] | None = None,
+        want_mass: bool = False,
+    ) -> tuple[Tensor, Attended]:
+        seen = self.attend(self.qkv(self.input_norm(x)), rope, past, want_mass)
+        x = x + self.out(seen.mixed)
+        gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
+        return x + self.down(F.silu(gate) * up), seen
+
+    def attend(
+        self,
+        qkv: Tensor,
+        rope: tuple[Tensor, Tensor],
+        past: tuple[Tensor, Tensor] | None,
+        want_mass: bool,
+    ) -> Attended:
+        """Attention over the past and the rows themselves."""
+        g = self.geometry
+        query, key, value = qkv.split([g.query_size, g.kv_size, g.kv_size], dim=-1)
+        query = torch.onnx.ops.rotary_embedding(query, *rope, num_heads=g.num_heads)
+        key = torch.onnx.ops.rotary_embedding(key, *rope, num_heads=g.num_kv_heads)
+        past_key, past_value = past or (None, None)
+        return Attended(
+            *torch.onnx.ops.attention(
+                query,
+                key,
+                value,
+                None,
+                past_key,
+                past_value,
+                q_num_heads=g.num_heads,
+                kv_num_heads=g.num_kv_heads,
+                qk_matmul_output_mode=_PROBABILITIES if want_mass else 0,
+            )
+        )
+
+
+class FusedTransformer(nn.Module):
+    """Embedding, fused layers, final norm and head (never tied, so that it can have a format)."""
+
+    def __init__(self, network: Transformer) -> None:
+        super().__init__()
+        self.geometry = network.geometry
+        self.embed = network.model.embed_tokens
+        self.layers = nn.ModuleList(
+            FusedLayer(layer, network.geometry)  # type: ignore[arg-type]
+            for layer in network.model.layers
+        )
+        self.norm = network.model.norm
+        self.head = Projection(network.lm_head)
+
+    def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Most probable token and its probability, each ``[1, block]``."""
+        logits = self.head(self.norm(x))
+        return logits.argmax(dim=-1), logits.softmax(dim=-1).amax(dim=-1)
+
+    def rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine ``[1, rows, head_dim / 2]``."""
+        size = self.geometry.head_dim
+        exponent = torch.arange(0, size, 2, dtype=torch.float32) / size
+        angle = positions[None, :, None].float() * self.geometry.rope_theta**-exponent
+        return angle.cos(), angle.sin()
+
+
+class RefreshGraph(FusedTransformer):
+    """All positions; hands out keys, values, and the attention mass of some layers."""
+
+    def __init__(
+        self, network: Transformer, block_length: int, mass_layers: frozenset[int]
+    ) -> None:
+        super().__init__(network)
+        self.block_length = block_length
+        self.mass_layers = mass_layers
+
+    def forward(self, tokens: Tensor, start: Tensor) -> tuple[Tensor, ...]:
+        """Tokens ``[1, length]`` and the block's first position; outputs as `output_names`."""
+        x, rope = self.embed(tokens), self.rope(torch.arange(tokens.shape[1]))
+        cache, masses = [], []
+        for index, layer in enumerate(self.layers):
+            want_mass = index in self.mass_layers
+            x, seen = layer(x, rope, want_mass=want_mass)
+            cache += [seen.key, seen.value]
+            masses += [seen.probability.sum(dim=(1, 2))] if want_mass else []
+        block = x.index_select(1, start + torch.arange(self.block_length))
+        return (*self.predict(block), *cache, *masses)
+
+    def output_names(self) -> list[str]:
+        """Names of the outputs, in order."""
+        cache = [f"{kind}_{i}" for i in range(len(self.layers)) for kind in ("key", "value")]
+        return ["token", "confidence", *cache, *(f"mass_{i}" for i in sorted(self.mass_layers))]
+
+
+class StepGraph(FusedTransformer):
+    """One block's rows against each layer's kept keys and values."""
+
+    def forward(self, tokens: Tensor, start: Tensor, *past: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens ``[1, block]``, its first position, and key, value ``[1, kv_heads, kept, head_dim]``."""
+        x = self.embed(tokens)
+        rope = self.rope(start + torch.arange(tokens.shape[1]))
+        for index, layer in enumerate(self.layers):
+            x, _ = layer(x, rope, past=past[2 * index : 2 * index + 2])
+        return self.predict(x)
+
+    def input_names(self) -> list[str]:
+        """Names of the inputs, in order."""
+        past = [f"{kind}_{i}" for i in range(len(self.layers)) for kind in ("key", "value")]
+        return ["tokens", "start", *past]

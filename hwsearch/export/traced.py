@@ -1,0 +1,73 @@
+"""The two float graphs of a denoiser, traced once; every plan's graphs are made from them.
+
+Tracing takes seconds and depends on the model alone. What a plan changes can be changed in the
+graph: the formats of the products, and which layers hand out their attention mass.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import onnx
+
+from hwsearch.denoisers.transformer import Transformer
+from hwsearch.export.onnx_graphs import refresh_model, step_model
+
+
+class TracedGraphs:
+    """Float graphs of one network at one block length.
+
+    Args:
+        network: the uncompressed transformer.
+        block_length: rows of the step graph, and positions that the refresh graph predicts.
+    """
+
+    def __init__(self, network: Transformer, block_length: int) -> None:
+        self._network = network
+        self._block_length = block_length
+
+    def refresh(self, mass_layers: frozenset[int]) -> onnx.ModelProto:
+        """A fresh refresh graph that hands out the attention mass of some layers."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self._refresh)
+        layers = range(self._network.geometry.num_layers)
+        drop_mass(model, frozenset(layers) - mass_layers)
+        return model
+
+    def step(self) -> onnx.ModelProto:
+        """A fresh step graph."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self._step)
+        return model
+
+    @cached_property
+    def _refresh(self) -> onnx.ModelProto:
+        every = frozenset(range(self._network.geometry.num_layers))
+        return refresh_model(self._network, self._block_length, every)
+
+    @cached_property
+    def _step(self) -> onnx.ModelProto:
+        return step_model(self._network, self._block_length)
+
+
+def drop_mass(model: onnx.ModelProto, layers: frozenset[int]) -> None:
+    """Remove the mass outputs of some layers from a refresh graph, in place.
+
+    The sum over heads and queries goes, and Attention no longer hands out its probabilities.
+    """
+    graph = model.graph
+    names = {f"mass_{layer}" for layer in layers}
+    sums = [node for node in graph.node if names & set(node.output)]
+    probabilities = {node.input[0] for node in sums}
+    assert len(sums) == len(names), f"masses {sorted(names)} should be outputs of one node each"
+    for node in sums:
+        graph.node.remove(node)
+    for node in graph.node:
+        if node.op_type == "Attention" and probabilities & set(node.output):
+            del node.output[3:]
+            kept = [a for a in node.attribute if a.name != "qk_matmul_output_mode"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+    outputs = [output for output in graph.output if output.name not in names]
+    del graph.output[:]
+    graph.output.extend(outputs)

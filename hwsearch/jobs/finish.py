@@ -1,0 +1,261 @@
+"""From a finished study to bundles: the uncompressed model, the best uniform plan, the winner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hwsearch.compression import compress
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.errors import InfeasibleTargetError
+from hwsearch.export import Exporter
+from hwsearch.jobs.bundles import measure_bundles
+from hwsearch.jobs.progress import Tracked, untracked
+from hwsearch.jobs.scoring import evaluate_bundle
+from hwsearch.latency.device import load_device
+from hwsearch.latency.measure import Measurement
+from hwsearch.plan import CompressionPlan
+from hwsearch.runtime import Bundle, Figures, Runtime, record_figures
+from hwsearch.search import Objective, Study, load_study
+from hwsearch.search.run import calibration_questions, reopen
+from hwsearch.sinks import SinkProfile, calibrate_sinks
+from hwsearch.tasks.evaluate import Evaluation
+from hwsearch.tasks.gsm_mini import problems
+
+#: Validation questions whose answers by torch go into a bundle, to compare with later.
+REFERENCE_QUESTIONS = 16
+
+#: Times that plans are measured, and slower ones left, before giving up.
+ATTEMPTS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Contestant:
+    """A plan as it was exported, timed and scored.
+
+    Attributes:
+        plan: the plan.
+        bundle: its bundle.
+        predicted_ms: predicted generation time.
+        measured_ms: measured generation time.
+        evaluation: what it answered to the test problems; None until it was asked.
+    """
+
+    plan: CompressionPlan
+    bundle: Bundle
+    predicted_ms: float
+    measured_ms: float
+    evaluation: Evaluation | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The contestant as plain data."""
+        assert self.evaluation is not None, "a contestant is scored before it is shown"
+        return {
+            "plan": self.plan.model_dump(mode="json"),
+            "accuracy": self.evaluation.accuracy,
+            "accuracy_interval": list(self.evaluation.interval),
+            "problems": len(self.evaluation.problems),
+            "predicted_ms": self.predicted_ms,
+            "measured_ms": self.measured_ms,
+            "size_bytes": self.bundle.size_bytes,
+            "bundle": str(self.bundle.path),
+        }
+
+
+class Finisher:
+    """Exports, times and scores plans of one objective.
+
+    Args:
+        objective: what the study searched.
+        threads: threads of the runtime.
+        tracked: shows progress.
+    """
+
+    def __init__(self, objective: Objective, threads: int, tracked: Tracked = untracked) -> None:
+        self.objective = objective
+        self.threads = threads
+        self.tracked = tracked
+        self._exporter = Exporter(objective.denoiser)
+
+    def export(self, plan: CompressionPlan, out: Path, overwrite: bool = True) -> Bundle:
+        """The bundle of a plan, with its predicted time."""
+        objective = self.objective
+        workload = objective.predictor.workload
+        return self._exporter.export(
+            compress(objective.denoiser, plan, objective.bank),
+            objective.sinks.kept_shares(plan),
+            out,
+            questions=_reference_questions(),
+            figures=Figures(
+                predicted_ms=objective.latency(plan).generation_ms,
+                target_ms=objective.target_ms,
+                device=objective.predictor.device.info.name,
+                prompt_length=workload.prompt_length,
+            ),
+            overwrite=overwrite,
+        )
+
+    def measure(self, bundles: Mapping[str, Bundle]) -> Measurement:
+        """Time bundles side by side."""
+        prompt_length = self.objective.predictor.workload.prompt_length
+        return measure_bundles(bundles, prompt_length, self.threads, tracked=self.tracked)
+
+    def score(self, bundle: Bundle, limit: int) -> Evaluation:
+        """Score a bundle on gsm-mini's test problems."""
+        wait = iter(self.tracked(f"scoring {bundle.path.name}")(range(limit)))
+
+        def advance(count: int) -> None:
+            for _ in range(count):
+                next(wait, None)
+
+        return evaluate_bundle(Runtime(bundle, self.threads), limit, advance)
+
+
+def contest(
+    finisher: Finisher, study: Study, ratio: float, out: Path, limit: int
+) -> dict[str, Contestant]:
+    """Export and time the uncompressed model, the best uniform plan and the winner; score them.
+
+    A plan that is measured above `ratio` times the uncompressed model gives way to one that was
+    predicted faster by as much as it missed.
+
+    Raises:
+        InfeasibleTargetError: no finished trial is measured within the target.
+    """
+    objective = finisher.objective
+    uncompressed = CompressionPlan.uniform(objective.space.num_layers)
+    bundles = {"baseline": finisher.export(uncompressed, out / "baseline")}
+    plans, most_ms = {"baseline": uncompressed}, study.target_ms
+    for _ in range(ATTEMPTS):
+        picked = {
+            "best_uniform": pick(study, most_ms, uniform=True),
+            "winner": pick(study, most_ms),
+        }
+        for name, plan in picked.items():
+            if plans.get(name) != plan:
+                bundles[name] = finisher.export(plan, out / name.replace("_", "-"))
+        plans.update(picked)
+        measured = finisher.measure(bundles)
+        target_ms = ratio * measured.generation_ms("baseline")
+        missed = [measured.generation_ms(name) / target_ms for name in picked]
+        if max(missed) <= 1.0:
+            break
+        slower = max(objective.latency(plan).generation_ms for plan in picked.values())
+        most_ms = min(most_ms, slower) / max(missed)
+    return {
+        name: _scored(finisher, plans[name], bundle, measured, target_ms, limit)
+        for name, bundle in bundles.items()
+    }
+
+
+def pick(study: Study, most_ms: float, uniform: bool | None = None) -> CompressionPlan:
+    """The plan of least loss whose predicted time is at most `most_ms`.
+
+    Raises:
+        InfeasibleTargetError: there is none.
+    """
+    frame = study.feasible(uniform)
+    fitting = frame[frame["generation_ms"] <= most_ms]
+    if fitting.empty:
+        fastest = study.frame()["generation_ms"].min()
+        kind = "uniform plan" if uniform else "plan"
+        raise InfeasibleTargetError(
+            f"study {study.name}: no {kind} tried is within {most_ms:.2f} ms (the fastest takes "
+            f"{fastest:.2f} ms); run more trials or raise the target"
+        )
+    plan: CompressionPlan = fitting["plan"].iloc[0]
+    return plan
+
+
+def _scored(
+    finisher: Finisher,
+    plan: CompressionPlan,
+    bundle: Bundle,
+    measured: Measurement,
+    target_ms: float,
+    limit: int,
+) -> Contestant:
+    name = bundle.path.name.replace("-", "_")
+    evaluation = finisher.score(bundle, limit)
+    measured_ms = measured.generation_ms(name)
+    bundle = record_figures(
+        bundle.path,
+        measured_ms=measured_ms,
+        reference_ms=measured.reference_ms,
+        target_ms=target_ms,
+        accuracy=evaluation.accuracy,
+        accuracy_interval=tuple(evaluation.interval),
+    )
+    predicted_ms = finisher.objective.latency(plan).generation_ms
+    return Contestant(plan, bundle, predicted_ms, measured_ms, evaluation)
+
+
+def export(
+    denoiser: Denoiser,
+    plan: CompressionPlan,
+    out: Path | str,
+    *,
+    sinks: SinkProfile | None = None,
+    overwrite: bool = False,
+) -> Bundle:
+    """Export any plan of a model as a bundle, neither timed nor scored.
+
+    Args:
+        denoiser: the uncompressed model.
+        plan: what to do to each layer.
+        out: the bundle's folder.
+        sinks: turns thresholds into kept shares; None calibrates on gsm-mini's questions if any
+            layer has a threshold below 1.
+        overwrite: replace a folder that is there.
+
+    Raises:
+        PlanError: the plan does not fit the model.
+        InputError: `out` exists and `overwrite` is false.
+    """
+    compressed = compress(denoiser, plan)
+    shares: tuple[float, ...] = (1.0,) * len(plan.layers)
+    if any(layer.sink_threshold < 1.0 for layer in plan.layers):
+        shares = (sinks or calibrate_sinks(denoiser, calibration_questions())).kept_shares(plan)
+    return Exporter(denoiser).export(
+        compressed, shares, out, questions=_reference_questions(), overwrite=overwrite
+    )
+
+
+def _reference_questions() -> list[str]:
+    return [problem.question for problem in islice(problems("validation"), REFERENCE_QUESTIONS)]
+
+
+def export_from_study(
+    study_name: str,
+    number: int | None,
+    out: Path,
+    *,
+    storage: str | None = None,
+    overwrite: bool = False,
+    limit: int = 200,
+    tracked: Tracked = untracked,
+) -> Bundle:
+    """Export a plan of a study, timed on this machine and scored.
+
+    Args:
+        study_name: name of the study, or the path of its SQLite file.
+        number: a trial; None takes the best.
+        out: the bundle's folder.
+        storage: Optuna storage.
+        overwrite: replace a folder that is there.
+        limit: test problems to score.
+        tracked: shows progress.
+    """
+    study = load_study(study_name, storage)
+    plan = study.best_plan if number is None else study.plan(number)
+    attributes = study.optuna.user_attrs
+    denoiser, device = load_denoiser(attributes["model"]), load_device(attributes["device_folder"])
+    objective = reopen(study, denoiser, device, calibration_questions())
+    finisher = Finisher(objective, device.info.threads, tracked)
+    bundle = finisher.export(plan, out, overwrite)
+    measured = finisher.measure({bundle.path.name.replace("-", "_"): bundle})
+    return _scored(finisher, plan, bundle, measured, study.target_ms, limit).bundle

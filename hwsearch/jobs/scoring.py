@@ -1,0 +1,92 @@
+"""Score a model, or an exported bundle, on a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from hwsearch.plan import Decoding
+from hwsearch.runtime import Runtime
+from hwsearch.runtime.bundle import BUNDLE_FILE
+from hwsearch.tasks.catalog import load_task
+from hwsearch.tasks.evaluate import Evaluation, evaluate
+
+
+@dataclass(frozen=True)
+class BundleModel:
+    """A bundle with the attributes by which evaluation asks a model."""
+
+    runtime: Runtime
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to tokens and back."""
+        return self.runtime.tokenizer
+
+    @property
+    def mask_token_id(self) -> int:
+        """The token that stands for "not written yet"."""
+        return self.runtime.bundle.manifest.mask_token_id
+
+    @property
+    def end_token_id(self) -> int:
+        """The token that fills a generation after its end."""
+        return self.runtime.bundle.manifest.end_token_id
+
+    @property
+    def decoding(self) -> Decoding:
+        """How the bundle was exported to be decoded."""
+        return self.runtime.bundle.manifest.decoding
+
+    def prompt(self, question: str) -> list[int]:
+        """Tokens of the prompt that asks `question`."""
+        return self.runtime.prompt(question)
+
+
+def evaluate_model(
+    model: str,
+    task_name: str = "gsm-mini",
+    *,
+    path: Path | None = None,
+    split: str = "test",
+    limit: int = 500,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Score a model by name, or the bundle in a folder.
+
+    Args:
+        model: a bundled name, a model's folder, a hub id, or a bundle's folder.
+        task_name: a task.
+        path: a file of problems; None takes the task's own.
+        split: split of the task's own problems.
+        limit: most problems.
+        seed: of generated problems.
+        progress: called with the number of problems just answered.
+    """
+    task = load_task(task_name, path)
+    problems = task.problems(split, limit, seed)
+    if (Path(model) / BUNDLE_FILE).is_file():
+        runtime = Runtime(model, threads=1)
+        return evaluate(
+            runtime.backend, BundleModel(runtime), problems, task=task, batch=1, progress=progress
+        )
+    from hwsearch.denoisers.backend import TorchBackend
+    from hwsearch.denoisers.loading import load_denoiser
+
+    denoiser = load_denoiser(model)
+    backend = TorchBackend(denoiser.network, [1.0] * denoiser.geometry.num_layers)
+    return evaluate(backend, denoiser, problems, task=task, progress=progress)
+
+
+def evaluate_bundle(
+    runtime: Runtime, limit: int, progress: Callable[[int], None] | None = None
+) -> Evaluation:
+    """Score a bundle on gsm-mini's test problems."""
+    task = load_task("gsm-mini")
+    problems = task.problems("test", limit, 0)
+    model = BundleModel(runtime)
+    return evaluate(runtime.backend, model, problems, task=task, batch=1, progress=progress)

@@ -1,0 +1,65 @@
+"""From operator sums to pass times: one line for refresh, one for step, fitted on whole models."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwsearch.latency.device import Line
+from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
+
+
+def fit_line(sums_ms: Sequence[float], measured_ms: Sequence[float]) -> Line:
+    """The line through (sum, measured) that is least wrong in relative terms.
+
+    Args:
+        sums_ms: operator sum of each plan.
+        measured_ms: measured pass time of each plan, in the same order.
+
+    Raises:
+        ValueError: fewer than two plans, or all sums are equal.
+    """
+    from scipy.optimize import lsq_linear
+
+    sums, measured = np.asarray(sums_ms), np.asarray(measured_ms)
+    if len(sums) < 2 or np.ptp(sums) == 0:
+        raise ValueError("a line needs at least two plans of different operator sums")
+    design = np.stack((np.ones_like(sums), sums), axis=1) / measured[:, None]
+    # the intercept may be negative: probes hand every operator its inputs, a model does not
+    fit = lsq_linear(design, np.ones_like(sums), bounds=([-np.inf, 1e-6], np.inf))
+    error = np.abs(design @ fit.x - 1.0)
+    return Line(
+        intercept_ms=float(fit.x[0]),
+        slope=float(fit.x[1]),
+        mape=float(error.mean()),
+        plans=len(sums),
+    )
+
+
+def calibration_plans(
+    num_layers: int,
+    formats: Sequence[WeightFormat],
+    thresholds: Sequence[float],
+    mixed: int = 4,
+    seed: int = 0,
+) -> list[CompressionPlan]:
+    """Plans that span what a search will visit: each format everywhere, and random mixes."""
+    uniform = [CompressionPlan.uniform(num_layers, f.value, f.value, head=f) for f in formats]
+    rng = random.Random(seed)
+    mixes = [
+        CompressionPlan(
+            layers=tuple(
+                LayerPlan(
+                    sink_threshold=rng.choice(thresholds),
+                    attention=rng.choice(formats),
+                    mlp=rng.choice(formats),
+                )
+                for _ in range(num_layers)
+            ),
+            head=rng.choice(formats),
+        )
+        for _ in range(mixed)
+    ]
+    return uniform + mixes

@@ -1,0 +1,57 @@
+"""Timing on a machine that is never quiet: interleaved rounds, many short samples."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+#: A sample times as many runs as fit this long, so that the clock's grain does not matter.
+SAMPLE_SECONDS = 0.002
+
+
+def interleave(
+    runs: Mapping[Key, Callable[[], object]],
+    rounds: int,
+    *,
+    sample_seconds: float = SAMPLE_SECONDS,
+    clock: Callable[[], float] = time.perf_counter,
+    seed: int = 0,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> dict[Key, list[float]]:
+    """Microseconds a run, `rounds` samples for each, taken in turn and in changing order.
+
+    Drift and neighbours then hit all runs alike, and ratios within one call hold.
+
+    Args:
+        runs: what to time; each is called once beforehand to warm it.
+        rounds: samples for each.
+        sample_seconds: runs are repeated within a sample to fill about this long.
+        clock: seconds, monotonic.
+        seed: of the order within the rounds.
+        progress: wraps the rounds, to show them.
+    """
+    repeats = {key: _repeats(run, sample_seconds, clock) for key, run in runs.items()}
+    samples: dict[Key, list[float]] = {key: [] for key in runs}
+    order, rng = list(runs), random.Random(seed)
+    for _ in progress(range(rounds)):
+        rng.shuffle(order)
+        for key in order:
+            samples[key].append(_time(runs[key], repeats[key], clock) * 1e6)
+    return samples
+
+
+def _repeats(run: Callable[[], object], sample_seconds: float, clock: Callable[[], float]) -> int:
+    run()
+    return max(1, round(sample_seconds / max(_time(run, 1, clock), 1e-9)))
+
+
+def _time(run: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
+    run()
+    began = clock()
+    for _ in range(repeats):
+        run()
+    return (clock() - began) / repeats

@@ -1,0 +1,81 @@
+"""Time a model's operators on this machine, with the runtime that will run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import onnxruntime
+
+from hwsearch.decoding.cache import kept_count
+from hwsearch.denoisers.geometry import Geometry
+from hwsearch.latency.clock import interleave
+from hwsearch.latency.operators import (
+    OpKey,
+    Workload,
+    layer_operators,
+    refresh_operators,
+    step_operators,
+)
+from hwsearch.latency.pinning import pinned
+from hwsearch.latency.probes import COPIES, Feeds, build_probe
+from hwsearch.latency.table import LatencyTable
+from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
+from hwsearch.runtime.backend import open_session
+
+#: Kept shares at which attention is timed; between them it is interpolated.
+SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
+
+Progress = Callable[[Iterable[int]], Iterable[int]]
+
+
+def operators_of(
+    geometry: Geometry, workload: Workload, formats: Sequence[WeightFormat] = tuple(WeightFormat)
+) -> list[OpKey]:
+    """Every operator that some plan of the model may need for the workload."""
+    keys: set[OpKey] = set()
+    for fmt in formats:
+        for share in SHARES:
+            plan = CompressionPlan.uniform(1, fmt.value, fmt.value, head=fmt)
+            keys |= set(refresh_operators(geometry, plan, [share], workload))
+            keys |= set(step_operators(geometry, plan, [share], workload))
+    block = workload.decoding.block_length
+    fewest = kept_count(0.0, workload.outside) + block
+    return sorted(keys | set(layer_operators(geometry, LayerPlan(), block, fewest)))
+
+
+def profile(
+    keys: Sequence[OpKey],
+    *,
+    threads: int = 1,
+    rounds: int = 10,
+    sessions: int = 3,
+    progress: Progress = iter,
+) -> LatencyTable:
+    """Time operators, interleaved, in several sessions.
+
+    A session builds every probe anew, so that one unlucky placement in memory is one session's.
+
+    Args:
+        keys: what to time.
+        threads: threads onnxruntime may use.
+        rounds: samples of each operator in a session.
+        sessions: sessions.
+        progress: wraps the sessions, to show them.
+    """
+    samples: dict[OpKey, list[tuple[float, ...]]] = {key: [] for key in keys}
+    models = {key: build_probe(key) for key in keys}
+    with pinned(threads):
+        for session in progress(range(sessions)):
+            runs = {
+                key: _runner(model.SerializeToString(), feeds, threads)
+                for key, (model, feeds) in models.items()
+            }
+            for key, timed in interleave(runs, rounds, seed=session).items():
+                samples[key].append(tuple(sample / COPIES for sample in timed))
+    return LatencyTable({key: tuple(parts) for key, parts in samples.items()})
+
+
+def _runner(model: bytes, feeds: Feeds, threads: int) -> Callable[[], object]:
+    session = open_session(model, threads)
+    values = {n: onnxruntime.OrtValue.ortvalue_from_numpy(v) for n, v in feeds.items()}
+    return lambda: session.run_with_ort_values(None, values)

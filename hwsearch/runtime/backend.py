@@ -1,0 +1,77 @@
+"""The onnxruntime backend: decodes a bundle's two graphs. numpy and onnxruntime, no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from hwsearch.decoding.backend import Prediction, Tokens
+from hwsearch.decoding.cache import StableSinks, outside
+from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
+
+#: On CPUs whose int8 products saturate, let onnxruntime use the exact ones (x86 without VNNI).
+_EXACT_INT8 = ("session.x64quantprecision", "1")
+
+#: onnxruntime's severity "error": it warns about shapes it inferred itself.
+_ERRORS_ONLY = 3
+
+
+class OnnxBackend:
+    """Decodes with onnxruntime, one sequence at a time. Call `begin` before each generation.
+
+    Args:
+        bundle: the bundle to run.
+        threads: threads of one operator; None lets onnxruntime choose.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        self.kept_shares = bundle.manifest.kept_shares
+        self._refresh = open_session(bundle.path / REFRESH_FILE, threads)
+        self._step = open_session(bundle.path / STEP_FILE, threads)
+        self._outputs = [output.name for output in self._refresh.get_outputs()]
+        self._sinks: dict[int, StableSinks] = {}
+        self._past: dict[str, NDArray[np.float32]] = {}
+
+    def begin(self) -> None:
+        """Forget the sink scores of the generation before."""
+        shares = enumerate(self.kept_shares)
+        self._sinks = {layer: StableSinks(share) for layer, share in shares if share < 1.0}
+
+    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        """A full pass over ``[1, length]``; see `hwsearch.decoding.backend.Backend`."""
+        feeds = {"tokens": tokens, "start": np.array(start)}
+        found = dict(zip(self._outputs, self._refresh.run(self._outputs, feeds), strict=True))
+        for layer, sinks in self._sinks.items():
+            sinks.update(found[f"mass_{layer}"])
+        self._past = {}
+        for layer in range(len(self.kept_shares)):
+            kept = self._kept(layer, tokens.shape[1], start, stop)
+            for name in (f"key_{layer}", f"value_{layer}"):
+                self._past[name] = found[name].take(kept, axis=2)
+        return Prediction(found["token"], found["confidence"])
+
+    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        """The block's rows against the cache; see `hwsearch.decoding.backend.Backend`."""
+        feeds = {"tokens": tokens[:, start:stop], "start": np.array(start), **self._past}
+        return Prediction(*self._step.run(["token", "confidence"], feeds))
+
+    def _kept(self, layer: int, length: int, start: int, stop: int) -> NDArray[np.int64]:
+        """Positions that a layer keeps outside the block, ``[kept]``."""
+        if layer in self._sinks:
+            return self._sinks[layer].keep(start, stop)[0]
+        return outside(1, length, start, stop)[0]
+
+
+def open_session(graph: Path | bytes, threads: int | None) -> ort.InferenceSession:
+    """An onnxruntime session of one graph, a file or its bytes, on the CPU."""
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.inter_op_num_threads = 1
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    options.add_session_config_entry(*_EXACT_INT8)
+    model = graph if isinstance(graph, bytes) else str(graph)
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

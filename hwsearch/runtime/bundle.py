@@ -1,0 +1,209 @@
+"""What a bundle folder holds, and whether it still holds exactly that.
+
+A bundle is a folder with `BUNDLE_FILE` and the files whose checksums it lists. `BUNDLE_FILE`
+carries its own seal: the SHA-256 of its bytes, taken while the seal reads as zeros. So one changed
+byte in any file, whitespace included, is noticed and the file named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from hwsearch.errors import InputError, VerificationError
+from hwsearch.plan import Decoding, Frozen, explain
+
+BUNDLE_FILE = "bundle.json"
+REFRESH_FILE = "refresh.onnx"
+STEP_FILE = "step.onnx"
+PLAN_FILE = "plan.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+#: The files every bundle has beside `BUNDLE_FILE`.
+FILES = (REFRESH_FILE, STEP_FILE, PLAN_FILE, TOKENIZER_FILE)
+
+SCHEMA_VERSION = 1
+
+_UNSEALED = "0" * 64
+_SEAL = re.compile(rb'"seal": "([0-9a-f]{64})"')
+_BROKEN = "it was changed or damaged after the export; export the bundle again"
+
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class Reference(Frozen):
+    """What torch generated before the export: ``tokens`` are the generated ones, prompt left out."""
+
+    question: str
+    tokens: tuple[int, ...]
+
+
+class Figures(Frozen):
+    """What was predicted and measured; None is unknown. Keys beyond these are kept as they are.
+
+    Attributes:
+        predicted_ms, measured_ms, target_ms: one generation, predicted, measured, asked for.
+        accuracy, accuracy_interval: share of test problems solved, and its confidence interval.
+        size_bytes: all files but `BUNDLE_FILE` together.
+        device: name of the device the milliseconds belong to.
+        prompt_length: tokens of the prompt that the milliseconds are for.
+        reference_ms: a fixed piece of arithmetic, timed beside `measured_ms`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    predicted_ms: float | None = None
+    measured_ms: float | None = None
+    target_ms: float | None = None
+    accuracy: float | None = None
+    accuracy_interval: tuple[float, float] | None = None
+    size_bytes: int | None = None
+    device: str | None = None
+    prompt_length: int | None = None
+    reference_ms: float | None = None
+
+
+class Manifest(Frozen):
+    """The content of `BUNDLE_FILE`.
+
+    Attributes:
+        seal: SHA-256 of the file, see the module's docstring.
+        model: name of the denoiser.
+        versions: package to version, as at the export.
+        layers, kv_heads, head_dim: sizes of the cache.
+        mask_token_id: the token that stands for "not written yet".
+        end_token_id: the token that fills a generation after its end.
+        prompt_template: text around ``{question}``.
+        decoding: lengths and passes of a generation.
+        kept_shares: for each layer, the share of cached positions it keeps.
+        sha256: checksum of every other file.
+        reference: generations of torch to compare with.
+        figures: what was predicted and measured.
+    """
+
+    seal: Digest = _UNSEALED
+    schema_version: Literal[1] = SCHEMA_VERSION
+    model: str
+    versions: dict[str, str]
+    layers: Annotated[int, Field(ge=1)]
+    kv_heads: Annotated[int, Field(ge=1)]
+    head_dim: Annotated[int, Field(ge=1)]
+    mask_token_id: int
+    end_token_id: int
+    prompt_template: str
+    decoding: Decoding
+    kept_shares: tuple[Share, ...]
+    sha256: dict[str, Digest]
+    reference: tuple[Reference, ...] = ()
+    figures: Figures = Figures()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle folder whose files are as they were written.
+
+    Attributes:
+        path: the folder.
+        manifest: the content of its `BUNDLE_FILE`.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files but `BUNDLE_FILE`."""
+        return sum((self.path / name).stat().st_size for name in self.manifest.sha256)
+
+
+def read_bundle(path: Path | str) -> Bundle:
+    """Open a bundle folder and check every file in it.
+
+    Raises:
+        InputError: there is no such folder, or it holds no `BUNDLE_FILE`, or that file does not
+            follow the schema (the message names the key).
+        VerificationError: a file is missing or was changed; the message names it.
+    """
+    path = Path(path)
+    content = _read_manifest_bytes(path)
+    _check_seal(content, path / BUNDLE_FILE)
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise InputError(f"{path / BUNDLE_FILE}: {explain(error)}") from error
+    if len(manifest.kept_shares) != manifest.layers:
+        raise InputError(
+            f"{path / BUNDLE_FILE}: kept_shares: must name one share for each of the "
+            f"{manifest.layers} layers, got {len(manifest.kept_shares)}"
+        )
+    for name in sorted({*FILES, *manifest.sha256}):
+        _check_file(path / name, manifest.sha256.get(name))
+    return Bundle(path, manifest)
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write `BUNDLE_FILE` into a folder, sealed, replacing one that is there in a single move."""
+    text = manifest.model_copy(update={"seal": _UNSEALED}).model_dump_json(indent=2) + "\n"
+    seal = hashlib.sha256(text.encode()).hexdigest()
+    sealed = text.replace(f'"seal": "{_UNSEALED}"', f'"seal": "{seal}"', 1)
+    handle, temporary = tempfile.mkstemp(dir=path, prefix=f".{BUNDLE_FILE}.")
+    with os.fdopen(handle, "wb") as file:
+        file.write(sealed.encode())
+    Path(temporary).chmod(0o644)
+    Path(temporary).replace(path / BUNDLE_FILE)
+
+
+def record_figures(path: Path | str, **figures: object) -> Bundle:
+    """Add figures to a bundle's `BUNDLE_FILE`; the others stay. Raises as `read_bundle` does.
+
+    Raises:
+        InputError: a figure is not of its type; the message names it.
+    """
+    bundle = read_bundle(path)
+    known = bundle.manifest.figures.model_dump()
+    try:
+        updated = Figures.model_validate({**known, **figures})
+    except ValidationError as error:
+        raise InputError(f"figures: {explain(error)}") from error
+    manifest = bundle.manifest.model_copy(update={"figures": updated})
+    write_manifest(bundle.path, manifest)
+    return read_bundle(bundle.path)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_manifest_bytes(path: Path) -> bytes:
+    if not path.is_dir():
+        raise InputError(f"{path}: no such bundle folder; `hwsearch export` writes one")
+    try:
+        return (path / BUNDLE_FILE).read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: not a bundle, it holds no {BUNDLE_FILE}") from error
+
+
+def _check_seal(content: bytes, path: Path) -> None:
+    found = _SEAL.search(content)
+    if found is not None:
+        unsealed = _SEAL.sub(f'"seal": "{_UNSEALED}"'.encode(), content, count=1)
+        if hashlib.sha256(unsealed).hexdigest().encode() == found.group(1):
+            return
+    raise VerificationError(f"{path}: its seal does not match its content: {_BROKEN}")
+
+
+def _check_file(path: Path, expected: str | None) -> None:
+    if not path.is_file():
+        raise VerificationError(f"{path}: missing; export the bundle again")
+    if sha256_of(path) != expected:
+        raise VerificationError(f"{path}: its checksum does not match {BUNDLE_FILE}: {_BROKEN}")

@@ -1,0 +1,22 @@
+"""The search: space, objective, samplers, study and front."""
+
+from hwsearch.search.objective import Objective
+from hwsearch.search.run import Target, check_feasible, fastest_plan, prepare, search
+from hwsearch.search.samplers import SAMPLERS, make_sampler
+from hwsearch.search.space import SearchSpace, is_uniform
+from hwsearch.search.study import Study, load_study
+
+__all__ = [
+    "SAMPLERS",
+    "Objective",
+    "SearchSpace",
+    "Study",
+    "Target",
+    "check_feasible",
+    "fastest_plan",
+    "is_uniform",
+    "load_study",
+    "make_sampler",
+    "prepare",
+    "search",
+]

@@ -1,0 +1,121 @@
+"""The next plan: candidates from the model's fronts and their neighbours, the most valuable first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+
+import numpy as np
+
+from hwsearch.search.additive.encoding import ChoiceSpace, Floats, Rows
+from hwsearch.search.additive.goal import Goal
+from hwsearch.search.additive.solve import solve_front
+from hwsearch.search.additive.surrogate import Predictor
+
+ENUMERATE = 8192  # spaces up to this size are scored whole
+POOL = 384  # candidates scored in a larger space
+FRONT = 48  # plans taken from each solved front
+CLIMBS = 2  # rounds of single swaps around the best candidates
+GRID = 1024
+
+
+def ranked(
+    space: ChoiceSpace, loss: Predictor, goal: Goal, incumbents: Rows, rng: np.random.Generator
+) -> Iterator[Rows]:
+    """Plans in descending value: the best of each climb, then the pool they grew from.
+
+    Args:
+        space: the plans.
+        loss: the loss model.
+        goal: what a plan is worth.
+        incumbents: the best plans measured, [m, groups].
+        rng: source of mutations and draws.
+    """
+    rows = (
+        space.enumerate() if space.plans <= ENUMERATE else _pool(space, loss, goal, incumbents, rng)
+    )
+    values = goal.value(loss, rows)
+    if space.plans > ENUMERATE:
+        for _ in range(CLIMBS):
+            best = rows[np.argsort(-values, kind="stable")[:2]]
+            for near, worth in [goal.value_of_swaps(loss, plan) for plan in best]:
+                rows, values = np.concatenate([rows, near]), np.concatenate([values, worth])
+    order = np.lexsort((rng.random(len(rows)), -values))
+    yield from rows[order]
+
+
+def first_unseen(plans: Iterator[Rows], seen: Set[tuple[int, ...]], skip: int) -> Rows | None:
+    """The first plan not in `seen` after `skip` others, which earlier workers will have taken."""
+    last, taken = None, set(seen)
+    for plan in plans:
+        key = tuple(int(i) for i in plan)
+        if key in taken:
+            continue
+        if skip == 0:
+            return plan
+        taken.add(key)
+        last, skip = plan, skip - 1
+    return last
+
+
+def random_plans(space: ChoiceSpace, count: int, rng: np.random.Generator) -> Iterator[Rows]:
+    """Plans drawn uniformly."""
+    for _ in range(count):
+        yield rng.integers(space.sizes)
+
+
+def unseen_any(
+    space: ChoiceSpace, seen: Set[tuple[int, ...]], rng: np.random.Generator
+) -> Rows | None:
+    """Some plan not in `seen`; None once every plan is."""
+    if len(seen) >= space.plans:
+        return None
+    if space.plans <= ENUMERATE:
+        return first_unseen(iter(rng.permutation(space.enumerate())), seen, 0)
+    return first_unseen(random_plans(space, 1000, rng), seen, 0)
+
+
+def _pool(
+    space: ChoiceSpace, loss: Predictor, goal: Goal, incumbents: Rows, rng: np.random.Generator
+) -> Rows:
+    """Fronts of the mean and of a draw, incumbents, and mutations of them all."""
+    anchor = incumbents[rng.integers(len(incumbents))]
+    fronts = []
+    for plan in (space.reference_row, anchor):
+        effects, spread = loss.posterior.swaps_at(plan)
+        fronts.append(_front(space, effects, goal))
+        fronts.append(_front(space, effects + spread * rng.normal(size=len(spread)), goal))
+        fronts.extend(_limited(space, effects, goal, plan))
+    parents = np.concatenate([*fronts, incumbents])
+    children = parents[rng.integers(len(parents), size=max(POOL - len(parents), POOL // 2))]
+    return np.unique(np.concatenate([parents, _mutated(space, children, rng)]), axis=0)
+
+
+def _front(space: ChoiceSpace, effects: Floats, goal: Goal) -> Rows:
+    """Up to `FRONT` plans of the exact front of additive effects, evenly over its costs."""
+    budget = None if goal.budget is None else goal.budget - goal.cost.constant
+    plans = solve_front(space, effects, goal.cost.columns, budget, GRID)
+    if goal.staircase is None:
+        return plans[-8:]
+    if len(plans) <= FRONT:
+        return plans
+    return plans[np.linspace(0, len(plans) - 1, FRONT).astype(int)]
+
+
+def _limited(space: ChoiceSpace, effects: Floats, goal: Goal, plan: Rows) -> Iterator[Rows]:
+    """Fronts that pay for each further constraint, at three prices."""
+    for limit in goal.limits:
+        toll, _ = limit.posterior.swaps_at(plan)
+        price = np.ptp(effects) / max(float(np.ptp(toll)), 1e-12)
+        for factor in (0.3, 1.0, 3.0):
+            yield _front(space, effects + factor * price * toll, goal)
+
+
+def _mutated(space: ChoiceSpace, rows: Rows, rng: np.random.Generator) -> Rows:
+    """Copies with one to three parameters redrawn."""
+    rows = rows.copy()
+    for _ in range(3):
+        group = rng.integers(len(space.names), size=len(rows))
+        active = rng.random(len(rows)) < 0.6
+        choice = rng.integers(space.sizes[group])
+        rows[active, group[active]] = choice[active]
+    return rows

@@ -1,0 +1,85 @@
+"""Choice of the warp and the kernel's numbers by marginal likelihood, on a small grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hwsearch.search.additive.encoding import ChoiceSpace, Floats, Rows
+from hwsearch.search.additive.kernel import Grams, Kernel, grams
+from hwsearch.search.additive.model import Posterior
+from hwsearch.search.additive.prior import fitted_sizes, flat_sizes
+from hwsearch.search.additive.warp import Warp
+
+BENDS = (0.0, 1.5, -1.5, -4.0)
+GRID: dict[str, tuple[float, ...]] = {
+    "pair": (0.0, 0.01, 0.1, 1.0),
+    "curve": (0.01, 0.3),
+    "bond": (0.3, 0.8, 0.95),
+    "noise": (1e-6, 1e-4, 1e-2),
+}
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What the likelihood chose: the warp's bend and the kernel."""
+
+    bend: float
+    kernel: Kernel
+
+
+def tune(space: ChoiceSpace, rows: Rows, losses: Floats) -> Tuning:
+    """The warp and kernel most likely to have produced `losses` [n] of the plans `rows`.
+
+    Prior sizes come from an additive fit that knows none; then one pass of coordinate search
+    over the other numbers, and both once more.
+    """
+    choice = Tuning(0.0, Kernel(flat_sizes(space), pair=0.0))
+    for _ in range(2):
+        z = Warp.over(losses, choice.bend).forward(losses)
+        posterior = Posterior.fit(space, choice.kernel, rows, z)
+        effects, spread = posterior.swaps_at(space.reference_row)
+        kernel = replace(choice.kernel, sizes=fitted_sizes(space, effects, spread))
+        search = _Search(space, rows, losses, grams(space, kernel.sizes, rows, rows))
+        choice = search.run(replace(choice, kernel=kernel))
+    return choice
+
+
+def tune_additive(space: ChoiceSpace, rows: Rows, values: Floats) -> Kernel:
+    """A kernel without pairs, for quantities known to be additive: latency, bytes, energy."""
+    kernel = Kernel(flat_sizes(space), curve=0.0, pair=0.0, noise=1e-5)
+    z = Warp.over(values, 0.0).forward(values)
+    effects, spread = Posterior.fit(space, kernel, rows, z).swaps_at(space.reference_row)
+    return replace(kernel, sizes=fitted_sizes(space, effects, spread))
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Coordinate search over `BENDS` and `GRID` for one set of trials and prior sizes."""
+
+    space: ChoiceSpace
+    rows: Rows
+    losses: Floats
+    blocks: Grams
+
+    def run(self, start: Tuning) -> Tuning:
+        best, best_score = start, self.score(start)
+        for name in ("bend", *GRID):
+            for option in _options(best, name):
+                score = self.score(option)
+                if score > best_score:
+                    best, best_score = option, score
+        return best
+
+    def score(self, choice: Tuning) -> float:
+        """Log marginal likelihood of the losses themselves, so that warps can be compared."""
+        warp = Warp.over(self.losses, choice.bend)
+        z = warp.forward(self.losses)
+        posterior = Posterior.fit(self.space, choice.kernel, self.rows, z, blocks=self.blocks)
+        return posterior.log_likelihood + float(warp.log_slope(self.losses).sum())
+
+
+def _options(at: Tuning, name: str) -> list[Tuning]:
+    if name == "bend":
+        return [replace(at, bend=bend) for bend in BENDS if bend != at.bend]
+    kernels = [at.kernel.changed(name, v) for v in GRID[name] if v != getattr(at.kernel, name)]
+    return [replace(at, kernel=kernel) for kernel in kernels]

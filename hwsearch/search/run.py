@@ -1,0 +1,280 @@
+"""The search itself: min loss subject to latency, as an Optuna study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import optuna
+
+from hwsearch.compression import WeightBank
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
+from hwsearch.latency.device import Device
+from hwsearch.latency.operators import Workload
+from hwsearch.latency.predict import Predictor
+from hwsearch.plan import CompressionPlan, Decoding
+from hwsearch.search.objective import Objective
+from hwsearch.search.samplers import make_sampler
+from hwsearch.search.space import SearchSpace
+from hwsearch.search.study import Study, claim, finished, storage_url
+from hwsearch.sinks import calibrate_sinks
+from hwsearch.tasks.frozen import FrozenStates
+from hwsearch.tasks.gsm_mini import problems
+
+#: Calibration questions behind the sink profile and the frozen states.
+QUESTIONS = 48
+
+
+@dataclass(frozen=True)
+class Target:
+    """The latency to stay within: milliseconds, or a share of the uncompressed model's.
+
+    Raises:
+        InputError: neither or both are given, or the value is not positive.
+    """
+
+    ms: float | None = None
+    ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.ms is None) == (self.ratio is None):
+            raise InputError("give exactly one of target_ms and target_ratio")
+        value = self.ms if self.ms is not None else self.ratio
+        if value is None or not value > 0:
+            raise InputError(f"a target must be larger than 0; got {value}")
+
+    def resolve_ms(self, baseline_ms: float) -> float:
+        """Milliseconds of the target, given the uncompressed model's."""
+        return self.ms if self.ms is not None else float(self.ratio or 0) * baseline_ms
+
+
+def prepare(
+    denoiser: Denoiser,
+    space: SearchSpace,
+    device: Device,
+    workload: Workload,
+    target: Target,
+    questions: list[str],
+) -> Objective:
+    """Everything that the trials of a study share.
+
+    Raises:
+        StudyError: the space does not fit the model or the device.
+        InfeasibleTargetError: no plan of the space meets the target.
+    """
+    if space.num_layers != denoiser.geometry.num_layers:
+        raise StudyError(
+            f"the space has {space.num_layers} layers but model {denoiser.name!r} has "
+            f"{denoiser.geometry.num_layers}"
+        )
+    space.check(device)
+    calibration = device.info.calibration(denoiser.name)
+    predictor = Predictor(device, denoiser.geometry, workload, calibration)
+    sinks = calibrate_sinks(denoiser, questions)
+    uncompressed = CompressionPlan.uniform(space.num_layers)
+    baseline = predictor.predict(uncompressed, sinks.kept_shares(uncompressed)).generation_ms
+    objective = Objective(
+        denoiser=denoiser,
+        space=space,
+        predictor=predictor,
+        sinks=sinks,
+        states=FrozenStates.record(denoiser, questions),
+        bank=WeightBank(denoiser),
+        target_ms=target.resolve_ms(baseline),
+    )
+    check_feasible(objective)
+    return objective
+
+
+def search(
+    denoiser: Denoiser,
+    space: SearchSpace,
+    device: Device,
+    *,
+    target_ms: float | None = None,
+    target_ratio: float | None = None,
+    workload: Workload | None = None,
+    questions: Sequence[str] | None = None,
+    trials: int = 100,
+    name: str | None = None,
+    storage: str | None = None,
+    sampler: str = "additive",
+    seed: int = 0,
+    on_trial: Callable[[int], None] | None = None,
+) -> Study:
+    """The plan of least loss within a latency target, as a study.
+
+    Args:
+        denoiser: the uncompressed model.
+        space: what may be chosen.
+        device: where the plan will run.
+        target_ms: most milliseconds of a generation; or else
+        target_ratio: the same as a share of the uncompressed model's predicted time.
+        workload: what is generated; None takes the task's median prompt and the model's decoding.
+        questions: calibration questions; None takes those of gsm-mini.
+        trials: finished trials that the study shall have.
+        name: the study's name; one that exists is continued. None makes one of model and device.
+        storage: Optuna storage URL or SQLite path; None is ``studies/<name>.db``.
+        sampler: one of `SAMPLERS`.
+        seed: of the sampler.
+        on_trial: called with the number of finished trials after each.
+
+    Raises:
+        InputError: the target, a name or the space is wrong, or the study searched something else.
+        InfeasibleTargetError: no plan meets the target.
+    """
+    questions = list(questions or calibration_questions())
+    objective = prepare(
+        denoiser,
+        space,
+        device,
+        workload or default_workload(denoiser, questions),
+        Target(target_ms, target_ratio),
+        questions,
+    )
+    return run_study(
+        objective,
+        trials=trials,
+        name=name or f"{Path(denoiser.name).name}-{device.info.name}",
+        storage=storage,
+        sampler=sampler,
+        seed=seed,
+        on_trial=on_trial,
+    )
+
+
+def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence[str]) -> Objective:
+    """The objective that a study was searched with, made again.
+
+    Raises as `prepare` does.
+    """
+    decoding = Decoding.model_validate_json(study.optuna.user_attrs["decoding"])
+    prompt_length = json.loads(study.optuna.user_attrs["workload"])["prompt_length"]
+    workload = Workload(prompt_length, decoding)
+    target = Target(ms=study.target_ms)
+    return prepare(denoiser, study.space, device, workload, target, list(questions))
+
+
+def calibration_questions(count: int = QUESTIONS) -> list[str]:
+    """Questions of gsm-mini's calibration split."""
+    return [problem.question for problem in islice(problems("calibration"), count)]
+
+
+def default_workload(denoiser: Denoiser, questions: Sequence[str]) -> Workload:
+    """The median prompt of some questions, answered as the model's makers decode it."""
+    lengths = sorted(len(denoiser.prompt(question)) for question in questions)
+    return Workload(lengths[len(lengths) // 2], denoiser.decoding)
+
+
+def run_study(
+    objective: Objective,
+    *,
+    trials: int,
+    name: str,
+    storage: str | None = None,
+    sampler: str = "additive",
+    seed: int = 0,
+    on_trial: Callable[[int], None] | None = None,
+) -> Study:
+    """Try plans until the study has `trials` finished trials; one that exists is continued.
+
+    The uncompressed model and every uniform plan that meets the target are tried first, so the
+    answer is never worse than the best of them. Arguments are those of `search`.
+
+    Raises:
+        InputError: the study exists and searched something else.
+    """
+    url = storage_url(name, storage)
+    study = optuna.create_study(
+        study_name=name,
+        storage=url,
+        load_if_exists=True,
+    )
+    # a sampler that starts anew with the old seed would propose its old plans again
+    study.sampler = make_sampler(
+        sampler,
+        seed=seed + len(study.get_trials(deepcopy=False)),
+        costs=objective.costs(),
+        budget=objective.budget_ms(),
+    )
+    claim(study, identity(objective), objective.target_ms)
+    enqueue(study, objective)
+    if url.startswith("sqlite"):
+        _recover(study)
+
+    def report(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        if on_trial is not None:
+            on_trial(len(finished(study)))
+
+    missing = max(0, trials - len(finished(study)))
+    study.optimize(objective, n_trials=missing, callbacks=[report])
+    return Study(study, objective.space, objective.target_ms)
+
+
+def enqueue(study: optuna.Study, objective: Objective) -> None:
+    """Put the uncompressed plan and the uniform plans that meet the target first."""
+    space = objective.space
+    plans = [CompressionPlan.uniform(space.num_layers), *space.uniform_plans()]
+    for index, plan in enumerate(plans):
+        meets = objective.latency(plan).generation_ms <= objective.target_ms
+        offered = all(
+            value in space.parameters()[name] for name, value in space.params(plan).items()
+        )
+        if offered and (index == 0 or meets):
+            study.enqueue_trial(space.params(plan), skip_if_exists=True)
+
+
+def fastest_plan(objective: Objective) -> CompressionPlan:
+    """The plan of least predicted latency: the cheapest choice of every parameter."""
+    costs = objective.costs()
+    return objective.space.plan(
+        {name: min(choices, key=lambda c: choices[c]) for name, choices in costs.items()}
+    )
+
+
+def check_feasible(objective: Objective) -> None:
+    """Raise `InfeasibleTargetError` if even the fastest plan misses the target."""
+    plan = fastest_plan(objective)
+    latency = objective.latency(plan)
+    if latency.generation_ms <= objective.target_ms:
+        return
+    shares = objective.sinks.kept_shares(plan)
+    layers = [objective.predictor.layer_ms(*pair) for pair in zip(plan.layers, shares, strict=True)]
+    slowest = max(range(len(layers)), key=layers.__getitem__)
+    fixed = latency.generation_ms - sum(layers)
+    raise InfeasibleTargetError(
+        f"no plan meets {objective.target_ms:.2f} ms: the fastest takes "
+        f"{latency.generation_ms:.2f} ms ({fixed:.2f} ms of it outside the layers, and "
+        f"{layers[slowest]:.2f} ms in layer {slowest}, the slowest, with attention "
+        f"{plan.layers[slowest].attention} and mlp {plan.layers[slowest].mlp}); "
+        f"raise the target or offer fewer decoding steps"
+    )
+
+
+def identity(objective: Objective) -> dict[str, str]:
+    """What a study is about, as text: two studies of one name must agree in all of it."""
+    workload = objective.predictor.workload
+    return {
+        "model": objective.denoiser.name,
+        "device": objective.predictor.device.info.name,
+        "space": objective.space.model_dump_json(),
+        "workload": json.dumps({"prompt_length": workload.prompt_length}),
+        "decoding": workload.decoding.model_dump_json(),
+        "device_folder": str(objective.predictor.device.folder),
+    }
+
+
+def _recover(study: optuna.Study) -> None:
+    """Fail trials that a killed run left running, and queue their plans again.
+
+    Only for SQLite, where this process is the study's only worker.
+    """
+    running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+    for trial in running:
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        if trial.params:
+            study.enqueue_trial(trial.params)

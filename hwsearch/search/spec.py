@@ -1,0 +1,144 @@
+"""The study file: everything that a search is told, as one value.
+
+name = "gsm-mini-half"
+model = "gsm-mini"
+device = "cpu"
+target_ratio = 0.5
+trials = 120
+
+[space]
+formats = ["fp32", "w8a8", "w4"]
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from hwsearch.errors import StudyError
+from hwsearch.plan import Frozen, WeightFormat, explain
+from hwsearch.search.study import Study
+
+Threshold = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class SpaceSpec(Frozen):
+    """What a search may choose; None leaves it to model and device.
+
+    Attributes:
+        thresholds: sink thresholds, least pruning first.
+        formats: weight formats, least compression first.
+    """
+
+    thresholds: Annotated[tuple[Threshold, ...], Field(min_length=1)] | None = None
+    formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] | None = None
+
+
+class StudySpec(Frozen):
+    """A resolved study.
+
+    Attributes:
+        model: a bundled name, a folder, or a hub id.
+        device: a device, or its folder.
+        target_ms: most milliseconds of a generation; or else
+        target_ratio: the same as a share of the uncompressed model's.
+        prompt_length: tokens of the prompt; None takes the calibration questions' median.
+        space: what may be chosen.
+        sampler: one of `hwsearch.search.SAMPLERS`.
+        trials: finished trials that the study shall have.
+        seed: of the sampler.
+        name: the study's name; None makes one of model and device.
+        storage: Optuna storage; None is ``studies/<name>.db``.
+    """
+
+    model: str
+    device: str
+    target_ms: Annotated[float, Field(gt=0)] | None = None
+    target_ratio: Annotated[float, Field(gt=0)] | None = None
+    prompt_length: Annotated[int, Field(ge=1)] | None = None
+    space: SpaceSpec = SpaceSpec()
+    sampler: str = "additive"
+    trials: Annotated[int, Field(ge=1)] = 100
+    seed: int = 0
+    name: str | None = None
+    storage: str | None = None
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if (self.target_ms is None) == (self.target_ratio is None):
+            raise ValueError("give exactly one of target_ms and target_ratio")
+        return self
+
+    @classmethod
+    def resolve(cls, path: Path | None, flags: Mapping[str, Any]) -> StudySpec:
+        """A study from a file, flags that win over it, or both.
+
+        Args:
+            path: a TOML file, or None.
+            flags: values by key; ``formats`` and ``thresholds`` may be comma-separated text.
+                None means that the flag was not given.
+
+        Raises:
+            StudyError: the file cannot be read, or a key is unknown, missing or out of range.
+        """
+        data = read_toml(path) if path is not None else {}
+        given = {key: value for key, value in flags.items() if value is not None}
+        space = {k: given.pop(k).split(",") for k in ("formats", "thresholds") if k in given}
+        if {"target_ms", "target_ratio"} & given.keys():
+            data = {k: v for k, v in data.items() if not k.startswith("target_")}
+        merged = {**data, **given}
+        if space:
+            merged["space"] = {**merged.get("space", {}), **space}
+        try:
+            return cls.model_validate(merged)
+        except ValidationError as error:
+            raise StudyError(f"{path or 'study'}: {explain(error)}") from error
+
+    def to_toml(self) -> str:
+        """The study as TOML text."""
+        import tomli_w
+
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Plain data of a TOML file. Raises `StudyError`, naming file and line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"cannot read study {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not TOML: {error}") from error
+
+
+def run_spec(spec: StudySpec, on_trial: Callable[[int], None] | None = None) -> Study:
+    """Run a study to its number of trials. Raises as `hwsearch.search.search` does."""
+    from hwsearch.denoisers.loading import load_denoiser
+    from hwsearch.latency.device import load_device
+    from hwsearch.latency.operators import Workload
+    from hwsearch.search.run import search
+    from hwsearch.search.space import SearchSpace
+
+    denoiser, device = load_denoiser(spec.model), load_device(spec.device)
+    chosen = spec.space.model_dump(exclude_none=True)
+    workload = None
+    if spec.prompt_length is not None:
+        workload = Workload(spec.prompt_length, denoiser.decoding)
+    return search(
+        denoiser,
+        SearchSpace.of(denoiser, device).model_copy(update=chosen),
+        device,
+        target_ms=spec.target_ms,
+        target_ratio=spec.target_ratio,
+        workload=workload,
+        trials=spec.trials,
+        name=spec.name,
+        storage=spec.storage,
+        sampler=spec.sampler,
+        seed=spec.seed,
+        on_trial=on_trial,
+    )

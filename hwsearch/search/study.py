@@ -1,0 +1,164 @@
+"""A study: an Optuna study with the plans read back out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+
+from hwsearch.errors import InputError, StudyError, UnknownNameError
+from hwsearch.plan import CompressionPlan
+from hwsearch.search.space import SearchSpace, is_uniform
+
+#: User attributes of an Optuna study that say what it searched.
+IDENTITY = ("model", "device", "space", "workload", "decoding")
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A finished or unfinished search.
+
+    Attributes:
+        optuna: the Optuna study underneath.
+        space: what it chose from.
+        target_ms: the predicted generation time that plans may not exceed.
+    """
+
+    optuna: optuna.Study
+    space: SearchSpace
+    target_ms: float
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.optuna.study_name
+
+    def frame(self) -> pd.DataFrame:
+        """Every finished trial: number, loss, generation_ms, size_bytes, feasible, uniform, plan."""
+        rows = [self._row(trial) for trial in finished(self.optuna)]
+        columns = ["number", "loss", "generation_ms", "size_bytes", "feasible", "uniform", "plan"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def front(self) -> pd.DataFrame:
+        """Plans that no other plan beats in both loss and latency, fastest first."""
+        frame = self.frame().sort_values(["generation_ms", "loss"], ignore_index=True)
+        best_before = frame["loss"].cummin().shift(fill_value=float("inf"))
+        return frame[frame["loss"] < best_before].reset_index(drop=True)
+
+    def feasible(self, uniform: bool | None = None) -> pd.DataFrame:
+        """Finished trials that meet the target, least loss first; uniform plans alone, or not."""
+        frame = self.frame()
+        chosen = frame[frame["feasible"]]
+        if uniform is not None:
+            chosen = chosen[chosen["uniform"] == uniform]
+        return chosen.sort_values(["loss", "generation_ms"], ignore_index=True)
+
+    @property
+    def best_plan(self) -> CompressionPlan:
+        """The plan of least loss that meets the target.
+
+        Raises:
+            StudyError: no finished trial meets it.
+        """
+        return self._best(self.feasible())
+
+    @property
+    def best_uniform_plan(self) -> CompressionPlan:
+        """The uniform plan of least loss that meets the target. Raises as `best_plan` does."""
+        return self._best(self.feasible(uniform=True))
+
+    def plan(self, number: int) -> CompressionPlan:
+        """Plan of one trial. Raises `UnknownNameError` if it is no finished trial."""
+        for trial in finished(self.optuna):
+            if trial.number == number:
+                return self.space.plan(trial.params)
+        numbers = [str(trial.number) for trial in finished(self.optuna)]
+        raise UnknownNameError("trial", str(number), numbers)
+
+    def _best(self, frame: pd.DataFrame) -> CompressionPlan:
+        if frame.empty:
+            raise StudyError(
+                f"study {self.name}: none of its finished trials meets {self.target_ms:.2f} ms; "
+                f"run more trials or raise the target"
+            )
+        best: CompressionPlan = frame["plan"].iloc[0]
+        return best
+
+    def _row(self, trial: optuna.trial.FrozenTrial) -> tuple[Any, ...]:
+        plan = self.space.plan(trial.params)
+        latency = trial.user_attrs["generation_ms"]
+        return (
+            trial.number,
+            trial.value,
+            latency,
+            trial.user_attrs["size_bytes"],
+            latency <= self.target_ms,
+            is_uniform(plan),
+            plan,
+        )
+
+
+def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Completed trials, oldest first."""
+    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+
+
+def storage_url(name: str, storage: str | None) -> str:
+    """The storage of a study: as given, or an SQLite file under ``studies/``."""
+    if storage is not None:
+        return storage if "://" in storage else f"sqlite:///{storage}"
+    folder = Path("studies")
+    folder.mkdir(exist_ok=True)
+    return f"sqlite:///{folder / name}.db"
+
+
+def load_study(name: str, storage: str | None = None) -> Study:
+    """A study that was searched before, by name or by the path of its SQLite file.
+
+    Raises:
+        UnknownNameError: there is no such study.
+        StudyError: the storage holds a study that is not hwsearch's.
+    """
+    if name.endswith(".db"):
+        name, storage = Path(name).stem, name
+    if storage is None and not Path("studies", f"{name}.db").exists():
+        raise UnknownNameError("study", name, [path.stem for path in Path("studies").glob("*.db")])
+    try:
+        study = optuna.load_study(study_name=name, storage=storage_url(name, storage))
+    except KeyError as error:
+        raise UnknownNameError("study", name, []) from error
+    except Exception as error:
+        raise StudyError(f"cannot open study {name} in {storage}: {error}") from error
+    return as_study(study)
+
+
+def as_study(study: optuna.Study) -> Study:
+    """The plans' view of an Optuna study. Raises `StudyError` if hwsearch did not write it."""
+    attributes = study.user_attrs
+    try:
+        space = SearchSpace.model_validate_json(attributes["space"])
+        return Study(study, space, float(attributes["target_ms"]))
+    except (KeyError, ValueError) as error:
+        raise StudyError(
+            f"study {study.study_name} was not written by hwsearch: {error}"
+        ) from error
+
+
+def claim(study: optuna.Study, identity: dict[str, str], target_ms: float) -> None:
+    """Write what a study searches into it, or check that it still searches the same.
+
+    Raises:
+        InputError: the study was created with another model, device, space or workload.
+    """
+    known = study.user_attrs
+    for key, value in identity.items():
+        if key in known and known[key] != value:
+            raise InputError(
+                f"study {study.study_name} was created with {key} {known[key]}, not {value}; "
+                f"give another --name or the old {key}"
+            )
+        study.set_user_attr(key, value)
+    study.set_user_attr("target_ms", target_ms)

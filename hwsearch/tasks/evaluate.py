@@ -1,0 +1,160 @@
+"""Ask a model problems and score what it writes; the same for torch and for onnxruntime."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from hwsearch.decoding.backend import Backend
+from hwsearch.decoding.sampler import generate
+from hwsearch.plan import Decoding
+from hwsearch.tasks.extraction import cut
+from hwsearch.tasks.problem import Problem
+from hwsearch.tasks.statistics import Interval
+from hwsearch.tasks.task import GSM_MINI, Score, Task
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class Prompted(Protocol):
+    """What evaluation needs of a model besides its passes; `Denoiser` has it, so has a bundle."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to tokens and back."""
+
+    @property
+    def mask_token_id(self) -> int:
+        """The token that stands for "not written yet"."""
+
+    @property
+    def end_token_id(self) -> int:
+        """The token that fills a generation after its end."""
+
+    @property
+    def decoding(self) -> Decoding:
+        """How the model's makers decode it."""
+
+    def prompt(self, question: str) -> list[int]:
+        """Tokens of the prompt that asks `question`."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model wrote, and how much of it was right.
+
+    Attributes:
+        task: what was asked.
+        decoding: how the answers were decoded.
+        problems: the problems, in the order given.
+        prompts: the tokens of each prompt.
+        prompt_texts: their texts, where the task words them; the questions elsewhere.
+        texts: what the model wrote for each, cut at its end.
+        scores: score by the name of each of the task's filters.
+        seconds: wall-clock time of all decoding.
+    """
+
+    task: Task
+    decoding: Decoding
+    problems: tuple[Problem, ...]
+    prompts: tuple[tuple[int, ...], ...]
+    prompt_texts: tuple[str, ...]
+    texts: tuple[str, ...]
+    scores: dict[str, Score]
+    seconds: float
+
+    @property
+    def score(self) -> Score:
+        """The score by the task's first filter."""
+        return self.scores[self.task.filters[0].name]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the problems solved, by the task's first filter."""
+        return self.score.accuracy
+
+    @property
+    def interval(self) -> Interval:
+        """Wilson's 95 % interval of `accuracy`."""
+        return self.score.interval
+
+
+def evaluate(
+    backend: Backend,
+    model: Prompted,
+    problems: Sequence[Problem],
+    *,
+    task: Task = GSM_MINI,
+    decoding: Decoding | None = None,
+    batch: int = 32,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Decode an answer to every problem and score them.
+
+    Prompts of equal token length are decoded together, so nothing is padded.
+
+    Args:
+        backend: the model's passes.
+        model: its tokenizer, prompt and tokens.
+        problems: at least one.
+        task: how the problems are asked and scored.
+        decoding: how answers are decoded; None takes the model's own.
+        batch: most prompts decoded together; 1 for an exported bundle.
+        progress: called with the number of problems just answered.
+
+    Raises:
+        ValueError: there are no problems.
+    """
+    decoding = decoding or model.decoding
+    asked = [prompt_text(task, index, problem) for index, problem in enumerate(problems)]
+    encode = model.prompt if task.prompt is None else lambda text: model.tokenizer.encode(text).ids
+    prompts = [encode(text) for text in asked]
+    texts = [""] * len(prompts)
+    began = time.perf_counter()
+    for group in groups_of_equal_length(prompts, batch):
+        tokens = np.array([prompts[index] for index in group], dtype=np.int64)
+        written = generate(backend, tokens, decoding, model.mask_token_id)[:, tokens.shape[1] :]
+        for index, row in zip(group, written, strict=True):
+            texts[index] = cut(answer_text(model, row.tolist()), task.stops)
+        if progress is not None:
+            progress(len(group))
+    return Evaluation(
+        task=task,
+        decoding=decoding,
+        problems=tuple(problems),
+        prompts=tuple(map(tuple, prompts)),
+        prompt_texts=tuple(asked),
+        texts=tuple(texts),
+        scores=task.scores(problems, texts),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def prompt_text(task: Task, index: int, problem: Problem) -> str:
+    """What a model is asked: the task's wording, or the bare question for the model's template."""
+    return problem.question if task.prompt is None else task.prompt(index, problem)
+
+
+def answer_text(model: Prompted, written: list[int]) -> str:
+    """Text of the tokens up to the first end token."""
+    if model.end_token_id in written:
+        written = written[: written.index(model.end_token_id)]
+    return model.tokenizer.decode(written)
+
+
+def groups_of_equal_length(prompts: Sequence[Sequence[int]], batch: int) -> Iterator[list[int]]:
+    """Indices of prompts of one length, at most `batch` together, shortest prompts first."""
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    group: list[int] = []
+    for index in order:
+        if group and (len(group) == batch or len(prompts[group[0]]) != len(prompts[index])):
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group

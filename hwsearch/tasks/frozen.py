@@ -1,0 +1,165 @@
+"""The loss that a search minimises: KL against the uncompressed model on frozen masked states.
+
+States are snapshots of the uncompressed model's own trajectories on calibration problems: the
+tokens at a refresh, the tokens a few passes later, and what each layer had seen of its sinks. All
+plans are judged on the same states, so the noise of sampling states cancels between plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hwsearch.decoding.backend import Prediction, Tokens
+from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
+from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.backend import TorchBackend, predict
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.transformer import Transformer
+from hwsearch.tasks.evaluate import groups_of_equal_length
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenState:
+    """Some generations of one length, stopped in the middle of a block.
+
+    Attributes:
+        at_refresh: tokens at the block's refresh, ``[batch, length]``.
+        at_step: tokens at a later pass over the same block, ``[batch, length]``; None where
+            every pass is a refresh.
+        start: first position of the block.
+        stop: position after the block.
+        history: each layer's sinks before the refresh.
+        refresh_logp: the uncompressed model's log probabilities at the refresh,
+            ``[batch, block, vocab]``.
+        step_logp: and at the later pass, if there is one.
+    """
+
+    at_refresh: Tokens
+    at_step: Tokens | None
+    start: int
+    stop: int
+    history: dict[int, SinkHistory] = field(repr=False)
+    refresh_logp: Tensor = field(repr=False)
+    step_logp: Tensor | None = field(repr=False)
+
+
+class FrozenStates:
+    """States of a set of problems, and the loss of a compressed network on them.
+
+    Args:
+        states: the snapshots.
+        mask_token_id: only positions that hold it are judged.
+        refresh_share: weight of refresh passes in the loss: their share of all passes.
+    """
+
+    def __init__(
+        self, states: Sequence[FrozenState], mask_token_id: int, refresh_share: float
+    ) -> None:
+        self.states = tuple(states)
+        self.mask_token_id = mask_token_id
+        self.refresh_share = refresh_share
+
+    @classmethod
+    def record(
+        cls, denoiser: Denoiser, questions: Sequence[str], *, batch: int = 16, seed: int = 0
+    ) -> FrozenStates:
+        """Snapshots of how `denoiser` answers `questions`, one for each batch and refresh.
+
+        Args:
+            denoiser: the uncompressed model.
+            questions: calibration questions.
+            batch: most questions of one prompt length decoded together.
+            seed: of the pass within each block at which a snapshot is taken.
+        """
+        rng = np.random.default_rng(seed)
+        prompts = [denoiser.prompt(question) for question in questions]
+        states: list[FrozenState] = []
+        for group in groups_of_equal_length(prompts, batch):
+            recorder = _Recorder(denoiser, rng)
+            tokens = np.array([prompts[index] for index in group])
+            generate(recorder, tokens, denoiser.decoding, denoiser.mask_token_id)
+            states.extend(recorder.states)
+        decoding = denoiser.decoding
+        return cls(states, denoiser.mask_token_id, decoding.refreshes / decoding.steps)
+
+    def loss(self, network: Transformer, kept_shares: Sequence[float]) -> float:
+        """Mean KL divergence from the uncompressed model, in nats per masked position."""
+        backend = TorchBackend(network, kept_shares)
+        refresh, step = _Mean(), _Mean()
+        for state in self.states:
+            backend.begin(state.history)
+            span = (state.start, state.stop)
+            logits = backend.refresh_logits(state.at_refresh, *span)
+            refresh.add(state.refresh_logp, logits, self._masked(state.at_refresh, *span))
+            if state.at_step is None or state.step_logp is None:
+                continue
+            logits = backend.step_logits(state.at_step, *span)
+            step.add(state.step_logp, logits, self._masked(state.at_step, *span))
+        return self.refresh_share * refresh.value + (1 - self.refresh_share) * step.value
+
+    def _masked(self, tokens: Tokens, start: int, stop: int) -> Tensor:
+        return torch.from_numpy(tokens[:, start:stop] == self.mask_token_id)
+
+
+class _Mean:
+    """Running mean of the KL over masked positions."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, reference: Tensor, logits: Tensor, masked: Tensor) -> None:
+        divergence = F.kl_div(
+            logits.log_softmax(dim=-1), reference, reduction="none", log_target=True
+        ).sum(dim=-1)
+        masked = masked.to(divergence.device)
+        self.total += float(divergence[masked].sum())
+        self.count += int(masked.sum())
+
+    @property
+    def value(self) -> float:
+        return self.total / max(1, self.count)
+
+
+class _Recorder:
+    """Decodes the uncompressed model and takes one snapshot after every refresh."""
+
+    def __init__(self, denoiser: Denoiser, rng: np.random.Generator) -> None:
+        layers = denoiser.geometry.num_layers
+        self._backend = TorchBackend(denoiser.network, [ALMOST_ALL] * layers)
+        self._decoding = denoiser.decoding
+        self._rng = rng
+        self._history: dict[int, SinkHistory] = {}
+        self._wait = 0
+        self._refreshed: FrozenState | None = None
+        self.states: list[FrozenState] = []
+
+    def begin(self) -> None:
+        self._backend.begin()
+
+    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        before = self._backend.history() or {
+            layer: SinkHistory.blank(*tokens.shape)
+            for layer in range(len(self._backend.kept_shares))
+        }
+        logits = self._backend.refresh_logits(tokens, start, stop)
+        state = FrozenState(tokens.copy(), None, start, stop, before, logits.log_softmax(-1), None)
+        cached = min(self._decoding.refresh_interval, self._decoding.steps_per_block) - 1
+        if cached:
+            self._refreshed, self._wait = state, int(self._rng.integers(1, cached + 1))
+        elif self._rng.random() < 1 / self._decoding.steps_per_block:
+            self.states.append(state)
+        return predict(logits)
+
+    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        logits = self._backend.step_logits(tokens, start, stop)
+        self._wait -= 1
+        if self._wait == 0 and self._refreshed is not None:
+            logp = logits.log_softmax(dim=-1)
+            self.states.append(replace(self._refreshed, at_step=tokens.copy(), step_logp=logp))
+        return predict(logits)

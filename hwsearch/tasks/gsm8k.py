@@ -1,0 +1,191 @@
+r"""GSM8K asked and scored as lm-evaluation-harness does (tasks ``gsm8k`` and ``gsm8k_cot``, 3.0).
+
+The problems are read from a file, a folder with ``train.jsonl`` and ``test.jsonl``, or the hub.
+
+``gsm8k``      five shots before each question, drawn from the train split in one stream of draws
+               that runs through the questions, so a shorter run asks its questions alike.
+``gsm8k_cot``  eight fixed shots. The harness's own eight are from the chain-of-thought paper
+               (arXiv 2201.11903, appendix) and are not shipped here: give them as `shots`,
+               read from a JSONL file, to score comparably. Without them, eight train problems
+               rewritten to end in ``The answer is N.`` stand in; such a score is near the
+               published setting, not equal to it, and the results say which shots were used.
+
+Diffusion models write past a stop; what they wrote is cut at the first stop afterwards.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hwsearch.errors import InputError, UnknownNameError
+from hwsearch.tasks.extraction import COT_STRICT, FLEXIBLE, STRICT
+from hwsearch.tasks.problem import Problem, read_problems
+from hwsearch.tasks.task import Task
+
+#: The hub's copy of the data set.
+HUB_ID = "openai/gsm8k"
+
+#: Seed of the harness's draw of shots.
+SHOT_SEED = 1234
+
+STOPS = ("Question:", "</s>", "<|im_end|>")
+COT_STOPS = ("Q:", "</s>", "<|im_end|>")
+
+_NOTE = re.compile(r"<<.*?>>")
+
+
+def read_split(source: str | Path | None, split: str) -> list[Problem]:
+    """Problems of one split.
+
+    Args:
+        source: a JSONL file, taken for every split; a folder with a JSONL file a split; or None
+            for the hub.
+        split: ``train`` or ``test``.
+
+    Raises:
+        UnknownNameError: there is no such split.
+        InputError: the file or the hub cannot be read.
+    """
+    if split not in ("train", "test"):
+        raise UnknownNameError("split of gsm8k", split, ("train", "test"))
+    if source is None:
+        return _from_hub(split)
+    path = Path(source)
+    return read_problems(path / f"{split}.jsonl" if path.is_dir() else path)
+
+
+def gsm8k(
+    source: str | Path | None = None,
+    shots: Sequence[Problem] | None = None,
+    num_shots: int = 5,
+    seed: int = SHOT_SEED,
+) -> Task:
+    """The task ``gsm8k``.
+
+    Args:
+        source: where the problems are; see `read_split`.
+        shots: problems that shots are drawn from; None takes the train split beside `source`.
+        num_shots: solved problems in a prompt.
+        seed: of the draw of the shots.
+
+    Raises:
+        InputError: the problems or the shots cannot be read.
+    """
+    pool = _pool(source, shots, num_shots)
+    drawn: list[str] = []
+    rng = random.Random(seed)
+
+    def context(index: int) -> str:
+        while len(drawn) <= index:
+            drawn.append("".join(_shot(problem) for problem in rng.sample(pool, num_shots)))
+        return drawn[index]
+
+    return Task(
+        name="gsm8k",
+        problems=_reader(source),
+        prompt=lambda index, problem: context(index) + _question(problem),
+        filters=(STRICT, FLEXIBLE),
+        stops=STOPS,
+        num_shots=num_shots,
+        shot_seed=seed,
+        shots="train split" if shots is None else "given",
+    )
+
+
+def gsm8k_cot(
+    source: str | Path | None = None,
+    shots: Sequence[Problem] | None = None,
+    num_shots: int = 8,
+    seed: int = SHOT_SEED,
+) -> Task:
+    """The task ``gsm8k_cot``; arguments as `gsm8k`, but given `shots` are used as they are.
+
+    Raises:
+        InputError: the problems or the shots cannot be read.
+    """
+    pool = _pool(source, shots, num_shots)
+    fixed = pool[:num_shots] if shots is not None else random.Random(seed).sample(pool, num_shots)
+    context = "".join(f"Q: {p.question}\nA: {cot_answer(p.answer)}\n\n" for p in fixed)
+    return Task(
+        name="gsm8k_cot",
+        problems=_reader(source),
+        prompt=lambda index, problem: f"{context}Q: {problem.question}\nA:",
+        filters=(COT_STRICT, FLEXIBLE),
+        stops=COT_STOPS,
+        num_shots=num_shots,
+        shot_seed=seed,
+        shots="train split, rewritten" if shots is None else "given",
+    )
+
+
+def cot_answer(answer: str) -> str:
+    """A worked solution as a chain of thought.
+
+    Calculator notes go, lines are joined, and the end is ``The answer is N.``; a text that has no
+    ``####`` line is a chain of thought already and stays as it is.
+
+    >>> cot_answer("Half of 48 is <<48/2=24>>24.\\n#### 24")
+    'Half of 48 is 24. The answer is 24.'
+    """
+    if "####" not in answer:
+        return answer
+    reasoning, _, number = answer.rpartition("####")
+    lines = _NOTE.sub("", reasoning).split("\n")
+    return " ".join([*(line.strip() for line in lines if line.strip()), "The answer is"]) + (
+        f" {number.strip()}."
+    )
+
+
+def _question(problem: Problem) -> str:
+    return f"Question: {problem.question}\nAnswer:"
+
+
+def _shot(problem: Problem) -> str:
+    return f"{_question(problem)} {problem.answer}\n\n"
+
+
+def _reader(source: str | Path | None) -> Callable[[str, int, int], list[Problem]]:
+    """Reads the first problems of a split, in file order as the harness does, whatever the seed."""
+
+    def read(split: str, count: int, seed: int) -> list[Problem]:
+        del seed
+        return read_split(source, split)[:count]
+
+    return read
+
+
+def _pool(
+    source: str | Path | None, shots: Sequence[Problem] | None, num_shots: int
+) -> list[Problem]:
+    """Problems to draw shots from."""
+    if num_shots == 0:
+        return []
+    if shots is None:
+        beside = Path(source).parent if source is not None and Path(source).is_file() else source
+        shots = read_split(beside, "train")
+    if len(shots) < num_shots:
+        raise InputError(f"{num_shots} shots need at least as many problems, got {len(shots)}")
+    return list(shots)
+
+
+def _from_hub(split: str) -> list[Problem]:
+    try:
+        import pandas as pd
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise InputError(
+            "reading gsm8k from the hub needs huggingface-hub and pandas: "
+            'pip install "hwsearch[search,hub]" pyarrow, or give a path to its JSONL files'
+        ) from error
+    try:
+        path = hf_hub_download(HUB_ID, f"main/{split}-00000-of-00001.parquet", repo_type="dataset")
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"cannot fetch {HUB_ID} from the hub ({reason}); give a path to its JSONL files"
+        ) from error
+    return [Problem(q, a) for q, a in zip(frame["question"], frame["answer"], strict=True)]

@@ -1,0 +1,120 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from hwsearch.cli import main as cli
+from hwsearch.cli.main import VERBS
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Call the command line as a shell would; returns exit code, output, errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["hwsearch", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return call
+
+
+def test_help_lists_every_verb(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for verb, line in VERBS.items():
+        assert verb in out
+        assert line.split(",")[0][:30] in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_and_json(run, verb):
+    code, out, _ = run(verb, "--help")
+    assert code == 0
+    assert "--json" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("evaluate", "gsm-mni"), "unknown model 'gsm-mni'"),
+        (("evaluate", "gsm-mini", "--task", "gsm9k"), "unknown task 'gsm9k'; did you mean 'gsm8k'"),
+        (("search", "--model", "gsm-mini", "--device", "cpu"), "exactly one of target_ms"),
+        (("search", "--device", "cpu", "--target-ratio", "0.5"), "model: missing"),
+        (
+            ("search", "--model", "m", "--device", "d", "--target-ms", "1", "--formats", "int3"),
+            "space.formats.0: .*got 'int3'",
+        ),
+        (("search", "none.toml"), "cannot read study none.toml"),
+        (("front", "nope"), "unknown study 'nope'"),
+        (("generate", "nowhere", "how many?"), "nowhere: no such bundle folder"),
+        (("verify", "nowhere"), "nowhere: no such bundle folder"),
+        (("predict", "none.json"), "cannot read plan none.json"),
+        (("ls", "modles"), "modles"),
+        (("frobnicate",), "No such command"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(run, arguments, said, tmp_path, monkeypatch):
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert out == ""
+    assert "Traceback" not in err
+    assert re.search(said, err), err
+    if err.startswith("error: "):
+        assert len(err.splitlines()) == 1
+
+
+def test_an_unknown_device_says_how_to_make_one(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("search", "--model", "gsm-mini", "--device", "cpp", "--target-ratio", "0.5")
+    assert code == 2
+    assert "unknown device 'cpp'" in err
+    assert "hwsearch profile --device" in err
+
+
+def test_dry_run_prints_the_resolved_study(run):
+    code, out, _ = run(
+        "search", "--model", "m", "--device", "d", "--target-ms", "3", "--trials", "9", "--dry-run"
+    )
+    assert code == 0
+    assert "trials = 9" in out
+    assert "target_ms = 3.0" in out
+
+
+@pytest.mark.parametrize("kind", ["models", "tasks", "formats", "methods"])
+def test_ls_names_things_as_json(run, kind):
+    code, out, _ = run("ls", kind, "--json")
+    assert code == 0
+    names = [row["name"] for row in json.loads(out)]
+    expected = {"models": "gsm-mini", "tasks": "gsm8k", "formats": "w8a8", "methods": "additive"}
+    assert expected[kind] in names
+
+
+def test_inspect_reads_a_config_alone(run, tmp_path):
+    config = {
+        "model_type": "llada", "d_model": 4096, "n_heads": 32, "n_kv_heads": 32, "n_layers": 32,
+        "mlp_hidden_size": 12288, "embedding_size": 126464, "vocab_size": 126464,
+        "rope_theta": 500000.0, "rms_norm_eps": 1e-5, "mask_token_id": 126336,
+        "eos_token_id": 126081, "weight_tying": False, "include_bias": False,
+        "include_qkv_bias": False,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    code, out, err = run("inspect", tmp_path, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["parameters"]["total"] == pytest.approx(8.0e9, rel=0.01)
+    assert document["bytes"]["w4"] < document["bytes"]["w8"] < document["bytes"]["fp32"]
+
+
+def test_the_console_script_is_installed():
+    done = subprocess.run(
+        [sys.executable, "-m", "hwsearch.cli.main", "--version"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "0.1.0" in done.stdout

@@ -1,0 +1,71 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hwsearch.denoisers.backend import TorchBackend
+from hwsearch.errors import VerificationError
+from hwsearch.runtime import OnnxBackend, Runtime, check_agreement, measure_agreement
+
+
+def test_float_generations_are_torchs_token_for_token(bundle):
+    runtime = Runtime(bundle, threads=1)
+    questions = [reference.question for reference in bundle.manifest.reference]
+    agreement = measure_agreement(runtime)
+    assert (agreement.share, agreement.tokens) == (1.0, 8 * len(questions))
+    written = [runtime.generate_tokens(runtime.prompt(question)) for question in questions]
+    assert len({tuple(tokens) for tokens in written}) > 1, "the questions must make a difference"
+
+
+def test_a_pruned_layer_keeps_the_positions_that_torch_keeps(bundle, denoiser):
+    onnx, torch = (
+        OnnxBackend(bundle, threads=1),
+        TorchBackend(denoiser.network, bundle.manifest.kept_shares),
+    )
+    tokens = np.random.default_rng(0).integers(3, 64, (1, 21))
+    for backend in (onnx, torch):
+        backend.begin()
+    for pass_ in ("refresh", "step", "refresh", "step"):
+        ours, theirs = (getattr(backend, pass_)(tokens, 9, 13) for backend in (onnx, torch))
+        assert ours.tokens.tolist() == theirs.tokens.tolist()
+        np.testing.assert_allclose(ours.confidence, theirs.confidence, atol=1e-5)
+        tokens = (tokens + 7) % 64
+    whole, half = (onnx._past[f"key_{layer}"].shape[2] for layer in (0, 1))
+    assert (whole, half) == (17, 9)
+
+
+def test_text_is_cut_at_the_first_end_token(bundle):
+    runtime = Runtime(bundle)
+    word = runtime.tokenizer.token_to_id
+    end = bundle.manifest.end_token_id
+    assert runtime.text([word("tom"), word("has"), end, word("more")]) == "tom has"
+    assert runtime.text([end]) == ""
+    assert runtime.text([word("tom")]) == "tom"
+
+
+def test_generating_needs_no_torch(bundle):
+    question = bundle.manifest.reference[0].question
+    script = (
+        "import sys; from hwsearch.runtime import Runtime; "
+        f"print(repr(Runtime({str(bundle.path)!r}, threads=1).generate({question!r}))); "
+        "heavy = {'torch', 'onnx', 'transformers', 'optuna'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == repr(Runtime(bundle, threads=1).generate(question))
+
+
+def test_too_little_agreement_names_the_bundle_and_the_question(bundle):
+    runtime = Runtime(bundle, threads=1)
+    wrong = tuple(
+        reference.model_copy(update={"tokens": tuple(63 - t for t in reference.tokens)})
+        for reference in bundle.manifest.reference
+    )
+    manifest = bundle.manifest.model_copy(update={"reference": wrong})
+    runtime.bundle = type(bundle)(bundle.path, manifest)
+    with pytest.raises(VerificationError, match=r"float: onnxruntime repeats .* how many now"):
+        check_agreement(runtime, least=0.9)

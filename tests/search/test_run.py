@@ -1,0 +1,176 @@
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import optuna
+import pytest
+
+from hwsearch.errors import InfeasibleTargetError, InputError, UnknownNameError
+from hwsearch.latency.operators import Workload
+from hwsearch.plan import CompressionPlan, Decoding
+from hwsearch.search import SearchSpace, Target, load_study, prepare
+from hwsearch.search.run import enqueue, fastest_plan, run_study
+from hwsearch.testing.device import formula_device
+from hwsearch.testing.tiny import tiny_denoiser
+
+WORK = Workload(9, Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=2))
+QUESTIONS = ["tom has 3 apples ?", "tom has 4 apples and buys 5 more ?"]
+
+
+def make_objective(target):
+    denoiser = tiny_denoiser()
+    device = formula_device(denoiser.geometry, WORK)
+    space = SearchSpace(num_layers=2, thresholds=(1.0, 0.5))
+    return prepare(denoiser, space, device, WORK, target, QUESTIONS)
+
+
+@pytest.fixture(scope="module")
+def objective():
+    return make_objective(Target(ratio=0.6))
+
+
+@pytest.fixture(scope="module")
+def study(objective, tmp_path_factory):
+    storage = str(tmp_path_factory.mktemp("study") / "s.db")
+    return run_study(objective, trials=30, name="tiny", storage=storage, sampler="tpe")
+
+
+def test_the_winner_meets_the_target_and_no_uniform_plan_beats_it(objective, study):
+    best, uniform = study.feasible().iloc[0], study.feasible(uniform=True).iloc[0]
+    assert best["generation_ms"] <= objective.target_ms
+    assert best["loss"] <= uniform["loss"]
+    assert study.best_plan == best["plan"]
+    assert not study.frame().query("generation_ms > @objective.target_ms")["feasible"].any()
+
+
+def test_all_uniform_plans_that_meet_the_target_were_tried(objective, study):
+    tried = set(study.frame()["plan"])
+    for plan in objective.space.uniform_plans():
+        if objective.latency(plan).generation_ms <= objective.target_ms:
+            assert plan in tried
+    assert CompressionPlan.uniform(2) in tried
+
+
+def test_the_front_is_a_front(study):
+    front, frame = study.front(), study.frame()
+    assert front["generation_ms"].is_monotonic_increasing
+    assert front["loss"].is_monotonic_decreasing
+    for row in frame.itertuples():
+        beaten = (front["loss"] <= row.loss) & (front["generation_ms"] <= row.generation_ms)
+        assert beaten.any()
+
+
+def test_costs_are_exact(objective):
+    costs = objective.costs()
+    for plan in list(objective.space.uniform_plans())[::3]:
+        params = objective.space.params(plan)
+        added = sum(costs[name][choice] for name, choice in params.items())
+        predicted = objective.latency(plan).generation_ms
+        assert predicted - added == pytest.approx(objective.target_ms - objective.budget_ms())
+
+
+def test_a_study_is_continued_by_name(objective, tmp_path):
+    storage = str(tmp_path / "s.db")
+    first = run_study(objective, trials=5, name="s", storage=storage, sampler="random").frame()
+    again = run_study(objective, trials=8, name="s", storage=storage, sampler="random")
+    assert len(again.frame()) == 8
+    assert again.frame()["plan"].tolist()[:5] == first["plan"].tolist()
+    assert len(set(again.frame()["plan"])) == 8, "a continued search repeats no plan"
+    assert load_study("s", storage).best_plan == again.best_plan
+    done = run_study(objective, trials=8, name="s", storage=storage, sampler="random")
+    assert len(done.frame()) == 8
+
+
+def test_a_study_of_something_else_is_not_continued(objective, tmp_path):
+    storage = str(tmp_path / "s.db")
+    run_study(objective, trials=1, name="s", storage=storage, sampler="random")
+    other = make_objective(Target(ratio=0.6))
+    object.__setattr__(other, "space", SearchSpace(num_layers=2, thresholds=(1.0, 0.25)))
+    with pytest.raises(InputError, match="study s was created with space"):
+        run_study(other, trials=2, name="s", storage=storage, sampler="random")
+
+
+def test_an_infeasible_target_names_the_fastest_plan():
+    with pytest.raises(InfeasibleTargetError, match=r"the fastest takes .* ms .*layer \d"):
+        make_objective(Target(ratio=0.01))
+
+
+def test_the_fastest_plan_is_the_fastest(objective):
+    least = objective.latency(fastest_plan(objective)).generation_ms
+    frame_least = min(objective.latency(p).generation_ms for p in objective.space.uniform_plans())
+    assert least <= frame_least
+
+
+@pytest.mark.parametrize("given", [{}, {"ms": 1.0, "ratio": 0.5}, {"ms": 0.0}, {"ratio": -1.0}])
+def test_a_target_is_one_positive_number(given):
+    with pytest.raises(InputError):
+        Target(**given)
+
+
+def test_unknown_sampler_and_study_are_named(objective, tmp_path):
+    with pytest.raises(UnknownNameError, match="did you mean 'tpe'"):
+        run_study(objective, trials=1, name="s", storage=str(tmp_path / "s.db"), sampler="tpee")
+    with pytest.raises(UnknownNameError, match="unknown study 'nope'"):
+        load_study("nope")
+
+
+WORKER = """
+    import sys, time
+    import torch
+    torch.set_num_threads(1)
+    from hwsearch.search.run import run_study
+    from hwsearch.search.objective import Objective
+    from hwsearch.search import Target
+    from tests.search.test_run import make_objective
+
+    objective = make_objective(Target(ratio=0.6))
+    loss = Objective.loss
+    def slow(self, plan):
+        time.sleep(0.2)
+        return loss(self, plan)
+    Objective.loss = slow
+    run_study(objective, trials=1000, name="killed", storage=sys.argv[1], sampler="random")
+"""
+
+
+def test_a_killed_search_keeps_its_finished_trials(objective, tmp_path):
+    storage = str(tmp_path / "killed.db")
+    worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(WORKER), storage])
+    url = f"sqlite:///{storage}"
+    deadline = time.monotonic() + 120
+    count = 0
+    while count < 3 and time.monotonic() < deadline:
+        time.sleep(0.3)
+        count = finished_in(url)
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    before = [t for t in trials_of(url) if t.state == optuna.trial.TrialState.COMPLETE]
+    assert len(before) >= 3
+    study = run_study(
+        objective, trials=len(before) + 2, name="killed", storage=storage, sampler="random"
+    )
+    after = {trial.number: trial.params for trial in trials_of(url)}
+    assert len(study.frame()) == len(before) + 2
+    assert all(after[trial.number] == trial.params for trial in before)
+    assert not [t for t in trials_of(url) if t.state == optuna.trial.TrialState.RUNNING]
+
+
+def trials_of(url):
+    return optuna.load_study(study_name="killed", storage=url).get_trials(deepcopy=False)
+
+
+def finished_in(url):
+    try:
+        return sum(t.state == optuna.trial.TrialState.COMPLETE for t in trials_of(url))
+    except Exception:
+        return 0  # not created yet
+
+
+def test_enqueueing_twice_adds_nothing(objective):
+    study = optuna.create_study()
+    enqueue(study, objective)
+    count = len(study.trials)
+    enqueue(study, objective)
+    assert len(study.trials) == count

@@ -1,0 +1,77 @@
+import json
+
+import pytest
+
+from hwsearch.errors import PlanError
+from hwsearch.plan import CompressionPlan, Decoding
+
+
+def test_round_trip_is_equal_and_hashes_alike():
+    plan = CompressionPlan.uniform(
+        3,
+        "w8a8",
+        "w4",
+        0.5,
+        head="w8",
+        decoding={"gen_length": 8, "block_length": 4, "steps": 4, "refresh_interval": 2},
+    )
+    again = CompressionPlan.from_json(plan.to_json())
+    assert again == plan
+    assert hash(again) == hash(plan)
+    assert len({plan, again, CompressionPlan.uniform(3)}) == 2
+
+
+def test_plans_are_immutable():
+    with pytest.raises(ValueError, match="frozen"):
+        CompressionPlan.uniform(1).head = "w4"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"layers": [{"attention": "int3"}]}, "layers.0.attention: .*'w4'.* got 'int3'"),
+        ({"layers": [{"sink_threshold": 1.5}]}, "layers.0.sink_threshold: .*got 1.5"),
+        ({"layers": [{"sink_threshold": -0.1}]}, "layers.0.sink_threshold: .*got -0.1"),
+        ({"layers": []}, "layers: .*at least 1"),
+        ({"layers": [{"mpl": "w4"}]}, "layers.0.mpl: no such key"),
+        ({"schema_version": 2}, "schema_version"),
+    ],
+)
+def test_a_bad_plan_is_refused_by_key(change, said):
+    data = {"layers": [{}]} | change
+    with pytest.raises(PlanError, match=said):
+        CompressionPlan.from_json(json.dumps(data))
+
+
+def test_missing_layers_are_named():
+    with pytest.raises(PlanError, match="layers: missing"):
+        CompressionPlan.from_json("{}")
+
+
+def test_a_file_that_is_no_plan_is_named(tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text("{")
+    with pytest.raises(PlanError, match=r"plan\.json"):
+        CompressionPlan.read(path)
+    with pytest.raises(PlanError, match="cannot read"):
+        CompressionPlan.read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((10, 4, 4), "multiple of block_length"),
+        ((8, 4, 3), "multiple of the 2 blocks"),
+        ((8, 4, 16), "at most gen_length"),
+    ],
+)
+def test_decoding_lengths_must_divide(sizes, said):
+    gen, block, steps = sizes
+    with pytest.raises(ValueError, match=said):
+        Decoding(gen_length=gen, block_length=block, steps=steps, refresh_interval=1)
+
+
+def test_decoding_counts_refreshes():
+    decoding = Decoding(gen_length=48, block_length=16, steps=24, refresh_interval=3)
+    assert (decoding.num_blocks, decoding.steps_per_block) == (3, 8)
+    assert decoding.refreshes == 3 * 3
