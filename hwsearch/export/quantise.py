@@ -45,11 +45,13 @@ def quantise(model: onnx.ModelProto, plan: CompressionPlan) -> onnx.ModelProto:
 
 
 def quantise_products(model: onnx.ModelProto, formats: dict[str, WeightFormat]) -> onnx.ModelProto:
-    """A graph with each of its MatMul nodes, by name, in a format.
+    """A copy of a graph with each of its MatMul nodes, by name, in a format.
 
     The block formats go first: their quantiser leaves every other product alone, while the
     dynamic one would need to be told of the operators it does not know.
     """
+    source, model = model, onnx.ModelProto()
+    model.CopyFrom(source)  # the quantisers write into what they are given
     with _quiet():
         for fmt in BLOCK_BITS:
             model = _quantise_blocks(model, fmt, formats)

@@ -7,6 +7,7 @@ The copies, each with weights of its own, keep a probe from being faster than th
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -45,7 +46,7 @@ class Probe:
         self.constants.append(numpy_helper.from_array(value.astype(np.float32), name))
         return name
 
-    def node(self, op: str, inputs: list[str], *outputs: str, **attributes: object) -> str:
+    def node(self, op: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
         """A node called as its first output."""
         node = helper.make_node(op, inputs, list(outputs), name=outputs[0], **attributes)
         self.nodes.append(node)
@@ -114,7 +115,7 @@ def _attention(probe: Probe, key: OpKey, name: str, want_mass: bool = False) -> 
         size = (1, key.heads, cached, key.out_features // key.heads)
         past = ["", *(probe.feed(f"{name}.past_{part}", *size) for part in "kv")]
     outputs = [f"{name}.y", f"{name}.present_k", f"{name}.present_v"]
-    heads: dict[str, object] = {"q_num_heads": key.heads, "kv_num_heads": key.heads}
+    heads: dict[str, Any] = {"q_num_heads": key.heads, "kv_num_heads": key.heads}
     if want_mass:
         outputs.append(f"{name}.probability")
         heads["qk_matmul_output_mode"] = 3

@@ -6,10 +6,11 @@ the same file for another percentile later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,8 @@ class LatencyTable:
         wanted = getattr(key, size)
         if not points or not points[0][0] <= wanted <= points[-1][0]:
             return None
-        return float(np.interp(wanted, *zip(*points, strict=True)))
+        sizes, costs = zip(*points, strict=True)
+        return float(np.interp(wanted, sizes, costs))
 
     @cached_property
     def _series(self) -> dict[tuple[str, tuple[object, ...]], list[tuple[int, float]]]:
@@ -116,7 +118,7 @@ class LatencyTable:
         samples: dict[OpKey, tuple[tuple[float, ...], ...]] = {}
         for values, group in frame.groupby(KEY_COLUMNS, sort=False):
             by_session = group.groupby("session")["sample_us"]
-            samples[OpKey(*_plain(values))] = tuple(tuple(part) for _, part in by_session)
+            samples[_key(values)] = tuple(tuple(part) for _, part in by_session)
         return cls(samples, str(path))
 
 
@@ -124,9 +126,10 @@ def _without(key: OpKey, size: str) -> tuple[object, ...]:
     return tuple(getattr(key, column) for column in KEY_COLUMNS if column != size)
 
 
-def _plain(values: Iterable[object]) -> list[str | int]:
-    """Key columns as Python values (pandas hands out its own integers)."""
-    return [value if isinstance(value, str) else int(value) for value in values]  # type: ignore[call-overload]
+def _key(values: Any) -> OpKey:
+    """Key of a row's columns as Python values (pandas hands out its own integers)."""
+    kind, rows, in_features, out_features, heads, fmt = values
+    return OpKey(kind, int(rows), int(in_features), int(out_features), int(heads), fmt)
 
 
 def _check(frame: pd.DataFrame, path: Path) -> None:

@@ -13,7 +13,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -29,7 +29,7 @@ TOKENIZER_FILE = "tokenizer.json"
 #: The files every bundle has beside `BUNDLE_FILE`.
 FILES = (REFRESH_FILE, STEP_FILE, PLAN_FILE, TOKENIZER_FILE)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 _UNSEALED = "0" * 64
 _SEAL = re.compile(rb'"seal": "([0-9a-f]{64})"')

@@ -10,12 +10,10 @@ from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.predict import Latency, Predictor
 from hwsearch.plan import CompressionPlan
+from hwsearch.search.samplers import LATENCY, Known
 from hwsearch.search.space import SearchSpace
 from hwsearch.sinks import SinkProfile
 from hwsearch.tasks.frozen import FrozenStates
-
-#: Name of the constraint in every study: predicted milliseconds above the target.
-LATENCY = "generation_ms"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +78,10 @@ class Objective:
     def budget_ms(self) -> float:
         """Milliseconds that the choices of a plan may add together, on the scale of `costs`."""
         return self.target_ms - self._first_ms()
+
+    def known(self) -> Known:
+        """What a sampler may know before the first trial."""
+        return Known(self.space.distributions(), self.costs(), self.budget_ms())
 
     def _first_ms(self) -> float:
         first = {name: choices[0] for name, choices in self.space.parameters().items()}

@@ -196,10 +196,7 @@ def run_study(
     )
     # a sampler that starts anew with the old seed would propose its old plans again
     study.sampler = make_sampler(
-        sampler,
-        seed=seed + len(study.get_trials(deepcopy=False)),
-        costs=objective.costs(),
-        budget=objective.budget_ms(),
+        sampler, seed + len(study.get_trials(deepcopy=False)), objective.known()
     )
     claim(study, identity(objective), objective.target_ms)
     enqueue(study, objective)

@@ -3,38 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
 
 from hwsearch.errors import UnknownNameError
 
-Costs = Mapping[str, Mapping[Any, float]]
+#: Name of the constraint in every study: predicted milliseconds above the target.
+LATENCY = "generation_ms"
 
 
-def _additive(seed: int, costs: Costs, budget: float) -> optuna.samplers.BaseSampler:
+@dataclass(frozen=True)
+class Known:
+    """What is known of a search before its first trial.
+
+    Attributes:
+        distributions: the parameters.
+        costs: milliseconds that each choice of each parameter adds.
+        budget_ms: most milliseconds that the choices of a plan may add together.
+    """
+
+    distributions: Mapping[str, optuna.distributions.BaseDistribution]
+    costs: Mapping[str, Mapping[Any, float]]
+    budget_ms: float
+
+
+def _additive(seed: int, known: Known) -> optuna.samplers.BaseSampler:
     from hwsearch.search.additive import AdditiveSampler
 
-    return AdditiveSampler(cost=costs, budget=budget, seed=seed)
+    return AdditiveSampler(
+        known.costs, known.budget_ms, LATENCY, seed, search_space=known.distributions
+    )
 
 
-def _tpe(seed: int, costs: Costs, budget: float) -> optuna.samplers.BaseSampler:
+def _tpe(seed: int, known: Known) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(multivariate=True, seed=seed)
 
 
-def _gp(seed: int, costs: Costs, budget: float) -> optuna.samplers.BaseSampler:
+def _gp(seed: int, known: Known) -> optuna.samplers.BaseSampler:
     return optuna.samplers.GPSampler(seed=seed)
 
 
-def _nsga2(seed: int, costs: Costs, budget: float) -> optuna.samplers.BaseSampler:
+def _nsga2(seed: int, known: Known) -> optuna.samplers.BaseSampler:
     return optuna.samplers.NSGAIISampler(seed=seed)
 
 
-def _random(seed: int, costs: Costs, budget: float) -> optuna.samplers.BaseSampler:
+def _random(seed: int, known: Known) -> optuna.samplers.BaseSampler:
     return optuna.samplers.RandomSampler(seed=seed)
 
 
-SAMPLERS: dict[str, Callable[[int, Costs, float], optuna.samplers.BaseSampler]] = {
+SAMPLERS: dict[str, Callable[[int, Known], optuna.samplers.BaseSampler]] = {
     "additive": _additive,
     "tpe": _tpe,
     "gp": _gp,
@@ -43,20 +62,12 @@ SAMPLERS: dict[str, Callable[[int, Costs, float], optuna.samplers.BaseSampler]] 
 }
 
 
-def make_sampler(
-    name: str, *, seed: int, costs: Costs, budget: float
-) -> optuna.samplers.BaseSampler:
+def make_sampler(name: str, seed: int, known: Known) -> optuna.samplers.BaseSampler:
     """A sampler by name.
 
-    Args:
-        name: one of `SAMPLERS`.
-        seed: the sampler's seed.
-        costs: milliseconds that each choice of each parameter adds.
-        budget: most milliseconds that the choices of a plan may add together.
-
     Raises:
-        UnknownNameError: no such sampler.
+        UnknownNameError: `name` is not one of `SAMPLERS`.
     """
     if name not in SAMPLERS:
         raise UnknownNameError("sampler", name, SAMPLERS)
-    return SAMPLERS[name](seed, costs, budget)
+    return SAMPLERS[name](seed, known)

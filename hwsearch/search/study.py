@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.errors import InputError, StudyError, UnknownNameError
 from hwsearch.plan import CompressionPlan
@@ -87,7 +88,7 @@ class Study:
         best: CompressionPlan = frame["plan"].iloc[0]
         return best
 
-    def _row(self, trial: optuna.trial.FrozenTrial) -> tuple[Any, ...]:
+    def _row(self, trial: FrozenTrial) -> tuple[Any, ...]:
         plan = self.space.plan(trial.params)
         latency = trial.user_attrs["generation_ms"]
         return (
@@ -101,9 +102,9 @@ class Study:
         )
 
 
-def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+def finished(study: optuna.Study) -> list[FrozenTrial]:
     """Completed trials, oldest first."""
-    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 def storage_url(name: str, storage: str | None) -> str:

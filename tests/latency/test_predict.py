@@ -11,9 +11,7 @@ from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_geometry
 
 GEOMETRY = tiny_geometry(layers=3)
-WORK = Workload(
-    12, Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=2)
-)
+WORK = Workload(12, Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=2))
 SHARES = {1.0: 1.0, 0.5: 0.4}
 
 

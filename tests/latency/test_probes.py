@@ -7,7 +7,6 @@ import pytest
 from hwsearch.latency.operators import KINDS, OpKey
 from hwsearch.latency.probes import build_probe
 from hwsearch.latency.profile import operators_of, profile
-
 from tests.latency.test_predict import GEOMETRY, WORK
 
 EXAMPLES = {

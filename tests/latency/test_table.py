@@ -28,7 +28,9 @@ def test_attention_is_interpolated_between_keys_and_never_beyond():
     table = LatencyTable({attention(20): ((10.0,),), attention(40): ((30.0,),)}, "t.csv")
     assert table.cost_us(attention(30)) == pytest.approx(20.0)
     for keys in (19, 41):
-        with pytest.raises(MissingShapeError, match=rf"t\.csv has no row for attention 16 x {keys}"):
+        with pytest.raises(
+            MissingShapeError, match=rf"t\.csv has no row for attention 16 x {keys}"
+        ):
             table.cost_us(attention(keys))
 
 
@@ -51,9 +53,15 @@ GOOD = "linear,16,64,128,0,w8a8,0,5.5"
         ("", "cannot read"),
         (",".join(COLUMNS), "no rows"),
         (",".join(reversed(COLUMNS)) + "\n", "columns must be kind,rows"),
-        (f"{','.join(COLUMNS)}\n{GOOD}\n{GOOD.replace('5.5', '-1')}", "row 3: sample_us .*got .*-1"),
+        (
+            f"{','.join(COLUMNS)}\n{GOOD}\n{GOOD.replace('5.5', '-1')}",
+            "row 3: sample_us .*got .*-1",
+        ),
         (f"{','.join(COLUMNS)}\n{GOOD}\n{GOOD.replace('5.5', '')}", "row 3: sample_us"),
-        (f"{','.join(COLUMNS)}\n{GOOD.replace('5.5', 'fast')}", "row 2: sample_us must be a number"),
+        (
+            f"{','.join(COLUMNS)}\n{GOOD.replace('5.5', 'fast')}",
+            "row 2: sample_us must be a number",
+        ),
         (f"{','.join(COLUMNS)}\n{GOOD.replace('w8a8', 'int3')}", "row 2: format must be .*int3"),
         (f"{','.join(COLUMNS)}\n{GOOD.replace('linear', 'conv')}", "row 2: kind must be .*conv"),
         (f"{','.join(COLUMNS)}\n{GOOD.replace('64', '6.5')}", "row 2: in_features must be a whole"),

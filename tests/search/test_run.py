@@ -34,7 +34,7 @@ def objective():
 @pytest.fixture(scope="module")
 def study(objective, tmp_path_factory):
     storage = str(tmp_path_factory.mktemp("study") / "s.db")
-    return run_study(objective, trials=30, name="tiny", storage=storage, sampler="tpe")
+    return run_study(objective, trials=30, name="tiny", storage=storage, sampler="additive")
 
 
 def test_the_winner_meets_the_target_and_no_uniform_plan_beats_it(objective, study):

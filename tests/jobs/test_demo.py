@@ -1,0 +1,113 @@
+"""The whole path on the bundled model: time, search, export, measure, score, verify, answer."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.errors import InputError, VerificationError
+from hwsearch.jobs.bundles import verify
+from hwsearch.jobs.demo import DEVICE, run_demo
+from hwsearch.jobs.predicting import predict_plan
+from hwsearch.jobs.timing import profile_machine
+from hwsearch.latency.device import load_device
+from hwsearch.plan import CompressionPlan
+from hwsearch.search import load_study
+from hwsearch.tasks.gsm_mini import problems
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def demo(folder):
+    denoiser = load_denoiser("gsm-mini")
+    tables = folder / "latency_tables"
+    profile_machine(denoiser, DEVICE, tables, rounds=3, sessions=1, mixed_plans=2)
+    # a loose target, since timings this short are not to be relied upon
+    return run_demo(folder, ratio=0.8, trials=24, limit=12)
+
+
+def test_the_document_has_what_was_promised(demo, folder):
+    document = json.loads(json.dumps(demo.document()))
+    assert document["bundle"] == str(folder / "winner")
+    for name in ("baseline", "best_uniform", "winner"):
+        found = document[name]
+        low, high = found["accuracy_interval"]
+        assert 0.0 <= low <= found["accuracy"] <= high <= 1.0
+        assert found["predicted_ms"] > 0
+        assert found["measured_ms"] > 0
+        CompressionPlan.validate(found["plan"])
+    assert document["target_ms"] == pytest.approx(0.8 * document["baseline"]["measured_ms"])
+
+
+def test_the_winner_is_measured_within_the_target(demo):
+    assert demo.contestants["winner"].measured_ms <= demo.target_ms
+    assert demo.contestants["best_uniform"].measured_ms <= demo.target_ms
+
+
+def test_compressed_bundles_are_smaller(demo):
+    baseline = demo.contestants["baseline"].bundle.size_bytes
+    assert demo.contestants["winner"].bundle.size_bytes < baseline
+
+
+def test_the_study_can_be_opened_and_continued(demo, folder):
+    study = load_study("demo", str(folder / "demo.db"))
+    assert len(study.frame()) == 24
+    again = run_demo(folder, ratio=0.8, trials=24, limit=2)
+    assert again.contestants["baseline"].plan == demo.contestants["baseline"].plan
+
+
+def test_the_device_predicts_every_kind_of_plan(demo, folder, tmp_path):
+    plan = CompressionPlan.uniform(6, "w8a8", "w4", 0.5)
+    forecast = predict_plan(plan, "gsm-mini", str(folder / "latency_tables" / DEVICE))
+    assert forecast["provenance"] == "measured"
+    assert forecast["calibrated"]
+    layers = sum(layer["ms"] for layer in forecast["layers"])
+    assert 0 < layers < 2 * forecast["generation_ms"]
+
+
+def test_a_device_is_not_replaced_unasked(demo, folder):
+    with pytest.raises(InputError, match="exists already"):
+        profile_machine(load_denoiser("gsm-mini"), DEVICE, folder / "latency_tables")
+    assert load_device(folder / "latency_tables" / DEVICE).info.name == DEVICE
+
+
+def test_the_winner_verifies_and_answers_without_torch(demo):
+    bundle = demo.contestants["winner"].bundle.path
+    checks = {check.name: check for check in verify(bundle, limit=12)}
+    assert checks["files"].passed
+    assert checks["agreement with torch"].passed, checks["agreement with torch"]
+    assert checks["accuracy"].passed, checks["accuracy"]
+    question = next(problems("test")).question
+    code = (
+        "import sys; from hwsearch.cli.main import hwsearch; "
+        f"hwsearch(['generate', {str(bundle)!r}, {question!r}], standalone_mode=False); "
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "<<" in done.stdout
+    assert "####" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["refresh.onnx", "step.onnx", "plan.json", "tokenizer.json", "bundle.json"]
+)
+def test_one_changed_byte_is_noticed_and_named(demo, tmp_path, name):
+    copy = tmp_path / "bundle"
+    shutil.copytree(demo.contestants["winner"].bundle.path, copy)
+    path = copy / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(VerificationError, match=name) as stop:
+        verify(copy, limit=0)
+    assert stop.value.exit_code == 1
