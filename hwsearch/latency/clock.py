@@ -50,7 +50,9 @@ def _repeats(run: Callable[[], object], sample_seconds: float, clock: Callable[[
 
 
 def _time(run: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
-    run()
+    if repeats > 1:
+        # a short run needs its caches warm again; a long one warms them by itself
+        run()
     began = clock()
     for _ in range(repeats):
         run()
