@@ -47,7 +47,7 @@ def measure_bundles(
     prompt_length: int,
     threads: int,
     *,
-    rounds: int = 15,
+    rounds: int = 31,
     tracked: Tracked = untracked,
 ) -> Measurement:
     """Time bundles side by side on one workload."""

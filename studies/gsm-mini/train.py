@@ -17,6 +17,7 @@ import tomllib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,13 @@ HERE = Path(__file__).parent
 
 #: Tokens of ``<<48/2=``, the part of a drill that is given.
 GIVEN = 5
+
+
+class Ids(NamedTuple):
+    """Tokens that masking needs to know."""
+
+    mask: int
+    equals: int
 
 
 def parts(tokenizer, gen_length: int, size: int, seed: int) -> Iterator[tuple[Tensor, int]]:
@@ -67,27 +75,33 @@ def drills(tokenizer, size: int, seed: int) -> Iterator[Tensor]:
         yield torch.tensor(list(islice(notes, size)))
 
 
-def mask_answers(answers: Tensor, recipe: dict, mask_id: int, rng: torch.Generator):
+def mask_answers(answers: Tensor, recipe: dict, result_share: float, ids: Ids, rng):
     """Masked answers and the loss weight of every position.
 
     A share of the rows is masked as LLaDA trains (any position, a uniform share t, weight 1 / t);
-    the others as the block-wise sampler meets them: earlier blocks written, later ones blank,
-    a uniform share of the block masked, loss on the block alone.
+    others as the block-wise sampler meets them: earlier blocks written, later ones blank, a
+    uniform share of the block masked, loss on the block alone; and in `result_share` of the rows
+    all is blank from the result of one calculation on, with the loss on that result.
     """
     rows, length = answers.shape
     block = recipe["block_length"]
-    blockwise = torch.rand(rows, generator=rng) < recipe["blockwise_share"]
+    kind = torch.rand(rows, generator=rng)
+    by_result = (kind < result_share)[:, None]
+    by_block = kind < result_share + (1 - result_share) * recipe["blockwise_share"]
     start = torch.randint(length // block, (rows,), generator=rng) * block
-    start = torch.where(blockwise, start, 0)[:, None]
-    stop = torch.where(blockwise[:, None], start + block, length)
-    span = stop - start
-    count = (torch.rand(rows, 1, generator=rng) * span).floor() + 1
+    start = torch.where(by_block, start, 0)[:, None]
+    stop = torch.where(by_block[:, None], start + block, length)
+    results = (answers == ids.equals).roll(1, dims=1)
+    result = torch.rand(rows, length, generator=rng).masked_fill(~results, 2.0).argmin(1)[:, None]
+    count = (torch.rand(rows, 1, generator=rng) * (stop - start)).floor() + 1
     position = torch.arange(length)
     active = (position >= start) & (position < stop)
     draw = torch.rand(rows, length, generator=rng).masked_fill(~active, 2.0)
     chosen = draw.argsort(1).argsort(1) < count
-    masked = chosen | (position >= stop)
-    return answers.masked_fill(masked, mask_id), chosen * (1.0 / count)
+    chosen = torch.where(by_result, position == result, chosen)
+    count = torch.where(by_result, 1, count)
+    masked = chosen | (position >= torch.where(by_result, result, stop))
+    return answers.masked_fill(masked, ids.mask), chosen * (1.0 / count)
 
 
 def number_features(tokenizer, hidden: int, scale: float) -> tuple[Tensor, Tensor]:
@@ -132,14 +146,14 @@ class AnswerLogits(torch.nn.Module):
         return self.model.lm_head(self.model.refresh(tokens).hidden[:, prompt:])
 
 
-def loss_of(network, tokens: Tensor, prompt: int, recipe: dict, mask_id: int, rng) -> Tensor:
-    answers = tokens[:, prompt:]
-    masked, weight = mask_answers(answers.cpu(), recipe, mask_id, rng)
-    inputs = torch.cat((tokens[:, :prompt], masked.to(tokens.device)), dim=1)
+def loss_of(network, tokens: Tensor, prompt: int, masked: Tensor, weight: Tensor) -> Tensor:
+    """Weighted cross entropy of the answers, given the prompts and the masked answers."""
+    inputs = torch.cat((tokens[:, :prompt], masked), dim=1)
     with torch.autocast(tokens.device.type, torch.bfloat16):
         logits = network(inputs, prompt)
-    losses = F.cross_entropy(logits.float().flatten(0, 1), answers.flatten(), reduction="none")
-    return (losses * weight.to(tokens.device).flatten()).sum() / len(tokens)
+    targets = tokens[:, prompt:].flatten()
+    losses = F.cross_entropy(logits.float().flatten(0, 1), targets, reduction="none")
+    return (losses * weight.flatten()).sum() / len(tokens)
 
 
 def drill_loss(network, tokens: Tensor, mask_id: int) -> Tensor:
@@ -176,7 +190,7 @@ class Trainer:
         self.recipe, self.out, self.device = recipe, out, device
         self.checkpoint = out / "training.ckpt"
         self.tokenizer = build_tokenizer()
-        self.mask_id = self.tokenizer.token_to_id(MASK)
+        self.ids = Ids(self.tokenizer.token_to_id(MASK), self.tokenizer.token_to_id("="))
         self.model = build(recipe, self.tokenizer).to(device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), 1e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True
@@ -232,19 +246,21 @@ class Trainer:
         self, given: list[tuple[Tensor, int]], notes: Tensor | None, rng
     ) -> tuple[float, float]:
         """One update; losses of the problems and of the drills."""
-        _, rate = stage_of(self.done, self.recipe)
+        stage, rate = stage_of(self.done, self.recipe)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         total = 0.0
         for tokens, prompt in given:
-            loss = loss_of(
-                self.network, tokens.to(self.device), prompt, self.recipe, self.mask_id, rng
+            masked, weight = mask_answers(
+                tokens[:, prompt:], self.recipe, stage["result_share"], self.ids, rng
             )
+            moved = (part.to(self.device) for part in (masked, weight))
+            loss = loss_of(self.network, tokens.to(self.device), prompt, *moved)
             (loss / len(given)).backward()
             total += loss.item() / len(given)
         drilled = 0.0
         if notes is not None:
-            loss = drill_loss(self.network, notes.to(self.device), self.mask_id)
+            loss = drill_loss(self.network, notes.to(self.device), self.ids.mask)
             loss.backward()
             drilled = loss.item()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
