@@ -13,13 +13,8 @@ from hwsearch.jobs.finish import Contestant, Finisher, contest
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.jobs.timing import profile_machine
 from hwsearch.latency.device import Device, load_device
-from hwsearch.search.run import (
-    Target,
-    calibration_questions,
-    default_workload,
-    prepare,
-    run_study,
-)
+from hwsearch.search.preparation import Target, calibration_questions, default_workload, prepare
+from hwsearch.search.run import run_study
 from hwsearch.search.space import SearchSpace
 from hwsearch.tasks.statistics import Comparison, compare
 

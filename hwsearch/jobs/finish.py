@@ -21,7 +21,7 @@ from hwsearch.latency.measure import Measurement
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, Figures, Runtime, record_figures
 from hwsearch.search import Objective, Study, load_study
-from hwsearch.search.run import calibration_questions, reopen
+from hwsearch.search.preparation import calibration_questions, reopen
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.tasks.evaluate import Evaluation
 from hwsearch.tasks.gsm_mini import problems

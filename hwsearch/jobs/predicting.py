@@ -10,7 +10,7 @@ from hwsearch.latency.device import load_device
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.predict import Predictor
 from hwsearch.plan import CompressionPlan
-from hwsearch.search.run import calibration_questions, default_workload
+from hwsearch.search.preparation import calibration_questions, default_workload
 from hwsearch.sinks import calibrate_sinks
 
 

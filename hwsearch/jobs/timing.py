@@ -28,7 +28,7 @@ from hwsearch.latency.predict import Predictor
 from hwsearch.latency.profile import operators_of, profile
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import OnnxBackend
-from hwsearch.search.run import calibration_questions, default_workload
+from hwsearch.search.preparation import calibration_questions, default_workload
 from hwsearch.search.space import THRESHOLDS
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 

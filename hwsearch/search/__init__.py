@@ -1,7 +1,8 @@
 """The search: space, objective, samplers, study and front."""
 
 from hwsearch.search.objective import Objective
-from hwsearch.search.run import Target, check_feasible, fastest_plan, prepare, search
+from hwsearch.search.preparation import Target, check_feasible, fastest_plan, prepare
+from hwsearch.search.run import search
 from hwsearch.search.samplers import SAMPLERS, make_sampler
 from hwsearch.search.space import SearchSpace, is_uniform
 from hwsearch.search.study import Study, load_study

@@ -4,90 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import optuna
 
-from hwsearch.compression import WeightBank
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
 from hwsearch.latency.device import Device
 from hwsearch.latency.operators import Workload
-from hwsearch.latency.predict import Predictor
-from hwsearch.plan import CompressionPlan, Decoding
+from hwsearch.plan import CompressionPlan
 from hwsearch.search.objective import Objective
+from hwsearch.search.preparation import Target, calibration_questions, default_workload, prepare
 from hwsearch.search.samplers import make_sampler
 from hwsearch.search.space import SearchSpace
 from hwsearch.search.study import Study, claim, finished, storage_url
-from hwsearch.sinks import calibrate_sinks
-from hwsearch.tasks.frozen import FrozenStates
-from hwsearch.tasks.gsm_mini import problems
-
-#: Calibration questions behind the sink profile and the frozen states.
-QUESTIONS = 48
-
-
-@dataclass(frozen=True)
-class Target:
-    """The latency to stay within: milliseconds, or a share of the uncompressed model's.
-
-    Raises:
-        InputError: neither or both are given, or the value is not positive.
-    """
-
-    ms: float | None = None
-    ratio: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.ms is None) == (self.ratio is None):
-            raise InputError("give exactly one of target_ms and target_ratio")
-        value = self.ms if self.ms is not None else self.ratio
-        if value is None or not value > 0:
-            raise InputError(f"a target must be larger than 0; got {value}")
-
-    def resolve_ms(self, baseline_ms: float) -> float:
-        """Milliseconds of the target, given the uncompressed model's."""
-        return self.ms if self.ms is not None else float(self.ratio or 0) * baseline_ms
-
-
-def prepare(
-    denoiser: Denoiser,
-    space: SearchSpace,
-    device: Device,
-    workload: Workload,
-    target: Target,
-    questions: list[str],
-) -> Objective:
-    """Everything that the trials of a study share.
-
-    Raises:
-        StudyError: the space does not fit the model or the device.
-        InfeasibleTargetError: no plan of the space meets the target.
-    """
-    if space.num_layers != denoiser.geometry.num_layers:
-        raise StudyError(
-            f"the space has {space.num_layers} layers but model {denoiser.name!r} has "
-            f"{denoiser.geometry.num_layers}"
-        )
-    space.check(device)
-    calibration = device.info.calibration(denoiser.name)
-    predictor = Predictor(device, denoiser.geometry, workload, calibration)
-    sinks = calibrate_sinks(denoiser, questions)
-    uncompressed = CompressionPlan.uniform(space.num_layers)
-    baseline = predictor.predict(uncompressed, sinks.kept_shares(uncompressed)).generation_ms
-    objective = Objective(
-        denoiser=denoiser,
-        space=space,
-        predictor=predictor,
-        sinks=sinks,
-        states=FrozenStates.record(denoiser, questions),
-        bank=WeightBank(denoiser),
-        target_ms=target.resolve_ms(baseline),
-    )
-    check_feasible(objective)
-    return objective
 
 
 def search(
@@ -147,29 +76,6 @@ def search(
     )
 
 
-def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence[str]) -> Objective:
-    """The objective that a study was searched with, made again.
-
-    Raises as `prepare` does.
-    """
-    decoding = Decoding.model_validate_json(study.optuna.user_attrs["decoding"])
-    prompt_length = json.loads(study.optuna.user_attrs["workload"])["prompt_length"]
-    workload = Workload(prompt_length, decoding)
-    target = Target(ms=study.target_ms)
-    return prepare(denoiser, study.space, device, workload, target, list(questions))
-
-
-def calibration_questions(count: int = QUESTIONS) -> list[str]:
-    """Questions of gsm-mini's calibration split."""
-    return [problem.question for problem in islice(problems("calibration"), count)]
-
-
-def default_workload(denoiser: Denoiser, questions: Sequence[str]) -> Workload:
-    """The median prompt of some questions, answered as the model's makers decode it."""
-    lengths = sorted(len(denoiser.prompt(question)) for question in questions)
-    return Workload(lengths[len(lengths) // 2], denoiser.decoding)
-
-
 def run_study(
     objective: Objective,
     *,
@@ -223,33 +129,6 @@ def enqueue(study: optuna.Study, objective: Objective) -> None:
         )
         if offered and (index == 0 or meets):
             study.enqueue_trial(space.params(plan), skip_if_exists=True)
-
-
-def fastest_plan(objective: Objective) -> CompressionPlan:
-    """The plan of least predicted latency: the cheapest choice of every parameter."""
-    costs = objective.costs()
-    return objective.space.plan(
-        {name: min(choices, key=lambda c: choices[c]) for name, choices in costs.items()}
-    )
-
-
-def check_feasible(objective: Objective) -> None:
-    """Raise `InfeasibleTargetError` if even the fastest plan misses the target."""
-    plan = fastest_plan(objective)
-    latency = objective.latency(plan)
-    if latency.generation_ms <= objective.target_ms:
-        return
-    shares = objective.sinks.kept_shares(plan)
-    layers = [objective.predictor.layer_ms(*pair) for pair in zip(plan.layers, shares, strict=True)]
-    slowest = max(range(len(layers)), key=layers.__getitem__)
-    fixed = latency.generation_ms - sum(layers)
-    raise InfeasibleTargetError(
-        f"no plan meets {objective.target_ms:.2f} ms: the fastest takes "
-        f"{latency.generation_ms:.2f} ms ({fixed:.2f} ms of it outside the layers, and "
-        f"{layers[slowest]:.2f} ms in layer {slowest}, the slowest, with attention "
-        f"{plan.layers[slowest].attention} and mlp {plan.layers[slowest].mlp}); "
-        f"raise the target or offer fewer decoding steps"
-    )
 
 
 def identity(objective: Objective) -> dict[str, str]:

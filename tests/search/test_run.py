@@ -11,7 +11,8 @@ from hwsearch.errors import InfeasibleTargetError, InputError, UnknownNameError
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.search import SearchSpace, Target, load_study, prepare
-from hwsearch.search.run import enqueue, fastest_plan, run_study
+from hwsearch.search.preparation import fastest_plan
+from hwsearch.search.run import enqueue, run_study
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
 
