@@ -22,7 +22,7 @@ from hwsearch.tasks.frozen import FrozenStates
 from hwsearch.tasks.gsm_mini import problems
 
 #: Calibration questions behind the sink profile and the frozen states.
-QUESTIONS = 48
+QUESTIONS = 32
 
 
 @dataclass(frozen=True)
