@@ -85,7 +85,7 @@ def run_demo(
     denoiser = load_denoiser(model)
     device = machine(denoiser, out / "latency_tables", tracked)
     questions = calibration_questions()
-    workload = default_workload(denoiser, questions)
+    workload = default_workload(denoiser)
     space = SearchSpace.of(denoiser, device)
     objective = prepare(denoiser, space, device, workload, Target(ratio=ratio), questions)
     study = run_study(

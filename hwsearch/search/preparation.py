@@ -103,9 +103,9 @@ def calibration_questions(count: int = QUESTIONS) -> list[str]:
     return [problem.question for problem in islice(problems("calibration"), count)]
 
 
-def default_workload(denoiser: Denoiser, questions: Sequence[str]) -> Workload:
-    """The median prompt of some questions, answered as the model's makers decode it."""
-    lengths = sorted(len(denoiser.prompt(question)) for question in questions)
+def default_workload(denoiser: Denoiser) -> Workload:
+    """gsm-mini's median prompt, answered as the model's makers decode it."""
+    lengths = sorted(len(denoiser.prompt(question)) for question in calibration_questions())
     return Workload(lengths[len(lengths) // 2], denoiser.decoding)
 
 
