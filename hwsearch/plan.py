@@ -25,12 +25,14 @@ class WeightFormat(StrEnum):
     """A bit-width with its arithmetic, because fewer bits alone are often not faster.
 
     ``fp32``  float weights, float arithmetic.
+    ``fp16``  16-bit float weights and arithmetic (``bf16`` on devices that prefer it).
     ``w8a8``  8-bit weights (one scale an output channel) and 8-bit activations, quantised per pass.
     ``w8``    8-bit weights in blocks of 32 along the inputs, activations rounded in blocks.
     ``w4``    4-bit weights in blocks of 32 along the inputs, activations rounded in blocks.
     """
 
     FP32 = "fp32"
+    FP16 = "fp16"
     W8A8 = "w8a8"
     W8 = "w8"
     W4 = "w4"

@@ -40,11 +40,16 @@ def _devices() -> list[dict[str, str]]:
         {
             "name": info.name,
             "provenance": info.provenance.value,
+            "held-out error": _percent(info.held_out_error),
             "runtime": info.runtime,
             "description": info.description,
         }
         for info in infos
     ]
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
 
 
 def _tasks() -> list[dict[str, str]]:

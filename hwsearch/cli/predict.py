@@ -31,6 +31,10 @@ def command(
         f"({forecast['provenance']}): refresh {forecast['refresh_ms']:.3f} ms, "
         f"step {forecast['step_ms']:.3f} ms"
     )
+    if forecast["binding"] is not None:
+        title += "; {refresh} binds a refresh, {step} a step".format(**forecast["binding"])
+    if forecast["generation_joules"] is not None:
+        title += f"; {forecast['generation_joules']:.3g} J"
     rows = [
         (
             layer["layer"],

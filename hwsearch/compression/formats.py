@@ -4,6 +4,7 @@ A linear is simulated by rounding: its weights once, its inputs at every call; t
 runs in float32. onnxruntime multiplies the integer codes instead, and both agree up to the
 order of float additions.
 
+``fp16``  weights and inputs rounded to 16-bit floats; sums stay in float32, as on tensor cores.
 ``w8a8``  weights int8, symmetric, one scale an output channel (``quantize_dynamic(per_channel=True)``);
           inputs uint8 with one scale and zero point a sample (the operator DynamicQuantizeLinear).
 ``w8``, ``w4``  weights 8 / 4 bits, symmetric in blocks of 32 inputs (the operator MatMulNBits); inputs
@@ -57,9 +58,17 @@ def simulate(linear: nn.Linear, fmt: WeightFormat) -> nn.Module:
         return linear
     weight = linear.weight.detach()
     bias = None if linear.bias is None else linear.bias.detach()
+    if fmt is WeightFormat.FP16:
+        return SimulatedLinear(round_half(weight), bias, round_half)
     if fmt is WeightFormat.W8A8:
         return SimulatedLinear(round_channels(weight), bias, round_samples)
     return SimulatedLinear(round_blocks(weight, BLOCK_BITS[fmt]), bias, round_input_blocks)
+
+
+def round_half(x: Tensor) -> Tensor:
+    """Values at 16-bit float, those too large for it at its largest."""
+    largest = torch.finfo(torch.float16).max
+    return x.clamp(-largest, largest).to(torch.float16).to(x.dtype)
 
 
 def round_channels(weight: Tensor) -> Tensor:

@@ -106,6 +106,8 @@ def matrix_bytes(matrix: Matrix, weight_format: WeightFormat) -> int:
     out_features, in_features = matrix
     if weight_format is WeightFormat.FP32:
         return 4 * out_features * in_features
+    if weight_format is WeightFormat.FP16:
+        return 2 * out_features * in_features
     if weight_format is WeightFormat.W8A8:
         return out_features * (in_features + 5)
     bits = {WeightFormat.W8: 8, WeightFormat.W4: 4}[weight_format]

@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 
 from hwsearch.compression.formats import BLOCK_BITS, BLOCK_SIZE
+from hwsearch.errors import PlanError
 from hwsearch.plan import CompressionPlan, WeightFormat
 
 #: Products of each group of a layer, as `hwsearch.export.graphs.FusedLayer` names them.
@@ -23,6 +24,9 @@ _OPERATORS = {
     WeightFormat.W8: ("MatMulNBits", "_Q8"),
     WeightFormat.W4: ("MatMulNBits", "_Q4"),
 }
+
+#: Formats that the exported graphs can be in.
+FORMATS = tuple(_OPERATORS)
 
 #: ``accuracy_level`` of MatMulNBits at which inputs are rounded to int8.
 _INT8_INPUTS = 4
@@ -49,7 +53,11 @@ def quantise_products(model: onnx.ModelProto, formats: dict[str, WeightFormat]) 
 
     The block formats go first: their quantiser leaves every other product alone, while the
     dynamic one would need to be told of the operators it does not know.
+
+    Raises:
+        PlanError: a format that onnxruntime does not run.
     """
+    _refuse_unknown(formats)
     source, model = model, onnx.ModelProto()
     model.CopyFrom(source)  # the quantisers write into what they are given
     with _quiet():
@@ -58,6 +66,15 @@ def quantise_products(model: onnx.ModelProto, formats: dict[str, WeightFormat]) 
         model = _quantise_dynamic(model, formats)
     check_formats(model, formats)
     return model
+
+
+def _refuse_unknown(formats: dict[str, WeightFormat]) -> None:
+    for name, fmt in formats.items():
+        if fmt not in FORMATS:
+            raise PlanError(
+                f"{name}: format must be one of {', '.join(FORMATS)} to run on onnxruntime; "
+                f"got {fmt.value!r}"
+            )
 
 
 def check_formats(model: onnx.ModelProto, formats: dict[str, WeightFormat]) -> None:

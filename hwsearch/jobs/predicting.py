@@ -40,6 +40,7 @@ def predict_plan(
     predictor = Predictor(device, denoiser.geometry, workload, calibration)
     shares = calibrate_sinks(denoiser, questions).kept_shares(plan)
     latency = predictor.predict(plan, shares)
+    binding = predictor.binding(plan, shares)
     return {
         "device": device.info.name,
         "provenance": device.info.provenance.value,
@@ -48,6 +49,10 @@ def predict_plan(
         "generation_ms": latency.generation_ms,
         "refresh_ms": latency.refresh_ms,
         "step_ms": latency.step_ms,
+        "generation_joules": latency.generation_joules,
+        "binding": None
+        if binding is None
+        else dict(zip(("refresh", "step"), binding, strict=True)),
         "tokens_per_second": 1e3 * decoding.gen_length / latency.generation_ms,
         "layers": [
             {

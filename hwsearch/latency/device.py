@@ -6,13 +6,15 @@ import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from hwsearch.errors import TableError, UnknownNameError
+from hwsearch.latency.costs import Costs
+from hwsearch.latency.roofline import Positive, Roofline
 from hwsearch.latency.table import LatencyTable
-from hwsearch.plan import Frozen, explain
+from hwsearch.plan import CompressionPlan, Frozen, explain
 
 PACKAGED = Path(__file__).parents[1] / "latency_tables"
 CHECKOUT = Path(__file__).parents[2] / "latency_tables"
@@ -50,6 +52,47 @@ class Calibration(Frozen):
     step: Line
 
 
+class Check(Frozen):
+    """A published pass that the fit did not see, predicted.
+
+    Attributes:
+        held_out: what the fit did not see: a format, a model, a number of rows, or another build.
+        model: the published model.
+        format: its format, as published.
+        rows: tokens in the pass.
+        predicted_ms: milliseconds of the pass according to the fit.
+        published_ms: milliseconds of the pass according to the source.
+        source: where that stands.
+    """
+
+    held_out: Literal["format", "model", "rows", "build"]
+    model: str
+    format: str
+    rows: Annotated[int, Field(ge=1)]
+    predicted_ms: Positive
+    published_ms: Positive
+    source: str
+
+    @property
+    def error(self) -> float:
+        """Share by which the prediction is too long."""
+        return self.predicted_ms / self.published_ms - 1.0
+
+
+class Power(Frozen):
+    """Power while a model ran.
+
+    Attributes:
+        watts: mean over the run.
+        scope: what the meter saw, e.g. a rail or the wall.
+        source: who says so.
+    """
+
+    watts: Positive
+    scope: str
+    source: str
+
+
 class DeviceInfo(Frozen):
     """What `device.toml` says.
 
@@ -57,19 +100,47 @@ class DeviceInfo(Frozen):
         name: the folder's name.
         provenance: measured, published or modelled.
         description: the hardware, in words.
-        runtime: which runtime timed the table, e.g. ``onnxruntime-cpu``; also the CSV's name.
-        threads: threads the runtime used.
+        runtime: which runtime the times are of, e.g. ``onnxruntime-cpu``; also the name of the CSV.
+        threads: threads the runtime used; 1 where it did not run here.
         environment: versions and settings at the time of timing.
         calibrations: one entry for each model that was run whole.
+        roofline: what stands in for a table on a device that was not timed here.
+        checks: published passes that the roofline was not fitted on.
+        power: watts while running, where somebody measured them.
+        sources: who published the numbers behind the roofline.
+        caveats: what a reader should know before believing it.
     """
 
     name: str
     provenance: Provenance
     description: str
     runtime: str
-    threads: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1)] = 1
     environment: dict[str, str] = Field(default_factory=dict)
     calibrations: tuple[Calibration, ...] = ()
+    roofline: Roofline | None = None
+    checks: tuple[Check, ...] = ()
+    power: Power | None = None
+    sources: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _says_where_it_comes_from(self) -> Self:
+        if self.roofline is None:
+            return self
+        if self.provenance is Provenance.MEASURED:
+            raise ValueError("a measured device has a table; a roofline is published or modelled")
+        if not self.sources:
+            raise ValueError("a roofline needs sources: who published its numbers")
+        if self.checks and self.provenance is Provenance.MODELLED:
+            raise ValueError("a modelled device claims no accuracy, so it has no checks")
+        return self
+
+    @property
+    def held_out_error(self) -> float | None:
+        """Largest error among formats that were held out; None where none could be."""
+        errors = [abs(check.error) for check in self.checks if check.held_out == "format"]
+        return max(errors, default=None)
 
     def calibration(self, model: str) -> Calibration | None:
         """The calibration made with this model, if there is one."""
@@ -78,11 +149,23 @@ class DeviceInfo(Frozen):
 
 @dataclass(frozen=True, eq=False)
 class Device:
-    """A device and its table."""
+    """A device and what operators cost on it."""
 
     info: DeviceInfo
-    table: LatencyTable
+    costs: Costs
     folder: Path
+
+    def uncompressed(self, num_layers: int) -> CompressionPlan:
+        """The plan of the least compressed format that the device's runtime can load."""
+        widest = self.costs.formats()[0].value
+        return CompressionPlan.uniform(num_layers, widest, widest, head=widest)
+
+    @property
+    def table(self) -> LatencyTable:
+        """Its timings. Raises `TableError` where there are none, only a roofline."""
+        if isinstance(self.costs, LatencyTable):
+            return self.costs
+        raise TableError(f"device {self.info.name} is {self.info.provenance}: it has no timings")
 
 
 def tables_folders() -> list[Path]:
@@ -107,7 +190,7 @@ def load_device(name: str | Path) -> Device:
 
     Raises:
         UnknownNameError: no such device.
-        TableError: `device.toml` or the table is malformed.
+        TableError: `device.toml` or the table is malformed; the message names file and key.
     """
     folder = Path(name)
     if not (folder / "device.toml").is_file():
@@ -117,7 +200,11 @@ def load_device(name: str | Path) -> Device:
             raise UnknownNameError("device", str(name), known, hint)
         folder = known[str(name)]
     info = read_info(folder / "device.toml")
-    return Device(info, LatencyTable.read(folder / f"{info.runtime}.csv"), folder)
+    return Device(info, _costs(info, folder), folder)
+
+
+def _costs(info: DeviceInfo, folder: Path) -> Costs:
+    return info.roofline or LatencyTable.read(folder / f"{info.runtime}.csv")
 
 
 def read_info(path: Path) -> DeviceInfo:
@@ -134,4 +221,5 @@ def write_info(info: DeviceInfo, path: Path) -> None:
     """Write a `device.toml`."""
     import tomli_w
 
-    path.write_text(tomli_w.dumps(info.model_dump(mode="json")), encoding="utf-8")
+    filled = {k: v for k, v in info.model_dump(mode="json", exclude_none=True).items() if v}
+    path.write_text(tomli_w.dumps(filled), encoding="utf-8")

@@ -17,6 +17,7 @@ from hwsearch.latency.operators import (
     refresh_operators,
     step_operators,
 )
+from hwsearch.latency.roofline import parts_of
 from hwsearch.plan import CompressionPlan, LayerPlan
 
 
@@ -28,18 +29,20 @@ class Latency:
         refresh_ms: one refresh pass.
         step_ms: one step pass.
         generation_ms: a whole generation of the workload.
+        generation_joules: power times that; None where nobody measured the device's power.
     """
 
     refresh_ms: float
     step_ms: float
     generation_ms: float
+    generation_joules: float | None = None
 
 
 class Predictor:
     """Predicts plans of one model on one device, for one workload.
 
     Args:
-        device: the device and its table.
+        device: the device and what operators cost on it.
         geometry: the model's sizes.
         workload: what is generated.
         calibration: how sums become times; None takes the sums as they are.
@@ -56,7 +59,7 @@ class Predictor:
         self.geometry = geometry
         self.workload = workload
         self.calibration = calibration
-        self._cost_us = cache(device.table.cost_us)
+        self._cost_us = cache(device.costs.cost_us)
 
     def predict(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> Latency:
         """Milliseconds of a plan.
@@ -66,7 +69,7 @@ class Predictor:
             kept_shares: share of cached positions that each layer keeps under the plan.
 
         Raises:
-            MissingShapeError: the table lacks an operator.
+            MissingShapeError: the device cannot price an operator.
         """
         refresh, step = self.sums_ms(plan, kept_shares)
         if self.calibration is not None:
@@ -74,7 +77,24 @@ class Predictor:
             step = _apply(self.calibration.step, step)
         decoding = self.workload.decoding
         steps = decoding.steps - decoding.refreshes
-        return Latency(refresh, step, decoding.refreshes * refresh + steps * step)
+        total = decoding.refreshes * refresh + steps * step
+        power = self.device.info.power
+        joules = None if power is None else power.watts * total / 1e3
+        return Latency(refresh, step, total, joules)
+
+    def binding(
+        self, plan: CompressionPlan, kept_shares: Sequence[float]
+    ) -> tuple[str, str] | None:
+        """What takes most of a refresh and of a step; None where a table has only the totals.
+
+        Each is ``memory``, ``compute`` or ``overhead``.
+        """
+        roofline = self.device.info.roofline
+        if roofline is None:
+            return None
+        parts = (self.geometry, plan, kept_shares, self.workload)
+        refresh, step = refresh_operators(*parts), step_operators(*parts)
+        return parts_of(roofline, refresh).binding, parts_of(roofline, step).binding
 
     def sums_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[float, float]:
         """Uncalibrated operator sums of a refresh and of a step."""

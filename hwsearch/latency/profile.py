@@ -8,6 +8,7 @@ import onnxruntime
 
 from hwsearch.decoding.cache import kept_count
 from hwsearch.denoisers.geometry import Geometry
+from hwsearch.export.quantise import FORMATS
 from hwsearch.latency.clock import interleave
 from hwsearch.latency.operators import (
     OpKey,
@@ -29,7 +30,7 @@ Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
 def operators_of(
-    geometry: Geometry, workload: Workload, formats: Sequence[WeightFormat] = tuple(WeightFormat)
+    geometry: Geometry, workload: Workload, formats: Sequence[WeightFormat] = FORMATS
 ) -> list[OpKey]:
     """Every operator that some plan of the model may need for the workload."""
     keys: set[OpKey] = set()

@@ -71,7 +71,7 @@ def prepare(
     calibration = device.info.calibration(denoiser.name)
     predictor = Predictor(device, denoiser.geometry, workload, calibration)
     sinks = calibrate_sinks(denoiser, questions)
-    uncompressed = CompressionPlan.uniform(space.num_layers)
+    uncompressed = device.uncompressed(space.num_layers)
     baseline = predictor.predict(uncompressed, sinks.kept_shares(uncompressed)).generation_ms
     objective = Objective(
         denoiser=denoiser,

@@ -11,7 +11,6 @@ import optuna
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.device import Device
 from hwsearch.latency.operators import Workload
-from hwsearch.plan import CompressionPlan
 from hwsearch.search.objective import Objective
 from hwsearch.search.preparation import Target, calibration_questions, default_workload, prepare
 from hwsearch.search.samplers import make_sampler
@@ -121,7 +120,8 @@ def run_study(
 def enqueue(study: optuna.Study, objective: Objective) -> None:
     """Put the uncompressed plan and the uniform plans that meet the target first."""
     space = objective.space
-    plans = [CompressionPlan.uniform(space.num_layers), *space.uniform_plans()]
+    uncompressed = objective.predictor.device.uncompressed(space.num_layers)
+    plans = [uncompressed, *space.uniform_plans()]
     for index, plan in enumerate(plans):
         meets = objective.latency(plan).generation_ms <= objective.target_ms
         offered = all(

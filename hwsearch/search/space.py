@@ -11,6 +11,7 @@ from pydantic import Field
 
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import StudyError
+from hwsearch.export.quantise import FORMATS
 from hwsearch.latency.device import Device
 from hwsearch.plan import CompressionPlan, Frozen, LayerPlan, WeightFormat
 
@@ -24,17 +25,18 @@ class SearchSpace(Frozen):
     Attributes:
         num_layers: layers of the model.
         thresholds: sink thresholds that any layer may take.
-        formats: weight formats that any layer's attention and mlp, and the head, may take.
+        formats: weight formats that any layer's attention and mlp, and the head, may take; those of
+            an exported bundle unless a device says otherwise.
     """
 
     num_layers: Annotated[int, Field(ge=1)]
     thresholds: Annotated[tuple[float, ...], Field(min_length=1)] = THRESHOLDS
-    formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] = tuple(WeightFormat)
+    formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] = FORMATS
 
     @classmethod
     def of(cls, denoiser: Denoiser, device: Device) -> SearchSpace:
-        """Every threshold, and every format that the device's runtime has timings for."""
-        return cls(num_layers=denoiser.geometry.num_layers, formats=tuple(device.table.formats()))
+        """Every threshold, and every format that the device's runtime can load."""
+        return cls(num_layers=denoiser.geometry.num_layers, formats=tuple(device.costs.formats()))
 
     def check(self, device: Device) -> None:
         """Refuse formats that the device cannot run.
@@ -42,7 +44,7 @@ class SearchSpace(Frozen):
         Raises:
             StudyError: a format is offered that the device's table does not know.
         """
-        known = device.table.formats()
+        known = device.costs.formats()
         for fmt in self.formats:
             if fmt not in known:
                 raise StudyError(

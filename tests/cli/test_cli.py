@@ -87,6 +87,15 @@ def test_dry_run_prints_the_resolved_study(run):
     assert "target_ms = 3.0" in out
 
 
+def test_ls_devices_shows_provenance_and_held_out_error(run):
+    code, out, _ = run("ls", "devices", "--json")
+    assert code == 0
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert rows["apple-m2"]["provenance"] == "published"
+    assert rows["apple-m2"]["held-out error"].endswith(" %")
+    assert (rows["h200-sxm"]["provenance"], rows["h200-sxm"]["held-out error"]) == ("modelled", "")
+
+
 @pytest.mark.parametrize("kind", ["models", "tasks", "formats", "methods"])
 def test_ls_names_things_as_json(run, kind):
     code, out, _ = run("ls", kind, "--json")

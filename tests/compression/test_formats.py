@@ -41,6 +41,20 @@ def test_simulation_is_onnxruntime(fmt, inputs, outputs, rows):
     assert np.abs(exact - expected).max() > 2e-3 * size
 
 
+def test_fp16_rounds_weights_and_inputs_and_survives_large_ones():
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 32)
+    half = simulate(linear, WeightFormat.FP16)
+    x = torch.randn(1, 5, 64)
+    with torch.no_grad():
+        exact = nn.functional.linear(
+            x.half().double(), linear.weight.half().double(), linear.bias.double()
+        )
+        assert torch.allclose(half(x).double(), exact, atol=1e-5)
+        assert not torch.equal(half(x), linear(x))
+        assert torch.isfinite(half(1e6 * x)).all()
+
+
 def test_fp32_is_the_linear_itself():
     linear = nn.Linear(4, 4)
     assert simulate(linear, WeightFormat.FP32) is linear

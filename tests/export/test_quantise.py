@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from hwsearch.errors import PlanError
 from hwsearch.export.quantise import check_formats, product_formats, quantise_products
 from hwsearch.plan import CompressionPlan, WeightFormat
 
@@ -49,3 +50,8 @@ def test_the_root_logger_is_left_alone():
         logging.root.level,
         logging.root.manager.disable,
     )
+
+
+def test_a_format_that_onnxruntime_does_not_run_is_refused_by_product():
+    with pytest.raises(PlanError, match=r"product: format must be one of fp32, .*got 'fp16'"):
+        quantise_products(linear_model(), {"product": WeightFormat.FP16})

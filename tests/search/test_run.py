@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from hwsearch.errors import InfeasibleTargetError, InputError, UnknownNameError
+from hwsearch.latency.device import load_device
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.search import SearchSpace, Target, load_study, prepare
@@ -30,6 +31,19 @@ def make_objective(target):
 @pytest.fixture(scope="module")
 def objective():
     return make_objective(Target(ratio=0.6))
+
+
+def test_a_published_device_is_searched_in_its_own_formats():
+    denoiser, device = tiny_denoiser(), load_device("apple-m2")
+    space = SearchSpace.of(denoiser, device)
+    assert space.formats == ("fp16", "w8", "w4")
+    objective = prepare(denoiser, space, device, WORK, Target(ratio=1.1), QUESTIONS)
+    uncompressed = CompressionPlan.uniform(2, "fp16", "fp16", head="fp16")
+    assert objective.target_ms == pytest.approx(1.1 * objective.latency(uncompressed).generation_ms)
+    study = optuna.create_study()
+    enqueue(study, objective)
+    first = study.get_trials()[0].system_attrs["fixed_params"]
+    assert space.plan(first) == uncompressed
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,20 @@
+"""What a predictor needs of a device: the cost of an operator, and the formats it can run."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from hwsearch.latency.operators import OpKey
+from hwsearch.plan import WeightFormat
+
+
+class Costs(Protocol):
+    """Prices operators. A measured table does, and so does a fitted roofline."""
+
+    def cost_us(self, key: OpKey) -> float:
+        """Microseconds of one operator. Raises `MissingShapeError` where it has no answer."""
+        ...
+
+    def formats(self) -> list[WeightFormat]:
+        """Weight formats that the device's runtime can load, least compressed first."""
+        ...
