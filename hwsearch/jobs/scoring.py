@@ -74,11 +74,11 @@ def evaluate_model(
         return evaluate(
             runtime.backend, BundleModel(runtime), problems, task=task, batch=1, progress=progress
         )
-    from hwsearch.denoisers.backend import TorchBackend
     from hwsearch.denoisers.loading import load_denoiser
+    from hwsearch.denoisers.passes import backend_of
 
     denoiser = load_denoiser(model)
-    backend = TorchBackend(denoiser.network, [1.0] * denoiser.geometry.num_layers)
+    backend = backend_of(denoiser.network, [1.0] * denoiser.num_layers)
     return evaluate(backend, denoiser, problems, task=task, progress=progress)
 
 

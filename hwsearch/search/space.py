@@ -34,7 +34,7 @@ class SearchSpace(Frozen):
     @classmethod
     def of(cls, denoiser: Denoiser, device: Device) -> SearchSpace:
         """Every threshold, and every format that the device's runtime has timings for."""
-        return cls(num_layers=denoiser.geometry.num_layers, formats=tuple(device.table.formats()))
+        return cls(num_layers=denoiser.num_layers, formats=tuple(device.table.formats()))
 
     def check(self, device: Device) -> None:
         """Refuse formats that the device cannot run.
