@@ -8,6 +8,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from hwsearch.denoisers.chat import ChatTemplate
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
@@ -27,6 +28,7 @@ class Denoiser:
         end_token_id: the token that fills a generation after its end.
         prompt_template: text around ``{question}`` that the model was trained to answer after.
         decoding: how the model's makers decode it.
+        chat: how a conversation is written for it; None for models that are not tuned to chat.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Denoiser:
     end_token_id: int
     prompt_template: str
     decoding: Decoding
+    chat: ChatTemplate | None = None
 
     @property
     def transformer(self) -> Transformer:
