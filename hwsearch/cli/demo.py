@@ -41,8 +41,8 @@ TITLES = {
 @click.option(
     "--target-ratio", default=0.5, show_default=True, help="Share of the baseline's time."
 )
-@click.option("--trials", default=100, show_default=True, help="Plans to try.")
-@click.option("--limit", default=300, show_default=True, help="Test problems to score.")
+@click.option("--trials", default=80, show_default=True, help="Plans to try.")
+@click.option("--limit", default=200, show_default=True, help="Test problems to score.")
 @seed_option
 @json_option
 def command(

@@ -62,8 +62,8 @@ def run_demo(
     *,
     model: str = "gsm-mini",
     ratio: float = 0.5,
-    trials: int = 100,
-    limit: int = 300,
+    trials: int = 80,
+    limit: int = 200,
     seed: int = 0,
     tracked: Tracked = untracked,
     on_trial: Callable[[int], None] | None = None,
@@ -85,7 +85,7 @@ def run_demo(
     denoiser = load_denoiser(model)
     device = machine(denoiser, out / "latency_tables", tracked)
     questions = calibration_questions()
-    workload = default_workload(denoiser, questions)
+    workload = default_workload(denoiser)
     space = SearchSpace.of(denoiser, device)
     objective = prepare(denoiser, space, device, workload, Target(ratio=ratio), questions)
     study = run_study(

@@ -34,7 +34,7 @@ def predict_plan(
     questions = calibration_questions(16)
     decoding = plan.decoding or denoiser.decoding
     if prompt_length is None:
-        prompt_length = default_workload(denoiser, questions).prompt_length
+        prompt_length = default_workload(denoiser).prompt_length
     calibration = device.info.calibration(denoiser.name)
     workload = Workload(prompt_length, decoding)
     predictor = Predictor(device, denoiser.geometry, workload, calibration)

@@ -69,7 +69,7 @@ def profile_machine(
     if folder.exists() and not overwrite:
         raise InputError(f"{folder} exists already; give another --device, or --overwrite")
     questions = calibration_questions(16)
-    workload = workload or default_workload(denoiser, questions)
+    workload = workload or default_workload(denoiser)
     keys = operators_of(denoiser.geometry, workload)
     table = profile(
         keys,

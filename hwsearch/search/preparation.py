@@ -24,7 +24,7 @@ from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.proxies import PROXIES, Proxy, make_proxy
 
 #: Calibration questions behind the sink profile and the frozen states.
-QUESTIONS = 48
+QUESTIONS = 32
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,9 @@ def choose_proxy(
     return make_proxy(loss, denoiser, [Problem(question, "") for question in questions])
 
 
-def default_workload(denoiser: Denoiser, questions: Sequence[str]) -> Workload:
-    """The median prompt of some questions, answered as the model's makers decode it."""
-    lengths = sorted(len(denoiser.prompt(question)) for question in questions)
+def default_workload(denoiser: Denoiser) -> Workload:
+    """gsm-mini's median prompt, answered as the model's makers decode it."""
+    lengths = sorted(len(denoiser.prompt(question)) for question in calibration_questions())
     return Workload(lengths[len(lengths) // 2], denoiser.decoding)
 
 

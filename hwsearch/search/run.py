@@ -71,7 +71,7 @@ def search(
         denoiser,
         space,
         device,
-        workload or default_workload(denoiser, questions),
+        workload or default_workload(denoiser),
         Target(target_ms, target_ratio),
         questions,
         proxy,

@@ -305,8 +305,8 @@ def save(model: Transformer, tokenizer, recipe: dict, out: Path) -> None:
             "decoding": {
                 "gen_length": recipe["gen_length"],
                 "block_length": recipe["block_length"],
-                "steps": recipe["gen_length"] // 2,
-                "refresh_interval": recipe["block_length"] // 2,
+                "steps": recipe["gen_length"],
+                "refresh_interval": recipe["block_length"],
             },
         },
     }
