@@ -20,6 +20,10 @@ from hwsearch.cli.options import json_option, percent, print_json, progress_bar,
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="Folder for results and samples."
 )
+@click.option("--shots", type=click.Path(path_type=Path), help="JSONL of solved problems to show.")
+@click.option("--apply-chat-template", is_flag=True, help="Ask by the model's chat template.")
+@click.option("--dtype", default="float32", show_default=True, help="Arithmetic of a model.")
+@click.option("--torch-device", default="cpu", show_default=True, help="Such as cpu or cuda.")
 @json_option
 @seed_option
 def command(
@@ -29,6 +33,10 @@ def command(
     split: str,
     limit: int,
     out: Path | None,
+    shots: Path | None,
+    apply_chat_template: bool,
+    dtype: str,
+    torch_device: str,
     as_json: bool,
     seed: int,
 ) -> None:
@@ -44,6 +52,10 @@ def command(
             split=split,
             limit=limit,
             seed=seed,
+            shots=shots,
+            apply_chat_template=apply_chat_template,
+            dtype=dtype,
+            torch_device=torch_device,
             progress=lambda done: bar.advance(shown, done),
         )
     from hwsearch.tasks.harness import results, write_results

@@ -68,8 +68,10 @@ def _formats() -> list[dict[str, str]]:
 
 def _methods() -> list[dict[str, str]]:
     from hwsearch.search.samplers import SAMPLERS
+    from hwsearch.tasks.proxies import PROXIES
 
-    return [{"name": name, "kind": "sampler"} for name in SAMPLERS]
+    samplers = [{"name": name, "kind": "sampler"} for name in SAMPLERS]
+    return [*samplers, *({"name": name, "kind": "loss"} for name in PROXIES)]
 
 
 def _studies() -> list[dict[str, str]]:

@@ -23,6 +23,7 @@ VERBS = {
     "export": "Export a study's plan as an ONNX bundle.",
     "verify": "Check a bundle: files, agreement, accuracy, latency.",
     "evaluate": "Score a model or a bundle on a task.",
+    "proxies": "How well each loss ranks plans by accuracy, as a study measured it.",
     "generate": "Answer a question with a bundle.",
 }
 

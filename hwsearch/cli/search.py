@@ -28,6 +28,7 @@ from hwsearch.cli.options import (
 @click.option("--target-ratio", type=float, help="The same as a share of the uncompressed model's.")
 @click.option("--trials", type=int, help="Finished trials the study shall have.")
 @click.option("--sampler", help="additive, tpe, gp, nsga2 or random.")
+@click.option("--loss", help="kl, nll, digits or agreement; see hwsearch proxies.")
 @click.option("--name", help="Name of the study; one that exists is continued.")
 @click.option("--formats", help="Formats to offer, comma separated.")
 @click.option("--thresholds", help="Sink thresholds to offer, comma separated.")

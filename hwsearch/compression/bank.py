@@ -8,14 +8,9 @@ from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.compression.formats import simulate
 from hwsearch.compression.swap import swapped
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.network import LinearGroups
 from hwsearch.errors import PlanError
 from hwsearch.plan import CompressionPlan, WeightFormat
-
-#: Linears of each group of a layer, by their path below the layer. A group has one format.
-GROUPS = {
-    "attention": tuple(f"self_attn.{name}_proj" for name in "qkvo"),
-    "mlp": tuple(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
-}
 
 
 class WeightBank:
@@ -30,9 +25,10 @@ class WeightBank:
         self._simulated: dict[tuple[str, WeightFormat], nn.Module] = {}
 
     def modules(self, plan: CompressionPlan) -> dict[str, nn.Module]:
-        """The plan's replacement modules by path in the transformer; ``fp32`` replaces nothing."""
-        formats = linear_formats(plan).items()
-        return {path: self._get(path, fmt) for path, fmt in formats if fmt is not WeightFormat.FP32}
+        """The plan's replacement modules by path in the network; ``fp32`` replaces nothing."""
+        formats = linear_formats(plan, self.denoiser.network.linear_groups())
+        wanted = {path: fmt for path, fmt in formats.items() if fmt is not WeightFormat.FP32}
+        return {path: self._get(path, fmt) for path, fmt in wanted.items()}
 
     def _get(self, path: str, fmt: WeightFormat) -> nn.Module:
         key = (path, fmt)
@@ -43,15 +39,15 @@ class WeightBank:
         return self._simulated[key]
 
 
-def linear_formats(plan: CompressionPlan) -> dict[str, WeightFormat]:
-    """The format of every linear of the transformer, by its path."""
+def linear_formats(plan: CompressionPlan, groups: LinearGroups) -> dict[str, WeightFormat]:
+    """The format of every linear of a network that has these groups, by its path."""
     formats = {
-        f"model.layers.{index}.{path}": WeightFormat(getattr(layer, group))
-        for index, layer in enumerate(plan.layers)
-        for group, paths in GROUPS.items()
+        path: WeightFormat(getattr(layer, group))
+        for layer, named in zip(plan.layers, groups.layers, strict=True)
+        for group, paths in named.items()
         for path in paths
     }
-    return formats | {"lm_head": plan.head}
+    return formats if groups.head is None else formats | {groups.head: plan.head}
 
 
 def compress(
@@ -75,7 +71,7 @@ def compress(
 
 def check_fits(plan: CompressionPlan, denoiser: Denoiser) -> None:
     """Raise `PlanError` unless the plan has as many layers as the model."""
-    planned, real = len(plan.layers), denoiser.geometry.num_layers
+    planned, real = len(plan.layers), denoiser.num_layers
     if planned != real:
         raise PlanError(
             f"the plan has {planned} layers but model {denoiser.name!r} has {real}; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.transformer import Transformer
+from hwsearch.denoisers.network import Network
 from hwsearch.plan import CompressionPlan, Decoding
 
 
@@ -16,12 +16,12 @@ class CompressedDenoiser:
     Attributes:
         denoiser: the model before compression, unchanged.
         plan: what was done to it.
-        network: the transformer that computes as the exported one will.
+        network: the network that computes as the exported one will.
     """
 
     denoiser: Denoiser
     plan: CompressionPlan
-    network: Transformer
+    network: Network
 
     @property
     def decoding(self) -> Decoding:

@@ -21,6 +21,7 @@ HUB_FILES = (
     "merges.txt",
     "added_tokens.json",
     "special_tokens_map.json",
+    "chat_template.jinja",
 )
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -8,8 +8,11 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from hwsearch.denoisers.chat import ChatTemplate
 from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
+from hwsearch.errors import InputError
 from hwsearch.plan import Decoding
 
 
@@ -19,31 +22,54 @@ class Denoiser:
 
     Attributes:
         name: how the model was asked for.
-        network: the transformer, in evaluation mode.
+        network: the transformer, or a module of one's own, in evaluation mode.
         tokenizer: text to tokens and back.
         mask_token_id: the token that stands for "not written yet".
         end_token_id: the token that fills a generation after its end.
         prompt_template: text around ``{question}`` that the model was trained to answer after.
         decoding: how the model's makers decode it.
+        chat: how a conversation is written for it; None for models that are not tuned to chat.
     """
 
     name: str
-    network: Transformer
+    network: Network
     tokenizer: Tokenizer
     mask_token_id: int
     end_token_id: int
     prompt_template: str
     decoding: Decoding
+    chat: ChatTemplate | None = None
+
+    @property
+    def transformer(self) -> Transformer:
+        """The network, where it has the cached passes of a Llama-form transformer.
+
+        Raises:
+            InputError: it has not.
+        """
+        if not isinstance(self.network, Transformer):
+            raise InputError(
+                f"model {self.name!r} has full passes only; sink statistics, latency and export "
+                "need the refresh and step passes of a Llama-form transformer (see "
+                "docs/own-denoiser.md)"
+            )
+        return self.network
 
     @property
     def geometry(self) -> Geometry:
-        """Sizes of the network."""
-        return self.network.geometry
+        """Sizes of the network. Raises `InputError` as `transformer` does."""
+        return self.transformer.geometry
+
+    @property
+    def num_layers(self) -> int:
+        """Layers that a plan has to cover."""
+        return len(self.network.linear_groups().layers)
 
     @torch.inference_mode()
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits ``[batch, length, vocab]`` of one full bidirectional pass over ``[batch, length]``."""
-        return self.network(tokens)
+        logits: Tensor = self.network(tokens)
+        return logits
 
     def prompt(self, question: str) -> list[int]:
         """Tokens of the prompt that asks `question`."""

@@ -8,6 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from hwsearch.denoisers.catalog import find_folder
+from hwsearch.denoisers.chat import read_chat_template
 from hwsearch.denoisers.checkpoint import check_tensors, read_tensors
 from hwsearch.denoisers.config import ModelConfig, read_config
 from hwsearch.denoisers.denoiser import Denoiser
@@ -62,6 +63,7 @@ def load_denoiser(
         tokenizer=_fitting_tokenizer(folder, config),
         prompt_template=config.prompt_template,
         decoding=config.decoding,
+        chat=read_chat_template(folder),
         **tokens,
     )
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.network import LinearGroups, Network
 
 
 class KeyValue(NamedTuple):
@@ -130,7 +131,7 @@ class Stack(nn.Module):
         self.norm = RMSNorm(geometry.hidden_size, geometry.rms_norm_eps)
 
 
-class Transformer(nn.Module):
+class Transformer(Network):
     """The whole denoiser network; see the module's docstring for its passes.
 
     Where `Geometry.logit_shift` is set, the hidden state that predicts position i is that of
@@ -144,6 +145,20 @@ class Transformer(nn.Module):
         self.lm_head = nn.Linear(geometry.hidden_size, geometry.vocab_size, bias=False)
         if geometry.tie_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
+
+    def linear_groups(self) -> LinearGroups:
+        """Query, key, value and output projections of a layer together; gate, up and down too."""
+        layers = (f"model.layers.{index}" for index in range(self.geometry.num_layers))
+        return LinearGroups(
+            tuple(
+                {
+                    "attention": tuple(f"{layer}.self_attn.{name}_proj" for name in "qkvo"),
+                    "mlp": tuple(f"{layer}.mlp.{name}_proj" for name in ("gate", "up", "down")),
+                }
+                for layer in layers
+            ),
+            head="lm_head",
+        )
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits ``[batch, length, vocab]`` of tokens ``[batch, length]``."""

@@ -14,8 +14,9 @@ import onnx
 from hwsearch._version import __version__
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.sampler import generate
-from hwsearch.denoisers.backend import TorchBackend
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.passes import backend_of
+from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError, PlanError
 from hwsearch.export.quantise import quantise
 from hwsearch.export.traced import TracedGraphs
@@ -40,10 +41,13 @@ class Exporter:
 
     Args:
         denoiser: the uncompressed model.
+
+    Raises:
+        InputError: the graphs cannot express the model; see `check_exportable`.
     """
 
     def __init__(self, denoiser: Denoiser) -> None:
-        self._network = denoiser.network
+        self._network = check_exportable(denoiser)
         self._graphs: dict[int, TracedGraphs] = {}
 
     def export(
@@ -104,6 +108,27 @@ def export(
     )
 
 
+def check_exportable(denoiser: Denoiser) -> Transformer:
+    """The network of a model that the two graphs can express.
+
+    Raises:
+        InputError: it has no cached passes, predicts a position from the one before (the step graph
+            holds no hidden state from before the block), or norms its queries and keys.
+    """
+    network = denoiser.transformer
+    refused = {
+        "logit_shift": "shifted logits (Dream)",
+        "qk_norm": "normed queries and keys (Qwen3)",
+    }
+    for field, meaning in refused.items():
+        if getattr(network.geometry, field):
+            raise InputError(
+                f"model {denoiser.name!r} has {meaning}, which the exported graphs do not have; "
+                "it can be searched and evaluated in torch, not exported"
+            )
+    return network
+
+
 def _check_shares(compressed: CompressedDenoiser, kept_shares: Sequence[float]) -> None:
     layers = len(compressed.plan.layers)
     if len(kept_shares) != layers:
@@ -158,7 +183,7 @@ def _references(
     compressed: CompressedDenoiser, kept_shares: Sequence[float], questions: Sequence[str]
 ) -> tuple[Reference, ...]:
     """What torch generates, one question at a time, as the bundle will."""
-    backend = TorchBackend(compressed.network, kept_shares)
+    backend = backend_of(compressed.network, kept_shares)
     mask = compressed.denoiser.mask_token_id
     references = []
     for question in questions:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from hwsearch.errors import InputError
 from hwsearch.plan import Decoding
 from hwsearch.runtime import Runtime
 from hwsearch.runtime.bundle import BUNDLE_FILE
 from hwsearch.tasks.catalog import load_task
 from hwsearch.tasks.evaluate import Evaluation, evaluate
+from hwsearch.tasks.problem import read_problems
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ def evaluate_model(
     split: str = "test",
     limit: int = 500,
     seed: int = 0,
+    shots: Path | None = None,
+    apply_chat_template: bool = False,
+    dtype: str = "float32",
+    torch_device: str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Score a model by name, or the bundle in a folder.
@@ -65,21 +71,36 @@ def evaluate_model(
         split: split of the task's own problems.
         limit: most problems.
         seed: of generated problems.
+        shots: a JSONL file of solved problems to show before each question.
+        apply_chat_template: ask as a user of a chat would, by the model's own template.
+        dtype: arithmetic of a model; a bundle has its own.
+        torch_device: where a model runs; a bundle runs on the CPU.
         progress: called with the number of problems just answered.
+
+    Raises:
+        InputError: a name, file or device cannot be used, or there is no chat template to apply.
     """
-    task = load_task(task_name, path)
+    task = load_task(task_name, path, None if shots is None else read_problems(shots))
     problems = task.problems(split, limit, seed)
     if (Path(model) / BUNDLE_FILE).is_file():
+        if apply_chat_template:
+            raise InputError(f"bundle {model} holds no chat template; evaluate the model itself")
         runtime = Runtime(model, threads=1)
         return evaluate(
             runtime.backend, BundleModel(runtime), problems, task=task, batch=1, progress=progress
         )
-    from hwsearch.denoisers.backend import TorchBackend
     from hwsearch.denoisers.loading import load_denoiser
+    from hwsearch.denoisers.passes import backend_of
 
-    denoiser = load_denoiser(model)
-    backend = TorchBackend(denoiser.network, [1.0] * denoiser.geometry.num_layers)
-    return evaluate(backend, denoiser, problems, task=task, progress=progress)
+    denoiser = load_denoiser(model, dtype=dtype, device=torch_device)
+    if apply_chat_template and denoiser.chat is None:
+        raise InputError(
+            f"model {model} has no chat template (chat_template in tokenizer_config.json); "
+            "evaluate it without --apply-chat-template"
+        )
+    chat = denoiser.chat if apply_chat_template else None
+    backend = backend_of(denoiser.network, [1.0] * denoiser.num_layers)
+    return evaluate(backend, denoiser, problems, task=task, chat=chat, progress=progress)
 
 
 def evaluate_bundle(

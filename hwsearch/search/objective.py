@@ -13,7 +13,7 @@ from hwsearch.plan import CompressionPlan
 from hwsearch.search.samplers import LATENCY, Known
 from hwsearch.search.space import SearchSpace
 from hwsearch.sinks import SinkProfile
-from hwsearch.tasks.frozen import FrozenStates
+from hwsearch.tasks.proxies import Proxy
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Objective:
         space: the choices.
         predictor: milliseconds of a plan.
         sinks: kept shares of a plan.
-        states: the loss.
+        proxy: the loss.
         bank: modules quantised so far.
         target_ms: predicted generation time that a plan may not exceed.
     """
@@ -34,12 +34,12 @@ class Objective:
     space: SearchSpace
     predictor: Predictor
     sinks: SinkProfile
-    states: FrozenStates
+    proxy: Proxy
     bank: WeightBank
     target_ms: float
 
     def __call__(self, trial: optuna.Trial) -> float:
-        """Loss of the trial's plan, in nats; latency goes into its constraint and attributes."""
+        """Loss of the trial's plan; latency goes into its constraint and attributes."""
         plan = self.space.suggest(trial)
         latency = self.latency(plan)
         trial.set_constraint(LATENCY, latency.generation_ms - self.target_ms)
@@ -54,9 +54,9 @@ class Objective:
         return self.predictor.predict(plan, self.sinks.kept_shares(plan))
 
     def loss(self, plan: CompressionPlan) -> float:
-        """Loss of a plan on the frozen states, in nats per masked position."""
+        """Loss of a plan by the proxy, in the proxy's own unit."""
         compressed = compress(self.denoiser, plan, self.bank)
-        return self.states.loss(compressed.network, self.sinks.kept_shares(plan))
+        return self.proxy.loss(compressed.network, self.sinks.kept_shares(plan))
 
     def costs(self) -> dict[str, dict[object, float]]:
         """What each choice of each parameter adds to the generation time, in milliseconds.

@@ -20,6 +20,8 @@ from hwsearch.search.study import Study
 from hwsearch.sinks import calibrate_sinks
 from hwsearch.tasks.frozen import FrozenStates
 from hwsearch.tasks.gsm_mini import problems
+from hwsearch.tasks.problem import Problem
+from hwsearch.tasks.proxies import PROXIES, Proxy, make_proxy
 
 #: Calibration questions behind the sink profile and the frozen states.
 QUESTIONS = 32
@@ -55,8 +57,18 @@ def prepare(
     workload: Workload,
     target: Target,
     questions: list[str],
+    proxy: Proxy | None = None,
 ) -> Objective:
     """Everything that the trials of a study share.
+
+    Args:
+        denoiser: the uncompressed model.
+        space: what may be chosen.
+        device: where the plan will run.
+        workload: what is generated.
+        target: the latency to stay within.
+        questions: behind the sink profile.
+        proxy: the loss; None is the KL divergence on frozen states of the questions.
 
     Raises:
         StudyError: the space does not fit the model or the device.
@@ -78,7 +90,7 @@ def prepare(
         space=space,
         predictor=predictor,
         sinks=sinks,
-        states=FrozenStates.record(denoiser, questions),
+        proxy=proxy or FrozenStates.record(denoiser, questions),
         bank=WeightBank(denoiser),
         target_ms=target.resolve_ms(baseline),
     )
@@ -95,12 +107,47 @@ def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence
     prompt_length = json.loads(study.optuna.user_attrs["workload"])["prompt_length"]
     workload = Workload(prompt_length, decoding)
     target = Target(ms=study.target_ms)
-    return prepare(denoiser, study.space, device, workload, target, list(questions))
+    loss = study.optuna.user_attrs.get("loss", "kl")
+    proxy = choose_proxy(loss, denoiser, None) if loss in PROXIES else None
+    return prepare(denoiser, study.space, device, workload, target, list(questions), proxy)
+
+
+def calibration_problems(count: int = QUESTIONS) -> list[Problem]:
+    """Problems of gsm-mini's calibration split."""
+    return list(islice(problems("calibration"), count))
 
 
 def calibration_questions(count: int = QUESTIONS) -> list[str]:
-    """Questions of gsm-mini's calibration split."""
-    return [problem.question for problem in islice(problems("calibration"), count)]
+    """Their questions."""
+    return [problem.question for problem in calibration_problems(count)]
+
+
+def choose_proxy(
+    loss: str | Proxy, denoiser: Denoiser, questions: Sequence[str] | None
+) -> Proxy | None:
+    """The proxy that a loss stands for; None is the one that `prepare` makes itself.
+
+    Args:
+        loss: a name of `PROXIES`, or a proxy.
+        denoiser: the uncompressed model.
+        questions: calibration questions; None takes gsm-mini's, whose answers are known.
+
+    Raises:
+        UnknownNameError: no proxy goes by that name.
+        InputError: the proxy needs answers, and only questions are given.
+    """
+    if not isinstance(loss, str):
+        return loss
+    if loss == "kl":
+        return None
+    if questions is None:
+        return make_proxy(loss, denoiser, calibration_problems())
+    if loss in ("nll", "digits"):
+        raise InputError(
+            f"loss {loss!r} needs problems with answers, not questions alone; "
+            "make it with hwsearch.tasks.proxies.make_proxy and give that as the loss"
+        )
+    return make_proxy(loss, denoiser, [Problem(question, "") for question in questions])
 
 
 def default_workload(denoiser: Denoiser) -> Workload:

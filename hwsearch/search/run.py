@@ -12,10 +12,17 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.device import Device
 from hwsearch.latency.operators import Workload
 from hwsearch.search.objective import Objective
-from hwsearch.search.preparation import Target, calibration_questions, default_workload, prepare
+from hwsearch.search.preparation import (
+    Target,
+    calibration_questions,
+    choose_proxy,
+    default_workload,
+    prepare,
+)
 from hwsearch.search.samplers import make_sampler
 from hwsearch.search.space import SearchSpace
 from hwsearch.search.study import Study, claim, finished, storage_url
+from hwsearch.tasks.proxies import Proxy
 
 
 def search(
@@ -31,6 +38,7 @@ def search(
     name: str | None = None,
     storage: str | None = None,
     sampler: str = "additive",
+    loss: str | Proxy = "kl",
     seed: int = 0,
     on_trial: Callable[[int], None] | None = None,
 ) -> Study:
@@ -48,6 +56,7 @@ def search(
         name: the study's name; one that exists is continued. None makes one of model and device.
         storage: Optuna storage URL or SQLite path; None is ``studies/<name>.db``.
         sampler: one of `SAMPLERS`.
+        loss: one of `hwsearch.tasks.proxies.PROXIES`, or a proxy of one's own.
         seed: of the sampler.
         on_trial: called with the number of finished trials after each.
 
@@ -55,6 +64,7 @@ def search(
         InputError: the target, a name or the space is wrong, or the study searched something else.
         InfeasibleTargetError: no plan meets the target.
     """
+    proxy = choose_proxy(loss, denoiser, questions)
     questions = list(questions or calibration_questions())
     objective = prepare(
         denoiser,
@@ -63,6 +73,7 @@ def search(
         workload or default_workload(denoiser),
         Target(target_ms, target_ratio),
         questions,
+        proxy,
     )
     return run_study(
         objective,
@@ -140,6 +151,7 @@ def identity(objective: Objective) -> dict[str, str]:
         "space": objective.space.model_dump_json(),
         "workload": json.dumps({"prompt_length": workload.prompt_length}),
         "decoding": workload.decoding.model_dump_json(),
+        "loss": objective.proxy.name,
         "device_folder": str(objective.predictor.device.folder),
     }
 

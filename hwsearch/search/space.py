@@ -36,7 +36,7 @@ class SearchSpace(Frozen):
     @classmethod
     def of(cls, denoiser: Denoiser, device: Device) -> SearchSpace:
         """Every threshold, and every format that the device's runtime can load."""
-        return cls(num_layers=denoiser.geometry.num_layers, formats=tuple(device.costs.formats()))
+        return cls(num_layers=denoiser.num_layers, formats=tuple(device.costs.formats()))
 
     def check(self, device: Device) -> None:
         """Refuse formats that the device cannot run.

@@ -49,6 +49,7 @@ class StudySpec(Frozen):
         prompt_length: tokens of the prompt; None takes the calibration questions' median.
         space: what may be chosen.
         sampler: one of `hwsearch.search.SAMPLERS`.
+        loss: one of `hwsearch.tasks.proxies.PROXIES`.
         trials: finished trials that the study shall have.
         seed: of the sampler.
         name: the study's name; None makes one of model and device.
@@ -62,6 +63,7 @@ class StudySpec(Frozen):
     prompt_length: Annotated[int, Field(ge=1)] | None = None
     space: SpaceSpec = SpaceSpec()
     sampler: str = "additive"
+    loss: str = "kl"
     trials: Annotated[int, Field(ge=1)] = 100
     seed: int = 0
     name: str | None = None
@@ -139,6 +141,7 @@ def run_spec(spec: StudySpec, on_trial: Callable[[int], None] | None = None) -> 
         name=spec.name,
         storage=spec.storage,
         sampler=spec.sampler,
+        loss=spec.loss,
         seed=spec.seed,
         on_trial=on_trial,
     )

@@ -73,10 +73,13 @@ def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile
     Args:
         denoiser: the uncompressed model.
         questions: calibration questions; a few dozen are enough.
+
+    Raises:
+        InputError: the model has no cached passes.
     """
     decoding = denoiser.decoding.model_copy(update={"refresh_interval": 1})
     layers = denoiser.geometry.num_layers
-    backend = TorchBackend(denoiser.network, [ALMOST_ALL] * layers)
+    backend = TorchBackend(denoiser.transformer, [ALMOST_ALL] * layers)
     counts = np.zeros((layers, decoding.steps + 1))
     for question in questions:
         prompt = np.array([denoiser.prompt(question)])

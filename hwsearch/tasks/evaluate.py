@@ -11,6 +11,7 @@ import numpy as np
 
 from hwsearch.decoding.backend import Backend
 from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.chat import ChatTemplate
 from hwsearch.plan import Decoding
 from hwsearch.tasks.extraction import cut
 from hwsearch.tasks.problem import Problem
@@ -57,6 +58,7 @@ class Evaluation:
         texts: what the model wrote for each, cut at its end.
         scores: score by the name of each of the task's filters.
         seconds: wall-clock time of all decoding.
+        chat: the chat template that wrapped the prompts, if one did.
     """
 
     task: Task
@@ -67,6 +69,7 @@ class Evaluation:
     texts: tuple[str, ...]
     scores: dict[str, Score]
     seconds: float
+    chat: ChatTemplate | None = None
 
     @property
     def score(self) -> Score:
@@ -92,6 +95,7 @@ def evaluate(
     task: Task = GSM_MINI,
     decoding: Decoding | None = None,
     batch: int = 32,
+    chat: ChatTemplate | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Decode an answer to every problem and score them.
@@ -105,14 +109,15 @@ def evaluate(
         task: how the problems are asked and scored.
         decoding: how answers are decoded; None takes the model's own.
         batch: most prompts decoded together; 1 for an exported bundle.
+        chat: asks each prompt, shots included, as one message of a user; None asks it plainly.
         progress: called with the number of problems just answered.
 
     Raises:
         ValueError: there are no problems.
     """
     decoding = decoding or model.decoding
-    asked = [prompt_text(task, index, problem) for index, problem in enumerate(problems)]
-    encode = model.prompt if task.prompt is None else lambda text: model.tokenizer.encode(text).ids
+    asked = [prompt_text(task, index, problem, chat) for index, problem in enumerate(problems)]
+    encode = _encoder(model, task, chat)
     prompts = [encode(text) for text in asked]
     texts = [""] * len(prompts)
     began = time.perf_counter()
@@ -132,12 +137,21 @@ def evaluate(
         texts=tuple(texts),
         scores=task.scores(problems, texts),
         seconds=time.perf_counter() - began,
+        chat=chat,
     )
 
 
-def prompt_text(task: Task, index: int, problem: Problem) -> str:
+def prompt_text(task: Task, index: int, problem: Problem, chat: ChatTemplate | None = None) -> str:
     """What a model is asked: the task's wording, or the bare question for the model's template."""
-    return problem.question if task.prompt is None else task.prompt(index, problem)
+    text = problem.question if task.prompt is None else task.prompt(index, problem)
+    return text if chat is None else chat.ask(text)
+
+
+def _encoder(model: Prompted, task: Task, chat: ChatTemplate | None) -> Callable[[str], list[int]]:
+    """Text to tokens: a chat template writes its special tokens itself, so none are added."""
+    if chat is not None:
+        return lambda text: model.tokenizer.encode(text, add_special_tokens=False).ids
+    return model.prompt if task.prompt is None else lambda text: model.tokenizer.encode(text).ids
 
 
 def answer_text(model: Prompted, written: list[int]) -> str:

@@ -18,9 +18,10 @@ from torch import Tensor
 from hwsearch.decoding.backend import Prediction, Tokens
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.sampler import generate
-from hwsearch.denoisers.backend import TorchBackend, predict
+from hwsearch.denoisers.backend import predict
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.transformer import Transformer
+from hwsearch.denoisers.network import Network
+from hwsearch.denoisers.passes import backend_of
 from hwsearch.tasks.evaluate import groups_of_equal_length
 
 
@@ -50,13 +51,15 @@ class FrozenState:
 
 
 class FrozenStates:
-    """States of a set of problems, and the loss of a compressed network on them.
+    """States of a set of problems, and the loss of a compressed network on them: the proxy ``kl``.
 
     Args:
         states: the snapshots.
         mask_token_id: only positions that hold it are judged.
         refresh_share: weight of refresh passes in the loss: their share of all passes.
     """
+
+    name = "kl"
 
     def __init__(
         self, states: Sequence[FrozenState], mask_token_id: int, refresh_share: float
@@ -88,9 +91,14 @@ class FrozenStates:
         decoding = denoiser.decoding
         return cls(states, denoiser.mask_token_id, decoding.refreshes / decoding.steps)
 
-    def loss(self, network: Transformer, kept_shares: Sequence[float]) -> float:
+    @property
+    def cost(self) -> float:
+        """Work of one `loss`, in full passes over one sequence."""
+        return sum(_passes(state) for state in self.states)
+
+    def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
         """Mean KL divergence from the uncompressed model, in nats per masked position."""
-        backend = TorchBackend(network, kept_shares)
+        backend = backend_of(network, kept_shares)
         refresh, step = _Mean(), _Mean()
         for state in self.states:
             backend.begin(state.history)
@@ -105,6 +113,12 @@ class FrozenStates:
 
     def _masked(self, tokens: Tokens, start: int, stop: int) -> Tensor:
         return torch.from_numpy(tokens[:, start:stop] == self.mask_token_id)
+
+
+def _passes(state: FrozenState) -> float:
+    batch, length = state.at_refresh.shape
+    cached = 0.0 if state.at_step is None else (state.stop - state.start) / length
+    return batch * (1 + cached)
 
 
 class _Mean:
@@ -130,8 +144,7 @@ class _Recorder:
     """Decodes the uncompressed model and takes one snapshot after every refresh."""
 
     def __init__(self, denoiser: Denoiser, rng: np.random.Generator) -> None:
-        layers = denoiser.geometry.num_layers
-        self._backend = TorchBackend(denoiser.network, [ALMOST_ALL] * layers)
+        self._backend = backend_of(denoiser.network, [ALMOST_ALL] * denoiser.num_layers)
         self._decoding = denoiser.decoding
         self._rng = rng
         self._history: dict[int, SinkHistory] = {}

@@ -22,6 +22,7 @@ def results(evaluation: Evaluation, model: str, split_size: int | None = None) -
         split_size: problems of the whole split, where it was not run to its end.
     """
     task, count = evaluation.task, len(evaluation.problems)
+    chat = None if evaluation.chat is None else evaluation.chat.source
     return {
         "results": {task.name: {"alias": task.name, **_scores(evaluation)}},
         "configs": {task.name: _task_config(evaluation)},
@@ -36,6 +37,9 @@ def results(evaluation: Evaluation, model: str, split_size: int | None = None) -
             "fewshot_seed": task.shot_seed,
             "gen_kwargs": evaluation.decoding.model_dump(),
         },
+        "chat_template": chat,
+        "chat_template_sha": chat and _hash(chat),
+        "fewshot_as_multiturn": False,
         "total_evaluation_time_seconds": evaluation.seconds,
     }
 

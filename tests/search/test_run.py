@@ -12,8 +12,8 @@ from hwsearch.latency.device import load_device
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.search import SearchSpace, Target, load_study, prepare
-from hwsearch.search.preparation import fastest_plan
-from hwsearch.search.run import enqueue, run_study
+from hwsearch.search.preparation import choose_proxy, fastest_plan
+from hwsearch.search.run import enqueue, identity, run_study
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
 
@@ -189,3 +189,16 @@ def test_enqueueing_twice_adds_nothing(objective):
     count = len(study.trials)
     enqueue(study, objective)
     assert len(study.trials) == count
+
+
+def test_a_search_by_another_loss_says_which_and_needs_answers():
+    space = SearchSpace(num_layers=2)
+    denoiser = tiny_denoiser()
+    device = formula_device(denoiser.geometry, WORK)
+    proxy = choose_proxy("agreement", denoiser, QUESTIONS)
+    objective = prepare(denoiser, space, device, WORK, Target(ratio=1.0), QUESTIONS, proxy)
+    assert identity(objective)["loss"] == "agreement"
+    assert objective.loss(CompressionPlan.uniform(2)) == 0.0
+    assert choose_proxy("kl", denoiser, QUESTIONS) is None
+    with pytest.raises(InputError, match="'nll' needs problems with answers"):
+        choose_proxy("nll", denoiser, QUESTIONS)

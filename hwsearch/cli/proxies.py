@@ -1,0 +1,46 @@
+"""`hwsearch proxies`: how well each loss ranks plans by accuracy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hwsearch.cli.options import json_option, print_json, print_table, seed_option
+
+
+@click.command(name="proxies")
+@click.argument("table", required=False, type=click.Path(path_type=Path))
+@click.option("--resamples", default=2000, show_default=True, help="Bootstrap resamples.")
+@json_option
+@seed_option
+def command(table: Path | None, resamples: int, as_json: bool, seed: int) -> None:
+    """Rank correlation of each loss with exact match, over the plans of a study.
+
+    TABLE is the CSV that studies/proxies/run.py writes, and defaults to the one there.
+    """
+    from hwsearch.report.proxies import DEFAULT_TABLE, rank, read_losses
+
+    path = table or DEFAULT_TABLE
+    rankings = rank(read_losses(path), resamples=resamples, seed=seed)
+    if as_json:
+        print_json([ranking.document() for ranking in rankings])
+        return
+    rows = [
+        (
+            found.proxy,
+            f"{found.cost_passes:.0f}",
+            f"{found.seconds:.2f}",
+            f"{found.spearman:.3f}",
+            _span(found.spearman_interval),
+            f"{found.kendall:.3f}",
+            _span(found.kendall_interval),
+        )
+        for found in rankings
+    ]
+    columns = ["loss", "passes", "seconds", "Spearman", "95 %", "Kendall", "95 %"]
+    print_table(f"losses against exact match over {rankings[0].plans} plans", columns, rows)
+
+
+def _span(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:.3f} to {interval[1]:.3f}"

@@ -1,0 +1,97 @@
+"""What compression and scoring need of a network: logits, and which linears belong to which layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from hwsearch.errors import InputError
+
+#: The groups of a layer that a plan gives a format each.
+GROUPS = ("attention", "mlp")
+
+
+@dataclass(frozen=True)
+class LinearGroups:
+    """Paths of a network's linears, by what a plan calls them.
+
+    Attributes:
+        layers: for each layer the paths of each of `GROUPS`; a group may be empty.
+        head: path of the output head; None where it is no linear or shall stay as it is.
+    """
+
+    layers: tuple[Mapping[str, tuple[str, ...]], ...]
+    head: str | None
+
+    def paths(self) -> list[str]:
+        """Every path."""
+        inner = [path for layer in self.layers for group in layer.values() for path in group]
+        return inner if self.head is None else [*inner, self.head]
+
+
+class Network(nn.Module):
+    """A module that maps tokens ``[batch, length]`` to logits ``[batch, length, vocab]``."""
+
+    def linear_groups(self) -> LinearGroups:
+        """The linears whose format a plan may choose, by layer."""
+        raise NotImplementedError
+
+
+class OwnNetwork(Network):
+    """Any torch module as a `Network`: full passes only, so no cache and no sink thresholds.
+
+    Args:
+        module: maps tokens ``[batch, length]`` to logits ``[batch, length, vocab]``; one that is
+            told the noise level takes it from the share of masks in its tokens.
+        layers: for each layer the paths of its linears within `module`, by group.
+        head: path of the output head within `module`, or None.
+
+    Raises:
+        InputError: a group is unknown, or a path is named twice or is no ``nn.Linear``.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        layers: Sequence[Mapping[str, Sequence[str]]],
+        head: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self._groups = LinearGroups(
+            tuple(
+                {group: tuple(f"module.{path}" for path in paths) for group, paths in layer.items()}
+                for layer in layers
+            ),
+            None if head is None else f"module.{head}",
+        )
+        _check(self, self._groups)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits of a full pass."""
+        logits: Tensor = self.module(tokens)
+        return logits
+
+    def linear_groups(self) -> LinearGroups:
+        """The linears, by layer and group, as they were named."""
+        return self._groups
+
+
+def _check(network: Network, groups: LinearGroups) -> None:
+    for index, layer in enumerate(groups.layers):
+        for group in layer:
+            if group not in GROUPS:
+                raise InputError(
+                    f"layer {index}: a group is one of {', '.join(GROUPS)}; got {group!r}"
+                )
+    paths = groups.paths()
+    modules = dict(network.named_modules())
+    for path in paths:
+        shown = path.removeprefix("module.")
+        if not isinstance(modules.get(path), nn.Linear):
+            found = type(modules[path]).__name__ if path in modules else "nothing"
+            raise InputError(f"{shown}: a path must lead to an nn.Linear; there is {found}")
+        if paths.count(path) > 1:
+            raise InputError(f"{shown}: a linear belongs to one group; it is named twice")

@@ -1,0 +1,71 @@
+"""How probable a text is after another, to a masked-diffusion model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.passes import backend_of
+from hwsearch.plan import Decoding
+from hwsearch.tasks.proxies.likelihood import draw_masks
+
+
+@torch.inference_mode()
+def log_likelihood(
+    denoiser: Denoiser,
+    prompt: Sequence[int],
+    answer: Sequence[int],
+    *,
+    draws: int = 128,
+    seed: int = 0,
+    batch: int = 32,
+) -> float:
+    """Lower bound on ``log p(answer | prompt)``, in nats (LLaDA, arXiv 2502.09992, equation 6).
+
+    For an answer of L tokens: minus the mean over draws of ``L / l`` times the cross entropy
+    summed over the l masked tokens, l stratified over 1..L. One token is scored exactly.
+
+    Args:
+        denoiser: the model.
+        prompt: tokens before; may be empty.
+        answer: at least one token.
+        draws: masks to average over.
+        seed: of the masks.
+        batch: masks to a pass.
+
+    Raises:
+        ValueError: the answer is empty.
+    """
+    length = len(answer)
+    if not length:
+        raise ValueError("there must be a token to score")
+    masks = draw_masks(draws if length > 1 else 1, length, np.random.default_rng(seed))
+    device = next(denoiser.network.parameters()).device
+    target = torch.tensor(answer, device=device)
+    before = torch.tensor(prompt, dtype=torch.long, device=device)
+    total = 0.0
+    for masked in torch.from_numpy(masks).to(device).split(batch):
+        hidden = torch.where(masked, denoiser.mask_token_id, target)
+        tokens = torch.cat((before.expand(len(hidden), -1), hidden), dim=1)
+        logits = denoiser.logits(tokens)[:, len(prompt) :].float()
+        losses = F.cross_entropy(
+            logits.transpose(1, 2), target.expand(len(hidden), -1), reduction="none"
+        )
+        weight = masked / masked.sum(dim=1, keepdim=True)
+        total += float((losses * weight).sum())
+    return -total * length / len(masks)
+
+
+def is_greedy(denoiser: Denoiser, prompt: Sequence[int], answer: Sequence[int]) -> bool:
+    """Whether the model, decoding one token a pass without a cache, writes exactly `answer`."""
+    length = len(answer)
+    decoding = Decoding(gen_length=length, block_length=length, steps=length, refresh_interval=1)
+    backend = backend_of(denoiser.network, [1.0] * denoiser.num_layers)
+    prompts = np.array([list(prompt)], dtype=np.int64).reshape(1, -1)
+    written = generate(backend, prompts, decoding, denoiser.mask_token_id)
+    return written[0, len(prompt) :].tolist() == list(answer)

@@ -1,0 +1,159 @@
+"""Teacher-forced states: right answers with some tokens masked, and how well those are predicted.
+
+Each block is judged through the passes that will decode it: a refresh over the whole sequence, and
+then, if the decoder caches, the block's rows against the shortened cache. Both passes see the same
+tokens; each counts by its share of all passes of a generation. Sinks are those of the one refresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tokenizers import Encoding
+
+from hwsearch.decoding.backend import Tokens
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.network import Network
+from hwsearch.denoisers.passes import backend_of
+from hwsearch.errors import InputError
+from hwsearch.plan import Decoding
+from hwsearch.tasks.evaluate import groups_of_equal_length
+from hwsearch.tasks.problem import Problem
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A problem with its right answer, as tokens.
+
+    Attributes:
+        prompt: tokens of the prompt.
+        target: the answer, then end tokens up to the generated length.
+        text: the answer's text.
+        encoding: the answer alone, with its offsets in the text.
+    """
+
+    prompt: list[int]
+    target: list[int]
+    text: str
+    encoding: Encoding
+
+
+@dataclass(frozen=True, eq=False)
+class ForcedBatch:
+    """Sequences of one length.
+
+    Attributes:
+        prompts: ``[batch, prompt]``.
+        targets: the right tokens, ``[batch, gen_length]``.
+        weights: of each position's cross entropy, ``[batch, gen_length]``; a position is masked
+            where its weight is not 0.
+    """
+
+    prompts: Tokens
+    targets: Tokens
+    weights: NDArray[np.float64]
+
+    def masked(self, mask_token_id: int) -> Tokens:
+        """The sequences as the network sees them, ``[batch, prompt + gen_length]``."""
+        hidden = np.where(self.weights != 0, mask_token_id, self.targets)
+        return np.concatenate((self.prompts, hidden), axis=1)
+
+
+class ForcedStates:
+    """Batches and the loss on them.
+
+    Args:
+        batches: the sequences.
+        mask_token_id: the token that stands for "not written yet".
+        decoding: its blocks are judged, through its passes.
+    """
+
+    def __init__(
+        self, batches: Sequence[ForcedBatch], mask_token_id: int, decoding: Decoding
+    ) -> None:
+        self.batches = tuple(batches)
+        self.mask_token_id = mask_token_id
+        self.decoding = decoding
+        self.refresh_share = decoding.refreshes / decoding.steps
+
+    @property
+    def cost(self) -> float:
+        """Work of one `loss`, in full passes over one sequence."""
+        size = self.decoding.block_length
+        cached = size if self.refresh_share < 1 else 0
+        return sum(
+            len(batch.prompts) * (1 + cached / (batch.prompts.shape[1] + self.decoding.gen_length))
+            for batch in self.batches
+            for _ in self._blocks(batch)
+        )
+
+    def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
+        """Weighted sum of the cross entropies at masked positions, in nats."""
+        backend = backend_of(network, kept_shares)
+        total = 0.0
+        for batch in self.batches:
+            tokens, length = batch.masked(self.mask_token_id), batch.prompts.shape[1]
+            for block in self._blocks(batch):
+                span = (length + block.start, length + block.stop)
+                backend.begin()
+                logits = backend.refresh_logits(tokens, *span)
+                entropy = self.refresh_share * _entropy(logits, batch, block)
+                if self.refresh_share < 1:
+                    logits = backend.step_logits(tokens, *span)
+                    entropy += (1 - self.refresh_share) * _entropy(logits, batch, block)
+                total += entropy
+        return total
+
+    def _blocks(self, batch: ForcedBatch) -> list[slice]:
+        """Blocks in which anything is judged."""
+        size = self.decoding.block_length
+        starts = range(0, self.decoding.gen_length, size)
+        blocks = (slice(start, start + size) for start in starts)
+        return [block for block in blocks if batch.weights[:, block].any()]
+
+
+def _entropy(logits: torch.Tensor, batch: ForcedBatch, block: slice) -> float:
+    targets = torch.from_numpy(batch.targets[:, block].copy()).to(logits.device)
+    losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+    return float((losses.double().cpu().numpy() * batch.weights[:, block]).sum())
+
+
+def answered(denoiser: Denoiser, problems: Sequence[Problem]) -> list[Answered]:
+    """Problems whose answer and one end token fit what the model writes; others are left out.
+
+    Raises:
+        InputError: none fits.
+    """
+    room, found = denoiser.decoding.gen_length, []
+    for problem in problems:
+        encoding = denoiser.tokenizer.encode(problem.answer, add_special_tokens=False)
+        if len(encoding.ids) < room:
+            ends = [denoiser.end_token_id] * (room - len(encoding.ids))
+            target = encoding.ids + ends
+            prompt = denoiser.prompt(problem.question)
+            found.append(Answered(prompt, target, problem.answer, encoding))
+    if not found:
+        raise InputError(
+            f"none of the {len(problems)} answers fits in the {room} tokens that "
+            f"{denoiser.name!r} writes; decode with a larger gen_length"
+        )
+    return found
+
+
+def batches_of(
+    rows: Sequence[Answered], weights: NDArray[np.float64], batch: int = 16
+) -> list[ForcedBatch]:
+    """Rows of equal prompt length together, with their weights ``[rows, gen_length]``."""
+    return [
+        ForcedBatch(
+            np.array([rows[index].prompt for index in group], dtype=np.int64),
+            np.array([rows[index].target for index in group], dtype=np.int64),
+            weights[group],
+        )
+        for group in groups_of_equal_length([row.prompt for row in rows], batch)
+    ]

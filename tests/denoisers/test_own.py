@@ -1,0 +1,190 @@
+"""A character-level masked-diffusion model that is not Llama-shaped, under the contract."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tokenizers import Regex, Tokenizer
+from tokenizers.decoders import Fuse
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
+from torch import nn
+
+from hwsearch.compression import compress
+from hwsearch.denoisers.own import own_denoiser
+from hwsearch.denoisers.passes import backend_of
+from hwsearch.errors import InputError, PlanError
+from hwsearch.export import Exporter
+from hwsearch.plan import CompressionPlan, Decoding
+from hwsearch.sinks import calibrate_sinks
+from hwsearch.tasks.evaluate import evaluate
+from hwsearch.tasks.problem import Problem
+from hwsearch.tasks.proxies import PROXIES, make_proxy
+from hwsearch.testing.denoiser import DenoiserContract
+from hwsearch.testing.tiny import tiny_denoiser
+
+CHARACTERS = "\n #?.,:+-=<>ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+MASK, END, WIDTH, HEADS, LAYERS = 0, 1, 32, 2, 2
+DECODING = Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=2)
+
+
+def character_tokenizer():
+    vocabulary = {"[MASK]": MASK, "[END]": END, "[UNK]": 2}
+    vocabulary |= {c: index for index, c in enumerate(CHARACTERS, start=3)}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = Fuse()
+    return tokenizer
+
+
+class Block(nn.Module):
+    """Fused qkv with normed queries and keys, and a GELU mlp."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(2))
+        self.q_norm, self.k_norm = nn.RMSNorm(WIDTH // HEADS), nn.RMSNorm(WIDTH // HEADS)
+        self.ff = nn.Sequential(nn.Linear(WIDTH, 64), nn.GELU(), nn.Linear(64, WIDTH))
+
+    def forward(self, x):
+        parts = self.qkv(self.norms[0](x)).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = self.q_norm(parts[0]), self.k_norm(parts[1]), parts[2]
+        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        x = x + self.out(mixed)
+        return x + self.ff(self.norms[1](x))
+
+
+class CharacterModel(nn.Module):
+    """Learned positions and a learned embedding of the noise level."""
+
+    def __init__(self, vocab_size):
+        super().__init__()
+        self.embed, self.place = nn.Embedding(vocab_size, WIDTH), nn.Embedding(256, WIDTH)
+        self.time = nn.Sequential(nn.Linear(1, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH))
+        self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
+        self.head = nn.Linear(WIDTH, vocab_size)
+
+    def forward(self, tokens):
+        noise = (tokens == MASK).float().mean(dim=1, keepdim=True)
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        x = self.embed(tokens) + self.place(places) + self.time(noise)[:, None]
+        for block in self.blocks:
+            x = block(x)
+        logits = self.head(x)
+        return logits.index_fill(-1, torch.tensor([MASK], device=tokens.device), -1e4)
+
+
+def groups(index):
+    return {
+        "attention": [f"blocks.{index}.qkv", f"blocks.{index}.out"],
+        "mlp": [f"blocks.{index}.ff.0", f"blocks.{index}.ff.2"],
+    }
+
+
+def character_denoiser(**changes):
+    tokenizer = character_tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = CharacterModel(tokenizer.get_vocab_size())
+    settings = {
+        "layers": [groups(index) for index in range(LAYERS)],
+        "head": "head",
+        "mask_token_id": MASK,
+        "end_token_id": END,
+        "decoding": DECODING,
+        "name": "characters",
+    }
+    return own_denoiser(module, tokenizer, **(settings | changes))
+
+
+class TestCharacterModel(DenoiserContract):
+    def make(self):
+        return character_denoiser()
+
+
+class TestThinTransformer(DenoiserContract):
+    def make(self):
+        return tiny_denoiser()
+
+    def questions(self):
+        return ["tom has 3 apples ?", "tom has 4 apples and buys 5 more ?"]
+
+
+class CausalModel(CharacterModel):
+    def forward(self, tokens):
+        return F.one_hot(tokens, self.head.out_features).float()
+
+
+class TestContractFails:
+    """A contract that every module passes would be worth nothing."""
+
+    def contract(self, denoiser):
+        contract = DenoiserContract()
+        contract.make = lambda: denoiser
+        return contract
+
+    def test_on_positions_that_do_not_see_each_other_and_weights_without_effect(self):
+        tokenizer = character_tokenizer()
+        module = CausalModel(tokenizer.get_vocab_size())
+        contract = self.contract(
+            own_denoiser(
+                module,
+                tokenizer,
+                layers=[groups(0), groups(1)],
+                mask_token_id=MASK,
+                end_token_id=END,
+                decoding=DECODING,
+            )
+        )
+        with pytest.raises(AssertionError, match="does not see the last"):
+            contract.test_the_first_position_sees_the_last()
+        with pytest.raises(AssertionError, match="layer 0: attention has no effect"):
+            contract.test_every_group_reaches_the_logits_and_the_original_stays()
+        with pytest.raises(AssertionError, match="predicts its own mask token"):
+            contract.test_generation_leaves_the_prompt_and_no_mask()
+
+    def test_on_dropout(self):
+        denoiser = character_denoiser()
+        dropout = nn.Sequential(denoiser.network.module.head, nn.Dropout(0.5))
+        denoiser.network.module.head = dropout.train()
+        with pytest.raises(AssertionError, match="other logits"):
+            self.contract(denoiser).test_logits_are_repeatable_and_rows_independent()
+
+
+def test_it_is_scored_and_judged_by_every_proxy():
+    denoiser = character_denoiser()
+    problems = [Problem("2 + 3 ?", "#### 5"), Problem("2 + 5 ?", "#### 7")]
+    network = compress(denoiser, CompressionPlan.uniform(LAYERS, "w8", "w8")).network
+    found = evaluate(backend_of(network, [1.0] * LAYERS), denoiser, problems)
+    assert len(found.texts) == 2
+    for name in PROXIES:
+        assert make_proxy(name, denoiser, problems).loss(network, [1.0] * LAYERS) >= 0
+
+
+def test_what_needs_cached_passes_says_so():
+    denoiser = character_denoiser()
+    with pytest.raises(PlanError, match=r"layer 1: this network has full passes only.*0\.5"):
+        backend_of(denoiser.network, [1.0, 0.5])
+    for needs_them in (
+        lambda: calibrate_sinks(denoiser, ["2 + 3 ?"]),
+        lambda: Exporter(denoiser),
+        lambda: denoiser.geometry,
+    ):
+        with pytest.raises(
+            InputError, match=r"'characters' has full passes only.*own-denoiser\.md"
+        ):
+            needs_them()
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ([{"attention": ["blocks.0.qvk"]}], r"blocks\.0\.qvk: .*there is nothing"),
+        ([{"mlp": ["blocks.0.ff"]}], r"blocks\.0\.ff: .*there is Sequential"),
+        ([{"mpl": ["blocks.0.ff.0"]}], "one of attention, mlp; got 'mpl'"),
+        ([{"mlp": ["head"]}], "head: .*named twice"),
+    ],
+)
+def test_wrong_paths_are_named(layers, said):
+    with pytest.raises(InputError, match=said):
+        character_denoiser(layers=layers)
