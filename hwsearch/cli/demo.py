@@ -41,7 +41,7 @@ TITLES = {
 @click.option(
     "--target-ratio", default=0.5, show_default=True, help="Share of the baseline's time."
 )
-@click.option("--trials", default=80, show_default=True, help="Plans to try.")
+@click.option("--trials", default=60, show_default=True, help="Plans to try.")
 @click.option("--limit", default=200, show_default=True, help="Test problems to score.")
 @seed_option
 @json_option

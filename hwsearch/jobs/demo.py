@@ -62,7 +62,7 @@ def run_demo(
     *,
     model: str = "gsm-mini",
     ratio: float = 0.5,
-    trials: int = 80,
+    trials: int = 60,
     limit: int = 200,
     seed: int = 0,
     tracked: Tracked = untracked,
