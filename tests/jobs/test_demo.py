@@ -58,11 +58,10 @@ def test_compressed_bundles_are_smaller(demo):
     assert demo.contestants["winner"].bundle.size_bytes < baseline
 
 
-def test_the_study_can_be_opened_and_continued(demo, folder):
+def test_the_study_can_be_opened(demo, folder):
     study = load_study("demo", str(folder / "demo.db"))
     assert len(study.frame()) == 24
-    again = run_demo(folder, ratio=0.8, trials=24, limit=2)
-    assert again.contestants["baseline"].plan == demo.contestants["baseline"].plan
+    assert demo.contestants["winner"].plan in set(study.frame()["plan"])
 
 
 def test_the_device_predicts_every_kind_of_plan(demo, folder, tmp_path):
