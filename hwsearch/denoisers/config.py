@@ -77,7 +77,7 @@ def parse_config(fields: Fields) -> ModelConfig:
         known = ", ".join(sorted(FAMILIES))
         raise fields.error(f"model_type {fields.get('model_type')!r} is not one of {known}")
     own = fields.get("hwsearch") or {}
-    return ModelConfig(
+    config = ModelConfig(
         family=family,
         geometry=FAMILIES[family](fields),
         mask_token_id=fields.token("mask_token_id"),
@@ -85,6 +85,26 @@ def parse_config(fields: Fields) -> ModelConfig:
         prompt_template=str(own.get("prompt_template", DEFAULT_TEMPLATE)),
         decoding=_decoding(own.get("decoding"), fields),
         where=fields.where,
+    )
+    return autoregressive(config) if Fields(own, fields.where).flag("causal") else config
+
+
+def autoregressive(config: ModelConfig) -> ModelConfig:
+    """The same model read from left to right: a causal mask, the next token predicted.
+
+    Its sampler is the block-wise one with blocks of one token: what lies to the right is masked,
+    and no position sees it. A model that knows no mask token may use any; the end token serves.
+    """
+    return replace(
+        config,
+        geometry=replace(config.geometry, causal=True, logit_shift=True),
+        mask_token_id=config.end_token_id if config.mask_token_id is None else config.mask_token_id,
+        decoding=Decoding(
+            gen_length=config.decoding.gen_length,
+            block_length=1,
+            steps=config.decoding.gen_length,
+            refresh_interval=1,
+        ),
     )
 
 

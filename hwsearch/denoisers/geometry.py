@@ -23,6 +23,7 @@ class Geometry:
         tie_embeddings: whether the head is the transposed embedding.
         qk_norm: whether each query and key head is normed before rotation (Qwen3 does).
         logit_shift: whether position i is predicted at position i - 1 (Dream does).
+        causal: whether a position attends to none after it, as autoregressive models do.
     """
 
     vocab_size: int
@@ -38,6 +39,7 @@ class Geometry:
     tie_embeddings: bool = False
     qk_norm: bool = False
     logit_shift: bool = False
+    causal: bool = False
 
     @property
     def query_size(self) -> int:

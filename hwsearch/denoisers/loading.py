@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from hwsearch.denoisers.catalog import find_folder
 from hwsearch.denoisers.chat import read_chat_template
 from hwsearch.denoisers.checkpoint import check_tensors, read_tensors
-from hwsearch.denoisers.config import ModelConfig, read_config
+from hwsearch.denoisers.config import ModelConfig, autoregressive, read_config
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.tokenizer import read_tokenizer
 from hwsearch.denoisers.transformer import Transformer
@@ -30,6 +30,7 @@ def load_denoiser(
     device: str = "cpu",
     mask_token_id: int | None = None,
     end_token_id: int | None = None,
+    causal: bool = False,
 ) -> Denoiser:
     """Load a masked-diffusion model from safetensors.
 
@@ -42,6 +43,7 @@ def load_denoiser(
         device: as torch names it, such as ``cpu`` or ``cuda:0``.
         mask_token_id: needed where the model's config does not give it.
         end_token_id: needed where the model's config gives no ``eos_token_id``.
+        causal: load an autoregressive model, to compare with: a causal mask, one token a pass.
 
     Raises:
         UnknownNameError: no model or dtype goes by that name.
@@ -53,6 +55,8 @@ def load_denoiser(
     target = _device(device)
     folder = find_folder(name_or_path)
     config = read_config(folder)
+    if causal:
+        config = autoregressive(config)
     tokens = {
         "mask_token_id": _token(mask_token_id, config.mask_token_id, "mask_token_id", config),
         "end_token_id": _token(end_token_id, config.end_token_id, "end_token_id", config),

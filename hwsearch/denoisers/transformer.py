@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.network import LinearGroups, Network
+from hwsearch.errors import InputError
 
 
 class KeyValue(NamedTuple):
@@ -58,7 +59,7 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Grouped-query attention without a causal mask."""
+    """Grouped-query attention, in both directions unless `Geometry.causal` is set."""
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
@@ -81,7 +82,7 @@ class Attention(nn.Module):
             _heads(self.v_proj(x), g.num_kv_heads),
         )
         seen = fresh if past is None else KeyValue(*map(_join, past, fresh))
-        mixed, mass = attend(query, seen, want_mass)
+        mixed, mass = attend(query, seen, want_mass, g.causal)
         return self.o_proj(mixed.transpose(1, 2).flatten(2)), fresh, mass
 
 
@@ -186,7 +187,15 @@ class Transformer(Network):
             start: position of the block's first token in the whole sequence.
             past: each layer's cached keys and values, of the positions outside the block
                 that the layer keeps.
+
+        Raises:
+            InputError: the network is causal, and the cache holds positions after the block too.
         """
+        if self.geometry.causal:
+            raise InputError(
+                "an autoregressive model decodes with block_length 1, which needs no cached step; "
+                "set block_length = 1 and refresh_interval = 1"
+            )
         positions = torch.arange(tokens.shape[1], device=tokens.device) + start
         x, rope = self.model.embed_tokens(tokens), self._rope(positions)
         for layer, kept in zip(self.model.layers, past, strict=True):
@@ -209,7 +218,9 @@ def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
     return turned.to(x.dtype)
 
 
-def attend(query: Tensor, seen: KeyValue, want_mass: bool) -> tuple[Tensor, Tensor | None]:
+def attend(
+    query: Tensor, seen: KeyValue, want_mass: bool, causal: bool = False
+) -> tuple[Tensor, Tensor | None]:
     """Attention output ``[batch, heads, queries, head_dim]`` and, if wanted, mass ``[batch, keys]``.
 
     The mass of a key is the probability it receives, summed over heads and queries
@@ -217,11 +228,15 @@ def attend(query: Tensor, seen: KeyValue, want_mass: bool) -> tuple[Tensor, Tens
     """
     grouped = query.shape[1] != seen.key.shape[1]
     if not want_mass:
-        return F.scaled_dot_product_attention(query, *seen, enable_gqa=grouped), None
+        return F.scaled_dot_product_attention(
+            query, *seen, is_causal=causal, enable_gqa=grouped
+        ), None
     if grouped:
         groups = query.shape[1] // seen.key.shape[1]
         seen = KeyValue(*(part.repeat_interleave(groups, dim=1) for part in seen))
     scores = query @ seen.key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    if causal:
+        scores = scores.masked_fill(torch.ones_like(scores[0, 0]).triu(1).bool(), float("-inf"))
     probability = scores.float().softmax(dim=-1)
     return probability.to(query.dtype) @ seen.value, probability.sum(dim=(1, 2))
 

@@ -1,7 +1,10 @@
 """Train gsm-mini from nothing: data, tokenizer, model, all made here.
 
     python studies/gsm-mini/train.py --out hwsearch/denoisers/bundled/gsm-mini
+    python studies/gsm-mini/train.py --causal --out hwsearch/denoisers/bundled/gsm-mini-ar
 
+The second is the autoregressive twin: same sizes, problems, stages and initial weights, but a causal
+mask and the next token as target, so all of an answer is trained on and nothing is masked.
 The sizes come from `recipe.toml` (`--size cpu` or `--size full`). A checkpoint is written every
 few minutes and found again, so a killed run goes on where it was.
 """
@@ -118,11 +121,15 @@ def number_features(tokenizer, hidden: int, scale: float) -> tuple[Tensor, Tenso
     return ids, waves @ projection * scale
 
 
-def build(recipe: dict, tokenizer) -> Transformer:
+def build(recipe: dict, tokenizer, causal: bool) -> Transformer:
     """The untrained model: small normal weights, number embeddings that know their value."""
     torch.manual_seed(recipe["seed"])
     geometry = Geometry(
-        vocab_size=tokenizer.get_vocab_size(), tie_embeddings=True, **recipe["geometry"]
+        vocab_size=tokenizer.get_vocab_size(),
+        tie_embeddings=True,
+        causal=causal,
+        logit_shift=causal,
+        **recipe["geometry"],
     )
     model = Transformer(geometry)
     for name, parameter in model.named_parameters():
@@ -143,7 +150,10 @@ class AnswerLogits(torch.nn.Module):
         self.model = model
 
     def forward(self, tokens: Tensor, prompt: int) -> Tensor:
-        return self.model.lm_head(self.model.refresh(tokens).hidden[:, prompt:])
+        hidden = self.model.refresh(tokens).hidden
+        if self.model.geometry.logit_shift:
+            return self.model.lm_head(hidden[:, prompt - 1 : -1])
+        return self.model.lm_head(hidden[:, prompt:])
 
 
 def loss_of(network, tokens: Tensor, prompt: int, masked: Tensor, weight: Tensor) -> Tensor:
@@ -156,10 +166,8 @@ def loss_of(network, tokens: Tensor, prompt: int, masked: Tensor, weight: Tensor
     return (losses * weight.flatten()).sum() / len(tokens)
 
 
-def drill_loss(network, tokens: Tensor, mask_id: int) -> Tensor:
+def drill_loss(network, tokens: Tensor, inputs: Tensor) -> Tensor:
     """Loss of the result and its copy, given ``<<48/2=``."""
-    inputs = tokens.clone()
-    inputs[:, GIVEN:] = mask_id
     with torch.autocast(tokens.device.type, torch.bfloat16):
         logits = network(inputs, GIVEN)
     return F.cross_entropy(logits.float().flatten(0, 1), tokens[:, GIVEN:].flatten())
@@ -184,14 +192,15 @@ class Trainer:
         recipe: a table of `recipe.toml`.
         out: folder of the checkpoint, and of the model in the end.
         device: where to train.
+        causal: whether to train the autoregressive twin.
     """
 
-    def __init__(self, recipe: dict, out: Path, device: str) -> None:
-        self.recipe, self.out, self.device = recipe, out, device
+    def __init__(self, recipe: dict, out: Path, device: str, causal: bool) -> None:
+        self.recipe, self.out, self.device, self.causal = recipe, out, device, causal
         self.checkpoint = out / "training.ckpt"
         self.tokenizer = build_tokenizer()
         self.ids = Ids(self.tokenizer.token_to_id(MASK), self.tokenizer.token_to_id("="))
-        self.model = build(recipe, self.tokenizer).to(device)
+        self.model = build(recipe, self.tokenizer, causal).to(device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), 1e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True
         )
@@ -251,16 +260,17 @@ class Trainer:
             group["lr"] = rate
         total = 0.0
         for tokens, prompt in given:
-            masked, weight = mask_answers(
-                tokens[:, prompt:], self.recipe, stage["result_share"], self.ids, rng
-            )
+            masked, weight = self.masked(tokens[:, prompt:], stage["result_share"], rng)
             moved = (part.to(self.device) for part in (masked, weight))
             loss = loss_of(self.network, tokens.to(self.device), prompt, *moved)
             (loss / len(given)).backward()
             total += loss.item() / len(given)
         drilled = 0.0
         if notes is not None:
-            loss = drill_loss(self.network, notes.to(self.device), self.ids.mask)
+            inputs = notes.clone()
+            if not self.causal:
+                inputs[:, GIVEN:] = self.ids.mask
+            loss = drill_loss(self.network, notes.to(self.device), inputs.to(self.device))
             loss.backward()
             drilled = loss.item()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -268,6 +278,24 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.done += 1
         return total, drilled
+
+    def masked(self, answers: Tensor, result_share: float, rng) -> tuple[Tensor, Tensor]:
+        """What the network is shown of the answers, and the loss weight of every position."""
+        if self.causal:
+            return answers, torch.full(answers.shape, 1.0 / answers.shape[1])
+        return mask_answers(answers, self.recipe, result_share, self.ids, rng)
+
+
+def decoding(recipe: dict, causal: bool) -> dict:
+    """How the model writes: by blocks, or one token after another."""
+    block = 1 if causal else recipe["block_length"]
+    length = recipe["gen_length"]
+    return {
+        "gen_length": length,
+        "block_length": block,
+        "steps": length,
+        "refresh_interval": block,
+    }
 
 
 def save(model: Transformer, tokenizer, recipe: dict, out: Path) -> None:
@@ -302,12 +330,8 @@ def save(model: Transformer, tokenizer, recipe: dict, out: Path) -> None:
         "pad_token_id": tokenizer.token_to_id(PAD),
         "hwsearch": {
             "prompt_template": "{question}\n",
-            "decoding": {
-                "gen_length": recipe["gen_length"],
-                "block_length": recipe["block_length"],
-                "steps": recipe["gen_length"],
-                "refresh_interval": recipe["block_length"],
-            },
+            "causal": g.causal,
+            "decoding": decoding(recipe, g.causal),
         },
     }
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -318,13 +342,14 @@ def main() -> None:
     parser.add_argument("--size", default="cpu", help="a table of recipe.toml")
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--causal", action="store_true", help="train the autoregressive twin")
     parser.add_argument("--steps", type=int, help="steps of each stage, to try the script")
     arguments = parser.parse_args()
     recipe = tomllib.loads((HERE / "recipe.toml").read_text())[arguments.size]
     if arguments.steps:
         for stage in recipe["stages"]:
             stage["steps"] = arguments.steps
-    Trainer(recipe, arguments.out, arguments.device).run()
+    Trainer(recipe, arguments.out, arguments.device, arguments.causal).run()
 
 
 if __name__ == "__main__":
