@@ -29,12 +29,13 @@ def fit_line(sums_ms: Sequence[float], measured_ms: Sequence[float]) -> Line:
     design = np.stack((np.ones_like(sums), sums), axis=1) / measured[:, None]
     # the intercept may be negative: probes hand every operator its inputs, a model does not
     fit = lsq_linear(design, np.ones_like(sums), bounds=([-np.inf, 1e-6], np.inf))
-    error = np.abs(design @ fit.x - 1.0)
+    error = design @ fit.x - 1.0
     return Line(
         intercept_ms=float(fit.x[0]),
         slope=float(fit.x[1]),
-        mape=float(error.mean()),
+        mape=float(np.abs(error).mean()),
         plans=len(sums),
+        scatter=float(np.sqrt((error**2).sum() / max(len(sums) - 2, 1))),
     )
 
 
