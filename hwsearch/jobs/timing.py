@@ -12,7 +12,7 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
 from hwsearch.export import Exporter
 from hwsearch.jobs.progress import Tracked, untracked
-from hwsearch.latency.calibrate import calibration_plans, fit_line
+from hwsearch.latency.calibrate import calibration_plans, fit_lines
 from hwsearch.latency.device import (
     Calibration,
     Device,
@@ -27,7 +27,8 @@ from hwsearch.latency.operators import Workload
 from hwsearch.latency.predict import Predictor
 from hwsearch.latency.profile import operators_of, profile
 from hwsearch.plan import CompressionPlan
-from hwsearch.runtime import OnnxBackend
+from hwsearch.runtime import Bundle, OnnxBackend
+from hwsearch.runtime.bundle import read_bundle
 from hwsearch.search.preparation import calibration_questions, default_workload
 from hwsearch.search.space import THRESHOLDS
 from hwsearch.sinks import SinkProfile, calibrate_sinks
@@ -44,7 +45,7 @@ def profile_machine(
     threads: int = 1,
     rounds: int = 10,
     sessions: int = 3,
-    mixed_plans: int = 4,
+    mixed_plans: int = 8,
     overwrite: bool = False,
     tracked: Tracked = untracked,
 ) -> Device:
@@ -121,18 +122,13 @@ def calibrate(
     tracked: Tracked = untracked,
 ) -> Calibration:
     """Export some plans, run them whole, and fit how operator sums become pass times."""
-    exporter, bank = Exporter(denoiser), WeightBank(denoiser)
     predictor = Predictor(device, denoiser.geometry, workload)
     shares = [sinks.kept_shares(plan) for plan in plans]
     sums = [predictor.sums_ms(plan, kept) for plan, kept in zip(plans, shares, strict=True)]
     with tempfile.TemporaryDirectory() as temporary:
-        backends = {}
-        for index in tracked("exporting plans to calibrate with")(range(len(plans))):
-            compressed = compress(denoiser, plans[index], bank)
-            bundle = exporter.export(compressed, shares[index], Path(temporary) / str(index))
-            backends[str(index)] = OnnxBackend(bundle, device.info.threads)
+        bundles = export_plans(denoiser, plans, sinks, Path(temporary), tracked)
         measured = measure(
-            backends,
+            {name: OnnxBackend(bundle, device.info.threads) for name, bundle in bundles.items()},
             workload,
             denoiser.mask_token_id,
             rounds=rounds,
@@ -140,9 +136,23 @@ def calibrate(
             vocab_size=denoiser.geometry.vocab_size,
             progress=tracked("running them whole"),
         )
-    p50 = [measured.timings[str(index)].p50 for index in range(len(plans))]
-    return Calibration(
-        model=denoiser.name,
-        refresh=fit_line([s[0] for s in sums], [times[0] for times in p50]),
-        step=fit_line([s[1] for s in sums], [times[1] for times in p50]),
-    )
+    return fit_lines(denoiser.name, workload, sums, [timing.p50 for timing in measured.timings.values()])
+
+
+def export_plans(
+    denoiser: Denoiser,
+    plans: Sequence[CompressionPlan],
+    sinks: SinkProfile,
+    folder: Path,
+    tracked: Tracked = untracked,
+) -> dict[str, Bundle]:
+    """Bundles of plans, called by their place in `plans`; one that is in `folder` is kept."""
+    exporter, bank = Exporter(denoiser), WeightBank(denoiser)
+    bundles = {}
+    for index in tracked("exporting plans")(range(len(plans))):
+        path = folder / f"plan{index}"
+        if not path.exists():
+            compressed = compress(denoiser, plans[index], bank)
+            exporter.export(compressed, sinks.kept_shares(plans[index]), path)
+        bundles[str(index)] = read_bundle(path)
+    return bundles

@@ -31,7 +31,12 @@ class Grid:
     """
 
     def __init__(self, costs: Mapping[OpKey, float]) -> None:
+        # imported here, not at the first shape between two rows: that takes longer than a prediction
+        from scipy.interpolate import PchipInterpolator
+        from scipy.optimize import isotonic_regression
+
         self._costs = costs
+        self._curve, self._rising = PchipInterpolator, isotonic_regression
 
     def cost_us(self, key: OpKey) -> float | None:
         """Microseconds at a shape; None where measured shapes do not lie on both sides of it.
@@ -54,7 +59,7 @@ class Grid:
             return points[wanted]
         if not points or not min(points) < wanted < max(points):
             return self._between(key, rest) if wanted in self._sizes[key.kind, axis] else None
-        return _monotone(points, wanted)
+        return self._monotone(points, wanted)
 
     def _points(self, key: OpKey, axis: str, rest: Sequence[str]) -> dict[int, float]:
         found = {}
@@ -64,6 +69,12 @@ class Grid:
             if cost is not None:
                 found[size] = cost
         return found
+
+    def _monotone(self, points: Mapping[int, float], wanted: int) -> float:
+        sizes = sorted(points)
+        costs = self._rising([points[size] for size in sizes]).x
+        curve = self._curve(np.log(sizes), np.log(costs))
+        return float(np.exp(curve(np.log(wanted))))
 
     @cached_property
     def _sizes(self) -> dict[tuple[str, str], list[int]]:
@@ -78,7 +89,7 @@ class Grid:
 def at(key: OpKey, axis: str, size: int) -> OpKey | None:
     """The same operator at another size; None where heads or widths would not come out whole."""
     if axis != "heads":
-        return replace(key, **{axis: size})
+        return replace(key, **{axis: size})  # type: ignore[arg-type]
     widths = [width * size for width in (key.in_features, key.out_features, key.kv_heads)]
     if key.kind != "rotary":
         widths[0] = key.in_features * key.heads
@@ -86,16 +97,6 @@ def at(key: OpKey, axis: str, size: int) -> OpKey | None:
         return None
     inner, outer, kv_heads = (width // key.heads for width in widths)
     return replace(key, heads=size, in_features=inner, out_features=outer, kv_heads=kv_heads)
-
-
-def _monotone(points: Mapping[int, float], wanted: int) -> float:
-    from scipy.interpolate import PchipInterpolator
-    from scipy.optimize import isotonic_regression
-
-    sizes = sorted(points)
-    costs = isotonic_regression([points[size] for size in sizes]).x
-    curve = PchipInterpolator(np.log(sizes), np.log(costs))
-    return float(np.exp(curve(np.log(wanted))))
 
 
 def span(keys: Iterable[OpKey], like: OpKey) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from hwsearch.latency.costs import Costs
 from hwsearch.latency.operators import OpKey
 from hwsearch.plan import WeightFormat
 
 #: What is chosen, and what for it: ("attention" | "mlp" | "ends", format) or ("kept", share).
-Choice = tuple[str, WeightFormat | float]
+Choice = tuple[Literal["attention", "mlp", "ends"], WeightFormat] | tuple[Literal["kept"], float]
 
 
 @dataclass(frozen=True)

@@ -166,19 +166,16 @@ class Predictor:
 
     def _operators(self, choice: Choice, refresh: bool) -> Counter[OpKey]:
         """Operators that a choice stands for in a refresh or in a step."""
-        name, value = choice
         work, block = self.workload, self.workload.decoding.block_length
         rows = work.length if refresh else block
-        if name == "attention":
-            return projections(self.geometry, WeightFormat(value), rows)
-        if name == "mlp":
-            return mlp(self.geometry, WeightFormat(value), rows)
-        if name == "ends":
-            return ends(self.geometry, WeightFormat(value), block)
-        share = float(value)
-        if refresh:
-            return mixing(self.geometry, rows, rows, share < 1.0)
-        return mixing(self.geometry, rows, kept_count(share, work.outside) + rows, False)
+        if choice[0] == "attention":
+            return projections(self.geometry, choice[1], rows)
+        if choice[0] == "mlp":
+            return mlp(self.geometry, choice[1], rows)
+        if choice[0] == "ends":
+            return ends(self.geometry, choice[1], block)
+        keys = rows if refresh else kept_count(choice[1], work.outside) + rows
+        return mixing(self.geometry, rows, keys, refresh and choice[1] < 1.0)
 
 
 def layer_choices(layer: LayerPlan, kept_share: float) -> list[Choice]:

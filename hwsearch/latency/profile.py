@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import onnx
 import onnxruntime
 
 from hwsearch.decoding.cache import kept_count
@@ -67,13 +68,19 @@ def profile(
     models = {key: build_probe(key) for key in keys}
     with pinned(threads):
         for session in progress(range(sessions)):
-            runs = {
-                key: _runner(model.SerializeToString(), feeds, threads)
-                for key, (model, feeds) in models.items()
-            }
-            for key, timed in interleave(runs, rounds, seed=session).items():
+            for key, timed in interleave(open_probes(models, threads), rounds, seed=session).items():
                 samples[key].append(tuple(sample / COPIES for sample in timed))
     return LatencyTable({key: tuple(parts) for key, parts in samples.items()})
+
+
+def open_probes(
+    models: Mapping[OpKey, tuple[onnx.ModelProto, Feeds]], threads: int
+) -> dict[OpKey, Callable[[], object]]:
+    """A new onnxruntime session for each probe, as something to time; runs `COPIES` operators."""
+    return {
+        key: _runner(model.SerializeToString(), feeds, threads)
+        for key, (model, feeds) in models.items()
+    }
 
 
 def _runner(model: bytes, feeds: Feeds, threads: int) -> Callable[[], object]:

@@ -129,8 +129,8 @@ def _rules(frame: pd.DataFrame) -> Iterator[tuple[str, pd.Series, str]]:
 def _key(values: Any) -> OpKey:
     """Key of a row's columns as Python values (pandas hands out its own integers)."""
     kind, rows, in_features, out_features, heads, fmt, kv_heads = values
-    sizes = map(int, (rows, in_features, out_features, heads))
-    return OpKey(kind, *sizes, format=fmt, kv_heads=int(kv_heads))
+    sizes = int(rows), int(in_features), int(out_features), int(heads)
+    return OpKey(str(kind), *sizes, str(fmt), int(kv_heads))
 
 
 def _refuse(path: Path, line: int, rule: str, value: object) -> None:
