@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.errors import InputError
 from hwsearch.export import Exporter
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.latency.calibrate import calibration_plans, fit_lines
@@ -19,13 +18,14 @@ from hwsearch.latency.device import (
     DeviceInfo,
     Provenance,
     load_device,
-    write_info,
 )
 from hwsearch.latency.environment import environment, processor
+from hwsearch.latency.folder import Journal, check_same, write_device
 from hwsearch.latency.measure import measure
-from hwsearch.latency.operators import Workload
+from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.predict import Predictor
 from hwsearch.latency.profile import operators_of, profile
+from hwsearch.latency.table import LatencyTable
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, OnnxBackend
 from hwsearch.runtime.bundle import read_bundle
@@ -36,79 +36,137 @@ from hwsearch.sinks import SinkProfile, calibrate_sinks
 RUNTIME = "onnxruntime-cpu"
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How long to time.
+
+    Attributes:
+        threads: threads of the runtime.
+        rounds: samples of each operator in a session.
+        sessions: sessions.
+        mixed_plans: random plans to run whole, beside one for each format.
+    """
+
+    threads: int = 1
+    rounds: int = 10
+    sessions: int = 3
+    mixed_plans: int = 8
+
+
 def profile_machine(
     denoiser: Denoiser,
     name: str,
     out: Path,
     *,
     workload: Workload | None = None,
-    threads: int = 1,
-    rounds: int = 10,
-    sessions: int = 3,
-    mixed_plans: int = 8,
+    effort: Effort | None = None,
     overwrite: bool = False,
     tracked: Tracked = untracked,
 ) -> Device:
     """Time a model's operators on this machine and write the device's folder.
+
+    A device that is there is added to: only what it lacks is timed, and nothing where it
+    lacks nothing. A run that was cut off goes on with the sessions that it has finished.
 
     Args:
         denoiser: whose shapes are timed, and whose plans calibrate the sums.
         name: the device's name.
         out: folder of devices; the device becomes a folder in it, whole or not at all.
         workload: what is generated; None takes gsm-mini's median prompt.
-        threads: threads of the runtime.
-        rounds: samples of each operator in a session.
-        sessions: sessions.
-        mixed_plans: random plans to run whole, beside one for each format.
-        overwrite: replace a device of the same name.
+        effort: threads, rounds and sessions.
+        overwrite: time everything anew.
         tracked: shows progress.
 
     Raises:
-        InputError: the device exists and `overwrite` is false.
+        InputError: the device was timed on another machine or with other settings.
     """
-    folder = out / name
-    if folder.exists() and not overwrite:
-        raise InputError(f"{folder} exists already; give another --device, or --overwrite")
-    questions = calibration_questions(16)
-    workload = workload or default_workload(denoiser)
+    effort, workload = effort or Effort(), workload or default_workload(denoiser)
     keys = operators_of(denoiser.geometry, workload)
-    table = profile(
-        keys,
-        threads=threads,
-        rounds=rounds,
-        sessions=sessions,
-        progress=tracked(f"timing {len(keys)} operators"),
-    )
-    info = DeviceInfo(
+    before, table = time_operators(name, out, keys, effort, overwrite, tracked)
+    info = before or machine_info(name, effort)
+    device = Device(info, table, out / name)
+    known = info.calibration(denoiser.name)
+    if known is None or before is None or table.count() != before.samples:
+        plans = calibration_plans(
+            denoiser.num_layers, table.formats(), THRESHOLDS, mixed=effort.mixed_plans
+        )
+        sinks = calibrate_sinks(denoiser, calibration_questions(16))
+        fresh = calibrate(device, denoiser, workload, sinks, plans, tracked=tracked)
+        others = tuple(c for c in info.calibrations if c.model != denoiser.name)
+        info = info.model_copy(update={"calibrations": (*others, fresh)})
+    return finish(info, before, table, out)
+
+
+def profile_grid(
+    keys: Sequence[OpKey],
+    name: str,
+    out: Path,
+    *,
+    effort: Effort | None = None,
+    overwrite: bool = False,
+    tracked: Tracked = untracked,
+) -> Device:
+    """Time operators of a grid, or of a model without weights: no whole model, so no calibration.
+
+    Arguments and errors are those of `profile_machine`.
+    """
+    effort = effort or Effort()
+    before, table = time_operators(name, out, keys, effort, overwrite, tracked)
+    return finish(before or machine_info(name, effort), before, table, out)
+
+
+def finish(info: DeviceInfo, before: DeviceInfo | None, table: LatencyTable, out: Path) -> Device:
+    """Write a device unless nothing changed, and forget what was kept of the unfinished one."""
+    changed = info.model_copy(update={"samples": table.count()}) != before
+    folder = write_device(info, table, out) if changed else out / info.name
+    Journal(out, info.name, {}).remove()
+    return load_device(folder)
+
+
+def machine_info(name: str, effort: Effort) -> DeviceInfo:
+    """This machine, before it was timed."""
+    return DeviceInfo(
         name=name,
         provenance=Provenance.MEASURED,
         description=processor(),
         runtime=RUNTIME,
-        threads=threads,
+        threads=effort.threads,
         environment=environment(),
     )
-    plans = calibration_plans(
-        denoiser.geometry.num_layers, table.formats(), THRESHOLDS, mixed=mixed_plans
+
+
+def time_operators(
+    name: str,
+    out: Path,
+    keys: Sequence[OpKey],
+    effort: Effort,
+    overwrite: bool,
+    tracked: Tracked,
+) -> tuple[DeviceInfo | None, LatencyTable]:
+    """Time the operators that a device and its unfinished run lack; the device as it was, and all."""
+    facts = environment() | {"threads": str(effort.threads)}
+    journal = Journal(out, name, facts)
+    if overwrite:
+        journal.remove()
+    before = None
+    known = dict(journal.read())
+    if (out / name / "device.toml").is_file() and not overwrite:
+        device = load_device(out / name)
+        before = device.info
+        timed = before.environment | {"threads": str(before.threads)}
+        fix = "give another --device, or --overwrite"
+        check_same(timed, facts, str(out / name), fix)
+        known = dict(device.table.samples) | known
+    table = profile(
+        keys,
+        threads=effort.threads,
+        rounds=effort.rounds,
+        sessions=effort.sessions,
+        known=known,
+        keep=journal.keep,
+        progress=tracked(f"timing {len(keys)} operators"),
     )
-    calibration = calibrate(
-        Device(info, table, folder),
-        denoiser,
-        workload,
-        calibrate_sinks(denoiser, questions),
-        plans,
-        tracked=tracked,
-    )
-    info = info.model_copy(update={"calibrations": (calibration,)})
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}.") as temporary:
-        fresh = Path(temporary) / name
-        fresh.mkdir()
-        table.write(fresh / f"{RUNTIME}.csv")
-        write_info(info, fresh / "device.toml")
-        if folder.exists():
-            shutil.rmtree(folder)
-        fresh.rename(folder)
-    return load_device(folder)
+    return before, table
 
 
 def calibrate(
@@ -136,7 +194,9 @@ def calibrate(
             vocab_size=denoiser.geometry.vocab_size,
             progress=tracked("running them whole"),
         )
-    return fit_lines(denoiser.name, workload, sums, [timing.p50 for timing in measured.timings.values()])
+    return fit_lines(
+        denoiser.name, workload, sums, [timing.p50 for timing in measured.timings.values()]
+    )
 
 
 def export_plans(

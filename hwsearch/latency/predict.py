@@ -144,9 +144,7 @@ class Predictor:
         )
         return refresh, step
 
-    def pass_parts(
-        self, plan: CompressionPlan, kept_shares: Sequence[float]
-    ) -> tuple[Part, Part]:
+    def pass_parts(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[Part, Part]:
         """A refresh and a step as operator sums with their standard errors."""
         counts: Counter[Choice] = Counter([("ends", plan.head)])
         for layer, share in zip(plan.layers, kept_shares, strict=True):

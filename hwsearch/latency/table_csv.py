@@ -52,6 +52,11 @@ def read_samples(path: Path) -> dict[OpKey, tuple[tuple[float, ...], ...]]:
         raise TableError(f"{path}: no rows")
     check_rows(frame, path)
     check_order(frame, path)
+    return samples_of(frame)
+
+
+def samples_of(frame: pd.DataFrame) -> dict[OpKey, tuple[tuple[float, ...], ...]]:
+    """Samples by operator, session by session, of rows that were checked."""
     samples: dict[OpKey, tuple[tuple[float, ...], ...]] = {}
     for values, group in frame.groupby(KEY_COLUMNS, sort=False):
         by_session = group.groupby("session")["sample_us"]
@@ -134,4 +139,5 @@ def _key(values: Any) -> OpKey:
 
 
 def _refuse(path: Path, line: int, rule: str, value: object) -> None:
-    raise TableError(f"{path}, row {line}: {rule}; got {value!r}")
+    plain = value.item() if isinstance(value, np.generic) else value
+    raise TableError(f"{path}, row {line}: {rule}; got {plain!r}")

@@ -44,7 +44,7 @@ def main() -> None:
     denoiser = load_denoiser(options.model)
     workload = default_workload(denoiser)
     keys = operators_of(denoiser.geometry, workload)
-    formats = [fmt for fmt in operators_formats(keys)]
+    formats = operators_formats(keys)
     fitted = calibration_plans(
         denoiser.num_layers, formats, THRESHOLDS, options.calibration, CALIBRATION_SEED
     )

@@ -13,7 +13,7 @@ from hwsearch.latency.clock import interleave
 from hwsearch.latency.measure import whole_runs
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.pinning import pinned
-from hwsearch.latency.probes import COPIES, build_probe
+from hwsearch.latency.probes import build_probe, copies_of
 from hwsearch.latency.profile import open_probes
 from hwsearch.latency.table import LatencyTable
 from hwsearch.runtime import Bundle, OnnxBackend
@@ -46,7 +46,8 @@ class Sampler:
             with pinned(self.threads):
                 show = tracked(f"session {session + 1} of {sessions}")
                 samples = interleave(self.runs(), rounds, seed=session, progress=show)
-            keep(path, session, samples)
+            copies = {repr(key): copies_of(key) for key in self.probes}
+            keep(path, session, samples, copies)
 
     def runs(self) -> dict[tuple[str, int], Callable[[], object]]:
         """Sessions of onnxruntime opened anew; operators have pass -1."""
@@ -59,10 +60,15 @@ class Sampler:
         return {(repr(key), -1): run for key, run in probes.items()} | models
 
 
-def keep(path: Path, session: int, samples: Mapping[tuple[str, int], list[float]]) -> None:
+def keep(
+    path: Path,
+    session: int,
+    samples: Mapping[tuple[str, int], list[float]],
+    copies: Mapping[str, int],
+) -> None:
     """Append a session: the old rows and the new ones in a new file, which takes the old one's name."""
     rows = [
-        (what, part, session, us / COPIES if part < 0 else us)
+        (what, part, session, us / copies.get(what, 1))
         for (what, part), timed in samples.items()
         for us in timed
     ]
