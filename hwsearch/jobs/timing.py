@@ -9,8 +9,10 @@ from pathlib import Path
 
 from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.export import Exporter
 from hwsearch.jobs.progress import Tracked, untracked
+from hwsearch.jobs.subjects import subject_of
 from hwsearch.latency.calibrate import calibration_plans, fit_lines
 from hwsearch.latency.device import (
     Calibration,
@@ -25,6 +27,7 @@ from hwsearch.latency.measure import measure
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.predict import Predictor
 from hwsearch.latency.profile import operators_of, profile
+from hwsearch.latency.shapes import ShapeGrid
 from hwsearch.latency.table import LatencyTable
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, OnnxBackend
@@ -95,6 +98,47 @@ def profile_machine(
         others = tuple(c for c in info.calibrations if c.model != denoiser.name)
         info = info.model_copy(update={"calibrations": (*others, fresh)})
     return finish(info, before, table, out)
+
+
+def profile_here(
+    name: str,
+    out: Path,
+    *,
+    model: str = "gsm-mini",
+    grid: str | None = None,
+    prompt_length: int | None = None,
+    runtime: str = RUNTIME,
+    effort: Effort | None = None,
+    overwrite: bool = False,
+    tracked: Tracked = untracked,
+) -> Device:
+    """Time this machine for a model, for the sizes in a ``config.json``, or for a grid.
+
+    Only a model with weights is also run whole, to calibrate; the torch runtimes run one of random
+    weights instead. Errors are those of `profile_machine`.
+    """
+    if runtime != RUNTIME:
+        from hwsearch.jobs.timing_torch import profile_torch
+
+        return profile_torch(name, out, model, runtime, prompt_length, effort, overwrite, tracked)
+    if grid is not None or Path(model).suffix == ".json":
+        keys = wanted_operators(model, grid, prompt_length)
+        return profile_grid(keys, name, out, effort=effort, overwrite=overwrite, tracked=tracked)
+    denoiser = load_denoiser(model)
+    workload = default_workload(denoiser)
+    if prompt_length is not None:
+        workload = Workload(prompt_length, denoiser.decoding)
+    return profile_machine(
+        denoiser, name, out, workload=workload, effort=effort, overwrite=overwrite, tracked=tracked
+    )
+
+
+def wanted_operators(model: str, grid: str | None, prompt_length: int | None) -> list[OpKey]:
+    """Operators of a grid, or else of a model. Raises `InputError` for a grid that is none."""
+    if grid is not None:
+        return ShapeGrid.parse(grid).operators()
+    subject = subject_of(model, prompt_length)
+    return operators_of(subject.geometry, Workload(subject.prompt_length, subject.decoding))
 
 
 def profile_grid(

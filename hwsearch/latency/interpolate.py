@@ -23,7 +23,7 @@ AXES = {
 }
 
 
-class Grid:
+class Interpolator:
     """Costs at measured shapes, and between them.
 
     Args:

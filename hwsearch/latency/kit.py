@@ -85,9 +85,7 @@ def _write_operator(key: OpKey, name: str, batch: int, folder: Path) -> dict[str
 
 def _leave_out(constant: onnx.TensorProto) -> None:
     """Leave a constant's values out of the graph; whoever opens it must bring them."""
-    bare = onnx.TensorProto(
-        name=constant.name, data_type=constant.data_type, dims=constant.dims
-    )
+    bare = onnx.TensorProto(name=constant.name, data_type=constant.data_type, dims=constant.dims)
     bare.data_location = TensorProto.EXTERNAL
     bare.external_data.add(key="location", value="brought-by-measure.py")
     constant.CopyFrom(bare)

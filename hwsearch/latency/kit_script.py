@@ -40,7 +40,9 @@ def main() -> None:
         for batch in batches:
             chosen = [i for i, op in enumerate(kit["operators"]) if op["batch"] == batch]
             rows += measure(kit["operators"], chosen, session, options)
-            done = f"session {session + 1} of {options.sessions}, batch {batch + 1} of {len(batches)}"
+            done = (
+                f"session {session + 1} of {options.sessions}, batch {batch + 1} of {len(batches)}"
+            )
             print(done, file=sys.stderr, flush=True)
     elapsed = time.perf_counter() - began
     write(kit, sorted(rows), elapsed, options)
@@ -165,8 +167,11 @@ def write(
         key = [str(kit["operators"][index]["key"][column]) for column in kit["columns"]]
         lines.append(",".join([*key, str(session), str(sample), str(micro)]))
     options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{len(rows)} samples in {options.out}; bring it back and: "
-          f"hwsearch profile --import {options.out.name} --device NAME", file=sys.stderr)
+    print(
+        f"{len(rows)} samples in {options.out}; bring it back and: "
+        f"hwsearch profile --import {options.out.name} --device NAME",
+        file=sys.stderr,
+    )
 
 
 def parse() -> argparse.Namespace:

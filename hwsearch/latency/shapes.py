@@ -13,7 +13,7 @@ from hwsearch.plan import WeightFormat
 
 
 @dataclass(frozen=True)
-class Grid:
+class ShapeGrid:
     """Sizes whose combinations are timed; what lies between them is interpolated.
 
     Attributes:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hwsearch.errors import MissingShapeError
-from hwsearch.latency.interpolate import Grid, span
+from hwsearch.latency.interpolate import Interpolator, span
 from hwsearch.latency.operators import OpKey
 from hwsearch.plan import WeightFormat
 
@@ -72,8 +72,8 @@ class LatencyTable:
         return self._kind_spreads.get(key.kind, 0.0) if found is None else found
 
     @cached_property
-    def _grid(self) -> Grid:
-        return Grid(self.p50_us)
+    def _grid(self) -> Interpolator:
+        return Interpolator(self.p50_us)
 
     @cached_property
     def _spreads(self) -> dict[OpKey, float]:

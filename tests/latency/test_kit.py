@@ -142,7 +142,7 @@ def milliseconds(lines):
         (milliseconds, "must add up to .*another unit"),
         (change(0, "sample_us", "sample_ms"), "in microseconds; got .*sample_ms"),
         (change(0, "kind,rows", "rows,kind"), "columns must be kind,rows.* in this order"),
-        (change(1, "attention", "convolution"), "kind must be .*got 'convolution'"),
+        (change(1, "linear", "convolution"), "kind must be .*got 'convolution'"),
         (without("processor"), "the head must say 'processor'"),
         (without("onnxruntime"), "the head must say 'onnxruntime'"),
         (without("unit"), "the head must say 'unit'"),
