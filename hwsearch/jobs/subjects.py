@@ -70,6 +70,14 @@ class Subject:
         return Predictor(device, self.geometry, workload, device.info.calibration(self.name))
 
 
+def config_name(model: str) -> str:
+    """A model's name without the way to it: that of the folder of a ``config.json``."""
+    path = Path(model)
+    if path.suffix != ".json":
+        return model
+    return path.resolve().parent.name if path.name == "config.json" else path.stem
+
+
 def subject_of(model: str, prompt_length: int | None = None) -> Subject:
     """A model by name or folder, or the sizes in a ``config.json`` alone.
 
@@ -86,7 +94,7 @@ def subject_of(model: str, prompt_length: int | None = None) -> Subject:
     if path.suffix == ".json" and path.is_file():
         config = read_config(path)
         length = prompt_length or PROMPT_LENGTH
-        return Subject(str(path), config.geometry, config.decoding, length, None)
+        return Subject(config_name(model), config.geometry, config.decoding, length, None)
     denoiser = load_denoiser(model)
     length = prompt_length or default_workload(denoiser).prompt_length
 

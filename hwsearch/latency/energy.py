@@ -1,8 +1,8 @@
 """Energy of the arithmetic alone, to compare formats: no device's joules.
 
-Constants are bare data-path energies at 45 nm and 0.9 V (Horowitz, ISSCC 2014) and DRAM at 64 pJ a byte (LPDDR4, 8 pJ a bit,
-as Accelergy's CACTI plug-in has it). On a board, idle power and everything around the
-arithmetic is far more: a Raspberry Pi 5 spends about 1090 pJ for a byte of weights. So only ratios
+Constants are bare data-path energies at 45 nm and 0.9 V (Horowitz, ISSCC 2014) and DRAM at 64 pJ
+a byte (LPDDR4, 8 pJ a bit, as Accelergy's CACTI plug-in has it). A board spends far more on idling and on
+everything around the arithmetic (a Raspberry Pi 5 about 1090 pJ for a byte of weights), so only ratios
 between plans are given. For joules see `Predictor.energy_j`: measured power times time.
 """
 

@@ -11,11 +11,12 @@ import numpy as np
 from hwsearch.latency.operators import OpKey
 
 #: Sizes that an operator may be interpolated along, the surest first. "heads" keeps the width of a
-#: head, so widths grow with it.
+#: head, so widths grow with it; "cached" are the keys beyond an attention's own rows, and its rows
+#: keep those.
 AXES = {
     "linear": ("rows", "out_features", "in_features"),
-    "attention": ("in_features", "rows", "heads"),
-    "attention-mass": ("in_features", "rows", "heads"),
+    "attention": ("cached", "rows", "heads"),
+    "attention-mass": ("cached", "rows", "heads"),
     "norm": ("rows", "in_features"),
     "swiglu": ("rows", "in_features"),
     "rotary": ("rows", "heads"),
@@ -53,13 +54,15 @@ class Interpolator:
         if exact is not None or not axes:
             return exact
         axis, rest = axes[0], axes[1:]
-        wanted = getattr(key, axis)
+        wanted = size_of(key, axis)
         points = self._points(key, axis, rest)
         if wanted in points:
             return points[wanted]
         if not points or not min(points) < wanted < max(points):
             return self._between(key, rest) if wanted in self._sizes[key.kind, axis] else None
-        return self._monotone(points, wanted)
+        # keys are never 0, even where none of them is cached
+        offset = key.rows if axis == "cached" else 0
+        return self._monotone({offset + size: us for size, us in points.items()}, offset + wanted)
 
     def _points(self, key: OpKey, axis: str, rest: Sequence[str]) -> dict[int, float]:
         found = {}
@@ -82,12 +85,21 @@ class Interpolator:
         kinds = {(kind, axis): set[int]() for kind, axes in AXES.items() for axis in axes}
         for key in self._costs:
             for axis in AXES[key.kind]:
-                kinds[key.kind, axis].add(getattr(key, axis))
+                kinds[key.kind, axis].add(size_of(key, axis))
         return {which: sorted(sizes) for which, sizes in kinds.items()}
+
+
+def size_of(key: OpKey, axis: str) -> int:
+    """An operator's size along an axis."""
+    return key.in_features - key.rows if axis == "cached" else int(getattr(key, axis))
 
 
 def at(key: OpKey, axis: str, size: int) -> OpKey | None:
     """The same operator at another size; None where heads or widths would not come out whole."""
+    if axis == "cached":
+        return replace(key, in_features=key.rows + size)
+    if axis == "rows" and key.kind.startswith("attention"):
+        return replace(key, rows=size, in_features=size + size_of(key, "cached"))
     if axis != "heads":
         return replace(key, **{axis: size})  # type: ignore[arg-type]
     widths = [width * size for width in (key.in_features, key.out_features, key.kv_heads)]
@@ -106,6 +118,6 @@ def span(keys: Iterable[OpKey], like: OpKey) -> str:
         return f"it has no {like.kind} in {like.format}"
     ranges = []
     for axis in AXES[like.kind]:
-        sizes = {getattr(key, axis) for key in same}
+        sizes = {size_of(key, axis) for key in same}
         ranges.append(f"{axis} {min(sizes)}..{max(sizes)}")
     return f"of {like.kind} {like.format} it has {', '.join(ranges)}"

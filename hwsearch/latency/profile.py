@@ -14,14 +14,14 @@ from hwsearch.latency.clock import interleave
 from hwsearch.latency.operators import (
     OpKey,
     Workload,
-    layer_operators,
+    mixing,
     refresh_operators,
     step_operators,
 )
 from hwsearch.latency.pinning import pinned
 from hwsearch.latency.probes import Feeds, build_probe, copies_of, weight_bytes
 from hwsearch.latency.table import LatencyTable, Samples
-from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
+from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.runtime.backend import open_session
 
 #: Kept shares at which attention is timed; between them it is interpolated.
@@ -45,7 +45,7 @@ def operators_of(
             keys |= set(step_operators(geometry, plan, [share], workload))
     block = workload.decoding.block_length
     fewest = kept_count(0.0, workload.outside) + block
-    return sorted(keys | set(layer_operators(geometry, LayerPlan(), block, fewest)))
+    return sorted(keys | set(mixing(geometry, block, fewest, want_mass=False)))
 
 
 def profile(

@@ -19,7 +19,7 @@ class ShapeGrid:
     Attributes:
         rows: rows of a pass.
         features: widths: hidden, fused and intermediate.
-        keys: attention's keys; those fewer than the rows are left out.
+        cached: attention's keys beyond the rows of a step; a refresh has none.
         heads: query heads.
         head_dim: width of a head.
         vocab: sizes of the vocabulary.
@@ -27,14 +27,14 @@ class ShapeGrid:
 
     rows: tuple[int, ...]
     features: tuple[int, ...]
-    keys: tuple[int, ...]
+    cached: tuple[int, ...]
     heads: tuple[int, ...]
     head_dim: tuple[int, ...]
     vocab: tuple[int, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A grid from ``rows=16,64 features=256,1024 keys=64,256 heads=4,16 head_dim=64 vocab=500``.
+        """A grid from ``rows=16,64 features=256,1024 cached=64,256 heads=4,16 head_dim=64 vocab=500``.
 
         Raises:
             InputError: a size is missing, unknown or not a whole number above 0.
@@ -66,8 +66,8 @@ class ShapeGrid:
             # queries and keys are rotated together: twice the heads without grouped queries
             found.add(OpKey("rotary", rows, 2 * heads * dim, 0, 2 * heads))
             found.add(OpKey("attention-mass", rows, rows, heads * dim, heads))
-            for keys in {rows, *(keys for keys in self.keys if keys >= rows)}:
-                found.add(OpKey("attention", rows, keys, heads * dim, heads))
+            for cached in {0, *self.cached}:
+                found.add(OpKey("attention", rows, rows + cached, heads * dim, heads))
         return found
 
 
