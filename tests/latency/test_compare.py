@@ -6,7 +6,7 @@ from hwsearch.errors import InputError
 from hwsearch.latency.compare import Candidate, adapt, compare_on, joules
 from hwsearch.latency.device import CHECKOUT, load_device
 from hwsearch.latency.predict import Predictor
-from hwsearch.plan import CompressionPlan
+from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.report.comparison import draw_cross
 from hwsearch.testing.device import formula_device
 from tests.latency.test_predict import GEOMETRY, WORK
@@ -61,7 +61,7 @@ def test_only_fp32_is_run_as_something_else():
     plan, why = adapt(uniform("fp32"), ["fp16", "w4"])
     assert (plan, why) == (uniform("fp16"), "")
     assert adapt(uniform("w8"), ["fp16", "w4"])[1] == "no w8 here (layer 0: attention)"
-    head = uniform("w4").model_copy(update={"head": "w8a8"})
+    head = uniform("w4").model_copy(update={"head": WeightFormat.W8A8})
     assert adapt(head, ["w4"])[1].endswith("(head)")
 
 
