@@ -12,7 +12,6 @@ from hwsearch.cli.options import (
     percent,
     print_json,
     print_table,
-    stdout,
     storage_option,
 )
 
@@ -69,7 +68,7 @@ def command(
     rows = [[found.candidates[place].name, *cells(found, place)] for place in found.chosen()]
     print_table(f"every best plan on every device: {unit}, over its own best", ["", *names], rows)
     for line in remarks(found):
-        stdout.print(line, highlight=False)
+        click.echo(line)
 
 
 def compared(study: str | None, model: str | None, flags: dict[str, Any]) -> Comparison:
@@ -93,8 +92,8 @@ def device_row(found: Comparison, column: Column) -> tuple[object, ...]:
     known = (
         column.name,
         info.provenance.value,
-        f"{column.uncompressed:.4g}",
-        f"{column.target:.4g}",
+        short(column.uncompressed),
+        short(column.target),
         f"{column.runnable} of {len(column.cells)}",
     )
     if column.best is None:
@@ -106,10 +105,19 @@ def device_row(found: Comparison, column: Column) -> tuple[object, ...]:
         *known,
         candidate.name,
         "" if candidate.loss is None else f"{candidate.loss:.5f}",
-        f"{cell.cost:.4g}",
-        "" if ends is None else f"{ends.generation[0]:.4g}-{ends.generation[1]:.4g}",
+        short(cell.cost),
+        "" if ends is None else "-".join(map(short, ends.generation)),
         "yes" if cell.meets else "no",
     )
+
+
+def short(cost: float) -> str:
+    """Four digits, and thousands set apart.
+
+    >>> short(140712.3), short(49.5812)
+    ('140,712', '49.58')
+    """
+    return f"{cost:,.0f}" if cost >= 1000 else f"{cost:.4g}"
 
 
 def cells(found: Comparison, place: int) -> list[str]:
@@ -120,7 +128,7 @@ def cells(found: Comparison, place: int) -> list[str]:
         if more is None:
             row.append(cell.why_not)
         else:
-            text = f"{cell.cost:.4g} ({100 * more:+.0f} %)"
+            text = f"{short(cell.cost)} ({100 * more:+.0f} %)"
             row.append(text if cell.meets else f"{text}, misses")
     return row
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hwsearch.cli.options import json_option, percent, print_json, print_table, stdout
+from hwsearch.cli.options import json_option, percent, print_json, print_table
 
 
 @click.command(name="predict")
@@ -53,7 +53,7 @@ def command(
     ]
     print_table("where the time goes", ["part", "ms", "share"], rows)
     for line in remarks(forecast):
-        stdout.print(line, highlight=False)
+        click.echo(line)
 
 
 def headline(forecast: dict[str, Any]) -> str:
