@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwsearch.decoding.backend import Prediction, Tokens
+from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
-from hwsearch.denoisers.backend import TorchBackend, predict
+from hwsearch.denoisers.backend import Choice, TorchBackend
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import PlanError
@@ -30,6 +30,7 @@ class FullPassBackend:
     def __init__(self, network: Network, kept_shares: Sequence[float]) -> None:
         self.network = network
         self.kept_shares = tuple(kept_shares)
+        self._choose = Choice()
         for layer, share in enumerate(self.kept_shares):
             if share < ALMOST_ALL:
                 raise PlanError(
@@ -38,8 +39,11 @@ class FullPassBackend:
                     "leave sink_threshold at 1.0, or bring the model in Llama form"
                 )
 
-    def begin(self, history: Mapping[int, SinkHistory] | None = None) -> None:
-        """Nothing to forget."""
+    def begin(
+        self, history: Mapping[int, SinkHistory] | None = None, *, sampling: Sampling = GREEDY
+    ) -> None:
+        """Nothing to forget but the noise."""
+        self._choose = Choice(sampling)
 
     def history(self) -> dict[int, SinkHistory]:
         """Empty: attention is not seen from outside."""
@@ -47,7 +51,7 @@ class FullPassBackend:
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """A full pass; see `hwsearch.decoding.backend.Backend`."""
-        return predict(self.refresh_logits(tokens, start, stop))
+        return self._choose(self.refresh_logits(tokens, start, stop))
 
     def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """A full pass too."""

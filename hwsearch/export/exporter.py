@@ -13,6 +13,7 @@ import onnx
 
 from hwsearch._version import __version__
 from hwsearch.compression.compressed import CompressedDenoiser
+from hwsearch.decoding.backend import Sampling
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.passes import backend_of
@@ -48,7 +49,7 @@ class Exporter:
 
     def __init__(self, denoiser: Denoiser) -> None:
         self._network = check_exportable(denoiser)
-        self._graphs: dict[int, TracedGraphs] = {}
+        self._graphs: dict[tuple[int, Sampling], TracedGraphs] = {}
 
     def export(
         self,
@@ -89,8 +90,8 @@ class Exporter:
 
     def _traced(self, compressed: CompressedDenoiser) -> TracedGraphs:
         assert compressed.denoiser.network is self._network, "an exporter belongs to one denoiser"
-        block = compressed.decoding.block_length
-        return self._graphs.setdefault(block, TracedGraphs(self._network, block))
+        key = (compressed.decoding.block_length, Sampling.of(compressed.decoding))
+        return self._graphs.setdefault(key, TracedGraphs(self._network, *key))
 
 
 def export(
@@ -112,20 +113,15 @@ def check_exportable(denoiser: Denoiser) -> Transformer:
     """The network of a model that the two graphs can express.
 
     Raises:
-        InputError: it has no cached passes, predicts a position from the one before (the step graph
-            holds no hidden state from before the block), or norms its queries and keys.
+        InputError: it has no cached passes, or is autoregressive.
     """
     network = denoiser.transformer
-    refused = {
-        "logit_shift": "shifted logits (Dream)",
-        "qk_norm": "normed queries and keys (Qwen3)",
-    }
-    for field, meaning in refused.items():
-        if getattr(network.geometry, field):
-            raise InputError(
-                f"model {denoiser.name!r} has {meaning}, which the exported graphs do not have; "
-                "it can be searched and evaluated in torch, not exported"
-            )
+    if network.geometry.causal:
+        raise InputError(
+            f"model {denoiser.name!r} is autoregressive: it writes one token a pass and keeps no "
+            "block to step over, so it is there to compare with and not exported; "
+            "export a masked-diffusion model"
+        )
     return network
 
 

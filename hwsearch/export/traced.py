@@ -10,6 +10,7 @@ from functools import cached_property
 
 import onnx
 
+from hwsearch.decoding.backend import GREEDY, Sampling
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.export.onnx_graphs import refresh_model, step_model
 
@@ -20,11 +21,15 @@ class TracedGraphs:
     Args:
         network: the uncompressed transformer.
         block_length: rows of the step graph, and positions that the refresh graph predicts.
+        sampling: how the graphs choose tokens, and what confidence is.
     """
 
-    def __init__(self, network: Transformer, block_length: int) -> None:
+    def __init__(
+        self, network: Transformer, block_length: int, sampling: Sampling = GREEDY
+    ) -> None:
         self._network = network
         self._block_length = block_length
+        self._sampling = sampling
 
     def refresh(self, mass_layers: frozenset[int]) -> onnx.ModelProto:
         """A fresh refresh graph that hands out the attention mass of some layers."""
@@ -43,11 +48,11 @@ class TracedGraphs:
     @cached_property
     def _refresh(self) -> onnx.ModelProto:
         every = frozenset(range(self._network.geometry.num_layers))
-        return refresh_model(self._network, self._block_length, every)
+        return refresh_model(self._network, self._block_length, every, self._sampling)
 
     @cached_property
     def _step(self) -> onnx.ModelProto:
-        return step_model(self._network, self._block_length)
+        return step_model(self._network, self._block_length, self._sampling)
 
 
 def drop_mass(model: onnx.ModelProto, layers: frozenset[int]) -> None:

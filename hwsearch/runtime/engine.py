@@ -28,16 +28,23 @@ class Runtime:
         self.backend = OnnxBackend(self.bundle, threads)
         self.tokenizer = Tokenizer.from_file(str(self.bundle.path / TOKENIZER_FILE))
 
-    def generate(self, question: str) -> str:
-        """The model's answer to a question, cut at its end token."""
-        written = self.generate_tokens(self.prompt(question))
+    def generate(self, question: str, seed: int = 0) -> str:
+        """The model's answer to a question, cut at its end token.
+
+        Args:
+            question: what to ask.
+            seed: of all chance, where the bundle's decoding leaves anything to it.
+        """
+        written = self.generate_tokens(self.prompt(question), seed)
         return self.text(written)
 
-    def generate_tokens(self, prompt: Sequence[int]) -> list[int]:
+    def generate_tokens(self, prompt: Sequence[int], seed: int = 0) -> list[int]:
         """The tokens written after a prompt's tokens: always ``decoding.gen_length`` of them."""
         manifest = self.bundle.manifest
         prompts: Tokens = np.array([prompt], dtype=np.int64)
-        tokens = sampler.generate(self.backend, prompts, manifest.decoding, manifest.mask_token_id)
+        tokens = sampler.generate(
+            self.backend, prompts, manifest.decoding, manifest.mask_token_id, seed=seed
+        )
         return [int(token) for token in tokens[0, len(prompt) :]]
 
     def prompt(self, question: str) -> list[int]:

@@ -35,6 +35,8 @@ def tiny_geometry(
     vocab_size: int = 64,
     tie_embeddings: bool = False,
     qkv_bias: bool = False,
+    qk_norm: bool = False,
+    logit_shift: bool = False,
 ) -> Geometry:
     """Sizes of a tiny transformer; `grouped` lets all query heads share one key / value head."""
     return Geometry(
@@ -47,6 +49,8 @@ def tiny_geometry(
         intermediate_size=2 * hidden,
         tie_embeddings=tie_embeddings,
         qkv_bias=qkv_bias,
+        qk_norm=qk_norm,
+        logit_shift=logit_shift,
     )
 
 
@@ -59,6 +63,8 @@ def tiny_denoiser(
     grouped: bool = False,
     tie_embeddings: bool = False,
     qkv_bias: bool = False,
+    qk_norm: bool = False,
+    logit_shift: bool = False,
 ) -> Denoiser:
     """A denoiser with random weights, the same for the same seed.
 
@@ -73,6 +79,8 @@ def tiny_denoiser(
         grouped=grouped,
         tie_embeddings=tie_embeddings,
         qkv_bias=qkv_bias,
+        qk_norm=qk_norm,
+        logit_shift=logit_shift,
     )
     network = Transformer(geometry).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
