@@ -15,6 +15,7 @@ from hwsearch._version import __version__
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.backend import Sampling
 from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.chat import ChatTemplate
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.denoisers.transformer import Transformer
@@ -28,6 +29,7 @@ from hwsearch.runtime.bundle import (
     STEP_FILE,
     TOKENIZER_FILE,
     Bundle,
+    Chat,
     Figures,
     Manifest,
     Reference,
@@ -167,12 +169,17 @@ def _manifest(
         mask_token_id=denoiser.mask_token_id,
         end_token_id=denoiser.end_token_id,
         prompt_template=denoiser.prompt_template,
+        chat=_chat(denoiser.chat),
         decoding=compressed.decoding,
         kept_shares=tuple(kept_shares),
         sha256={name: sha256_of(folder / name) for name in FILES},
         reference=_references(compressed, kept_shares, questions),
         figures=(figures or Figures()).model_copy(update={"size_bytes": size}),
     )
+
+
+def _chat(template: ChatTemplate | None) -> Chat | None:
+    return None if template is None else Chat(source=template.source, tokens=dict(template.tokens))
 
 
 def _references(

@@ -46,6 +46,13 @@ class Reference(Frozen):
     tokens: tuple[int, ...]
 
 
+class Chat(Frozen):
+    """An instruct model's chat template: its jinja text, and the special tokens it may name."""
+
+    source: str
+    tokens: dict[str, str] = Field(default_factory=dict)
+
+
 class Figures(Frozen):
     """What was predicted and measured; None is unknown. Keys beyond these are kept as they are.
 
@@ -82,6 +89,7 @@ class Manifest(Frozen):
         mask_token_id: the token that stands for "not written yet".
         end_token_id: the token that fills a generation after its end.
         prompt_template: text around ``{question}``.
+        chat: how a conversation is written for the model; None for one that is not tuned to chat.
         decoding: lengths and passes of a generation.
         kept_shares: for each layer, the share of cached positions it keeps.
         sha256: checksum of every other file.
@@ -99,6 +107,7 @@ class Manifest(Frozen):
     mask_token_id: int
     end_token_id: int
     prompt_template: str
+    chat: Chat | None = None
     decoding: Decoding
     kept_shares: tuple[Share, ...]
     sha256: dict[str, Digest]

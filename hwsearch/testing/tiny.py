@@ -65,12 +65,14 @@ def tiny_denoiser(
     qkv_bias: bool = False,
     qk_norm: bool = False,
     logit_shift: bool = False,
+    sharpness: float = 1.0,
 ) -> Denoiser:
     """A denoiser with random weights, the same for the same seed.
 
     Its weights are large enough that predictions differ between positions and confidences
     spread, so that a test can tell a right answer from a wrong one. (With `tie_embeddings` a
-    random model mostly repeats its input.) The global random state of torch is left as it was.
+    random model mostly repeats its input.) `sharpness` multiplies the weights of queries and keys:
+    above 1 attention is so sharp that masks side by side are told apart. The global random state of torch is left as it was.
     """
     geometry = tiny_geometry(
         layers=layers,
@@ -87,6 +89,7 @@ def tiny_denoiser(
     for name, weight in network.named_parameters():
         if weight.dim() == 2:
             scale = 2.0 if "lm_head" in name else 1.0
+            scale *= sharpness if "q_proj" in name or "k_proj" in name else 1.0
             weight.normal_(std=scale * weight.shape[1] ** -0.5, generator=generator)
         else:
             weight.uniform_(0.5, 1.5, generator=generator)

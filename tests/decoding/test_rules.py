@@ -26,18 +26,9 @@ def decoding(rule, *, steps=8, block=LENGTH, interval=1, temperature=0.0):
     )
 
 
-def attentive(**changes):
-    """A tiny model with attention sharp enough that its predictions differ from mask to mask."""
-    denoiser = tiny_denoiser(2, hidden=32, **changes)
-    for name, weight in denoiser.network.named_parameters():
-        if "q_proj.weight" in name or "k_proj.weight" in name:
-            weight.mul_(4.0)
-    return denoiser
-
-
 @pytest.fixture(scope="module")
 def denoiser():
-    return attentive(logit_shift=True, qkv_bias=True)
+    return tiny_denoiser(2, hidden=32, sharpness=4.0, logit_shift=True, qkv_bias=True)
 
 
 def logits_of(denoiser, x):
@@ -103,7 +94,7 @@ def test_the_rules_differ(denoiser):
 
 @pytest.mark.parametrize(("steps", "block"), [(8, 8), (6, 8), (16, 16), (5, 16)])
 def test_lladas_rule_is_the_published_loop(steps, block):
-    plain = attentive()
+    plain = tiny_denoiser(2, hidden=32, sharpness=4.0)
     wanted = llada(lambda x: logits_of(plain, x), PROMPT, LENGTH, steps, block)
     backend = backend_of(plain.network, [1.0, 1.0])
     chosen = decoding("low_confidence", steps=steps, block=block)

@@ -1,5 +1,7 @@
 """Dream's shifted logits and Qwen3's normed queries and keys, through the whole path to onnxruntime."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -80,8 +82,9 @@ def test_the_shift_and_the_norms_make_a_difference(denoiser):
     assert not np.allclose(ours.confidence, theirs.confidence, atol=1e-3)
 
 
-def test_an_autoregressive_model_is_refused(tmp_path):
-    denoiser = tiny_denoiser()
-    object.__setattr__(denoiser.network.geometry, "causal", True)
+def test_an_autoregressive_model_is_refused():
+    plain = tiny_denoiser()
+    causal = Transformer(replace(plain.geometry, causal=True))
+    denoiser = replace(plain, network=causal)
     with pytest.raises(InputError, match=r"'tiny' is autoregressive.*not exported"):
         Exporter(denoiser)
