@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from hwsearch._version import __version__
 from hwsearch.compression.compressed import CompressedDenoiser
@@ -20,14 +19,15 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError, PlanError
-from hwsearch.export.quantise import quantise
 from hwsearch.export.traced import TracedGraphs
+from hwsearch.export.weights import WeightsFile
 from hwsearch.runtime.bundle import (
     FILES,
     PLAN_FILE,
     REFRESH_FILE,
     STEP_FILE,
     TOKENIZER_FILE,
+    WEIGHTS_FILE,
     Bundle,
     Chat,
     Figures,
@@ -144,8 +144,9 @@ def _write_files(
 ) -> None:
     plan = compressed.plan
     pruned = frozenset(i for i, share in enumerate(kept_shares) if share < 1.0)
-    onnx.save(quantise(graphs.refresh(pruned), plan), folder / REFRESH_FILE)
-    onnx.save(quantise(graphs.step(), plan), folder / STEP_FILE)
+    with WeightsFile(folder / WEIGHTS_FILE) as weights:
+        weights.save(graphs.quantised(graphs.refresh(pruned), plan), folder / REFRESH_FILE)
+        weights.save(graphs.quantised(graphs.step(), plan), folder / STEP_FILE)
     (folder / PLAN_FILE).write_text(plan.to_json() + "\n", encoding="utf-8")
     compressed.denoiser.tokenizer.save(str(folder / TOKENIZER_FILE))
 

@@ -15,6 +15,7 @@ from torch import nn
 from hwsearch.decoding.backend import GREEDY, Sampling
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.export.graphs import FusedTransformer, Projection, RefreshGraph, StepGraph
+from hwsearch.export.weights import Graph, detach
 
 #: Opset with Attention, RotaryEmbedding and RMSNormalization as single operators.
 OPSET = 23
@@ -30,7 +31,7 @@ def refresh_model(
     block_length: int,
     mass_layers: frozenset[int],
     sampling: Sampling = GREEDY,
-) -> onnx.ModelProto:
+) -> Graph:
     """The refresh pass, of any length from one block and one position up, as a float ONNX model."""
     graph = RefreshGraph(network, block_length, mass_layers, sampling).eval()
     length = torch.export.Dim("length", min=block_length + 1, max=MAX_LENGTH)
@@ -45,9 +46,7 @@ def refresh_model(
     )
 
 
-def step_model(
-    network: Transformer, block_length: int, sampling: Sampling = GREEDY
-) -> onnx.ModelProto:
+def step_model(network: Transformer, block_length: int, sampling: Sampling = GREEDY) -> Graph:
     """The step pass of one block as a float ONNX model; each layer keeps its own number of positions."""
     graph = StepGraph(network, sampling).eval()
     g = network.geometry
@@ -74,7 +73,7 @@ def _noise(graph: FusedTransformer, block_length: int) -> list[torch.Tensor]:
     return [torch.zeros(shape, dtype=torch.float64) for _ in graph.noise_names()]
 
 
-def _trace(graph: nn.Module, args: tuple[torch.Tensor, ...], **names: object) -> onnx.ModelProto:
+def _trace(graph: nn.Module, args: tuple[torch.Tensor, ...], **names: object) -> Graph:
     with _quiet():
         program = torch.onnx.export(
             graph,
@@ -85,13 +84,14 @@ def _trace(graph: nn.Module, args: tuple[torch.Tensor, ...], **names: object) ->
             **names,  # type: ignore[arg-type]
         )
     assert program is not None
-    model = program.model_proto
+    traced = detach(program.model)
+    model = traced.model
     _name_products(model, {n for n, m in graph.named_modules() if isinstance(m, Projection)})
     for node in model.graph.node:
         if node.op_type == "Attention":
             _complete_attention(node)
     _forget_shapes(model)
-    return model
+    return traced
 
 
 def _complete_attention(node: onnx.NodeProto) -> None:

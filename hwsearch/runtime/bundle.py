@@ -23,11 +23,15 @@ from hwsearch.plan import Decoding, Frozen, explain
 BUNDLE_FILE = "bundle.json"
 REFRESH_FILE = "refresh.onnx"
 STEP_FILE = "step.onnx"
+WEIGHTS_FILE = "weights.bin"
 PLAN_FILE = "plan.json"
 TOKENIZER_FILE = "tokenizer.json"
 
-#: The files every bundle has beside `BUNDLE_FILE`.
-FILES = (REFRESH_FILE, STEP_FILE, PLAN_FILE, TOKENIZER_FILE)
+#: What an export writes beside `BUNDLE_FILE`; the graphs point into the weights.
+FILES = (REFRESH_FILE, STEP_FILE, WEIGHTS_FILE, PLAN_FILE, TOKENIZER_FILE)
+
+#: What no bundle is without; earlier ones hold their weights in their graphs.
+_ALWAYS = (REFRESH_FILE, PLAN_FILE, TOKENIZER_FILE)
 
 SCHEMA_VERSION: Final = 1
 
@@ -153,7 +157,7 @@ def read_bundle(path: Path | str) -> Bundle:
             f"{path / BUNDLE_FILE}: kept_shares: must name one share for each of the "
             f"{manifest.layers} layers, got {len(manifest.kept_shares)}"
         )
-    for name in sorted({*FILES, *manifest.sha256}):
+    for name in sorted({*_ALWAYS, *manifest.sha256}):
         _check_file(path / name, manifest.sha256.get(name))
     return Bundle(path, manifest)
 

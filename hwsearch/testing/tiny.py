@@ -72,7 +72,8 @@ def tiny_denoiser(
     Its weights are large enough that predictions differ between positions and confidences
     spread, so that a test can tell a right answer from a wrong one. (With `tie_embeddings` a
     random model mostly repeats its input.) `sharpness` multiplies the weights of queries and keys:
-    above 1 attention is so sharp that masks side by side are told apart. The global random state of torch is left as it was.
+    above 1 attention is sharp enough to tell masks side by side apart. The global random state of
+    torch is left as it was.
     """
     geometry = tiny_geometry(
         layers=layers,
