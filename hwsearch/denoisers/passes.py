@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from hwsearch.decoding.backend import Prediction, Tokens
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.denoisers.backend import TorchBackend, predict
+from hwsearch.denoisers.memo import LayerMemo
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import PlanError
@@ -38,7 +39,9 @@ class FullPassBackend:
                     "leave sink_threshold at 1.0, or bring the model in Llama form"
                 )
 
-    def begin(self, history: Mapping[int, SinkHistory] | None = None) -> None:
+    def begin(
+        self, history: Mapping[int, SinkHistory] | None = None, frozen: Hashable = None
+    ) -> None:
         """Nothing to forget."""
 
     def history(self) -> dict[int, SinkHistory]:
@@ -66,16 +69,19 @@ class FullPassBackend:
         return self.refresh_logits(tokens, start, stop)
 
 
-def backend_of(network: Network, kept_shares: Sequence[float]) -> TorchBackend | FullPassBackend:
+def backend_of(
+    network: Network, kept_shares: Sequence[float], memo: LayerMemo | None = None
+) -> TorchBackend | FullPassBackend:
     """A backend of a network, cached where the network can be.
 
     Args:
         network: a (compressed) network.
         kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all.
+        memo: layer outputs on frozen inputs; used where the network runs layer by layer.
 
     Raises:
         PlanError: a layer shall drop cached positions of a network that caches none.
     """
     if isinstance(network, Transformer):
-        return TorchBackend(network, kept_shares)
+        return TorchBackend(network, kept_shares, memo)
     return FullPassBackend(network, kept_shares)
