@@ -25,7 +25,6 @@ from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.tasks.evaluate import groups_of_equal_length
 
-
 #: Memory for what layers put out on the states, so that a plan starts at its first new layer.
 MEMO_BYTES = 2 << 30
 

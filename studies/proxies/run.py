@@ -29,7 +29,6 @@ from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.proxies import PROXIES, Proxy, make_proxy
 from hwsearch.tasks.task import GSM_MINI
 
-
 #: Lower than a search would offer: formats alone hardly change what gsm-mini answers, and plans of
 #: equal accuracy cannot be ranked by anything.
 THRESHOLDS = (1.0, 0.5, 0.25, 0.15, 0.1, 0.05)
