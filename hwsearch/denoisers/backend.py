@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hwsearch.decoding.backend import GREEDY, GumbelNoise, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import SinkHistory, StableSinks, outside
+from hwsearch.denoisers.memo import LayerMemo, Walk
 from hwsearch.denoisers.transformer import KeyValue, Transformer
 
 
@@ -19,10 +20,15 @@ class TorchBackend:
     Args:
         network: the transformer; its weights are read, never changed.
         kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all.
+        memo: layer outputs on frozen inputs, shared by the backends of many plans.
     """
 
-    def __init__(self, network: Transformer, kept_shares: Sequence[float]) -> None:
+    def __init__(
+        self, network: Transformer, kept_shares: Sequence[float], memo: LayerMemo | None = None
+    ) -> None:
         self.network = network
+        self._memo = memo
+        self._frozen: Hashable = None
         self.kept_shares = tuple(kept_shares)
         self._pruned = frozenset(i for i, share in enumerate(self.kept_shares) if share < 1.0)
         self._sinks: dict[int, StableSinks] = {}
@@ -31,10 +37,19 @@ class TorchBackend:
         self._choose = Choice()
 
     def begin(
-        self, history: Mapping[int, SinkHistory] | None = None, *, sampling: Sampling = GREEDY
+        self,
+        history: Mapping[int, SinkHistory] | None = None,
+        frozen: Hashable = None,
+        *,
+        sampling: Sampling = GREEDY,
     ) -> None:
-        """Forget the sink scores of the generation before, or take up a recorded history."""
+        """Forget the sink scores of the generation before, or take up a recorded history.
+
+        `frozen` names the passes that follow where they have frozen inputs, so that what their
+        layers put out can be found again.
+        """
         self._choose = Choice(sampling)
+        self._frozen = frozen
         self._sinks = {
             layer: StableSinks(self.kept_shares[layer], history[layer] if history else None)
             for layer in self._pruned
@@ -55,7 +70,7 @@ class TorchBackend:
     @torch.inference_mode()
     def refresh_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
         """The logits behind `refresh`, ``[batch, block, vocab]``, for whoever measures a loss."""
-        state = self.network.refresh(self._tensor(tokens), self._pruned)
+        state = self.network.refresh(self._tensor(tokens), self._pruned, self._walk("refresh"))
         for layer, sinks in self._sinks.items():
             mass = state.mass[layer]
             assert mass is not None, "the mass of pruned layers was asked for"
@@ -68,7 +83,13 @@ class TorchBackend:
     def step_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
         """The logits behind `step`, ``[batch, block, vocab]``."""
         block = self._tensor(tokens[:, start:stop])
-        return self._logits(self.network.step(block, start, self._past))
+        walk = self._walk("step")
+        return self._logits(self.network.step(block, start, self._past, walk, self.kept_shares))
+
+    def _walk(self, kind: str) -> Walk | None:
+        if self._memo is None or self._frozen is None:
+            return None
+        return self._memo.walk((self._frozen, kind))
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """Logits of the block from the final hidden states of its rows."""

@@ -20,9 +20,13 @@ from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backend import predict
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.memo import LayerMemo
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.tasks.evaluate import groups_of_equal_length
+
+#: Memory for what layers put out on the states, so that a plan starts at its first new layer.
+MEMO_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +61,22 @@ class FrozenStates:
         states: the snapshots.
         mask_token_id: only positions that hold it are judged.
         refresh_share: weight of refresh passes in the loss: their share of all passes.
+        memo_bytes: memory for layer outputs that other plans may find again.
     """
 
     name = "kl"
 
     def __init__(
-        self, states: Sequence[FrozenState], mask_token_id: int, refresh_share: float
+        self,
+        states: Sequence[FrozenState],
+        mask_token_id: int,
+        refresh_share: float,
+        memo_bytes: int = MEMO_BYTES,
     ) -> None:
         self.states = tuple(states)
         self.mask_token_id = mask_token_id
         self.refresh_share = refresh_share
+        self.memo = LayerMemo(memo_bytes)
 
     @classmethod
     def record(
@@ -98,10 +108,10 @@ class FrozenStates:
 
     def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
         """Mean KL divergence from the uncompressed model, in nats per masked position."""
-        backend = backend_of(network, kept_shares)
+        backend = backend_of(network, kept_shares, self.memo)
         refresh, step = _Mean(), _Mean()
-        for state in self.states:
-            backend.begin(state.history)
+        for index, state in enumerate(self.states):
+            backend.begin(state.history, frozen=index)
             span = (state.start, state.stop)
             logits = backend.refresh_logits(state.at_refresh, *span)
             refresh.add(state.refresh_logp, logits, self._masked(state.at_refresh, *span))
