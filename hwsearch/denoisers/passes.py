@@ -11,10 +11,11 @@ from torch import Tensor
 from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.denoisers.backend import Choice, TorchBackend
+from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.memo import LayerMemo
-from hwsearch.denoisers.network import Network
+from hwsearch.denoisers.network import Network, OwnNetwork
 from hwsearch.denoisers.transformer import Transformer
-from hwsearch.errors import PlanError
+from hwsearch.errors import InputError, PlanError
 
 
 class FullPassBackend:
@@ -102,3 +103,13 @@ def backend_of(
     if isinstance(network, Transformer):
         return TorchBackend(network, kept_shares, memo)
     return FullPassBackend(network, kept_shares)
+
+
+def check_tells_mass(denoiser: Denoiser) -> None:
+    """Raise `InputError` unless the model's attention mass can be looked at."""
+    network = denoiser.network
+    if isinstance(network, OwnNetwork) and not hasattr(network.module, "attention_mass"):
+        raise InputError(
+            f"model {denoiser.name!r} does not tell its attention mass, so its sinks cannot be "
+            "looked at; give its module a method attention_mass (see docs/own-denoiser.md)"
+        )

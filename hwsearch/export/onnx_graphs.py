@@ -37,7 +37,7 @@ def refresh_model(
     length = torch.export.Dim("length", min=block_length + 1, max=MAX_LENGTH)
     tokens = torch.zeros(1, 2 * block_length + 3, dtype=torch.int64)
     noise = _noise(graph, block_length)
-    return _trace(
+    return trace(
         graph,
         (tokens, torch.tensor(block_length), *noise),
         dynamic_shapes=({1: length}, None, *(None for _ in noise)),
@@ -59,7 +59,7 @@ def step_model(network: Transformer, block_length: int, sampling: Sampling = GRE
         kept += [{2: torch.export.Dim(f"kept_{index}", min=1, max=MAX_LENGTH)}] * 2
     before = [torch.zeros(1, 1, g.hidden_size)] * g.logit_shift
     ends = (*before, *_noise(graph, block_length))
-    return _trace(
+    return trace(
         graph,
         (tokens, torch.tensor(block_length), *past, *ends),
         dynamic_shapes=(None, None, (*kept, *(None for _ in ends))),
@@ -73,7 +73,8 @@ def _noise(graph: FusedTransformer, block_length: int) -> list[torch.Tensor]:
     return [torch.zeros(shape, dtype=torch.float64) for _ in graph.noise_names()]
 
 
-def _trace(graph: nn.Module, args: tuple[torch.Tensor, ...], **names: object) -> Graph:
+def trace(graph: nn.Module, args: tuple[torch.Tensor, ...], **names: object) -> Graph:
+    """A module as a float ONNX model; every `Projection` in it becomes a MatMul called by its path."""
     with _quiet():
         program = torch.onnx.export(
             graph,

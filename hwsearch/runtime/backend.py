@@ -37,7 +37,9 @@ class OnnxBackend:
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         self.kept_shares = bundle.manifest.kept_shares
         self._refresh = open_session(bundle.path / REFRESH_FILE, threads)
-        self._step = open_session(bundle.path / STEP_FILE, threads)
+        self._step = None
+        if bundle.manifest.passes == "cached":
+            self._step = open_session(bundle.path / STEP_FILE, threads)
         self._outputs = [output.name for output in self._refresh.get_outputs()]
         self._sinks: dict[int, StableSinks] = {}
         self._past: dict[str, NDArray[np.float32]] = {}
@@ -68,7 +70,7 @@ class OnnxBackend:
         for layer, sinks in self._sinks.items():
             sinks.update(found[f"mass_{layer}"])
         self._past = {}
-        for layer in range(len(self.kept_shares)):
+        for layer in range(len(self.kept_shares) if self._step else 0):
             kept = self._kept(layer, tokens.shape[1], start, stop)
             for name in (f"key_{layer}", f"value_{layer}"):
                 self._past[name] = found[name].take(kept, axis=2)
@@ -78,6 +80,8 @@ class OnnxBackend:
 
     def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """The block's rows against the cache; see `hwsearch.decoding.backend.Backend`."""
+        if self._step is None:
+            return self.refresh(tokens, start, stop)
         feeds = {"tokens": tokens[:, start:stop], "start": np.array(start), **self._past}
         feeds |= self._drawn()
         return Prediction(*self._step.run(["token", "confidence"], feeds))

@@ -89,7 +89,8 @@ class Manifest(Frozen):
         seal: SHA-256 of the file, see the module's docstring.
         model: name of the denoiser.
         versions: package to version, as at the export.
-        layers, kv_heads, head_dim: sizes of the cache.
+        passes: ``cached``, or ``full`` for a model of one's own, which has no step graph.
+        layers, kv_heads, head_dim: sizes of the cache; the last two are None where there is none.
         mask_token_id: the token that stands for "not written yet".
         end_token_id: the token that fills a generation after its end.
         prompt_template: text around ``{question}``.
@@ -105,9 +106,10 @@ class Manifest(Frozen):
     schema_version: Literal[1] = SCHEMA_VERSION
     model: str
     versions: dict[str, str]
+    passes: Literal["cached", "full"] = "cached"
     layers: Annotated[int, Field(ge=1)]
-    kv_heads: Annotated[int, Field(ge=1)]
-    head_dim: Annotated[int, Field(ge=1)]
+    kv_heads: Annotated[int, Field(ge=1)] | None
+    head_dim: Annotated[int, Field(ge=1)] | None
     mask_token_id: int
     end_token_id: int
     prompt_template: str
