@@ -51,7 +51,7 @@ class HarnessModel(LM):
         dtype: arithmetic of a model.
         batch_size: most prompts of one length decoded together; a bundle takes one.
         mc_num: masks behind each log-likelihood.
-        decoding: any of gen_length, block_length, steps and refresh_interval, instead of the
+        decoding: any of gen_length, block_length, steps, refresh_interval, rule and temperature, instead of the
             model's own; a bundle's are fixed.
 
     Raises:
@@ -66,7 +66,7 @@ class HarnessModel(LM):
         batch_size: int | str = 1,
         max_batch_size: int | None = None,
         mc_num: int = 128,
-        **decoding: int,
+        **decoding: int | float | str,
     ) -> None:
         super().__init__()
         del max_batch_size
@@ -164,7 +164,7 @@ def _device(wanted: str | None) -> str:
     return wanted
 
 
-def _decoding(own: Decoding, given: dict[str, int]) -> Decoding:
+def _decoding(own: Decoding, given: dict[str, int | float | str]) -> Decoding:
     from pydantic import ValidationError
 
     from hwsearch.plan import explain
