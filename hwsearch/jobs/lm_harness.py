@@ -51,8 +51,8 @@ class HarnessModel(LM):
         dtype: arithmetic of a model.
         batch_size: most prompts of one length decoded together; a bundle takes one.
         mc_num: masks behind each log-likelihood.
-        decoding: any of gen_length, block_length, steps, refresh_interval, rule and temperature, instead of the
-            model's own; a bundle's are fixed.
+        decoding: any of gen_length, block_length, steps, refresh_interval, rule and temperature,
+            instead of the model's own; a bundle's are fixed.
 
     Raises:
         InputError: the model, the bundle or the decoding cannot be used.
