@@ -79,20 +79,25 @@ def test_too_little_agreement_names_the_bundle_and_the_question(bundle):
 class TestChat:
     """An instruct model's template goes with its bundle."""
 
-    @pytest.fixture
-    def instruct(self, denoiser, tmp_path):
+    @pytest.fixture(scope="class")
+    def instruct(self, denoiser, tmp_path_factory):
         chat = ChatTemplate(
-            "{% for m in messages %}<{{ m.role }}> {{ m.content }} {{ eos_token }} {% endfor %}tom",
-            {"eos_token": "<end>"},
+            "{% for m in messages %}{{ m.role }} {{ m.content }} {{ eos_token }} {% endfor %}tom",
+            {"eos_token": "now"},
         )
         compressed = compress(replace(denoiser, chat=chat), CompressionPlan.uniform(2))
-        return export(compressed, (1.0, 1.0), tmp_path / "instruct", questions=["how many ?"])
+        return export(
+            compressed,
+            (1.0, 1.0),
+            tmp_path_factory.mktemp("chat") / "instruct",
+            questions=["how many ?"],
+        )
 
     def test_a_question_is_asked_by_the_template_and_plainly_on_request(self, instruct):
         runtime = Runtime(instruct, threads=1)
         asked = runtime.ask("how many ?")
         words = [runtime.tokenizer.id_to_token(token) for token in asked]
-        assert words[-5:] == ["how", "many", "?", "<end>", "tom"]
+        assert words == ["<unk>", "how", "many", "?", "now", "tom"]
         written = runtime.text(runtime.generate_tokens(asked))
         assert runtime.generate("how many ?") == written
         plainly = runtime.text(runtime.generate_tokens(runtime.prompt("how many ?")))
