@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwsearch.decoding.backend import Prediction, Tokens
+from hwsearch.decoding.backend import GREEDY, GumbelNoise, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import SinkHistory, StableSinks, outside
 from hwsearch.denoisers.memo import LayerMemo, Walk
 from hwsearch.denoisers.transformer import KeyValue, Transformer
@@ -34,15 +34,21 @@ class TorchBackend:
         self._sinks: dict[int, StableSinks] = {}
         self._past: list[KeyValue] = []
         self._before: Tensor | None = None
+        self._choose = Choice()
 
     def begin(
-        self, history: Mapping[int, SinkHistory] | None = None, frozen: Hashable = None
+        self,
+        history: Mapping[int, SinkHistory] | None = None,
+        frozen: Hashable = None,
+        *,
+        sampling: Sampling = GREEDY,
     ) -> None:
         """Forget the sink scores of the generation before, or take up a recorded history.
 
         `frozen` names the passes that follow where they have frozen inputs, so that what their
         layers put out can be found again.
         """
+        self._choose = Choice(sampling)
         self._frozen = frozen
         self._sinks = {
             layer: StableSinks(self.kept_shares[layer], history[layer] if history else None)
@@ -55,11 +61,11 @@ class TorchBackend:
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """A full pass; see `hwsearch.decoding.backend.Backend`."""
-        return predict(self.refresh_logits(tokens, start, stop))
+        return self._choose(self.refresh_logits(tokens, start, stop))
 
     def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """The block's rows against the cache; see `hwsearch.decoding.backend.Backend`."""
-        return predict(self.step_logits(tokens, start, stop))
+        return self._choose(self.step_logits(tokens, start, stop))
 
     @torch.inference_mode()
     def refresh_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
@@ -108,8 +114,49 @@ class TorchBackend:
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
 
 
+class Choice:
+    """Predictions of one generation's logits, noise included."""
+
+    def __init__(self, sampling: Sampling = GREEDY) -> None:
+        self._sampling = sampling
+        self._noise = GumbelNoise(sampling)
+
+    def __call__(self, logits: Tensor) -> Prediction:
+        """Prediction of logits ``[batch, block, vocab]``."""
+        if self._sampling == GREEDY:
+            return predict(logits)
+        noise = None
+        if self._sampling.temperature > 0:
+            noise = torch.from_numpy(self._noise.draw(*logits.shape)).to(logits.device)
+        token, confidence = choose(logits, self._sampling, noise)
+        return Prediction(token.cpu().numpy(), confidence.cpu().numpy())
+
+
 def predict(logits: Tensor) -> Prediction:
     """The most probable token of each position and its softmax probability."""
     best, token = logits.max(dim=-1)
     confidence = (best - logits.logsumexp(dim=-1)).exp()
     return Prediction(token.cpu().numpy(), confidence.cpu().numpy())
+
+
+def choose(logits: Tensor, sampling: Sampling, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Token and confidence, each ``[batch, block]``, of logits ``[batch, block, vocab]``.
+
+    Args:
+        logits: of one block.
+        sampling: how tokens are chosen, and what confidence is.
+        noise: float64, in the logits' shape; None where the temperature is 0.
+    """
+    token = (logits if noise is None else logits.double() + noise).argmax(dim=-1)
+    scale = sampling.temperature if sampling.tempered else 1.0
+    probability = (logits / scale).softmax(dim=-1)
+    if sampling.confidence == "entropy":
+        return token, (probability * (probability + TINY).log()).sum(dim=-1)
+    if sampling.confidence == "margin":
+        first, second = probability.topk(2, dim=-1).values.unbind(dim=-1)
+        return token, first - second
+    return token, probability.gather(-1, token[..., None])[..., 0]
+
+
+#: Added to a probability before its logarithm, as Dream does.
+TINY = 1e-10

@@ -164,6 +164,11 @@ class Transformer(Network):
             head="lm_head",
         )
 
+    def attention_mass(self, tokens: Tensor) -> list[Tensor]:
+        """Mass of every layer, ``[batch, length]`` each."""
+        found = self.refresh(tokens, frozenset(range(self.geometry.num_layers))).mass
+        return [mass for mass in found if mass is not None]
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits ``[batch, length, vocab]`` of tokens ``[batch, length]``."""
         hidden = self.refresh(tokens).hidden
