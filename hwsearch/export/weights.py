@@ -72,7 +72,7 @@ def detach(model: ir.Model) -> Graph:
         if tensor.nbytes >= LEAST_BYTES:
             weights[name] = tensor.numpy()
             value.const_value = ir.ExternalTensor(
-                "", None, None, tensor.dtype, shape=tensor.shape, name=name
+                "", None, None, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
             )
     return Graph(ir.to_proto(model), weights)
 
@@ -125,7 +125,7 @@ class WeightsFile:
 
     def _write(self, array: NDArray[np.generic]) -> int:
         """Offset of an array's bytes."""
-        data = array.reshape(-1).view(np.uint8)
+        data = array.reshape(-1).view(np.uint8).data
         digest = hashlib.sha256(data).digest()
         if digest not in self._written:
             step = _PAGE if array.nbytes >= 16 * _PAGE else _LINE

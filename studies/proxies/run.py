@@ -1,6 +1,6 @@
 """Every loss and the exact match of the same plans: which loss ranks plans as accuracy does?
 
-    python studies/proxies/run.py --model gsm-mini --plans 40 --problems 240
+    python studies/proxies/run.py --model gsm-mini --plans 40 --problems 160
 
 writes one row a plan and proxy to losses.csv and the plans to plans.jsonl, as they are finished; a
 run that was cut off goes on where it stopped. `hwsearch proxies` prints the table.
@@ -140,7 +140,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", default="gsm-mini")
     parser.add_argument("--torch-device", default="cpu")
     parser.add_argument("--plans", type=int, default=40)
-    parser.add_argument("--problems", type=int, default=240, help="validation problems a plan")
+    parser.add_argument("--problems", type=int, default=160, help="validation problems a plan")
     parser.add_argument("--calibration", type=int, default=32, help="problems behind each loss")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
