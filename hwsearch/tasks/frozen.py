@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hwsearch.decoding.backend import Prediction, Tokens
+from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.sampler import generate
-from hwsearch.denoisers.backend import predict
+from hwsearch.denoisers.backend import Choice
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.memo import LayerMemo
 from hwsearch.denoisers.network import Network
@@ -157,13 +157,15 @@ class _Recorder:
         self._backend = backend_of(denoiser.network, [ALMOST_ALL] * denoiser.num_layers)
         self._decoding = denoiser.decoding
         self._rng = rng
+        self._choose = Choice()
         self._history: dict[int, SinkHistory] = {}
         self._wait = 0
         self._refreshed: FrozenState | None = None
         self.states: list[FrozenState] = []
 
-    def begin(self) -> None:
+    def begin(self, *, sampling: Sampling = GREEDY) -> None:
         self._backend.begin()
+        self._choose = Choice(sampling)
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         before = self._backend.history() or {
@@ -177,7 +179,7 @@ class _Recorder:
             self._refreshed, self._wait = state, int(self._rng.integers(1, cached + 1))
         elif self._rng.random() < 1 / self._decoding.steps_per_block:
             self.states.append(state)
-        return predict(logits)
+        return self._choose(logits)
 
     def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         logits = self._backend.step_logits(tokens, start, stop)
@@ -185,4 +187,4 @@ class _Recorder:
         if self._wait == 0 and self._refreshed is not None:
             logp = logits.log_softmax(dim=-1)
             self.states.append(replace(self._refreshed, at_step=tokens.copy(), step_logp=logp))
-        return predict(logits)
+        return self._choose(logits)

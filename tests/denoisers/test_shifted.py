@@ -62,6 +62,13 @@ def test_every_loss_judges_the_right_positions(shifted, name):
         assert same == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", PROXIES)
+def test_every_loss_knows_dreams_own_rule(shifted, name):
+    decoding = Decoding(gen_length=8, block_length=8, steps=4, refresh_interval=1, rule="entropy")
+    dream = replace(shifted, decoding=decoding)
+    assert make_proxy(name, dream, PROBLEMS).loss(dream.network, [1.0, 1.0]) >= -1e-6
+
+
 def test_sinks_are_calibrated(shifted):
     profile = calibrate_sinks(shifted, [PROBLEMS[0].question])
     assert len(profile.shares) == 2
