@@ -10,7 +10,9 @@ from pathlib import Path
 from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.denoisers.network import linear_sizes
 from hwsearch.export import Exporter
+from hwsearch.export.quantise import FORMATS
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.jobs.subjects import subject_of
 from hwsearch.latency.calibrate import calibration_plans, fit_lines
@@ -23,9 +25,9 @@ from hwsearch.latency.device import (
 )
 from hwsearch.latency.environment import environment, processor
 from hwsearch.latency.folder import Journal, check_same, write_device
+from hwsearch.latency.full_pass import full_pass_keys, predictor_of
 from hwsearch.latency.measure import measure
 from hwsearch.latency.operators import OpKey, Workload
-from hwsearch.latency.predict import Predictor
 from hwsearch.latency.profile import operators_of, profile
 from hwsearch.latency.shapes import ShapeGrid
 from hwsearch.latency.table import LatencyTable
@@ -84,16 +86,19 @@ def profile_machine(
         InputError: the device was timed on another machine or with other settings.
     """
     effort, workload = effort or Effort(), workload or default_workload(denoiser)
-    keys = operators_of(denoiser.geometry, workload)
+    keys = _operators(denoiser, workload)
     before, table = time_operators(name, out, keys, effort, overwrite, tracked)
     info = before or machine_info(name, effort)
     device = Device(info, table, out / name)
     known = info.calibration(denoiser.name)
     if known is None or before is None or table.count() != before.samples:
+        thresholds = THRESHOLDS if denoiser.is_cached else (1.0,)
+        sinks = SinkProfile.keeping_all(denoiser.num_layers)
+        if denoiser.is_cached:
+            sinks = calibrate_sinks(denoiser, calibration_questions(16))
         plans = calibration_plans(
-            denoiser.num_layers, table.formats(), THRESHOLDS, mixed=effort.mixed_plans
+            denoiser.num_layers, table.formats(), thresholds, mixed=effort.mixed_plans
         )
-        sinks = calibrate_sinks(denoiser, calibration_questions(16))
         fresh = calibrate(device, denoiser, workload, sinks, plans, tracked=tracked)
         others = tuple(c for c in info.calibrations if c.model != denoiser.name)
         info = info.model_copy(update={"calibrations": (*others, fresh)})
@@ -213,6 +218,12 @@ def time_operators(
     return before, table
 
 
+def _operators(denoiser: Denoiser, workload: Workload) -> list[OpKey]:
+    if denoiser.is_cached:
+        return operators_of(denoiser.geometry, workload)
+    return full_pass_keys(linear_sizes(denoiser.network), workload, FORMATS)
+
+
 def calibrate(
     device: Device,
     denoiser: Denoiser,
@@ -224,7 +235,7 @@ def calibrate(
     tracked: Tracked = untracked,
 ) -> Calibration:
     """Export some plans, run them whole, and fit how operator sums become pass times."""
-    predictor = Predictor(device, denoiser.geometry, workload)
+    predictor = predictor_of(device, denoiser, workload)
     shares = [sinks.kept_shares(plan) for plan in plans]
     sums = [predictor.sums_ms(plan, kept) for plan, kept in zip(plans, shares, strict=True)]
     with tempfile.TemporaryDirectory() as temporary:
@@ -235,7 +246,7 @@ def calibrate(
             denoiser.mask_token_id,
             rounds=rounds,
             threads=device.info.threads,
-            vocab_size=denoiser.geometry.vocab_size,
+            vocab_size=denoiser.tokenizer.get_vocab_size(),
             progress=tracked("running them whole"),
         )
     return fit_lines(

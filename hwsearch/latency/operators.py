@@ -129,8 +129,10 @@ def projections(geometry: Geometry, fmt: WeightFormat, rows: int) -> Counter[OpK
 def mixing(geometry: Geometry, rows: int, keys: int, want_mass: bool) -> Counter[OpKey]:
     """Of one layer: rotation of queries and keys, and attention."""
     g = geometry
+    norms = [OpKey("norm", rows * n, g.head_dim) for n in (g.num_heads, g.num_kv_heads)]
     return Counter(
         [
+            *(norms if g.qk_norm else ()),
             OpKey("rotary", rows, g.query_size + g.kv_size, 0, g.num_heads + g.num_kv_heads),
             OpKey(
                 "attention-mass" if want_mass else "attention",

@@ -36,6 +36,8 @@ class RandomLayer:
             [g.query_size + g.kv_size, g.kv_size], dim=-1
         )
         heads = turned.reshape(rows, g.num_heads + g.num_kv_heads, g.head_dim)
+        if g.qk_norm:
+            heads = ops.norm(heads, self.scale[: g.head_dim])
         heads = ops.rotate(heads, rope, rope).transpose(0, 1)[None]
         query, key = heads.split([g.num_heads, g.num_kv_heads], dim=1)
         value = value.reshape(rows, g.num_kv_heads, g.head_dim).transpose(0, 1)[None]
