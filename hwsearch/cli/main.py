@@ -19,6 +19,7 @@ VERBS = {
     "profile": "Time this machine's operators into a latency table.",
     "predict": "Milliseconds of a plan on a device.",
     "search": "Search the plan of least loss within a latency target.",
+    "compare": "One study's plans on several devices.",
     "front": "The Pareto front of a study.",
     "export": "Export a study's plan as an ONNX bundle.",
     "verify": "Check a bundle: files, agreement, accuracy, latency.",

@@ -1,17 +1,40 @@
-"""`hwsearch profile`: time this machine's operators into a latency table."""
+"""`hwsearch profile`: time a device's operators into a latency table."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsearch.cli.options import json_option, print_json, progress_bar, stderr, tracked
+from hwsearch.cli.options import json_option, percent, print_json, progress_bar, stderr, tracked
+
+if TYPE_CHECKING:
+    from hwsearch.latency.device import Device
 
 
 @click.command(name="profile")
 @click.option("--device", "name", default="cpu", show_default=True, help="Name of the device.")
-@click.option("--model", default="gsm-mini", show_default=True, help="Whose shapes to time.")
+@click.option(
+    "--shapes-of",
+    "--model",
+    "model",
+    default="gsm-mini",
+    show_default=True,
+    help="Whose shapes to time: a model, or a config.json for its sizes alone.",
+)
+@click.option(
+    "--grid",
+    help="Sizes to time instead: rows, features, keys, heads, head_dim and vocab, as in docs/latency.md.",
+)
+@click.option("--prompt-length", type=int, help="Tokens of the prompt; the task's median if left.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["onnxruntime-cpu", "torch-cuda", "torch-cpu"]),
+    default="onnxruntime-cpu",
+    show_default=True,
+    help="What runs the operators.",
+)
 @click.option(
     "-o",
     "--out",
@@ -23,43 +46,79 @@ from hwsearch.cli.options import json_option, print_json, progress_bar, stderr, 
 @click.option("--threads", default=1, show_default=True, help="Threads of the runtime.")
 @click.option("--rounds", default=10, show_default=True, help="Samples an operator and session.")
 @click.option("--sessions", default=3, show_default=True, help="Sessions.")
-@click.option("--overwrite", is_flag=True, help="Replace a device of the same name.")
+@click.option("--overwrite", is_flag=True, help="Time everything anew.")
+@click.option(
+    "--kit",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write a folder that times a device without hwsearch, and stop.",
+)
+@click.option(
+    "--import",
+    "results",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Make a device of what a kit brought back.",
+)
 @json_option
-def command(
-    name: str,
-    model: str,
-    out: Path,
-    threads: int,
-    rounds: int,
-    sessions: int,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    """Time this machine's operators, and calibrate their sums on whole-model runs."""
-    from hwsearch.denoisers.loading import load_denoiser
-    from hwsearch.jobs.timing import profile_machine
+def command(as_json: bool, kit: Path | None, results: Path | None, **flags: Any) -> None:
+    """Time a device's operators, and calibrate their sums on whole-model runs.
 
+    A device that is there is added to; a run that was cut off goes on where it was.
+    """
+    if kit is not None:
+        folder, count = make_kit(kit, flags)
+        answer = {"kit": str(folder), "operators": count}
+        text = f"{count} operators in {folder}; copy it to the device and: python measure.py"
+    else:
+        device = bring(results, flags) if results is not None else timed(flags)
+        answer = document(device)
+        text = sentence(device)
+    print_json(answer) if as_json else stderr.print(text)
+
+
+def make_kit(folder: Path, flags: dict[str, Any]) -> tuple[Path, int]:
+    """Write a kit; where, and how many operators it times."""
+    from hwsearch.jobs.timing import wanted_operators
+    from hwsearch.latency.kit import write_kit
+
+    keys = wanted_operators(flags["model"], flags["grid"], flags["prompt_length"])
+    return write_kit(keys, folder), len(keys)
+
+
+def bring(results: Path, flags: dict[str, Any]) -> Device:
+    """A device of what a kit brought back."""
+    from hwsearch.latency.kit_import import import_results
+
+    return import_results(results, flags["name"], flags["out"], overwrite=flags["overwrite"])
+
+
+def timed(flags: dict[str, Any]) -> Device:
+    """A device timed now, by the runtime that is asked for."""
+    from hwsearch.jobs.timing import Effort, profile_here
+
+    effort = Effort(flags["threads"], flags["rounds"], flags["sessions"])
     with progress_bar() as bar:
-        device = profile_machine(
-            load_denoiser(model),
-            name,
-            out,
-            threads=threads,
-            rounds=rounds,
-            sessions=sessions,
-            overwrite=overwrite,
-            tracked=tracked(bar),
+        chosen = {
+            name: flags[name] for name in ("model", "grid", "prompt_length", "runtime", "overwrite")
+        }
+        return profile_here(
+            flags["name"], flags["out"], effort=effort, tracked=tracked(bar), **chosen
         )
-    document = {
+
+
+def document(device: Device) -> dict[str, Any]:
+    """The device as plain data."""
+    return {
         "device": device.info.model_dump(mode="json"),
         "operators": len(device.table.samples),
         "folder": str(device.folder),
     }
-    if as_json:
-        print_json(document)
-        return
-    line = device.info.calibrations[0]
-    stderr.print(
-        f"{len(device.table.samples)} operators timed into {device.folder}; sums are calibrated to "
-        f"{100 * line.refresh.mape:.1f} % (refresh) and {100 * line.step.mape:.1f} % (step)"
-    )
+
+
+def sentence(device: Device) -> str:
+    """The device in one line."""
+    text = f"{len(device.table.samples)} operators timed in {device.folder}; "
+    if not device.info.calibrations:
+        return text + "sums are not calibrated: no whole model was run"
+    line = device.info.calibrations[-1]
+    ends = f"{percent(line.refresh.mape)} (refresh) and {percent(line.step.mape)} (step)"
+    return text + f"sums are calibrated to {ends} on {line.model}"

@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.denoisers.network import linear_sizes
-from hwsearch.errors import InputError
 from hwsearch.export import Exporter
 from hwsearch.export.quantise import FORMATS
 from hwsearch.jobs.progress import Tracked, untracked
-from hwsearch.latency.calibrate import calibration_plans, fit_line
+from hwsearch.jobs.subjects import subject_of
+from hwsearch.latency.calibrate import calibration_plans, fit_lines
 from hwsearch.latency.device import (
     Calibration,
     Device,
     DeviceInfo,
     Provenance,
     load_device,
-    write_info,
 )
 from hwsearch.latency.environment import environment, processor
+from hwsearch.latency.folder import Journal, check_same, write_device
 from hwsearch.latency.full_pass import full_pass_keys, predictor_of
 from hwsearch.latency.measure import measure
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.profile import operators_of, profile
+from hwsearch.latency.shapes import ShapeGrid
+from hwsearch.latency.table import LatencyTable
 from hwsearch.plan import CompressionPlan
-from hwsearch.runtime import OnnxBackend
+from hwsearch.runtime import Bundle, OnnxBackend
+from hwsearch.runtime.bundle import read_bundle
 from hwsearch.search.preparation import calibration_questions, default_workload
 from hwsearch.search.space import THRESHOLDS
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 
 RUNTIME = "onnxruntime-cpu"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to time.
+
+    Attributes:
+        threads: threads of the runtime.
+        rounds: samples of each operator in a session.
+        sessions: sessions.
+        mixed_plans: random plans to run whole, beside one for each format.
+    """
+
+    threads: int = 1
+    rounds: int = 10
+    sessions: int = 3
+    mixed_plans: int = 8
 
 
 def profile_machine(
@@ -43,74 +64,158 @@ def profile_machine(
     out: Path,
     *,
     workload: Workload | None = None,
-    threads: int = 1,
-    rounds: int = 10,
-    sessions: int = 3,
-    mixed_plans: int = 4,
+    effort: Effort | None = None,
     overwrite: bool = False,
     tracked: Tracked = untracked,
 ) -> Device:
     """Time a model's operators on this machine and write the device's folder.
+
+    A device that is there is added to: only what it lacks is timed, and nothing where it
+    lacks nothing. A run that was cut off goes on with the sessions that it has finished.
 
     Args:
         denoiser: whose shapes are timed, and whose plans calibrate the sums.
         name: the device's name.
         out: folder of devices; the device becomes a folder in it, whole or not at all.
         workload: what is generated; None takes gsm-mini's median prompt.
-        threads: threads of the runtime.
-        rounds: samples of each operator in a session.
-        sessions: sessions.
-        mixed_plans: random plans to run whole, beside one for each format.
-        overwrite: replace a device of the same name.
+        effort: threads, rounds and sessions.
+        overwrite: time everything anew.
         tracked: shows progress.
 
     Raises:
-        InputError: the device exists and `overwrite` is false.
+        InputError: the device was timed on another machine or with other settings.
     """
-    folder = out / name
-    if folder.exists() and not overwrite:
-        raise InputError(f"{folder} exists already; give another --device, or --overwrite")
-    sinks = SinkProfile.keeping_all(denoiser.num_layers)
-    if denoiser.is_cached:
-        sinks = calibrate_sinks(denoiser, calibration_questions(16))
-    workload = workload or default_workload(denoiser)
+    effort, workload = effort or Effort(), workload or default_workload(denoiser)
     keys = _operators(denoiser, workload)
-    table = profile(
-        keys,
-        threads=threads,
-        rounds=rounds,
-        sessions=sessions,
-        progress=tracked(f"timing {len(keys)} operators"),
+    before, table = time_operators(name, out, keys, effort, overwrite, tracked)
+    info = before or machine_info(name, effort)
+    device = Device(info, table, out / name)
+    known = info.calibration(denoiser.name)
+    if known is None or before is None or table.count() != before.samples:
+        thresholds = THRESHOLDS if denoiser.is_cached else (1.0,)
+        sinks = SinkProfile.keeping_all(denoiser.num_layers)
+        if denoiser.is_cached:
+            sinks = calibrate_sinks(denoiser, calibration_questions(16))
+        plans = calibration_plans(
+            denoiser.num_layers, table.formats(), thresholds, mixed=effort.mixed_plans
+        )
+        fresh = calibrate(device, denoiser, workload, sinks, plans, tracked=tracked)
+        others = tuple(c for c in info.calibrations if c.model != denoiser.name)
+        info = info.model_copy(update={"calibrations": (*others, fresh)})
+    return finish(info, before, table, out)
+
+
+def profile_here(
+    name: str,
+    out: Path,
+    *,
+    model: str = "gsm-mini",
+    grid: str | None = None,
+    prompt_length: int | None = None,
+    runtime: str = RUNTIME,
+    effort: Effort | None = None,
+    overwrite: bool = False,
+    tracked: Tracked = untracked,
+) -> Device:
+    """Time this machine for a model, for the sizes in a ``config.json``, or for a grid.
+
+    Only a model with weights is also run whole, to calibrate; the torch runtimes run one of random
+    weights instead. Errors are those of `profile_machine`.
+    """
+    if runtime != RUNTIME:
+        from hwsearch.jobs.timing_torch import profile_torch
+
+        return profile_torch(name, out, model, runtime, prompt_length, effort, overwrite, tracked)
+    if grid is not None or Path(model).suffix == ".json":
+        keys = wanted_operators(model, grid, prompt_length)
+        return profile_grid(keys, name, out, effort=effort, overwrite=overwrite, tracked=tracked)
+    denoiser = load_denoiser(model)
+    workload = default_workload(denoiser)
+    if prompt_length is not None:
+        workload = Workload(prompt_length, denoiser.decoding)
+    return profile_machine(
+        denoiser, name, out, workload=workload, effort=effort, overwrite=overwrite, tracked=tracked
     )
-    info = DeviceInfo(
+
+
+def wanted_operators(model: str, grid: str | None, prompt_length: int | None) -> list[OpKey]:
+    """Operators of a grid, or else of a model. Raises `InputError` for a grid that is none."""
+    if grid is not None:
+        return ShapeGrid.parse(grid).operators()
+    subject = subject_of(model, prompt_length)
+    return operators_of(subject.geometry, Workload(subject.prompt_length, subject.decoding))
+
+
+def profile_grid(
+    keys: Sequence[OpKey],
+    name: str,
+    out: Path,
+    *,
+    effort: Effort | None = None,
+    overwrite: bool = False,
+    tracked: Tracked = untracked,
+) -> Device:
+    """Time operators of a grid, or of a model without weights: no whole model, so no calibration.
+
+    Arguments and errors are those of `profile_machine`.
+    """
+    effort = effort or Effort()
+    before, table = time_operators(name, out, keys, effort, overwrite, tracked)
+    return finish(before or machine_info(name, effort), before, table, out)
+
+
+def finish(info: DeviceInfo, before: DeviceInfo | None, table: LatencyTable, out: Path) -> Device:
+    """Write a device unless nothing changed, and forget what was kept of the unfinished one."""
+    changed = info.model_copy(update={"samples": table.count()}) != before
+    folder = write_device(info, table, out) if changed else out / info.name
+    Journal(out, info.name, {}).remove()
+    return load_device(folder)
+
+
+def machine_info(name: str, effort: Effort) -> DeviceInfo:
+    """This machine, before it was timed."""
+    return DeviceInfo(
         name=name,
         provenance=Provenance.MEASURED,
         description=processor(),
         runtime=RUNTIME,
-        threads=threads,
+        threads=effort.threads,
         environment=environment(),
     )
-    thresholds = THRESHOLDS if denoiser.is_cached else (1.0,)
-    plans = calibration_plans(denoiser.num_layers, table.formats(), thresholds, mixed=mixed_plans)
-    calibration = calibrate(
-        Device(info, table, folder),
-        denoiser,
-        workload,
-        sinks,
-        plans,
-        tracked=tracked,
+
+
+def time_operators(
+    name: str,
+    out: Path,
+    keys: Sequence[OpKey],
+    effort: Effort,
+    overwrite: bool,
+    tracked: Tracked,
+) -> tuple[DeviceInfo | None, LatencyTable]:
+    """Time the operators that a device and its unfinished run lack; the device as it was, and all."""
+    facts = environment() | {"threads": str(effort.threads)}
+    journal = Journal(out, name, facts)
+    if overwrite:
+        journal.remove()
+    before = None
+    known = dict(journal.read())
+    if (out / name / "device.toml").is_file() and not overwrite:
+        device = load_device(out / name)
+        before = device.info
+        timed = before.environment | {"threads": str(before.threads)}
+        fix = "give another --device, or --overwrite"
+        check_same(timed, facts, str(out / name), fix)
+        known = dict(device.table.samples) | known
+    table = profile(
+        keys,
+        threads=effort.threads,
+        rounds=effort.rounds,
+        sessions=effort.sessions,
+        known=known,
+        keep=journal.keep,
+        progress=tracked(f"timing {len(keys)} operators"),
     )
-    info = info.model_copy(update={"calibrations": (calibration,)})
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}.") as temporary:
-        fresh = Path(temporary) / name
-        fresh.mkdir()
-        table.write(fresh / f"{RUNTIME}.csv")
-        write_info(info, fresh / "device.toml")
-        if folder.exists():
-            shutil.rmtree(folder)
-        fresh.rename(folder)
-    return load_device(folder)
+    return before, table
 
 
 def _operators(denoiser: Denoiser, workload: Workload) -> list[OpKey]:
@@ -130,18 +235,13 @@ def calibrate(
     tracked: Tracked = untracked,
 ) -> Calibration:
     """Export some plans, run them whole, and fit how operator sums become pass times."""
-    exporter, bank = Exporter(denoiser), WeightBank(denoiser)
     predictor = predictor_of(device, denoiser, workload)
     shares = [sinks.kept_shares(plan) for plan in plans]
     sums = [predictor.sums_ms(plan, kept) for plan, kept in zip(plans, shares, strict=True)]
     with tempfile.TemporaryDirectory() as temporary:
-        backends = {}
-        for index in tracked("exporting plans to calibrate with")(range(len(plans))):
-            compressed = compress(denoiser, plans[index], bank)
-            bundle = exporter.export(compressed, shares[index], Path(temporary) / str(index))
-            backends[str(index)] = OnnxBackend(bundle, device.info.threads)
+        bundles = export_plans(denoiser, plans, sinks, Path(temporary), tracked)
         measured = measure(
-            backends,
+            {name: OnnxBackend(bundle, device.info.threads) for name, bundle in bundles.items()},
             workload,
             denoiser.mask_token_id,
             rounds=rounds,
@@ -149,9 +249,25 @@ def calibrate(
             vocab_size=denoiser.tokenizer.get_vocab_size(),
             progress=tracked("running them whole"),
         )
-    p50 = [measured.timings[str(index)].p50 for index in range(len(plans))]
-    return Calibration(
-        model=denoiser.name,
-        refresh=fit_line([s[0] for s in sums], [times[0] for times in p50]),
-        step=fit_line([s[1] for s in sums], [times[1] for times in p50]),
+    return fit_lines(
+        denoiser.name, workload, sums, [timing.p50 for timing in measured.timings.values()]
     )
+
+
+def export_plans(
+    denoiser: Denoiser,
+    plans: Sequence[CompressionPlan],
+    sinks: SinkProfile,
+    folder: Path,
+    tracked: Tracked = untracked,
+) -> dict[str, Bundle]:
+    """Bundles of plans, called by their place in `plans`; one that is in `folder` is kept."""
+    exporter, bank = Exporter(denoiser), WeightBank(denoiser)
+    bundles = {}
+    for index in tracked("exporting plans")(range(len(plans))):
+        path = folder / f"plan{index}"
+        if not path.exists():
+            compressed = compress(denoiser, plans[index], bank)
+            exporter.export(compressed, sinks.kept_shares(plans[index]), path)
+        bundles[str(index)] = read_bundle(path)
+    return bundles

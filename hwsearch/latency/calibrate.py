@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwsearch.latency.device import Line
+from hwsearch.latency.device import Calibration, Line
+from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
 
 
@@ -29,20 +30,55 @@ def fit_line(sums_ms: Sequence[float], measured_ms: Sequence[float]) -> Line:
     design = np.stack((np.ones_like(sums), sums), axis=1) / measured[:, None]
     # the intercept may be negative: probes hand every operator its inputs, a model does not
     fit = lsq_linear(design, np.ones_like(sums), bounds=([-np.inf, 1e-6], np.inf))
-    error = np.abs(design @ fit.x - 1.0)
+    error = design @ fit.x - 1.0
     return Line(
         intercept_ms=float(fit.x[0]),
         slope=float(fit.x[1]),
-        mape=float(error.mean()),
+        mape=float(np.abs(error).mean()),
         plans=len(sums),
+        scatter=float(np.sqrt((error**2).sum() / max(len(sums) - 2, 1))),
     )
+
+
+def fit_lines(
+    model: str,
+    workload: Workload,
+    sums_ms: Sequence[tuple[float, float]],
+    measured_ms: Sequence[tuple[float, float, float]],
+) -> Calibration:
+    """Lines of refresh and step, and of generations over the passes that these two predict.
+
+    Args:
+        model: the model that was run whole.
+        workload: what it generated.
+        sums_ms: operator sums of a refresh and of a step, plan by plan.
+        measured_ms: measured refresh, step and generation, in the same order.
+
+    Raises:
+        ValueError: as `fit_line`.
+    """
+    decoding = workload.decoding
+    counts = (decoding.refreshes, decoding.steps - decoding.refreshes)
+    lines = [
+        fit_line([sums[part] for sums in sums_ms], [times[part] for times in measured_ms])
+        for part in (0, 1)
+    ]
+    totals = [
+        sum(
+            count * (line.intercept_ms + line.slope * sum_ms)
+            for count, line, sum_ms in zip(counts, lines, sums, strict=True)
+        )
+        for sums in sums_ms
+    ]
+    generation = fit_line(totals, [times[2] for times in measured_ms])
+    return Calibration(model=model, refresh=lines[0], step=lines[1], generation=generation)
 
 
 def calibration_plans(
     num_layers: int,
     formats: Sequence[WeightFormat],
     thresholds: Sequence[float],
-    mixed: int = 4,
+    mixed: int = 8,
     seed: int = 0,
 ) -> list[CompressionPlan]:
     """Plans that span what a search will visit: each format everywhere, and random mixes."""

@@ -15,6 +15,10 @@ class Costs(Protocol):
         """Microseconds of one operator. Raises `MissingShapeError` where it has no answer."""
         ...
 
+    def spread(self, key: OpKey) -> float:
+        """Standard error of `cost_us` as a share of it; 0 where it is counted elsewhere."""
+        ...
+
     def formats(self) -> list[WeightFormat]:
         """Weight formats that the device's runtime can load, least compressed first."""
         ...

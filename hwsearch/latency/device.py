@@ -36,20 +36,49 @@ class Line(Frozen):
         slope: what a summed millisecond is worth end to end.
         mape: mean absolute error of the fit on the plans it was made from, as a share.
         plans: how many plans that was.
+        scatter: standard deviation of their relative errors, two degrees of freedom less.
     """
 
     intercept_ms: float
     slope: Annotated[float, Field(gt=0)]
     mape: Annotated[float, Field(ge=0)]
     plans: Annotated[int, Field(ge=2)]
+    scatter: Annotated[float, Field(ge=0)] | None = None
+
+    @property
+    def spread(self) -> float:
+        """`scatter`; where it was not kept, what it is for normal errors of this `mape`."""
+        if self.scatter is not None:
+            return self.scatter
+        return 1.2533 * self.mape * (self.plans / max(self.plans - 2, 1)) ** 0.5
 
 
 class Calibration(Frozen):
-    """How operator sums become pass times, for one model's geometry and workload."""
+    """How operator sums become times, for one model's geometry and workload.
+
+    Attributes:
+        model: the model that was run whole.
+        refresh: from operator sums to refresh passes.
+        step: from operator sums to step passes.
+        generation: from predicted passes to generations, whose sampling no operator covers and
+            whose caches are warmer or colder than those of a pass alone; None takes the passes as they are.
+    """
 
     model: str
     refresh: Line
     step: Line
+    generation: Line | None = None
+
+    @property
+    def lines(self) -> tuple[Line, Line, Line | None]:
+        """All three."""
+        return self.refresh, self.step, self.generation
+
+    @property
+    def slopes(self) -> tuple[float, float, float]:
+        """Slopes of all three; 1 where there is no line of generations."""
+        last = 1.0 if self.generation is None else self.generation.slope
+        return self.refresh.slope, self.step.slope, last
 
 
 class Check(Frozen):
@@ -109,6 +138,7 @@ class DeviceInfo(Frozen):
         power: watts while running, where somebody measured them.
         sources: who published the numbers behind the roofline.
         caveats: what a reader should know before believing it.
+        samples: rows of the table, so that a truncated one is noticed; None where not kept.
     """
 
     name: str
@@ -123,10 +153,13 @@ class DeviceInfo(Frozen):
     power: Power | None = None
     sources: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
+    samples: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _says_where_it_comes_from(self) -> Self:
         if self.roofline is None:
+            if self.provenance is Provenance.MEASURED and "processor" not in self.environment:
+                raise ValueError("a measured device must say what it was: environment.processor")
             return self
         if self.provenance is Provenance.MEASURED:
             raise ValueError("a measured device has a table; a roofline is published or modelled")
@@ -196,7 +229,7 @@ def load_device(name: str | Path) -> Device:
     if not (folder / "device.toml").is_file():
         known = device_folders()
         if str(name) not in known:
-            hint = "time this machine with: hwsearch profile --device NAME --model MODEL"
+            hint = "time this machine with: hwsearch profile --device NAME --shapes-of MODEL"
             raise UnknownNameError("device", str(name), known, hint)
         folder = known[str(name)]
     info = read_info(folder / "device.toml")
@@ -204,7 +237,17 @@ def load_device(name: str | Path) -> Device:
 
 
 def _costs(info: DeviceInfo, folder: Path) -> Costs:
-    return info.roofline or LatencyTable.read(folder / f"{info.runtime}.csv")
+    if info.roofline is not None:
+        return info.roofline
+    path = folder / f"{info.runtime}.csv"
+    table = LatencyTable.read(path)
+    found = table.count()
+    if info.samples is not None and found != info.samples:
+        raise TableError(
+            f"{path}: must have {info.samples} samples, as device.toml says; got {found}: it was "
+            f"truncated or changed; profile the device again"
+        )
+    return table
 
 
 def read_info(path: Path) -> DeviceInfo:

@@ -14,7 +14,9 @@ from hwsearch.denoisers.network import LinearSizes, linear_sizes
 from hwsearch.errors import InputError
 from hwsearch.latency.device import Calibration, Device, Line
 from hwsearch.latency.operators import OpKey, Workload, linear
+from hwsearch.latency.parts import Part
 from hwsearch.latency.predict import Latency, Predictor
+from hwsearch.latency.uncertainty import Spread
 from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
 
 
@@ -80,12 +82,18 @@ class FullPassPredictor(Predictor):
         line = self._line()
         pass_ms = line.intercept_ms + line.slope * self.sums_ms(plan, kept_shares)[0]
         total = self.workload.decoding.steps * pass_ms
+        generation = None if self.calibration is None else self.calibration.generation
+        if generation is not None:
+            total = generation.intercept_ms + generation.slope * total
         power = self.device.info.power
         return Latency(
             refresh_ms=pass_ms,
             step_ms=pass_ms,
             generation_ms=total,
             generation_joules=None if power is None else power.watts * total / 1e3,
+            intervals_ms=Spread.of(self.device, self.calibration).intervals(
+                Part(pass_ms), Part(pass_ms), Part(total)
+            ),
         )
 
     def binding(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> None:
@@ -101,7 +109,10 @@ class FullPassPredictor(Predictor):
         layers, rows = len(self._sizes.layers), self.workload.length
         each = [layer_linears(self._sizes, index, layer, rows) for index in range(layers)]
         mean = sum(map(self._sum, each)) / layers
-        return self.workload.decoding.steps * self._line().slope * mean
+        slope = self._line().slope * (
+            1.0 if self.calibration is None else self.calibration.slopes[2]
+        )
+        return self.workload.decoding.steps * slope * mean
 
     def _sum(self, operators: Counter[OpKey]) -> float:
         cost = self.device.costs.cost_us

@@ -77,20 +77,36 @@ def measure(
         seed: of the prompt.
         progress: wraps the rounds, to show them.
     """
-    prompt = np.random.default_rng(seed).integers(0, vocab_size, (1, workload.prompt_length))
-    blank = np.full((1, workload.decoding.gen_length), mask_token_id)
-    tokens = np.concatenate((prompt, blank), axis=1).astype(np.int64)
-    runs: dict[tuple[str, int], Callable[[], object]] = {_REFERENCE: _reference()}
-    for name, backend in backends.items():
-        runs[name, 0], runs[name, 1] = _passes(backend, tokens, workload)
-        runs[name, 2] = _generation(backend, prompt, workload, mask_token_id)
+    runs = whole_runs(backends, workload, mask_token_id, vocab_size=vocab_size, seed=seed)
     with pinned(threads):
-        samples = interleave(runs, rounds, progress=progress)
+        samples = interleave(runs | {_REFERENCE: _reference()}, rounds, progress=progress)
     timings = {
         name: Timing(*(tuple(us / 1e3 for us in samples[name, part]) for part in range(3)))
         for name in backends
     }
     return Measurement(timings, float(np.median(samples[_REFERENCE])) / 1e3)
+
+
+def whole_runs(
+    backends: Mapping[str, Backend],
+    workload: Workload,
+    mask_token_id: int,
+    *,
+    vocab_size: int = 100,
+    seed: int = 0,
+) -> dict[tuple[str, int], Callable[[], object]]:
+    """What to time of whole models: (name, 0) refreshes, (name, 1) steps, (name, 2) generates.
+
+    Arguments are those of `measure`.
+    """
+    prompt = np.random.default_rng(seed).integers(0, vocab_size, (1, workload.prompt_length))
+    blank = np.full((1, workload.decoding.gen_length), mask_token_id)
+    tokens = np.concatenate((prompt, blank), axis=1).astype(np.int64)
+    runs: dict[tuple[str, int], Callable[[], object]] = {}
+    for name, backend in backends.items():
+        runs[name, 0], runs[name, 1] = _passes(backend, tokens, workload)
+        runs[name, 2] = _generation(backend, prompt, workload, mask_token_id)
+    return runs
 
 
 #: Key of the reference among the runs; no model has this name.

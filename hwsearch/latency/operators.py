@@ -28,7 +28,17 @@ KINDS = {
 
 @dataclass(frozen=True, order=True)
 class OpKey:
-    """One operator at one shape; see `KINDS` for what the sizes mean."""
+    """One operator at one shape; see `KINDS` for what the sizes mean.
+
+    Attributes:
+        kind: one of `KINDS`.
+        rows: rows, or queries.
+        in_features: inputs, or keys.
+        out_features: outputs; width of all query heads in attention.
+        heads: query heads; in ``rotary`` all heads that are rotated.
+        format: weight format of a ``linear``.
+        kv_heads: key / value heads where queries share them; 0 where every query head has its own.
+    """
 
     kind: str
     rows: int
@@ -36,12 +46,20 @@ class OpKey:
     out_features: int = 0
     heads: int = 0
     format: str = "fp32"
+    kv_heads: int = 0
 
     def __str__(self) -> str:
         sizes = f"{self.rows} x {self.in_features}"
         if self.out_features:
             sizes += f" x {self.out_features}"
+        if self.kv_heads:
+            sizes += f" ({self.kv_heads} of {self.heads} heads keep keys)"
         return f"{self.kind} {sizes} {self.format}"
+
+    @property
+    def kv_size(self) -> int:
+        """Width of all key (or value) heads of an attention."""
+        return self.out_features * (self.kv_heads or self.heads) // max(self.heads, 1)
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,7 @@ def refresh_operators(
 ) -> Counter[OpKey]:
     """Operators of one refresh pass: all positions, and the head on the block's rows."""
     rows = workload.length
-    total = _ends(geometry, plan.head, rows, workload.decoding.block_length)
+    total = ends(geometry, plan.head, workload.decoding.block_length)
     for layer, share in zip(plan.layers, kept_shares, strict=True):
         total += layer_operators(geometry, layer, rows, rows, want_mass=share < 1.0)
     return total
@@ -78,7 +96,7 @@ def step_operators(
 ) -> Counter[OpKey]:
     """Operators of one step pass: the block's rows against each layer's kept positions."""
     rows = workload.decoding.block_length
-    total = _ends(geometry, plan.head, rows, rows)
+    total = ends(geometry, plan.head, rows)
     for layer, share in zip(plan.layers, kept_shares, strict=True):
         keys = kept_count(share, workload.outside) + rows
         total += layer_operators(geometry, layer, rows, keys)
@@ -89,23 +107,54 @@ def layer_operators(
     geometry: Geometry, layer: LayerPlan, rows: int, keys: int, want_mass: bool = False
 ) -> Counter[OpKey]:
     """Operators of one layer on `rows` rows against `keys` keys."""
+    return (
+        projections(geometry, layer.attention, rows)
+        + mixing(geometry, rows, keys, want_mass)
+        + mlp(geometry, layer.mlp, rows)
+    )
+
+
+def projections(geometry: Geometry, fmt: WeightFormat, rows: int) -> Counter[OpKey]:
+    """Of one layer: its first norm, the fused q, k, v product and the output product."""
     g = geometry
-    attention = "attention-mass" if want_mass else "attention"
-    qkv = g.query_size + 2 * g.kv_size
-    norm = OpKey("norm", rows, g.hidden_size)
-    heads = [OpKey("norm", rows * n, g.head_dim) for n in (g.num_heads, g.num_kv_heads)]
     return Counter(
         [
-            *(heads if g.qk_norm else ()),
-            norm,
-            linear(rows, g.hidden_size, qkv, layer.attention),
+            OpKey("norm", rows, g.hidden_size),
+            linear(rows, g.hidden_size, g.query_size + 2 * g.kv_size, fmt),
+            linear(rows, g.query_size, g.hidden_size, fmt),
+        ]
+    )
+
+
+def mixing(geometry: Geometry, rows: int, keys: int, want_mass: bool) -> Counter[OpKey]:
+    """Of one layer: rotation of queries and keys, and attention."""
+    g = geometry
+    norms = [OpKey("norm", rows * n, g.head_dim) for n in (g.num_heads, g.num_kv_heads)]
+    return Counter(
+        [
+            *(norms if g.qk_norm else ()),
             OpKey("rotary", rows, g.query_size + g.kv_size, 0, g.num_heads + g.num_kv_heads),
-            OpKey(attention, rows, keys, g.query_size, g.num_heads),
-            linear(rows, g.query_size, g.hidden_size, layer.attention),
-            norm,
-            linear(rows, g.hidden_size, 2 * g.intermediate_size, layer.mlp),
+            OpKey(
+                "attention-mass" if want_mass else "attention",
+                rows,
+                keys,
+                g.query_size,
+                g.num_heads,
+                kv_heads=0 if g.num_kv_heads == g.num_heads else g.num_kv_heads,
+            ),
+        ]
+    )
+
+
+def mlp(geometry: Geometry, fmt: WeightFormat, rows: int) -> Counter[OpKey]:
+    """Of one layer: its second norm, the fused gate and up product, SwiGLU and the down product."""
+    g = geometry
+    return Counter(
+        [
+            OpKey("norm", rows, g.hidden_size),
+            linear(rows, g.hidden_size, 2 * g.intermediate_size, fmt),
             OpKey("swiglu", rows, g.intermediate_size),
-            linear(rows, g.intermediate_size, g.hidden_size, layer.mlp),
+            linear(rows, g.intermediate_size, g.hidden_size, fmt),
         ]
     )
 
@@ -115,10 +164,11 @@ def linear(rows: int, in_features: int, out_features: int, weight_format: Weight
     return OpKey("linear", rows, in_features, out_features, format=weight_format.value)
 
 
-def _ends(geometry: Geometry, head: WeightFormat, rows: int, predicted: int) -> Counter[OpKey]:
+def ends(geometry: Geometry, head: WeightFormat, predicted: int) -> Counter[OpKey]:
+    """Beside the layers: the last norm, the head and the choice of tokens, on the block's rows."""
     return Counter(
         [
-            OpKey("norm", rows, geometry.hidden_size),
+            OpKey("norm", predicted, geometry.hidden_size),
             linear(predicted, geometry.hidden_size, geometry.vocab_size, head),
             OpKey("predict", predicted, geometry.vocab_size),
         ]

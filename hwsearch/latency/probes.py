@@ -21,8 +21,11 @@ from hwsearch.plan import WeightFormat
 
 Feeds = dict[str, NDArray[np.float32]]
 
-#: Copies of the operator in a probe.
+#: Copies of the operator in a probe, unless its weights alone fill every cache.
 COPIES = 6
+
+#: Weights of a probe's copies together need not be larger than this, in bytes.
+ENOUGH_BYTES = 256e6
 
 
 class Probe:
@@ -65,10 +68,20 @@ class Probe:
         return onnx.shape_inference.infer_shapes(model)
 
 
-def build_probe(key: OpKey, copies: int = COPIES) -> tuple[onnx.ModelProto, Feeds]:
-    """The probe of an operator, and inputs to run it with."""
+def copies_of(key: OpKey) -> int:
+    """Copies of an operator in its probe."""
+    return max(1, min(COPIES, round(ENOUGH_BYTES / max(weight_bytes(key), 1))))
+
+
+def weight_bytes(key: OpKey) -> int:
+    """Bytes of one copy's weights before they are quantised."""
+    return 4 * key.in_features * key.out_features if key.kind == "linear" else 0
+
+
+def build_probe(key: OpKey, copies: int | None = None) -> tuple[onnx.ModelProto, Feeds]:
+    """The probe of an operator, and inputs to run it with; `copies_of` it unless said otherwise."""
     probe = Probe()
-    for index in range(copies):
+    for index in range(copies_of(key) if copies is None else copies):
         _BUILDERS[key.kind](probe, key, f"{key.kind}{index}")
     model = probe.model()
     if key.kind == "linear":
@@ -108,14 +121,16 @@ def _rotary(probe: Probe, key: OpKey, name: str) -> None:
 
 def _attention(probe: Probe, key: OpKey, name: str, want_mass: bool = False) -> None:
     """Rows against themselves, or against keys of which all but the rows come from the cache."""
-    qkv = [probe.feed(f"{name}.{part}", 1, key.rows, key.out_features) for part in "qkv"]
+    widths = {"q": key.out_features, "k": key.kv_size, "v": key.kv_size}
+    qkv = [probe.feed(f"{name}.{part}", 1, key.rows, width) for part, width in widths.items()]
+    kv_heads = key.kv_heads or key.heads
     cached = key.in_features - key.rows
     past = []
     if cached > 0:
-        size = (1, key.heads, cached, key.out_features // key.heads)
+        size = (1, kv_heads, cached, key.out_features // key.heads)
         past = ["", *(probe.feed(f"{name}.past_{part}", *size) for part in "kv")]
     outputs = [f"{name}.y", f"{name}.present_k", f"{name}.present_v"]
-    heads: dict[str, Any] = {"q_num_heads": key.heads, "kv_num_heads": key.heads}
+    heads: dict[str, Any] = {"q_num_heads": key.heads, "kv_num_heads": kv_heads}
     if want_mass:
         outputs.append(f"{name}.probability")
         heads["qk_matmul_output_mode"] = 3

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import onnx
 import onnxruntime
 
 from hwsearch.decoding.cache import kept_count
@@ -13,18 +14,21 @@ from hwsearch.latency.clock import interleave
 from hwsearch.latency.operators import (
     OpKey,
     Workload,
-    layer_operators,
+    mixing,
     refresh_operators,
     step_operators,
 )
 from hwsearch.latency.pinning import pinned
-from hwsearch.latency.probes import COPIES, Feeds, build_probe
-from hwsearch.latency.table import LatencyTable
-from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
+from hwsearch.latency.probes import Feeds, build_probe, copies_of, weight_bytes
+from hwsearch.latency.table import LatencyTable, Samples
+from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.runtime.backend import open_session
 
 #: Kept shares at which attention is timed; between them it is interpolated.
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
+
+#: Float weights of the probes that are open at once, in bytes.
+BATCH_BYTES = 2e9
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
@@ -41,7 +45,7 @@ def operators_of(
             keys |= set(step_operators(geometry, plan, [share], workload))
     block = workload.decoding.block_length
     fewest = kept_count(0.0, workload.outside) + block
-    return sorted(keys | set(layer_operators(geometry, LayerPlan(), block, fewest)))
+    return sorted(keys | set(mixing(geometry, block, fewest, want_mass=False)))
 
 
 def profile(
@@ -50,30 +54,66 @@ def profile(
     threads: int = 1,
     rounds: int = 10,
     sessions: int = 3,
+    known: Samples | None = None,
+    keep: Callable[[LatencyTable], None] | None = None,
     progress: Progress = iter,
 ) -> LatencyTable:
     """Time operators, interleaved, in several sessions.
 
     A session builds every probe anew, so that one unlucky placement in memory is one session's.
+    Operators whose weights do not fit into `BATCH_BYTES` together take turns in batches.
 
     Args:
         keys: what to time.
         threads: threads onnxruntime may use.
         rounds: samples of each operator in a session.
         sessions: sessions.
+        known: samples from before; an operator's missing sessions are timed and no others.
+        keep: called with all samples so far after each session of a batch.
         progress: wraps the sessions, to show them.
     """
-    samples: dict[OpKey, list[tuple[float, ...]]] = {key: [] for key in keys}
-    models = {key: build_probe(key) for key in keys}
+    samples = {key: list(parts) for key, parts in (known or {}).items()}
+    todo = [key for key in keys if len(samples.get(key, ())) < sessions]
+    batches = split(todo)
     with pinned(threads):
-        for session in progress(range(sessions)):
-            runs = {
-                key: _runner(model.SerializeToString(), feeds, threads)
-                for key, (model, feeds) in models.items()
-            }
+        for turn in progress(range(len(batches) * sessions)):
+            batch, session = batches[turn // sessions], turn % sessions
+            missing = [key for key in batch if len(samples.get(key, ())) <= session]
+            runs = open_probes({key: build_probe(key) for key in missing}, threads)
             for key, timed in interleave(runs, rounds, seed=session).items():
-                samples[key].append(tuple(sample / COPIES for sample in timed))
+                fresh = tuple(sample / copies_of(key) for sample in timed)
+                samples.setdefault(key, []).append(fresh)
+            if keep is not None:
+                keep(_table(samples))
+    return _table(samples)
+
+
+def split(keys: Sequence[OpKey]) -> list[list[OpKey]]:
+    """Operators in batches whose probes fit into `BATCH_BYTES`, in the order given."""
+    batches: list[list[OpKey]] = []
+    room = 0.0
+    for key in keys:
+        size = weight_bytes(key) * copies_of(key)
+        if not batches or size > room:
+            batches.append([])
+            room = BATCH_BYTES
+        batches[-1].append(key)
+        room -= size
+    return batches
+
+
+def _table(samples: Mapping[OpKey, Sequence[tuple[float, ...]]]) -> LatencyTable:
     return LatencyTable({key: tuple(parts) for key, parts in samples.items()})
+
+
+def open_probes(
+    models: Mapping[OpKey, tuple[onnx.ModelProto, Feeds]], threads: int
+) -> dict[OpKey, Callable[[], object]]:
+    """A new onnxruntime session for each probe, as something to time; runs `copies_of` it."""
+    return {
+        key: _runner(model.SerializeToString(), feeds, threads)
+        for key, (model, feeds) in models.items()
+    }
 
 
 def _runner(model: bytes, feeds: Feeds, threads: int) -> Callable[[], object]:

@@ -67,6 +67,10 @@ class Roofline(Frozen):
         """Microseconds of one operator. Raises `MissingShapeError` for a format without a rate."""
         return self.parts(key).total_us
 
+    def spread(self, key: OpKey) -> float:
+        """0: how far a roofline may be off is what its device's checks say of whole passes."""
+        return 0.0
+
     def parts(self, key: OpKey) -> Parts:
         """The three terms of one operator. Raises `MissingShapeError` as `cost_us` does."""
         rate = self._rate(key)
@@ -119,17 +123,13 @@ def parts_of(roofline: Roofline, operators: Counter[OpKey]) -> Parts:
 
 
 def moved_bytes(key: OpKey, bytes_per_weight: float) -> float:
-    """Bytes that an operator reads and writes.
-
-    Keys and values are counted at the width of the queries: exact without grouped queries, too
-    many with them.
-    """
+    """Bytes that an operator reads and writes."""
     rows, inner, outer = key.rows, key.in_features, key.out_features
     if key.kind == "linear":
         return inner * outer * bytes_per_weight + rows * (inner + outer) * ELEMENT_BYTES
     if key.kind.startswith("attention"):
         probabilities = rows * inner * key.heads if key.kind == "attention-mass" else 0
-        return (2 * (rows + inner) * outer + probabilities) * ELEMENT_BYTES
+        return (2 * rows * outer + 2 * inner * key.kv_size + probabilities) * ELEMENT_BYTES
     streams = {"norm": 2, "rotary": 2, "swiglu": 3, "predict": 1}[key.kind]
     return streams * rows * inner * ELEMENT_BYTES
 

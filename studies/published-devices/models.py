@@ -64,13 +64,9 @@ ENCODINGS = {
 
 
 def token_operators(model: str, context: int, head: bool = True) -> Counter[OpKey]:
-    """Operators of one generated token after `context` others.
-
-    Keys are fewer by the share of grouped heads, so that the bytes of K and V come out right.
-    """
+    """Operators of one generated token after `context` others."""
     g = GEOMETRIES[model]
-    keys = context * g.num_kv_heads // g.num_heads
-    return _repeat(g, 1, keys, g.num_layers) + _ends(g, 1, int(head))
+    return _repeat(g, 1, context, g.num_layers) + _ends(g, 1, int(head))
 
 
 def prompt_operators(

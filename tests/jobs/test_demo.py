@@ -12,13 +12,15 @@ from hwsearch.errors import InputError, VerificationError
 from hwsearch.jobs.bundles import verify
 from hwsearch.jobs.demo import DEVICE, run_demo
 from hwsearch.jobs.predicting import predict_plan
-from hwsearch.jobs.timing import profile_machine
+from hwsearch.jobs.timing import Effort, profile_machine
 from hwsearch.latency.device import load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.search import load_study
 from hwsearch.tasks.gsm_mini import problems
 
 pytestmark = pytest.mark.slow
+
+BRIEF = Effort(rounds=3, sessions=1, mixed_plans=2)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def folder(tmp_path_factory):
 def demo(folder):
     denoiser = load_denoiser("gsm-mini")
     tables = folder / "latency_tables"
-    profile_machine(denoiser, DEVICE, tables, rounds=3, sessions=1, mixed_plans=2)
+    profile_machine(denoiser, DEVICE, tables, effort=BRIEF)
     # a loose target, since timings this short are not to be relied upon
     return run_demo(folder, ratio=0.8, trials=24, limit=12)
 
@@ -73,9 +75,19 @@ def test_the_device_predicts_every_kind_of_plan(demo, folder, tmp_path):
     assert 0 < layers < 2 * forecast["generation_ms"]
 
 
-def test_a_device_is_not_replaced_unasked(demo, folder):
-    with pytest.raises(InputError, match="exists already"):
-        profile_machine(load_denoiser("gsm-mini"), DEVICE, folder / "latency_tables")
+def test_a_device_that_lacks_nothing_is_left_alone(demo, folder):
+    tables = folder / "latency_tables"
+    before = {path.name: path.stat().st_mtime_ns for path in (tables / DEVICE).iterdir()}
+    profile_machine(load_denoiser("gsm-mini"), DEVICE, tables, effort=BRIEF)
+    after = {path.name: path.stat().st_mtime_ns for path in (tables / DEVICE).iterdir()}
+    assert after == before
+
+
+def test_a_device_timed_with_other_threads_is_refused(demo, folder):
+    with pytest.raises(InputError, match="with threads '1', and this is '2'"):
+        profile_machine(
+            load_denoiser("gsm-mini"), DEVICE, folder / "latency_tables", effort=Effort(threads=2)
+        )
     assert load_device(folder / "latency_tables" / DEVICE).info.name == DEVICE
 
 

@@ -5,8 +5,9 @@ import onnxruntime
 import pytest
 
 from hwsearch.latency.operators import KINDS, OpKey
-from hwsearch.latency.probes import build_probe
-from hwsearch.latency.profile import operators_of, profile
+from hwsearch.latency.probes import build_probe, copies_of
+from hwsearch.latency.profile import operators_of, profile, split
+from hwsearch.testing.tiny import tiny_geometry
 from tests.latency.test_predict import GEOMETRY, WORK
 
 EXAMPLES = {
@@ -18,6 +19,9 @@ EXAMPLES = {
     "rotary": OpKey("rotary", 5, 32, 0, 2),
     "predict": OpKey("predict", 5, 32),
 }
+
+
+LINEAR = EXAMPLES["linear"]
 
 
 def run(key):
@@ -76,3 +80,46 @@ def test_a_profile_holds_every_operator_a_plan_may_need():
     assert set(table.samples) == set(keys[:4])
     assert all(len(sessions) == 2 and len(sessions[0]) == 2 for sessions in table.samples.values())
     assert all(cost > 0 for cost in table.p50_us.values())
+
+
+def test_a_profile_that_was_cut_off_goes_on_with_what_is_missing():
+    keys = operators_of(GEOMETRY, WORK)[:3]
+    kept = []
+
+    class CutOffError(Exception):
+        pass
+
+    def cut(table):
+        kept.append(table)
+        raise CutOffError
+
+    with pytest.raises(CutOffError):
+        profile(keys, rounds=2, sessions=2, keep=cut)
+    known = dict(kept[0].samples)
+    assert all(len(sessions) == 1 for sessions in known.values())
+    shown = []
+    table = profile(
+        keys, rounds=2, sessions=2, known=known, progress=lambda turns: shown.append(turns) or turns
+    )
+    for key in keys:
+        assert len(table.samples[key]) == 2
+        assert table.samples[key][0] == known[key][0]
+    again = profile(keys, rounds=2, sessions=2, known=table.samples, keep=cut)
+    assert again.samples == table.samples
+
+
+def test_large_weights_take_turns_and_need_no_copies():
+    large = [OpKey("linear", 1, 16384, 4096 * n) for n in (1, 2, 3)]
+    assert [copies_of(key) for key in (LINEAR, *large)] == [6, 1, 1, 1]
+    assert split([LINEAR, *large]) == [[LINEAR, *large]]
+    assert split([*large, *large]) == [[*large, large[0]], large[1:]]
+
+
+def test_grouped_keys_are_probed_at_their_own_width():
+    _, feeds = build_probe(OpKey("attention", 4, 11, 64, 4, kv_heads=2), copies=1)
+    assert feeds["attention0.q"].shape == (1, 4, 64)
+    assert feeds["attention0.k"].shape == (1, 4, 32)
+    assert feeds["attention0.past_v"].shape == (1, 2, 7, 16)
+    grouped = tiny_geometry(heads=4, grouped=True)
+    kinds = {key.kind: key for key in operators_of(grouped, WORK)}
+    assert kinds["attention"].kv_heads == kinds["attention-mass"].kv_heads == 1

@@ -1,0 +1,220 @@
+"""Time a GPU with torch's kernels, and hold the sums against whole models of random weights."""
+
+from __future__ import annotations
+
+import platform
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from hwsearch.denoisers.config import read_config
+from hwsearch.denoisers.geometry import Geometry
+from hwsearch.errors import InputError
+from hwsearch.jobs.progress import Tracked, untracked
+from hwsearch.jobs.subjects import PROMPT_LENGTH, config_name
+from hwsearch.jobs.timing import Effort
+from hwsearch.latency.calibrate import calibration_plans, fit_line
+from hwsearch.latency.device import Calibration, Device, DeviceInfo, Provenance, load_device
+from hwsearch.latency.environment import environment, processor
+from hwsearch.latency.folder import write_device
+from hwsearch.latency.operators import OpKey, Workload
+from hwsearch.latency.predict import Predictor
+from hwsearch.latency.profile import SHARES, operators_of
+from hwsearch.latency.table import LatencyTable
+from hwsearch.latency.table_csv import EXTRA_FORMATS
+from hwsearch.latency.torch_clock import clock_of, sample
+from hwsearch.latency.torch_kernels import FORMATS, linear_kernel
+from hwsearch.latency.torch_probes import build_run
+from hwsearch.plan import CompressionPlan, WeightFormat
+
+#: Mixed plans that the line is not fitted on, run whole to say how far it is off.
+HELD_OUT = 6
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A plan that was run whole: operator sums, and measured passes, in milliseconds."""
+
+    sums: tuple[float, float]
+    measured: tuple[float, float]
+
+
+def profile_torch(
+    name: str,
+    out: Path,
+    model: str,
+    runtime: str = "torch-cuda",
+    prompt_length: int | None = None,
+    effort: Effort | None = None,
+    overwrite: bool = False,
+    tracked: Tracked = untracked,
+) -> Device:
+    """Time a model's shapes with torch, and write the device's folder with its whole-model check.
+
+    Args:
+        name: the device's name.
+        out: folder of devices.
+        model: a model or its ``config.json``; no weights are read.
+        runtime: ``torch-cuda`` or ``torch-cpu``.
+        prompt_length: tokens of the prompt.
+        effort: rounds and sessions; threads are left to torch.
+        overwrite: replace a device of the same name.
+        tracked: shows progress.
+
+    Raises:
+        InputError: there is no such GPU, or the device exists and `overwrite` is false.
+    """
+    if (out / name).exists() and not overwrite:
+        raise InputError(f"{out / name} exists already; give another --device, or --overwrite")
+    device, effort, config = torch_device(runtime), effort or Effort(), read_config(model)
+    workload = Workload(prompt_length or PROMPT_LENGTH, config.decoding)
+    formats, refused = usable_formats(config.geometry, device)
+    keys = torch_operators(config.geometry, workload, formats)
+    table = time_operators(keys, device, effort, tracked)
+    info = _info(name, runtime, device, refused)
+    predictor = Predictor(Device(info, table, out / name), config.geometry, workload)
+    plans = calibration_plans(
+        config.geometry.num_layers, table.formats(), (1.0,), effort.mixed_plans + HELD_OUT
+    )
+    show = tracked("running plans whole")
+    wholes = [run_whole(plans[i], predictor, device, i, effort) for i in show(range(len(plans)))]
+    calibration = calibrate_wholes(config_name(model), wholes[:-HELD_OUT])
+    info = info.model_copy(update={"calibrations": (calibration,)})
+    folder = write_device(info, table, out)
+    whole_frame(wholes, calibration).to_csv(folder / "whole-model.csv", index=False)
+    return load_device(folder)
+
+
+def torch_device(runtime: str) -> torch.device:
+    """The device of a runtime. Raises `InputError` where there is none."""
+    if runtime == "torch-cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise InputError(
+            "--runtime torch-cuda needs an NVIDIA GPU and a torch built for it; torch "
+            f"{torch.__version__} sees none. To time a processor: --runtime onnxruntime-cpu"
+        )
+    return torch.device("cuda")
+
+
+def usable_formats(geometry: Geometry, device: torch.device) -> tuple[list[str], dict[str, str]]:
+    """Formats whose kernels run here at the model's sizes, and why the others do not."""
+    usable, refused = [], {}
+    for fmt in FORMATS:
+        if fmt == "fp32":
+            continue  # everything around the products is in bfloat16
+        try:
+            with torch.inference_mode():
+                for inner, outer in _sizes(geometry):
+                    kernel = linear_kernel(fmt, inner, outer, device)
+                    kernel(torch.ones(33, inner, dtype=torch.bfloat16, device=device))
+            usable.append(fmt)
+        except (RuntimeError, NotImplementedError) as error:
+            refused[fmt] = str(error).strip().splitlines()[0]
+    return usable, refused
+
+
+def _sizes(g: Geometry) -> list[tuple[int, int]]:
+    return [
+        (g.hidden_size, g.query_size + 2 * g.kv_size),
+        (g.query_size, g.hidden_size),
+        (g.hidden_size, 2 * g.intermediate_size),
+        (g.intermediate_size, g.hidden_size),
+        (g.hidden_size, g.vocab_size),
+    ]
+
+
+def torch_operators(geometry: Geometry, workload: Workload, formats: Sequence[str]) -> list[OpKey]:
+    """Operators of the model in the formats of plans, and its products in the others."""
+    of_plans = [WeightFormat(fmt) for fmt in formats if fmt not in EXTRA_FORMATS]
+    keys = operators_of(geometry, workload, of_plans)
+    products = {replace(key, format="") for key in keys if key.kind == "linear"}
+    extra = [fmt for fmt in formats if fmt in EXTRA_FORMATS]
+    return sorted([*keys, *(replace(key, format=fmt) for key in products for fmt in extra)])
+
+
+def time_operators(
+    keys: Sequence[OpKey], device: torch.device, effort: Effort, tracked: Tracked = untracked
+) -> LatencyTable:
+    """Time operators in several sessions, each with buffers of its own."""
+    samples: dict[OpKey, list[tuple[float, ...]]] = {key: [] for key in keys}
+    clock, dtype = clock_of(device), torch.bfloat16
+    by_format = {
+        fmt: [key for key in keys if key.format == fmt] for fmt in {k.format for k in keys}
+    }
+    show = tracked(f"timing {len(keys)} operators")
+    for session in show(range(effort.sessions)):
+        # one format's buffers at a time: all of them together would not fit
+        for same in by_format.values():
+            runs = {key: build_run(key, device, dtype) for key in same}
+            for key, timed in sample(runs, effort.rounds, clock, seed=session).items():
+                samples[key].append(tuple(timed))
+    return LatencyTable({key: tuple(parts) for key, parts in samples.items()})
+
+
+def run_whole(
+    plan: CompressionPlan,
+    predictor: Predictor,
+    device: torch.device,
+    seed: int,
+    effort: Effort,
+) -> Whole:
+    """Build a model of random weights in the plan's formats, with drawn kept shares, and time it."""
+    from hwsearch.latency.torch_model import RandomModel
+
+    rng = random.Random(seed)
+    shares = [rng.choice(SHARES) for _ in plan.layers]
+    model = RandomModel(predictor.geometry, plan, shares, predictor.workload, device)
+    runs = {"refresh": model.refresh, "step": model.step}
+    timed = sample(runs, effort.rounds, clock_of(device))
+    medians = [float(pd.Series(timed[name]).median()) / 1e3 for name in ("refresh", "step")]
+    return Whole(predictor.sums_ms(plan, shares), (medians[0], medians[1]))
+
+
+def calibrate_wholes(model: str, wholes: Sequence[Whole]) -> Calibration:
+    """The lines of refresh and step."""
+    refresh, step = (
+        fit_line([w.sums[part] for w in wholes], [w.measured[part] for w in wholes])
+        for part in (0, 1)
+    )
+    return Calibration(model=model, refresh=refresh, step=step)
+
+
+def whole_frame(wholes: Sequence[Whole], calibration: Calibration) -> pd.DataFrame:
+    """Every plan that was run whole: sums, prediction, measurement, and whether it was fitted on."""
+    rows = []
+    for index, whole in enumerate(wholes):
+        row: dict[str, object] = {"plan": index, "fitted": index < len(wholes) - HELD_OUT}
+        for part, name in enumerate(("refresh", "step")):
+            line = calibration.lines[part]
+            assert line is not None
+            row[f"{name}_sum_ms"] = whole.sums[part]
+            row[f"{name}_predicted_ms"] = line.intercept_ms + line.slope * whole.sums[part]
+            row[f"{name}_measured_ms"] = whole.measured[part]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _info(name: str, runtime: str, device: torch.device, refused: dict[str, str]) -> DeviceInfo:
+    facts = environment() | {"torch": torch.__version__, "system": platform.system()}
+    gpu = device.type == "cuda"
+    if gpu:
+        facts |= {
+            "processor": torch.cuda.get_device_name(device),
+            "host": processor(),
+            "cuda": str(torch.version.cuda),
+        }
+    kernels = "one kernel after the other, launched from Python: no CUDA graph, nothing fused"
+    return DeviceInfo(
+        name=name,
+        provenance=Provenance.MEASURED,
+        description=facts["processor"],
+        runtime=runtime,
+        threads=1 if gpu else torch.get_num_threads(),
+        environment=facts,
+        caveats=(kernels, *(f"{fmt} does not run here: {why}" for fmt, why in refused.items())),
+    )

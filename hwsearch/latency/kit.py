@@ -1,0 +1,91 @@
+"""A folder that times operators on a device without hwsearch: small graphs and one script.
+
+Weights are not in the graphs: they name them as external data, and the script hands over random
+ones of the same type and shape, so that a graph of a large matrix is a kilobyte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from hwsearch.errors import InputError
+from hwsearch.latency.operators import OpKey
+from hwsearch.latency.probes import build_probe, copies_of
+from hwsearch.latency.profile import split
+from hwsearch.latency.table_csv import KEY_COLUMNS
+
+SCRIPT = Path(__file__).with_name("kit_script.py")
+
+#: Initializers up to this size stay in the graph: axes and the like.
+INLINE_BYTES = 64
+
+
+def write_kit(keys: Sequence[OpKey], folder: Path) -> Path:
+    """Write a kit that times these operators: complete, or not at all.
+
+    Args:
+        keys: what to time.
+        folder: to be made: ``kit.json``, ``measure.py`` and ``graphs/``.
+
+    Raises:
+        InputError: the folder exists.
+    """
+    if folder.exists():
+        raise InputError(f"{folder} exists already; give another folder for the kit")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        fresh = Path(temporary) / "kit"
+        (fresh / "graphs").mkdir(parents=True)
+        shutil.copyfile(SCRIPT, fresh / "measure.py")
+        operators = [
+            _write_operator(key, f"{index}-{number}.onnx", index, fresh)
+            for index, batch in enumerate(split(keys))
+            for number, key in enumerate(batch)
+        ]
+        text = json.dumps(operators, sort_keys=True)
+        kit = {
+            "kit": hashlib.sha256(text.encode()).hexdigest()[:16],
+            "columns": KEY_COLUMNS,
+            "operators": operators,
+        }
+        (fresh / "kit.json").write_text(json.dumps(kit, indent=1), encoding="utf-8")
+        fresh.rename(folder)
+    return folder
+
+
+def _write_operator(key: OpKey, name: str, batch: int, folder: Path) -> dict[str, Any]:
+    """Write an operator's graph, and say what the script must know of it."""
+    model, feeds = build_probe(key)
+    weights = {}
+    for constant in model.graph.initializer:
+        value = numpy_helper.to_array(constant)
+        if value.nbytes > INLINE_BYTES:
+            weights[constant.name] = [value.dtype.name, list(value.shape)]
+            _leave_out(constant)
+    (folder / "graphs" / name).write_bytes(model.SerializeToString())
+    return {
+        "key": asdict(key),
+        "graph": name,
+        "batch": batch,
+        "copies": copies_of(key),
+        "weights": weights,
+        "inputs": {feed: [value.dtype.name, list(value.shape)] for feed, value in feeds.items()},
+    }
+
+
+def _leave_out(constant: onnx.TensorProto) -> None:
+    """Leave a constant's values out of the graph; whoever opens it must bring them."""
+    bare = onnx.TensorProto(name=constant.name, data_type=constant.data_type, dims=constant.dims)
+    bare.data_location = TensorProto.EXTERNAL
+    bare.external_data.add(key="location", value="brought-by-measure.py")
+    constant.CopyFrom(bare)

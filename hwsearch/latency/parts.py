@@ -1,0 +1,49 @@
+"""Sums of operators with their standard error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from hwsearch.latency.costs import Costs
+from hwsearch.latency.operators import OpKey
+from hwsearch.plan import WeightFormat
+
+#: What is chosen, and what for it: ("attention" | "mlp" | "ends", format) or ("kept", share).
+Choice = tuple[Literal["attention", "mlp", "ends"], WeightFormat] | tuple[Literal["kept"], float]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a pass, or all of it.
+
+    Attributes:
+        ms: milliseconds.
+        error_ms: standard error of that, from the scatter of the operators' timings.
+    """
+
+    ms: float
+    error_ms: float = 0.0
+
+    @classmethod
+    def of(cls, operators: Mapping[OpKey, int], costs: Costs) -> Part:
+        """Operators as often as they run; errors of different operators are independent."""
+        ms, square = 0.0, 0.0
+        for key, count in operators.items():
+            cost = count * costs.cost_us(key) / 1e3
+            ms += cost
+            square += (cost * costs.spread(key)) ** 2
+        return cls(ms, math.sqrt(square))
+
+    def times(self, count: float) -> Part:
+        """The same part `count` times: the error is the same each time, so it grows alike."""
+        return Part(count * self.ms, count * self.error_ms)
+
+
+def total(parts: Iterable[Part]) -> Part:
+    """Several parts together, their errors independent."""
+    parts = list(parts)
+    square = sum(part.error_ms**2 for part in parts)
+    return Part(sum(part.ms for part in parts), math.sqrt(square))

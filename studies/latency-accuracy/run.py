@@ -1,0 +1,94 @@
+"""How far a predicted time is from a measured one, on plans that the calibration did not see.
+
+    python studies/latency-accuracy/run.py [--plans 30] [--rounds 12] [--sessions 3] [--threads 1]
+
+Operators, calibration plans and the drawn plans are timed side by side in the same interleaved rounds. A
+session that is finished is kept in OUT/samples.csv; a run that was cut off goes on with the next.
+Predictions use the operators and the calibration plans alone. Writes OUT/plans.csv (one row a
+plan), OUT/summary.json and OUT/accuracy.png. Takes about eight minutes on two quiet cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from analyse import Drawn, draw_figure, judge, predictions, print_summary
+from sample import Sampler, read_sessions
+
+from hwsearch.cli.options import progress_bar, tracked
+from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.jobs.timing import export_plans
+from hwsearch.latency.calibrate import calibration_plans
+from hwsearch.latency.environment import environment
+from hwsearch.latency.profile import operators_of
+from hwsearch.plan import CompressionPlan
+from hwsearch.search.preparation import calibration_questions, default_workload
+from hwsearch.search.space import THRESHOLDS
+from hwsearch.sinks import calibrate_sinks
+
+#: Seeds of the plans: those that calibrate, and those that are judged.
+CALIBRATION_SEED, DRAW_SEED = 0, 2026
+
+
+def draw_plans(layers: int, formats: list, count: int) -> list[CompressionPlan]:
+    """Plans whose formats and thresholds are drawn layer by layer."""
+    drawn = calibration_plans(layers, formats, THRESHOLDS, mixed=count, seed=DRAW_SEED)
+    return drawn[len(formats) :]
+
+
+def main() -> None:
+    options = parse()
+    options.out.mkdir(parents=True, exist_ok=True)
+    denoiser = load_denoiser(options.model)
+    workload = default_workload(denoiser)
+    keys = operators_of(denoiser.geometry, workload)
+    formats = operators_formats(keys)
+    fitted = calibration_plans(
+        denoiser.num_layers, formats, THRESHOLDS, options.calibration, CALIBRATION_SEED
+    )
+    plans = fitted + draw_plans(denoiser.num_layers, formats, options.plans)
+    sinks = calibrate_sinks(denoiser, calibration_questions(16))
+    with progress_bar() as bar:
+        bundles = export_plans(denoiser, plans, sinks, options.out / "bundles", tracked(bar))
+        sampler = Sampler(denoiser, workload, keys, bundles, options.threads)
+        sampler.run(options.out / "samples.csv", options.sessions, options.rounds, tracked(bar))
+    table, measured = read_sessions(options.out / "samples.csv", options.sessions, keys)
+    drawn = Drawn(denoiser, workload, plans, [sinks.kept_shares(plan) for plan in plans])
+    frame, microseconds = predictions(drawn, table, measured, len(fitted))
+    frame.to_csv(options.out / "plans.csv", index=False)
+    summary = judge(frame) | {
+        "prediction_us": microseconds,
+        "environment": environment() | {"threads": str(options.threads)},
+        "rounds": options.rounds,
+        "sessions": options.sessions,
+        "calibration_plans": len(fitted),
+    }
+    (options.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    draw_figure(frame, options.out / "accuracy.png")
+    print_summary(summary)
+
+
+def operators_formats(keys: list) -> list:
+    """Formats among the operators, least compressed first."""
+    from hwsearch.plan import WeightFormat
+
+    present = {key.format for key in keys if key.kind == "linear"}
+    return [fmt for fmt in WeightFormat if fmt.value in present]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="gsm-mini")
+    parser.add_argument("--plans", type=int, default=30, help="drawn plans to judge")
+    parser.add_argument("--calibration", type=int, default=12, help="mixed plans to calibrate with")
+    parser.add_argument("--rounds", type=int, default=12, help="samples of each a session")
+    parser.add_argument("--sessions", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Operators and whole models, timed in the same rounds; sessions are kept as they are finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.jobs.progress import Tracked
+from hwsearch.latency.clock import interleave
+from hwsearch.latency.measure import whole_runs
+from hwsearch.latency.operators import OpKey, Workload
+from hwsearch.latency.pinning import pinned
+from hwsearch.latency.probes import build_probe, copies_of
+from hwsearch.latency.profile import open_probes
+from hwsearch.latency.table import LatencyTable
+from hwsearch.runtime import Bundle, OnnxBackend
+
+COLUMNS = ["what", "pass", "session", "sample_us"]
+
+#: Measured times in milliseconds: plan, then refresh, step and generation.
+Measured = dict[int, tuple[float, float, float]]
+
+
+class Sampler:
+    """What is timed: every operator, and every plan's refresh, step and generation."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        workload: Workload,
+        keys: Sequence[OpKey],
+        bundles: Mapping[str, Bundle],
+        threads: int,
+    ) -> None:
+        self.denoiser, self.workload, self.bundles = denoiser, workload, bundles
+        self.probes = {key: build_probe(key) for key in keys}
+        self.threads = threads
+
+    def run(self, path: Path, sessions: int, rounds: int, tracked: Tracked) -> None:
+        """Time the sessions that `path` does not hold yet."""
+        done = int(pd.read_csv(path)["session"].max()) + 1 if path.exists() else 0
+        for session in range(done, sessions):
+            with pinned(self.threads):
+                show = tracked(f"session {session + 1} of {sessions}")
+                samples = interleave(self.runs(), rounds, seed=session, progress=show)
+            copies = {repr(key): copies_of(key) for key in self.probes}
+            keep(path, session, samples, copies)
+
+    def runs(self) -> dict[tuple[str, int], Callable[[], object]]:
+        """Sessions of onnxruntime opened anew; operators have pass -1."""
+        backends = {
+            name: OnnxBackend(bundle, self.threads) for name, bundle in self.bundles.items()
+        }
+        mask, size = self.denoiser.mask_token_id, self.denoiser.geometry.vocab_size
+        models = whole_runs(backends, self.workload, mask, vocab_size=size)
+        probes = open_probes(self.probes, self.threads)
+        return {(repr(key), -1): run for key, run in probes.items()} | models
+
+
+def keep(
+    path: Path,
+    session: int,
+    samples: Mapping[tuple[str, int], list[float]],
+    copies: Mapping[str, int],
+) -> None:
+    """Append a session: the old rows and the new ones in a new file, which takes the old one's name."""
+    rows = [
+        (what, part, session, us / copies.get(what, 1))
+        for (what, part), timed in samples.items()
+        for us in timed
+    ]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    if path.exists():
+        frame = pd.concat([pd.read_csv(path), frame])
+    fresh = path.with_suffix(".part")
+    frame.to_csv(fresh, index=False)
+    fresh.rename(path)
+
+
+def read_sessions(
+    path: Path, sessions: int, keys: Sequence[OpKey]
+) -> tuple[LatencyTable, Measured]:
+    """The operators as a table, and the median times of every plan."""
+    frame = pd.read_csv(path)
+    frame = frame[frame["session"] < sessions]
+    named = {repr(key): key for key in keys}
+    operators, models = frame[frame["pass"] < 0], frame[frame["pass"] >= 0]
+    samples = {
+        named[str(what)]: tuple(tuple(part["sample_us"]) for _, part in rows.groupby("session"))
+        for what, rows in operators.groupby("what")
+    }
+    medians = models.groupby(["what", "pass", "session"])["sample_us"].median()
+    table = medians.groupby(["what", "pass"]).median().unstack() / 1e3
+    measured = {int(what): (row[0], row[1], row[2]) for what, row in table.iterrows()}
+    return LatencyTable(samples, str(path)), measured

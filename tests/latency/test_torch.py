@@ -1,0 +1,153 @@
+"""Torch's kernels, probes and random models, on the CPU as far as it has them."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hwsearch.errors import InputError
+from hwsearch.jobs.timing import Effort
+from hwsearch.jobs.timing_torch import profile_torch, torch_device, usable_formats
+from hwsearch.latency import torch_ops as ops
+from hwsearch.latency.operators import KINDS, OpKey, Workload
+from hwsearch.latency.torch_clock import sample
+from hwsearch.latency.torch_kernels import FORMATS, linear_kernel
+from hwsearch.latency.torch_model import RandomModel
+from hwsearch.latency.torch_probes import build_run
+from hwsearch.plan import CompressionPlan, Decoding
+from hwsearch.testing.tiny import tiny_geometry
+
+CPU = torch.device("cpu")
+GEOMETRY = tiny_geometry(layers=2, hidden=128, heads=4, grouped=True, vocab_size=256)
+WORK = Workload(12, Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=2))
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+DEVICES = [
+    pytest.param("cpu"),
+    pytest.param("cuda", marks=[pytest.mark.cuda, needs_gpu]),
+]
+
+#: How far a format may be from the float product, as a share of its largest value.
+CLOSE = {"fp32": 1e-5, "fp16": 0.02, "w8a8": 0.05, "w8": 0.03, "w4": 0.25, "fp8": 0.15}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("fmt", CLOSE)
+def test_a_kernel_multiplies(fmt, device, monkeypatch):
+    weights = []
+    randn = torch.randn
+
+    def kept(*size, **rest):
+        weights.append(randn(*size, **rest))
+        return weights[-1]
+
+    monkeypatch.setattr(torch, "randn", kept)
+    try:
+        kernel = linear_kernel(fmt, 128, 256, torch.device(device))
+        x = randn(5, 128, device=device)
+        found = kernel(x if fmt == "fp32" else x.bfloat16()).float()
+    except (RuntimeError, NotImplementedError) as error:
+        pytest.skip(f"torch {torch.__version__} has no {fmt} here: {error}")
+    expected = F.linear(x, weights[0] * 128**-0.5)
+    assert found.shape == (5, 256)
+    assert (found - expected).abs().max() <= CLOSE[fmt] * expected.abs().max()
+
+
+@pytest.mark.cuda
+@needs_gpu
+def test_two_of_four_weights_are_left_out_on_a_gpu():
+    kernel = linear_kernel("fp16-2:4", 128, 256, torch.device("cuda"))
+    assert kernel(torch.ones(32, 128, device="cuda", dtype=torch.bfloat16)).shape == (32, 256)
+
+
+def test_an_unknown_format_is_refused_by_name():
+    with pytest.raises(InputError, match=r"one of fp32, fp16, .*got 'int3'"):
+        linear_kernel("int3", 64, 64, CPU)
+
+
+def test_mass_is_that_of_attention():
+    query, key = torch.randn(1, 4, 3, 16), torch.randn(1, 2, 7, 16)
+    mixed, mass = ops.attend_with_mass(query, key, key)
+    torch.testing.assert_close(mixed, ops.attend(query, key, key), atol=1e-5, rtol=1e-4)
+    assert mass.shape == (1, 7)
+    assert mass.sum() == pytest.approx(12.0, rel=1e-5)
+
+
+EXAMPLES = {
+    "linear": OpKey("linear", 5, 64, 32, format="fp16"),
+    "attention": OpKey("attention", 4, 11, 64, 4, kv_heads=2),
+    "attention-mass": OpKey("attention-mass", 6, 6, 64, 4),
+    "norm": OpKey("norm", 5, 32),
+    "swiglu": OpKey("swiglu", 5, 32),
+    "rotary": OpKey("rotary", 5, 64, 0, 4),
+    "predict": OpKey("predict", 5, 32),
+}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_kind_has_a_probe_that_runs_and_is_timed(device):
+    assert set(EXAMPLES) == set(KINDS)
+    from hwsearch.latency.torch_clock import clock_of
+
+    place = torch.device(device)
+    runs = {key: build_run(key, place) for key in EXAMPLES.values()}
+    samples = sample(runs, 2, clock_of(place))
+    assert all(len(timed) == 2 and min(timed) > 0 for timed in samples.values())
+
+
+def test_samples_take_turns_by_any_clock():
+    clock = lambda run, times: times * run()  # noqa: E731
+    runs = {"short": lambda: 100.0, "long": lambda: 5000.0}
+    assert sample(runs, 3, clock) == {"short": [100.0] * 3, "long": [5000.0] * 3}
+
+
+def test_a_random_model_passes_rows_and_block():
+    plan = CompressionPlan.uniform(2, "fp16", "fp16", head="fp16")
+    model = RandomModel(GEOMETRY, plan, [1.0, 0.5], WORK, CPU)
+    for tokens, confidence in (model.refresh(), model.step()):
+        assert tokens.shape == confidence.shape == (4,)
+        assert ((confidence > 0) & (confidence <= 1)).all()
+    # 16 positions outside the block, half of them kept by the second layer
+    assert [past.shape[3] for past in model.past] == [16, 8]
+
+
+def config(folder):
+    text = {
+        "model_type": "llama", "hidden_size": 128, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "num_hidden_layers": 2, "intermediate_size": 256,
+        "vocab_size": 256, "hidden_act": "silu",
+        "hwsearch": {"decoding": WORK.decoding.model_dump()},
+    }  # fmt: skip
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(text))
+    return str(folder / "config.json")
+
+
+@pytest.mark.parametrize("runtime", [f"torch-{param.values[0]}" for param in DEVICES[:1]])
+def test_a_device_is_timed_and_held_against_whole_models(tmp_path, runtime):
+    effort = Effort(rounds=2, sessions=1, mixed_plans=2)
+    device = profile_torch("box", tmp_path, config(tmp_path / "tiny"), runtime, 12, effort)
+    assert device.info.provenance == "measured"
+    assert device.info.environment["torch"] == torch.__version__
+    assert device.info.calibration("tiny").step.plans >= 3
+    assert "fp16" in device.costs.formats()
+    assert {key.kv_heads for key in device.table.samples if key.kind == "attention"} == {2}
+    whole = pd.read_csv(tmp_path / "box" / "whole-model.csv")
+    assert (~whole["fitted"]).sum() == 6
+    assert (whole["step_measured_ms"] > 0).all()
+    with pytest.raises(InputError, match="exists already"):
+        profile_torch("box", tmp_path, config(tmp_path / "other"), runtime)
+
+
+def test_formats_that_do_not_run_say_why():
+    usable, refused = usable_formats(GEOMETRY, CPU)
+    assert "fp16" in usable
+    assert "need an NVIDIA GPU" in refused["fp16-2:4"]
+    assert {*usable, *refused} == {*FORMATS} - {"fp32"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_its_runtime_is_refused():
+    with pytest.raises(InputError, match="needs an NVIDIA GPU"):
+        torch_device("torch-cuda")
