@@ -88,14 +88,21 @@ def test_costs_are_exact(objective):
 
 def test_a_study_is_continued_by_name(objective, tmp_path):
     storage = str(tmp_path / "s.db")
-    first = run_study(objective, trials=5, name="s", storage=storage, sampler="random").frame()
-    again = run_study(objective, trials=8, name="s", storage=storage, sampler="random")
-    assert len(again.frame()) == 8
-    assert again.frame()["plan"].tolist()[:5] == first["plan"].tolist()
-    assert len(set(again.frame()["plan"])) == 8, "a continued search repeats no plan"
+    first = run_study(objective, trials=9, name="s", storage=storage, sampler="random").frame()
+    again = run_study(objective, trials=12, name="s", storage=storage, sampler="random")
+    assert (len(first), len(again.frame())) == (9, 12)
+    assert again.frame()["plan"].tolist()[:9] == first["plan"].tolist()
+    assert len(set(again.frame()["plan"])) == 12, "a continued search repeats no plan"
     assert load_study("s", storage).best_plan == again.best_plan
-    done = run_study(objective, trials=8, name="s", storage=storage, sampler="random")
-    assert len(done.frame()) == 8
+    done = run_study(objective, trials=12, name="s", storage=storage, sampler="random")
+    assert len(done.frame()) == 12
+
+
+def test_uniform_plans_are_tried_however_few_trials_are_asked_for(objective, tmp_path):
+    study = run_study(objective, trials=1, name="s", storage=str(tmp_path / "s.db"))
+    meeting = {p for p in objective.space.uniform_plans() if objective.meets(p)}
+    assert len(meeting) > 1
+    assert meeting <= set(study.frame()["plan"])
 
 
 def test_a_study_of_something_else_is_not_continued(objective, tmp_path):
