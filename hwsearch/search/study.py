@@ -52,9 +52,16 @@ class Study:
         return pd.DataFrame(rows, columns=columns)
 
     def front(self) -> pd.DataFrame:
-        """Plans that no other plan beats in both loss and latency, fastest first."""
-        frame = self.frame().sort_values(["generation_ms", "loss"], ignore_index=True)
+        """Plans that no other plan beats in both loss and latency, fastest first.
+
+        The column ``uniform_loss`` is the least loss of a uniform plan tried that takes no longer,
+        NaN if there is none; no plan of the front loses more than that.
+        """
+        frame = self.frame()
+        frame = frame[frame["size_bytes"] <= self.max_bytes]
+        frame = frame.sort_values(["generation_ms", "loss"], ignore_index=True)
         best_before = frame["loss"].cummin().shift(fill_value=float("inf"))
+        frame["uniform_loss"] = frame["loss"].where(frame["uniform"]).cummin().ffill()
         return frame[frame["loss"] < best_before].reset_index(drop=True)
 
     def feasible(self, uniform: bool | None = None) -> pd.DataFrame:
