@@ -9,7 +9,7 @@ sums of the two, scaled by what the uniform plans span, take turns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle
 
 import numpy as np
@@ -41,17 +41,19 @@ class Problem:
         costs: latency of each choice, up to a constant.
         evaluate: loss and latency of a plan.
         uniform: the plans every sampler begins with.
+        kinds: what each parameter sets, where they differ.
     """
 
     sizes: dict[str, int]
     costs: Table
     evaluate: Callable[[Plan], Point]
     uniform: tuple[Plan, ...]
+    kinds: dict[str, str] = field(default_factory=dict)
 
 
 SAMPLERS: dict[str, Callable[[Problem, int], BaseSampler]] = {
-    "additive": lambda p, seed: AdditiveSampler(p.costs, seed=seed),
-    "additive-learned-cost": lambda p, seed: AdditiveSampler(seed=seed),
+    "additive": lambda p, seed: AdditiveSampler(p.costs, seed=seed, kinds=p.kinds),
+    "additive-learned-cost": lambda p, seed: AdditiveSampler(seed=seed, kinds=p.kinds),
     "tpe": lambda p, seed: TPESampler(seed=seed, multivariate=True),
     "gp": lambda p, seed: GPSampler(seed=seed, deterministic_objective=True),
     "nsga2": lambda p, seed: NSGAIISampler(seed=seed, population_size=20),

@@ -222,7 +222,9 @@ def test_contradictory_limits_are_one_line(objective):
     with pytest.raises(InfeasibleTargetError, match=f"max_bytes {least - 1}: the smallest takes"):
         prepare(*arguments, Target(ratio=1.0), QUESTIONS, max_bytes=least - 1)
     fastest = objective.latency(fastest_plan(objective)).generation_ms
-    with pytest.raises(InfeasibleTargetError, match=f"no plan within {least} bytes meets .* binds"):
+    with pytest.raises(
+        InfeasibleTargetError, match=rf"no plan within {least} bytes meets .* binds"
+    ):
         prepare(*arguments, Target(ms=fastest), QUESTIONS, max_bytes=least)
 
 
@@ -282,7 +284,7 @@ def test_coarse_trials_are_taken_over_and_not_tried_again(objective, tmp_path):
     assert len(tried) == 18 - len(first.frame())
     assert set(first.frame()["plan"]) < set(fine.frame()["plan"])
     assert fine.feasible()["loss"].iloc[0] <= first.feasible()["loss"].iloc[0]
-    with pytest.raises(StudyError, match="cannot be refined: its trial .* not in the new space"):
+    with pytest.raises(StudyError, match=r"cannot be refined: its trial .* not in the new space"):
         run_study(tied, trials=1, name="back", storage=storage, refine=fine)
 
 

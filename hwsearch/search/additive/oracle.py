@@ -54,14 +54,15 @@ class LossModel:
     def best(
         self, budget: float, limit: tuple[Terms, float] | None = None
     ) -> tuple[dict[str, int], float, float] | None:
-        """The plan of least predicted loss whose total cost is at most `budget`.
+        """The untried plan of least predicted loss whose total cost is at most `budget`.
 
         Args:
             budget: largest total cost.
             limit: a further quantity of each choice, and the most that a plan may have of it.
 
         Returns:
-            Parameters, predicted loss and its standard deviation; None if no plan is within both.
+            Parameters, predicted loss and its standard deviation; None if no untried plan is within
+            both.
         """
         bounds = [(self._cost, budget)]
         if limit is not None:
@@ -78,6 +79,12 @@ class LossModel:
         if not len(rows):
             return None
         plan = self._climb(model, rows[model.mean(rows).argmin()], bounds)
+        rows = np.concatenate([rows, swap_rows(self.space, plan)])
+        fresh = [tuple(row) not in self._evidence.seen for row in rows.tolist()]
+        rows = rows[self._within(rows, bounds) & np.array(fresh)]
+        if not len(rows):
+            return None
+        plan = rows[model.mean(rows).argmin()]
         mean, spread = model.predict(plan[None])
         high, low = model.warp.inverse(mean + spread), model.warp.inverse(mean - spread)
         return self.space.decode(plan), float(model.mean(plan[None])[0]), float((high - low)[0] / 2)
