@@ -79,7 +79,7 @@ def test_four_workers_finish_200_trials_and_none_is_lost_or_doubled(objective, u
     evaluated = tmp_path / "evaluated"
     workers = [start_worker(objective, url, "four", 200, evaluated) for _ in range(4)]
     for worker in workers:
-        worker.join(300)
+        worker.join(600)
         assert worker.exitcode == 0
     study = load_study("four", url)
     frame = study.frame()
@@ -92,6 +92,7 @@ def test_four_workers_finish_200_trials_and_none_is_lost_or_doubled(objective, u
     assert {p for p in objective.space.uniform_plans() if objective.meets(p)} <= set(frame["plan"])
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_only_its_trial_which_is_retried(objective, url, tmp_path):
     evaluated = tmp_path / "evaluated"
 
@@ -118,6 +119,7 @@ def test_a_killed_worker_loses_only_its_trial_which_is_retried(objective, url, t
     assert len(load_study("killed", url).frame()) == 20
 
 
+@pytest.mark.slow
 def test_a_plan_that_kills_its_worker_twice_is_given_up(objective, url, tmp_path):
     evaluated = tmp_path / "evaluated"
     plans = list(filter(objective.meets, objective.space.uniform_plans()))

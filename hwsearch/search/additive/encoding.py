@@ -136,7 +136,8 @@ class ChoiceSpace:
 
     @cached_property
     def _lookup(self) -> tuple[dict[Any, int], ...]:
-        return tuple({repr(v): i for i, v in enumerate(c)} for c in self.choices)
+        """Index by type and value: True is not 1, and 1.0 may be a choice beside it."""
+        return tuple({(type(v), v): i for i, v in enumerate(c)} for c in self.choices)
 
     def encode(self, params: Mapping[str, Any]) -> tuple[int, ...] | None:
         """Choice indices of a plan; None if a parameter is missing or has another value."""
@@ -144,10 +145,12 @@ class ChoiceSpace:
         for name, values, lookup in zip(self.names, self.choices, self._lookup, strict=True):
             if name not in params:
                 return None
-            index = lookup.get(repr(params[name]))
-            index = _index(values, params[name]) if index is None else index
-            if index < 0:
-                return None
+            value = params[name]
+            index = lookup.get((type(value), value))
+            if index is None:
+                index = _index(values, value)
+                if index < 0:
+                    return None
             row.append(index)
         return tuple(row)
 
