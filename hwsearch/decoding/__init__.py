@@ -3,15 +3,18 @@
 Knows a `Backend` protocol (refresh, step); neither torch nor onnxruntime.
 """
 
-from hwsearch.decoding.backend import Backend, Prediction, Tokens
+from hwsearch.decoding.backend import GREEDY, Backend, GumbelNoise, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import SinkHistory, StableSinks
 from hwsearch.decoding.sampler import generate
 from hwsearch.decoding.schedule import Pass, passes
 
 __all__ = [
+    "GREEDY",
     "Backend",
+    "GumbelNoise",
     "Pass",
     "Prediction",
+    "Sampling",
     "SinkHistory",
     "StableSinks",
     "Tokens",

@@ -13,6 +13,8 @@ per-layer sink thresholds make lengths differ; and because this graph exports wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -20,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.memo import Walk
 from hwsearch.denoisers.network import LinearGroups, Network
 from hwsearch.errors import InputError
 
@@ -161,6 +164,11 @@ class Transformer(Network):
             head="lm_head",
         )
 
+    def attention_mass(self, tokens: Tensor) -> list[Tensor]:
+        """Mass of every layer, ``[batch, length]`` each."""
+        found = self.refresh(tokens, frozenset(range(self.geometry.num_layers))).mass
+        return [mass for mass in found if mass is not None]
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits ``[batch, length, vocab]`` of tokens ``[batch, length]``."""
         hidden = self.refresh(tokens).hidden
@@ -168,18 +176,35 @@ class Transformer(Network):
             hidden = torch.cat((hidden[:, :1], hidden[:, :-1]), dim=1)
         return self.lm_head(hidden)
 
-    def refresh(self, tokens: Tensor, mass_layers: frozenset[int] = frozenset()) -> Refreshed:
-        """A full pass over tokens ``[batch, length]``, with the attention mass of some layers."""
+    def refresh(
+        self,
+        tokens: Tensor,
+        mass_layers: frozenset[int] = frozenset(),
+        walk: Walk | None = None,
+    ) -> Refreshed:
+        """A full pass over tokens ``[batch, length]``, with the attention mass of some layers.
+
+        Where the tokens are a frozen input, `walk` spares the layers that have run on it before.
+        """
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         x, rope = self.model.embed_tokens(tokens), self._rope(positions)
         cache, masses = [], []
         for index, layer in enumerate(self.model.layers):
-            x, fresh, mass = layer(x, rope, want_mass=index in mass_layers)
+            wanted = index in mass_layers
+            run = partial(layer, x, rope, want_mass=wanted)
+            x, fresh, mass = run() if walk is None else walk(layer, wanted, run)
             cache.append(fresh)
             masses.append(mass)
         return Refreshed(self.model.norm(x), cache, masses)
 
-    def step(self, tokens: Tensor, start: Tensor | int, past: list[KeyValue]) -> Tensor:
+    def step(
+        self,
+        tokens: Tensor,
+        start: Tensor | int,
+        past: list[KeyValue],
+        walk: Walk | None = None,
+        kept: Sequence[float] = (),
+    ) -> Tensor:
         """Final hidden state of one block, ``[batch, block, hidden_size]``.
 
         Args:
@@ -187,6 +212,9 @@ class Transformer(Network):
             start: position of the block's first token in the whole sequence.
             past: each layer's cached keys and values, of the positions outside the block
                 that the layer keeps.
+            walk: spares layers that have run before, where tokens and cache are frozen; `past` must
+                then depend on the layers before it and on the layer's share in `kept` alone.
+            kept: each layer's kept share, for `walk`.
 
         Raises:
             InputError: the network is causal, and the cache holds positions after the block too.
@@ -198,8 +226,9 @@ class Transformer(Network):
             )
         positions = torch.arange(tokens.shape[1], device=tokens.device) + start
         x, rope = self.model.embed_tokens(tokens), self._rope(positions)
-        for layer, kept in zip(self.model.layers, past, strict=True):
-            x, _, _ = layer(x, rope, past=kept)
+        for index, layer in enumerate(self.model.layers):
+            run = partial(layer, x, rope, past=past[index])
+            x, _, _ = run() if walk is None else walk(layer, kept[index], run)
         return self.model.norm(x)
 
     def _rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:

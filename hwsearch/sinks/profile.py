@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from hwsearch.decoding.cache import ALMOST_ALL, TOP_SHARE
 from hwsearch.decoding.sampler import generate
-from hwsearch.denoisers.backend import TorchBackend
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.passes import backend_of, check_tells_mass
 from hwsearch.errors import InputError
 from hwsearch.plan import CompressionPlan, Frozen, explain
 
@@ -57,6 +57,11 @@ class SinkProfile(Frozen):
         )
 
     @classmethod
+    def keeping_all(cls, num_layers: int) -> SinkProfile:
+        """For a model that caches nothing, so that there is nothing to drop."""
+        return cls(passes=1, shares=((1.0, 1.0),) * num_layers)
+
+    @classmethod
     def read(cls, path: Path) -> SinkProfile:
         """Read a profile from JSON. Raises `InputError`, naming file and key."""
         try:
@@ -75,11 +80,12 @@ def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile
         questions: calibration questions; a few dozen are enough.
 
     Raises:
-        InputError: the model has no cached passes.
+        InputError: the model does not tell its attention mass.
     """
     decoding = denoiser.decoding.model_copy(update={"refresh_interval": 1})
-    layers = denoiser.geometry.num_layers
-    backend = TorchBackend(denoiser.transformer, [ALMOST_ALL] * layers)
+    layers = denoiser.num_layers
+    check_tells_mass(denoiser)
+    backend = backend_of(denoiser.network, [ALMOST_ALL] * layers)
     counts = np.zeros((layers, decoding.steps + 1))
     for question in questions:
         prompt = np.array([denoiser.prompt(question)])
