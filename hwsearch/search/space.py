@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from itertools import pairwise, product
 from math import prod
 from typing import Annotated, Any, Literal
@@ -76,13 +75,13 @@ class SearchSpace(Frozen):
                 f"{self.formats[0].value}); offer a second choice in [space]"
             )
 
-    @cached_property
+    @property
     def dials(self) -> dict[str, tuple[Any, ...]]:
         """Choices of each field of a `LayerPlan` that the space varies: add one here to search it."""
         formats = tuple(fmt.value for fmt in self.formats)
         return {"sink_threshold": self.thresholds, "attention": formats, "mlp": formats}
 
-    @cached_property
+    @property
     def spans(self) -> dict[str, range]:
         """Layers of each group, by the group's name."""
         count = {"tied": 1, "thirds": min(3, self.num_layers), "free": self.num_layers}[self.groups]

@@ -122,3 +122,10 @@ def test_a_bad_study_file_is_refused_by_key(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(StudyError, match=said):
         StudySpec.resolve(path, {})
+
+
+def test_a_changed_copy_of_a_space_forgets_the_old_choices():
+    space = SearchSpace(num_layers=3)
+    assert len(space.spans) == 3 and len(space.dials["sink_threshold"]) == 5
+    copy = space.model_copy(update={"groups": "tied", "thresholds": (1.0,)})
+    assert (len(copy.spans), copy.dials["sink_threshold"]) == (1, (1.0,))
