@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from hwsearch.cli.options import (
     storage_option,
 )
 
+if TYPE_CHECKING:
+    from hwsearch.search import Study
+
 
 @click.command(name="search")
 @click.argument(
@@ -26,12 +29,25 @@ from hwsearch.cli.options import (
 @click.option("--device", help="A device of latency_tables/, or its folder.")
 @click.option("--target-ms", type=float, help="Most milliseconds of a generation.")
 @click.option("--target-ratio", type=float, help="The same as a share of the uncompressed model's.")
+@click.option("--max-bytes", type=int, help="Most bytes of weights.")
+@click.option(
+    "--objective",
+    type=click.Choice(["loss", "front"]),
+    help="Least loss within the target, or the whole front of loss and latency.",
+)
 @click.option("--trials", type=int, help="Finished trials the study shall have.")
-@click.option("--sampler", help="additive, tpe, gp, nsga2 or random.")
+@click.option("--sampler", help="additive, tpe, gp, nsga2, cmaes or random.")
 @click.option("--loss", help="kl, nll, digits or agreement; see hwsearch proxies.")
 @click.option("--name", help="Name of the study; one that exists is continued.")
 @click.option("--formats", help="Formats to offer, comma separated.")
 @click.option("--thresholds", help="Sink thresholds to offer, comma separated.")
+@click.option(
+    "--groups",
+    type=click.Choice(["tied", "thirds", "free"]),
+    help="Layers treated alike: all, a third each, or none.",
+)
+@click.option("--refine", help="Finished study with coarser groups to go on from.")
+@click.option("--heartbeat-s", type=int, help="Seconds between signs of life of a worker.")
 @click.option("--seed", type=int, help="Seed of the sampler.")
 @storage_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved study and stop.")
@@ -53,22 +69,43 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
     with progress_bar() as bar:
         task = bar.add_task("trials", total=spec.trials)
         study = run_spec(spec, on_trial=lambda done: bar.update(task, completed=done))
-    best = study.feasible().iloc[0]
+    _ = study.best_plan  # raises where no finished trial meets the target
     if as_json:
-        print_json(
-            {
-                "study": study.name,
-                "target_ms": study.target_ms,
-                "trials": len(study.frame()),
-                "best": {
-                    "number": int(best["number"]),
-                    "loss": best["loss"],
-                    "generation_ms": best["generation_ms"],
-                    "size_bytes": int(best["size_bytes"]),
-                    "plan": best["plan"].model_dump(mode="json"),
-                },
-            }
-        )
+        print_json(document(study))
         return
     columns, rows = front_rows(study)
     print_table(f"front of {study.name} (target {study.target_ms:.2f} ms)", columns, rows)
+    click.echo(against_uniform(study))
+
+
+def document(study: Study) -> dict[str, Any]:
+    """What the search found, as plain data."""
+    best, uniform = study.feasible().iloc[0], study.feasible(uniform=True)
+    return {
+        "study": study.name,
+        "target_ms": study.target_ms,
+        "trials": len(study.frame()),
+        "best": {**_row(best), "plan": best["plan"].model_dump(mode="json")},
+        "best_uniform": None if uniform.empty else _row(uniform.iloc[0]),
+    }
+
+
+def against_uniform(study: Study) -> str:
+    """One line: the best plan beside the best uniform plan within the same target."""
+    best, uniform = study.feasible().iloc[0], study.feasible(uniform=True)
+    within = (
+        f"within {study.target_ms:.2f} ms: trial {best['number']} loses {best['loss']:.5f} nats"
+    )
+    if uniform.empty:
+        return f"{within}; no uniform plan meets the target"
+    row = uniform.iloc[0]
+    return f"{within}, the best of {len(uniform)} uniform plans (trial {row['number']}) {row['loss']:.5f}"
+
+
+def _row(row: Any) -> dict[str, Any]:
+    return {
+        "number": int(row["number"]),
+        "loss": float(row["loss"]),
+        "generation_ms": float(row["generation_ms"]),
+        "size_bytes": int(row["size_bytes"]),
+    }

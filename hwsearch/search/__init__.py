@@ -2,6 +2,7 @@
 
 from hwsearch.search.objective import Objective
 from hwsearch.search.preparation import Target, check_feasible, fastest_plan, prepare
+from hwsearch.search.resolve import Resolved, resolve
 from hwsearch.search.run import search
 from hwsearch.search.samplers import SAMPLERS, make_sampler
 from hwsearch.search.space import SearchSpace, is_uniform
@@ -10,6 +11,7 @@ from hwsearch.search.study import Study, load_study
 __all__ = [
     "SAMPLERS",
     "Objective",
+    "Resolved",
     "SearchSpace",
     "Study",
     "Target",
@@ -19,5 +21,6 @@ __all__ = [
     "load_study",
     "make_sampler",
     "prepare",
+    "resolve",
     "search",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import optuna
 
@@ -10,7 +12,7 @@ from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.predict import Latency, Predictor
 from hwsearch.plan import CompressionPlan
-from hwsearch.search.samplers import LATENCY, Known
+from hwsearch.search.samplers import LATENCY, SIZE, CostTable, Known
 from hwsearch.search.space import SearchSpace
 from hwsearch.sinks import SinkProfile
 from hwsearch.tasks.proxies import Proxy
@@ -28,6 +30,8 @@ class Objective:
         proxy: the loss.
         bank: modules quantised so far.
         target_ms: predicted generation time that a plan may not exceed.
+        max_bytes: bytes of weights that a plan may not exceed; None does not limit them.
+        two: whether latency is an objective of its own, beside the loss.
     """
 
     denoiser: Denoiser
@@ -37,17 +41,45 @@ class Objective:
     proxy: Proxy
     bank: WeightBank
     target_ms: float
+    max_bytes: int | None = None
+    two: bool = False
 
-    def __call__(self, trial: optuna.Trial) -> float:
-        """Loss of the trial's plan; latency goes into its constraint and attributes."""
+    def __call__(self, trial: optuna.Trial) -> Sequence[float]:
+        """Loss of the trial's plan, with two objectives also its milliseconds.
+
+        Latency and bytes go into constraints and attributes.
+        """
         plan = self.space.suggest(trial)
         latency = self.latency(plan)
-        trial.set_constraint(LATENCY, latency.generation_ms - self.target_ms)
+        self._describe(trial, plan, latency)
+        return self.values(plan, self.loss(plan))
+
+    def values(self, plan: CompressionPlan, loss: float) -> list[float]:
+        """A trial's values, given its loss."""
+        return [loss, self.latency(plan).generation_ms] if self.two else [loss]
+
+    def constraints(self, plan: CompressionPlan) -> dict[str, float]:
+        """What a plan exceeds each limit by; it must be 0 or less."""
+        over: dict[str, float] = {}
+        if not self.two:
+            over[LATENCY] = self.latency(plan).generation_ms - self.target_ms
+        if self.max_bytes is not None:
+            over[SIZE] = float(size_bytes(self.denoiser, plan) - self.max_bytes)
+        return over
+
+    def meets(self, plan: CompressionPlan) -> bool:
+        """Whether a plan stays within the target and within all limits."""
+        within = self.latency(plan).generation_ms <= self.target_ms
+        return within and all(over <= 0 for over in self.constraints(plan).values())
+
+    def _describe(self, trial: optuna.Trial, plan: CompressionPlan, latency: Latency) -> None:
+        """Write the plan's constraints and what the dashboard shows of it."""
+        for name, over in self.constraints(plan).items():
+            trial.set_constraint(name, over)
         trial.set_user_attr("generation_ms", latency.generation_ms)
         trial.set_user_attr("refresh_ms", latency.refresh_ms)
         trial.set_user_attr("step_ms", latency.step_ms)
         trial.set_user_attr("size_bytes", size_bytes(self.denoiser, plan))
-        return self.loss(plan)
 
     def latency(self, plan: CompressionPlan) -> Latency:
         """Predicted times of a plan."""
@@ -58,34 +90,42 @@ class Objective:
         compressed = compress(self.denoiser, plan, self.bank)
         return self.proxy.loss(compressed.network, self.sinks.kept_shares(plan))
 
-    def costs(self) -> dict[str, dict[object, float]]:
+    def costs(self) -> CostTable:
         """What each choice of each parameter adds to the generation time, in milliseconds.
 
         Added to the time of the plan of first choices. Exact: a pass is a sum over
         layers, and a layer is a sum over threshold, attention format and mlp format.
         """
-        parameters = self.space.parameters()
-        first = {name: choices[0] for name, choices in parameters.items()}
-        base = self._first_ms()
-        return {
-            name: {
-                choice: self.latency(self.space.plan({**first, name: choice})).generation_ms - base
-                for choice in choices
-            }
-            for name, choices in parameters.items()
-        }
+        return self._added(lambda plan: self.latency(plan).generation_ms)
+
+    def sizes(self) -> CostTable:
+        """What each choice of each parameter adds to the bytes of the weights; exact, too."""
+        return self._added(lambda plan: size_bytes(self.denoiser, plan))
+
+    @cached_property
+    def first(self) -> CompressionPlan:
+        """The plan of every parameter's first choice, to which `costs` and `sizes` add."""
+        return self.space.plan(dict.fromkeys(self.space.parameters(), 0))
 
     def budget_ms(self) -> float:
         """Milliseconds that the choices of a plan may add together, on the scale of `costs`."""
-        return self.target_ms - self._first_ms()
+        return self.target_ms - self.latency(self.first).generation_ms
 
     def known(self) -> Known:
         """What a sampler may know before the first trial."""
-        return Known(self.space.distributions(), self.costs(), self.budget_ms())
+        budget_ms = None if self.two else self.budget_ms()
+        return Known(self.space.distributions(), self.costs(), budget_ms, self.space.kinds())
 
-    def _first_ms(self) -> float:
-        first = {name: choices[0] for name, choices in self.space.parameters().items()}
-        return self.latency(self.space.plan(first)).generation_ms
+    def _added(self, measure: Callable[[CompressionPlan], float]) -> CostTable:
+        zeros = dict.fromkeys(self.space.parameters(), 0)
+        base = measure(self.first)
+        return {
+            name: {
+                index: measure(self.space.plan({**zeros, name: index})) - base
+                for index in range(len(choices))
+            }
+            for name, choices in self.space.parameters().items()
+        }
 
 
 def size_bytes(denoiser: Denoiser, plan: CompressionPlan) -> int:

@@ -14,7 +14,8 @@ from hwsearch.latency.device import Device
 from hwsearch.latency.full_pass import predictor_of
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, Decoding
-from hwsearch.search.objective import Objective
+from hwsearch.search.exact import cheapest
+from hwsearch.search.objective import Objective, size_bytes
 from hwsearch.search.space import SearchSpace
 from hwsearch.search.study import Study
 from hwsearch.sinks import SinkProfile, calibrate_sinks
@@ -25,6 +26,9 @@ from hwsearch.tasks.proxies import PROXIES, Proxy, make_proxy
 
 #: Calibration questions behind the sink profile and the frozen states.
 QUESTIONS = 32
+
+#: Slowest layers that are named when a target is infeasible.
+BINDING = 3
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,9 @@ def prepare(
     target: Target,
     questions: list[str],
     proxy: Proxy | None = None,
+    *,
+    max_bytes: int | None = None,
+    two: bool = False,
 ) -> Objective:
     """Everything that the trials of a study share.
 
@@ -69,6 +76,8 @@ def prepare(
         target: the latency to stay within.
         questions: behind the sink profile.
         proxy: the loss; None is the KL divergence on frozen states of the questions.
+        max_bytes: most bytes of weights; None does not limit them.
+        two: whether latency is an objective of its own; then no target can be infeasible.
 
     Raises:
         StudyError: the space does not fit the model or the device.
@@ -93,6 +102,8 @@ def prepare(
         proxy=proxy or FrozenStates.record(denoiser, questions),
         bank=WeightBank(denoiser),
         target_ms=target.resolve_ms(baseline),
+        max_bytes=max_bytes,
+        two=two,
     )
     check_feasible(objective)
     return objective
@@ -123,9 +134,20 @@ def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence
     prompt_length = json.loads(study.optuna.user_attrs["workload"])["prompt_length"]
     workload = Workload(prompt_length, decoding)
     target = Target(ms=study.target_ms)
-    loss = study.optuna.user_attrs.get("loss", "kl")
+    known = study.optuna.user_attrs
+    loss = known.get("loss", "kl")
     proxy = choose_proxy(loss, denoiser, None) if loss in PROXIES else None
-    return prepare(denoiser, study.space, device, workload, target, list(questions), proxy)
+    return prepare(
+        denoiser,
+        study.space,
+        device,
+        workload,
+        target,
+        list(questions),
+        proxy,
+        max_bytes=known.get("max_bytes"),
+        two=known.get("objective") == "front",
+    )
 
 
 def calibration_problems(count: int = QUESTIONS) -> list[Problem]:
@@ -173,27 +195,52 @@ def default_workload(denoiser: Denoiser) -> Workload:
 
 
 def fastest_plan(objective: Objective) -> CompressionPlan:
-    """The plan of least predicted latency: the cheapest choice of every parameter."""
-    costs = objective.costs()
-    return objective.space.plan(
-        {name: min(choices, key=lambda c: choices[c]) for name, choices in costs.items()}
-    )
+    """The plan of least predicted latency that stays within the limit of bytes.
+
+    Raises:
+        InfeasibleTargetError: no plan stays within it.
+    """
+    space, costs, sizes = objective.space, objective.costs(), objective.sizes()
+    first = size_bytes(objective.denoiser, objective.first)
+    room = None if objective.max_bytes is None else float(objective.max_bytes - first)
+    chosen = cheapest(costs, sizes, room)
+    if chosen is None:
+        smallest = cheapest(sizes, costs, None)
+        assert smallest is not None, "without a limit every plan is admissible"
+        least = size_bytes(objective.denoiser, space.plan(smallest))
+        raise InfeasibleTargetError(
+            f"no plan meets max_bytes {objective.max_bytes}: the smallest takes {least} bytes; "
+            "raise max_bytes or offer smaller formats"
+        )
+    return space.plan(chosen)
 
 
 def check_feasible(objective: Objective) -> None:
-    """Raise `InfeasibleTargetError` if even the fastest plan misses the target."""
+    """Raise `InfeasibleTargetError` if even the fastest admissible plan misses the target."""
     plan = fastest_plan(objective)
     latency = objective.latency(plan)
-    if latency.generation_ms <= objective.target_ms:
+    if objective.two or latency.generation_ms <= objective.target_ms:
         return
     shares = objective.sinks.kept_shares(plan)
     layers = [objective.predictor.layer_ms(*pair) for pair in zip(plan.layers, shares, strict=True)]
-    slowest = max(range(len(layers)), key=layers.__getitem__)
-    fixed = latency.generation_ms - sum(layers)
-    raise InfeasibleTargetError(
-        f"no plan meets {objective.target_ms:.2f} ms: the fastest takes "
-        f"{latency.generation_ms:.2f} ms ({fixed:.2f} ms of it outside the layers, and "
-        f"{layers[slowest]:.2f} ms in layer {slowest}, the slowest, with attention "
-        f"{plan.layers[slowest].attention} and mlp {plan.layers[slowest].mlp}); "
-        f"raise the target or offer fewer decoding steps"
+    raise InfeasibleTargetError(explain_miss(objective, plan, latency.generation_ms, layers))
+
+
+def explain_miss(
+    objective: Objective, plan: CompressionPlan, fastest_ms: float, layers_ms: Sequence[float]
+) -> str:
+    """One line: the fastest plan, what it reaches, and which layers bind."""
+    order = sorted(range(len(layers_ms)), key=lambda i: -layers_ms[i])
+    binding = ", ".join(
+        f"layer {i} {layers_ms[i]:.2f} ms (attention {plan.layers[i].attention}, mlp "
+        f"{plan.layers[i].mlp}, sink_threshold {plan.layers[i].sink_threshold:g})"
+        for i in order[:BINDING]
+    )
+    limit = "" if objective.max_bytes is None else f" within {objective.max_bytes} bytes"
+    return (
+        f"no plan{limit} meets {objective.target_ms:.2f} ms: the fastest takes "
+        f"{fastest_ms:.2f} ms, {fastest_ms - sum(layers_ms):.2f} ms of it outside the layers; "
+        f"what binds: {binding}; raise the target"
+        + (" or max_bytes," if limit else ",")
+        + " or offer faster formats or fewer decoding steps"
     )

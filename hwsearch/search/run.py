@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.errors import StudyError
 from hwsearch.latency.device import Device
 from hwsearch.latency.operators import Workload
-from hwsearch.search.objective import Objective
+from hwsearch.search.objective import Objective, size_bytes
 from hwsearch.search.preparation import (
     Target,
     calibration_questions,
@@ -21,7 +23,9 @@ from hwsearch.search.preparation import (
 )
 from hwsearch.search.samplers import make_sampler
 from hwsearch.search.space import SearchSpace
-from hwsearch.search.study import Study, claim, finished, storage_url
+from hwsearch.search.storage import is_shared, open_storage, storage_url
+from hwsearch.search.study import IDENTITY, Study, claim, finished
+from hwsearch.search.workers import join, seed_of_worker, work
 from hwsearch.tasks.proxies import Proxy
 
 
@@ -34,12 +38,16 @@ def search(
     target_ratio: float | None = None,
     workload: Workload | None = None,
     questions: Sequence[str] | None = None,
+    max_bytes: int | None = None,
+    two: bool = False,
+    refine: Study | None = None,
     trials: int = 100,
     name: str | None = None,
     storage: str | None = None,
     sampler: str = "additive",
     loss: str | Proxy = "kl",
     seed: int = 0,
+    heartbeat_s: int = 30,
     on_trial: Callable[[int], None] | None = None,
 ) -> Study:
     """The plan of least loss within a latency target, as a study.
@@ -52,12 +60,18 @@ def search(
         target_ratio: the same as a share of the uncompressed model's predicted time.
         workload: what is generated; None takes the task's median prompt and the model's decoding.
         questions: calibration questions; None takes those of gsm-mini.
-        trials: finished trials that the study shall have.
+        max_bytes: most bytes of weights; None does not limit them.
+        two: whether to search the whole front of loss and latency; the target then only marks
+            plans, and may be left out.
+        refine: a finished study with coarser groups, whose trials count as this one's.
+        trials: finished trials that the study shall have; uniform plans that meet the target are
+            tried even beyond that number.
         name: the study's name; one that exists is continued. None makes one of model and device.
         storage: Optuna storage URL or SQLite path; None is ``studies/<name>.db``.
         sampler: one of `SAMPLERS`.
         loss: one of `hwsearch.tasks.proxies.PROXIES`, or a proxy of one's own.
         seed: of the sampler.
+        heartbeat_s: seconds between a worker's signs of life, where several share a storage.
         on_trial: called with the number of finished trials after each.
 
     Raises:
@@ -71,9 +85,11 @@ def search(
         space,
         device,
         workload or default_workload(denoiser),
-        Target(target_ms, target_ratio),
+        _target(target_ms, target_ratio, two),
         questions,
         proxy,
+        max_bytes=max_bytes,
+        two=two,
     )
     return run_study(
         objective,
@@ -82,6 +98,8 @@ def search(
         storage=storage,
         sampler=sampler,
         seed=seed,
+        heartbeat_s=heartbeat_s,
+        refine=refine,
         on_trial=on_trial,
     )
 
@@ -94,37 +112,38 @@ def run_study(
     storage: str | None = None,
     sampler: str = "additive",
     seed: int = 0,
+    heartbeat_s: int = 30,
+    refine: Study | None = None,
     on_trial: Callable[[int], None] | None = None,
 ) -> Study:
     """Try plans until the study has `trials` finished trials; one that exists is continued.
 
     The uncompressed model and every uniform plan that meets the target are tried first, so the
-    answer is never worse than the best of them. Arguments are those of `search`.
+    answer is never worse than the best of them. Several processes may work on one study if their
+    storage is a database server. Arguments are those of `search`.
 
     Raises:
         InputError: the study exists and searched something else.
+        StudyError: the storage cannot be used.
     """
     url = storage_url(name, storage)
-    study = optuna.create_study(
-        study_name=name,
-        storage=url,
-        load_if_exists=True,
-    )
-    # a sampler that starts anew with the old seed would propose its old plans again
-    study.sampler = make_sampler(
-        sampler, seed + len(study.get_trials(deepcopy=False)), objective.known()
-    )
-    claim(study, identity(objective), objective.target_ms)
-    enqueue(study, objective)
-    if url.startswith("sqlite"):
+    known = objective.known()
+    make_sampler(sampler, seed, known)  # a wrong name leaves no study behind
+
+    def prepare_study(study: optuna.Study) -> None:
+        claim(study, identity(objective), described(objective))
+        if refine is not None:
+            adopt(study, objective, refine)
+        enqueue(study, objective)
+
+    if storage is None:
+        Path("studies").mkdir(exist_ok=True)
+    opened = open_storage(url, heartbeat_s)
+    study, others = join(name, opened, 2 if objective.two else 1, prepare_study)
+    study.sampler = make_sampler(sampler, seed_of_worker(seed, study, others), known)
+    if not is_shared(url):
         _recover(study)
-
-    def report(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        if on_trial is not None:
-            on_trial(len(finished(study)))
-
-    missing = max(0, trials - len(finished(study)))
-    study.optimize(objective, n_trials=missing, callbacks=[report])
+    work(study, objective, trials, on_trial)
     return Study(study, objective.space, objective.target_ms)
 
 
@@ -134,12 +153,42 @@ def enqueue(study: optuna.Study, objective: Objective) -> None:
     uncompressed = objective.predictor.device.uncompressed(space.num_layers)
     plans = [uncompressed, *space.uniform_plans()]
     for index, plan in enumerate(plans):
-        meets = objective.latency(plan).generation_ms <= objective.target_ms
-        offered = all(
-            value in space.parameters()[name] for name, value in space.params(plan).items()
-        )
-        if offered and (index == 0 or meets):
-            study.enqueue_trial(space.params(plan), skip_if_exists=True)
+        if space.offers(plan) and (index == 0 or objective.meets(plan)):
+            study.enqueue_trial(dict(space.params(plan)), skip_if_exists=True)
+
+
+def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:
+    """Count the finished trials of a study with coarser groups as this one's, without trying again.
+
+    Raises:
+        StudyError: it searched another model, device, workload or loss, or plans not offered here.
+    """
+    theirs, ours = coarse.optuna.user_attrs, identity(objective)
+    for key in (key for key in IDENTITY if key != "space"):
+        if theirs.get(key) != ours[key]:
+            raise StudyError(
+                f"study {coarse.name} cannot be refined: its {key} is {theirs.get(key)}, "
+                f"not {ours[key]}"
+            )
+    space, present = objective.space, {tuple(t.params.items()) for t in finished(study)}
+    for trial in finished(coarse.optuna):
+        plan = coarse.space.plan(trial.params)
+        if not space.offers(plan):
+            raise StudyError(
+                f"study {coarse.name} cannot be refined: its trial {trial.number} is not in the "
+                "new space; offer at least the old thresholds and formats, in groups no coarser"
+            )
+        params = space.params(plan)
+        if tuple(params.items()) not in present:
+            study.add_trial(
+                optuna.create_trial(
+                    params=params,
+                    distributions=dict(space.distributions()),
+                    values=objective.values(plan, trial.values[0]),
+                    user_attrs=trial.user_attrs,
+                    constraints=objective.constraints(plan),
+                )
+            )
 
 
 def identity(objective: Objective) -> dict[str, str]:
@@ -152,8 +201,28 @@ def identity(objective: Objective) -> dict[str, str]:
         "workload": json.dumps({"prompt_length": workload.prompt_length}),
         "decoding": workload.decoding.model_dump_json(),
         "loss": objective.proxy.name,
+        "objective": "front" if objective.two else "loss",
         "device_folder": str(objective.predictor.device.folder),
     }
+
+
+def described(objective: Objective) -> dict[str, Any]:
+    """What else a study keeps: its limits, and all it takes to answer another target."""
+    return {
+        "target_ms": objective.target_ms,
+        "max_bytes": objective.max_bytes,
+        "first_ms": objective.latency(objective.first).generation_ms,
+        "costs": objective.costs(),
+        "first_bytes": size_bytes(objective.denoiser, objective.first),
+        "sizes": objective.sizes(),
+    }
+
+
+def _target(target_ms: float | None, target_ratio: float | None, two: bool) -> Target:
+    """The target; with two objectives it may be left out."""
+    if two and target_ms is None and target_ratio is None:
+        return Target(ratio=1.0)
+    return Target(target_ms, target_ratio)
 
 
 def _recover(study: optuna.Study) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import optuna
 
-from hwsearch.errors import UnknownNameError
+from hwsearch.errors import InputError, UnknownNameError
 
 #: Name of the constraint in every study: predicted milliseconds above the target.
 LATENCY = "generation_ms"
+
+#: Name of the constraint where bytes are limited: bytes above the limit.
+SIZE = "size_bytes"
+
+#: What each choice, by its index, of each parameter adds to something.
+CostTable = dict[str, dict[int, float]]
 
 
 @dataclass(frozen=True)
@@ -21,19 +27,27 @@ class Known:
     Attributes:
         distributions: the parameters.
         costs: milliseconds that each choice of each parameter adds.
-        budget_ms: most milliseconds that the choices of a plan may add together.
+        budget_ms: most milliseconds that the choices of a plan may add together; None where
+            latency is an objective.
+        kinds: what each parameter sets; those of one kind have like effects.
     """
 
     distributions: Mapping[str, optuna.distributions.BaseDistribution]
-    costs: Mapping[str, Mapping[Any, float]]
-    budget_ms: float
+    costs: CostTable
+    budget_ms: float | None
+    kinds: Mapping[str, str]
 
 
 def _additive(seed: int, known: Known) -> optuna.samplers.BaseSampler:
     from hwsearch.search.additive import AdditiveSampler
 
     return AdditiveSampler(
-        known.costs, known.budget_ms, LATENCY, seed, search_space=known.distributions
+        known.costs,
+        known.budget_ms,
+        LATENCY,
+        seed,
+        search_space=known.distributions,
+        kinds=known.kinds,
     )
 
 
@@ -42,11 +56,23 @@ def _tpe(seed: int, known: Known) -> optuna.samplers.BaseSampler:
 
 
 def _gp(seed: int, known: Known) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.GPSampler(seed=seed)
+    return optuna.samplers.GPSampler(seed=seed, deterministic_objective=True)
 
 
 def _nsga2(seed: int, known: Known) -> optuna.samplers.BaseSampler:
     return optuna.samplers.NSGAIISampler(seed=seed)
+
+
+def _cmaes(seed: int, known: Known) -> optuna.samplers.BaseSampler:
+    if importlib.util.find_spec("cmaes") is None:
+        raise InputError('sampler "cmaes" needs: pip install cmaes')
+    if known.budget_ms is None:
+        raise InputError(
+            'sampler "cmaes" takes one objective; set objective = "loss", or another sampler'
+        )
+    from hwsearch.search.penalised import PenalisedCmaEs
+
+    return PenalisedCmaEs(seed=seed)
 
 
 def _random(seed: int, known: Known) -> optuna.samplers.BaseSampler:
@@ -58,6 +84,7 @@ SAMPLERS: dict[str, Callable[[int, Known], optuna.samplers.BaseSampler]] = {
     "tpe": _tpe,
     "gp": _gp,
     "nsga2": _nsga2,
+    "cmaes": _cmaes,
     "random": _random,
 }
 

@@ -15,13 +15,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from hwsearch.errors import StudyError
 from hwsearch.plan import Frozen, WeightFormat, explain
-from hwsearch.search.study import Study
+from hwsearch.search.space import Groups
+from hwsearch.search.study import Study, load_study
 
 Threshold = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -32,10 +33,12 @@ class SpaceSpec(Frozen):
     Attributes:
         thresholds: sink thresholds, least pruning first.
         formats: weight formats, least compression first.
+        groups: which layers are treated alike: ``tied``, ``thirds`` or ``free``.
     """
 
     thresholds: Annotated[tuple[Threshold, ...], Field(min_length=1)] | None = None
     formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] | None = None
+    groups: Groups | None = None
 
 
 class StudySpec(Frozen):
@@ -46,6 +49,9 @@ class StudySpec(Frozen):
         device: a device, or its folder.
         target_ms: most milliseconds of a generation; or else
         target_ratio: the same as a share of the uncompressed model's.
+        objective: ``loss`` within the target, or the whole ``front`` of loss and latency, for which
+            a target may be left out.
+        max_bytes: most bytes of weights.
         prompt_length: tokens of the prompt; None takes the calibration questions' median.
         space: what may be chosen.
         sampler: one of `hwsearch.search.SAMPLERS`.
@@ -54,12 +60,16 @@ class StudySpec(Frozen):
         seed: of the sampler.
         name: the study's name; None makes one of model and device.
         storage: Optuna storage; None is ``studies/<name>.db``.
+        heartbeat_s: seconds between a worker's signs of life, where several share a storage.
+        refine: a finished study with coarser groups to go on from: a name, or its SQLite file.
     """
 
     model: str
     device: str
     target_ms: Annotated[float, Field(gt=0)] | None = None
     target_ratio: Annotated[float, Field(gt=0)] | None = None
+    objective: Literal["loss", "front"] = "loss"
+    max_bytes: Annotated[int, Field(ge=1)] | None = None
     prompt_length: Annotated[int, Field(ge=1)] | None = None
     space: SpaceSpec = SpaceSpec()
     sampler: str = "additive"
@@ -68,10 +78,13 @@ class StudySpec(Frozen):
     seed: int = 0
     name: str | None = None
     storage: str | None = None
+    heartbeat_s: Annotated[int, Field(ge=1)] = 30
+    refine: str | None = None
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
-        if (self.target_ms is None) == (self.target_ratio is None):
+        given = [target for target in (self.target_ms, self.target_ratio) if target is not None]
+        if len(given) > 1 or (not given and self.objective == "loss"):
             raise ValueError("give exactly one of target_ms and target_ratio")
         return self
 
@@ -89,7 +102,11 @@ class StudySpec(Frozen):
         """
         data = read_toml(path) if path is not None else {}
         given = {key: value for key, value in flags.items() if value is not None}
-        space = {k: given.pop(k).split(",") for k in ("formats", "thresholds") if k in given}
+        space: dict[str, Any] = {
+            k: given.pop(k).split(",") for k in ("formats", "thresholds") if k in given
+        }
+        if "groups" in given:
+            space["groups"] = given.pop("groups")
         if {"target_ms", "target_ratio"} & given.keys():
             data = {k: v for k, v in data.items() if not k.startswith("target_")}
         merged = {**data, **given}
@@ -137,11 +154,15 @@ def run_spec(spec: StudySpec, on_trial: Callable[[int], None] | None = None) -> 
         target_ms=spec.target_ms,
         target_ratio=spec.target_ratio,
         workload=workload,
+        max_bytes=spec.max_bytes,
+        two=spec.objective == "front",
+        refine=None if spec.refine is None else load_study(spec.refine, spec.storage),
         trials=spec.trials,
         name=spec.name,
         storage=spec.storage,
         sampler=spec.sampler,
         loss=spec.loss,
         seed=spec.seed,
+        heartbeat_s=spec.heartbeat_s,
         on_trial=on_trial,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 from hwsearch.errors import InputError, StudyError, UnknownNameError
 from hwsearch.plan import CompressionPlan
 from hwsearch.search.space import SearchSpace, is_uniform
+from hwsearch.search.storage import is_shared, open_storage, storage_url
 
 #: User attributes of an Optuna study that say what it searched.
-IDENTITY = ("model", "device", "space", "workload", "decoding")
+IDENTITY = ("model", "device", "space", "workload", "decoding", "loss", "objective")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,12 @@ class Study:
         """The study's name."""
         return self.optuna.study_name
 
+    @property
+    def max_bytes(self) -> float:
+        """Most bytes of weights; infinity where they are not limited."""
+        limit = self.optuna.user_attrs.get("max_bytes")
+        return float("inf") if limit is None else float(limit)
+
     def frame(self) -> pd.DataFrame:
         """Every finished trial: number, loss, generation_ms, size_bytes, feasible, uniform, plan."""
         rows = [self._row(trial) for trial in finished(self.optuna)]
@@ -44,9 +52,16 @@ class Study:
         return pd.DataFrame(rows, columns=columns)
 
     def front(self) -> pd.DataFrame:
-        """Plans that no other plan beats in both loss and latency, fastest first."""
-        frame = self.frame().sort_values(["generation_ms", "loss"], ignore_index=True)
+        """Plans that no other plan beats in both loss and latency, fastest first.
+
+        The column ``uniform_loss`` is the least loss of a uniform plan tried that takes no longer,
+        NaN if there is none; no plan of the front loses more than that.
+        """
+        frame = self.frame()
+        frame = frame[frame["size_bytes"] <= self.max_bytes]
+        frame = frame.sort_values(["generation_ms", "loss"], ignore_index=True)
         best_before = frame["loss"].cummin().shift(fill_value=float("inf"))
+        frame["uniform_loss"] = frame["loss"].where(frame["uniform"]).cummin().ffill()
         return frame[frame["loss"] < best_before].reset_index(drop=True)
 
     def feasible(self, uniform: bool | None = None) -> pd.DataFrame:
@@ -93,10 +108,10 @@ class Study:
         latency = trial.user_attrs["generation_ms"]
         return (
             trial.number,
-            trial.value,
+            trial.values[0],
             latency,
             trial.user_attrs["size_bytes"],
-            latency <= self.target_ms,
+            latency <= self.target_ms and trial.user_attrs["size_bytes"] <= self.max_bytes,
             is_uniform(plan),
             plan,
         )
@@ -105,15 +120,6 @@ class Study:
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """Completed trials, oldest first."""
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-
-
-def storage_url(name: str, storage: str | None) -> str:
-    """The storage of a study: as given, or an SQLite file under ``studies/``."""
-    if storage is not None:
-        return storage if "://" in storage else f"sqlite:///{storage}"
-    folder = Path("studies")
-    folder.mkdir(exist_ok=True)
-    return f"sqlite:///{folder / name}.db"
 
 
 def load_study(name: str, storage: str | None = None) -> Study:
@@ -125,14 +131,15 @@ def load_study(name: str, storage: str | None = None) -> Study:
     """
     if name.endswith(".db"):
         name, storage = Path(name).stem, name
-    if storage is None and not Path("studies", f"{name}.db").exists():
-        raise UnknownNameError("study", name, [path.stem for path in Path("studies").glob("*.db")])
+    url = storage_url(name, storage)
+    if not is_shared(url) and not Path(url.removeprefix("sqlite:///")).exists():
+        folder = Path(storage).parent if storage else Path("studies")
+        raise UnknownNameError("study", name, [path.stem for path in folder.glob("*.db")])
+    opened = open_storage(url)
     try:
-        study = optuna.load_study(study_name=name, storage=storage_url(name, storage))
+        study = optuna.load_study(study_name=name, storage=opened)
     except KeyError as error:
-        raise UnknownNameError("study", name, []) from error
-    except Exception as error:
-        raise StudyError(f"cannot open study {name} in {storage}: {error}") from error
+        raise UnknownNameError("study", name, optuna.get_all_study_names(opened)) from error
     return as_study(study)
 
 
@@ -148,11 +155,16 @@ def as_study(study: optuna.Study) -> Study:
         ) from error
 
 
-def claim(study: optuna.Study, identity: dict[str, str], target_ms: float) -> None:
+def claim(study: optuna.Study, identity: Mapping[str, str], described: Mapping[str, Any]) -> None:
     """Write what a study searches into it, or check that it still searches the same.
 
+    Args:
+        study: the study.
+        identity: what a study may never change.
+        described: what a later run may change, such as the target.
+
     Raises:
-        InputError: the study was created with another model, device, space or workload.
+        InputError: the study was created with another model, device, space, workload or loss.
     """
     known = study.user_attrs
     for key, value in identity.items():
@@ -161,5 +173,8 @@ def claim(study: optuna.Study, identity: dict[str, str], target_ms: float) -> No
                 f"study {study.study_name} was created with {key} {known[key]}, not {value}; "
                 f"give another --name or the old {key}"
             )
-        study.set_user_attr(key, value)
-    study.set_user_attr("target_ms", target_ms)
+        if key not in known:
+            study.set_user_attr(key, value)
+    for key, value in described.items():
+        if known.get(key) != value:
+            study.set_user_attr(key, value)

@@ -1,3 +1,5 @@
+import dataclasses
+import itertools
 import signal
 import subprocess
 import sys
@@ -7,11 +9,12 @@ import time
 import optuna
 import pytest
 
-from hwsearch.errors import InfeasibleTargetError, InputError, UnknownNameError
+from hwsearch.errors import InfeasibleTargetError, InputError, StudyError, UnknownNameError
 from hwsearch.latency.device import load_device
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.search import SearchSpace, Target, load_study, prepare
+from hwsearch.search.objective import size_bytes
 from hwsearch.search.preparation import choose_proxy, fastest_plan
 from hwsearch.search.run import enqueue, identity, run_study
 from hwsearch.testing.device import formula_device
@@ -88,14 +91,21 @@ def test_costs_are_exact(objective):
 
 def test_a_study_is_continued_by_name(objective, tmp_path):
     storage = str(tmp_path / "s.db")
-    first = run_study(objective, trials=5, name="s", storage=storage, sampler="random").frame()
-    again = run_study(objective, trials=8, name="s", storage=storage, sampler="random")
-    assert len(again.frame()) == 8
-    assert again.frame()["plan"].tolist()[:5] == first["plan"].tolist()
-    assert len(set(again.frame()["plan"])) == 8, "a continued search repeats no plan"
+    first = run_study(objective, trials=9, name="s", storage=storage, sampler="random").frame()
+    again = run_study(objective, trials=12, name="s", storage=storage, sampler="random")
+    assert (len(first), len(again.frame())) == (9, 12)
+    assert again.frame()["plan"].tolist()[:9] == first["plan"].tolist()
+    assert len(set(again.frame()["plan"])) == 12, "a continued search repeats no plan"
     assert load_study("s", storage).best_plan == again.best_plan
-    done = run_study(objective, trials=8, name="s", storage=storage, sampler="random")
-    assert len(done.frame()) == 8
+    done = run_study(objective, trials=12, name="s", storage=storage, sampler="random")
+    assert len(done.frame()) == 12
+
+
+def test_uniform_plans_are_tried_however_few_trials_are_asked_for(objective, tmp_path):
+    study = run_study(objective, trials=1, name="s", storage=str(tmp_path / "s.db"))
+    meeting = {p for p in objective.space.uniform_plans() if objective.meets(p)}
+    assert len(meeting) > 1
+    assert meeting <= set(study.frame()["plan"])
 
 
 def test_a_study_of_something_else_is_not_continued(objective, tmp_path):
@@ -202,3 +212,104 @@ def test_a_search_by_another_loss_says_which_and_needs_answers():
     assert choose_proxy("kl", denoiser, QUESTIONS) is None
     with pytest.raises(InputError, match="'nll' needs problems with answers"):
         choose_proxy("nll", denoiser, QUESTIONS)
+
+
+def test_contradictory_limits_are_one_line(objective):
+    denoiser, device = tiny_denoiser(), objective.predictor.device
+    space = SearchSpace(num_layers=2, thresholds=(1.0, 0.5))
+    least = size_bytes(denoiser, CompressionPlan.uniform(2, "w4", "w4", head="w4"))
+    arguments = (denoiser, space, device, WORK)
+    with pytest.raises(InfeasibleTargetError, match=f"max_bytes {least - 1}: the smallest takes"):
+        prepare(*arguments, Target(ratio=1.0), QUESTIONS, max_bytes=least - 1)
+    fastest = objective.latency(fastest_plan(objective)).generation_ms
+    with pytest.raises(
+        InfeasibleTargetError, match=rf"no plan within {least} bytes meets .* binds"
+    ):
+        prepare(*arguments, Target(ms=fastest), QUESTIONS, max_bytes=least)
+
+
+def test_the_fastest_plan_within_bytes_is_exact(objective):
+    limited = dataclasses.replace(objective, max_bytes=int(1.5 * smallest_bytes(objective)))
+    plan = fastest_plan(limited)
+    parameters = objective.space.parameters()
+    every = (
+        objective.space.plan(dict(zip(parameters, choice, strict=True)))
+        for choice in itertools.product(*(range(len(c)) for c in parameters.values()))
+    )
+    some = [
+        p
+        for p in itertools.islice(every, 0, None, 3)
+        if size_bytes(objective.denoiser, p) <= limited.max_bytes
+    ]
+    assert size_bytes(objective.denoiser, plan) <= limited.max_bytes
+    best = objective.latency(plan).generation_ms
+    assert len(some) > 10
+    assert best <= min(objective.latency(p).generation_ms for p in some) + 1e-9
+
+
+def smallest_bytes(objective):
+    return size_bytes(objective.denoiser, CompressionPlan.uniform(2, "w4", "w4", head="w4"))
+
+
+@pytest.mark.parametrize("sampler", ["additive", "tpe", "gp", "nsga2", "cmaes", "random"])
+def test_every_sampler_by_name_meets_the_target(objective, tmp_path, sampler):
+    storage = str(tmp_path / "s.db")
+    study = run_study(objective, trials=14, name="s", storage=storage, sampler=sampler)
+    assert len(study.frame()) == 14
+    assert study.feasible()["loss"].iloc[0] <= study.feasible(uniform=True)["loss"].iloc[0]
+
+
+def test_the_whole_front_as_two_objectives(objective, tmp_path):
+    both = dataclasses.replace(objective, two=True)
+    study = run_study(both, trials=30, name="s", storage=str(tmp_path / "s.db"))
+    assert len(study.optuna.directions) == 2
+    front = study.front()
+    assert front["generation_ms"].max() > both.target_ms > front["generation_ms"].min()
+    assert len(front) > 5
+    with pytest.raises(InputError, match="created with objective front, not loss"):
+        run_study(objective, trials=31, name="s", storage=str(tmp_path / "s.db"))
+    with pytest.raises(InputError, match='"cmaes" takes one objective'):
+        run_study(both, trials=1, name="c", storage=str(tmp_path / "s.db"), sampler="cmaes")
+
+
+def test_coarse_trials_are_taken_over_and_not_tried_again(objective, tmp_path):
+    tied = dataclasses.replace(objective, space=coarse(objective, "tied"))
+    storage = str(tmp_path / "s.db")
+    first = run_study(tied, trials=12, name="tied", storage=storage)
+    tried = []
+    watched = dataclasses.replace(objective)
+    object.__setattr__(watched, "proxy", Watched(objective.proxy, tried))
+    fine = run_study(watched, trials=18, name="free", storage=storage, refine=first)
+    assert len(fine.frame()) == 18
+    assert len(tried) == 18 - len(first.frame())
+    assert set(first.frame()["plan"]) < set(fine.frame()["plan"])
+    assert fine.feasible()["loss"].iloc[0] <= first.feasible()["loss"].iloc[0]
+    with pytest.raises(StudyError, match=r"cannot be refined: its trial .* not in the new space"):
+        narrow = objective.space.model_copy(update={"thresholds": (1.0,)})
+        smaller = dataclasses.replace(objective, space=narrow)
+        run_study(smaller, trials=1, name="back", storage=storage, refine=fine)
+
+
+class Watched:
+    """A proxy that counts what it is asked."""
+
+    name, cost = "kl", 0.0
+
+    def __init__(self, proxy, calls):
+        self.proxy, self.calls = proxy, calls
+
+    def loss(self, network, kept_shares):
+        self.calls.append(kept_shares)
+        return self.proxy.loss(network, kept_shares)
+
+
+def coarse(objective, groups):
+    return objective.space.model_copy(update={"groups": groups})
+
+
+def test_same_seed_same_storage_one_worker_gives_the_same_front(objective, tmp_path):
+    fronts = [
+        run_study(objective, trials=24, name=name, storage=str(tmp_path / "s.db"), seed=3).front()
+        for name in ("once", "twice")
+    ]
+    assert fronts[0][["loss", "plan"]].equals(fronts[1][["loss", "plan"]])

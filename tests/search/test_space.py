@@ -52,6 +52,37 @@ def test_formats_the_device_cannot_run_are_refused():
         SearchSpace.of(denoiser, device).check(small)
 
 
+@pytest.mark.parametrize(
+    ("groups", "names"),
+    [
+        ("tied", ["layers0-6"]),
+        ("thirds", ["layers0-1", "layers2-4", "layers5-6"]),
+        ("free", [f"layer{i}" for i in range(7)]),
+    ],
+)
+def test_groups_tie_neighbours_and_coarse_plans_are_free_plans(groups, names):
+    space = SearchSpace(num_layers=7, groups=groups)
+    assert list(space.spans) == names
+    assert [layer for span in space.spans.values() for layer in span] == list(range(7))
+    params = {
+        name: len(choices) - 1 - i % 2
+        for i, (name, choices) in enumerate(space.parameters().items())
+    }
+    plan = space.plan(params)
+    assert space.params(plan) == params
+    assert SearchSpace(num_layers=7).offers(plan)
+    mixed = CompressionPlan.validate({"layers": [{}] * 6 + [{"mlp": "w4"}]})
+    assert space.offers(mixed) == (groups == "free")
+
+
+def test_a_space_of_one_plan_or_with_a_choice_twice_is_refused():
+    device = formula_device(tiny_denoiser().geometry, WORK)
+    with pytest.raises(StudyError, match=r"one plan only .*offer a second choice"):
+        SearchSpace(num_layers=2, thresholds=(1.0,), formats=("w4",)).check(device)
+    with pytest.raises(StudyError, match=r"thresholds must not repeat a choice; got 1\.0, 0\.5"):
+        SearchSpace(num_layers=2, thresholds=(1.0, 0.5, 0.5)).check(device)
+
+
 STUDY = """
 model = "gsm-mini"
 device = "cpu"
@@ -80,6 +111,9 @@ def test_flags_win_over_the_study_file(tmp_path):
         (STUDY.replace("w8a8", "int3"), "space.formats.1: .*got 'int3'"),
         (STUDY.replace("target_ratio = 0.5", ""), "exactly one of target_ms and target_ratio"),
         (STUDY.replace('model = "gsm-mini"', ""), "model: missing"),
+        (STUDY.replace('["fp32", "w8a8"]', "[]"), "space.formats: .*at least 1 item"),
+        (STUDY + 'groups = "halves"', "space.groups: .*got 'halves'"),
+        (STUDY.replace("target", "max_bytes = 0\ntarget"), "max_bytes: .*got 0"),
         ("model = ", "not TOML"),
     ],
 )
@@ -88,3 +122,10 @@ def test_a_bad_study_file_is_refused_by_key(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(StudyError, match=said):
         StudySpec.resolve(path, {})
+
+
+def test_a_changed_copy_of_a_space_forgets_the_old_choices():
+    space = SearchSpace(num_layers=3)
+    assert len(space.spans) == 3 and len(space.dials["sink_threshold"]) == 5
+    copy = space.model_copy(update={"groups": "tied", "thresholds": (1.0,)})
+    assert (len(copy.spans), copy.dials["sink_threshold"]) == (1, (1.0,))

@@ -67,7 +67,7 @@ class Advisor:
         cost, budget = self._cost_model(evidence)
         costs = cost.of(evidence.rows)
         losses = evidence.values[:, 0]
-        near = _nearest(costs, losses, budget, FIT_LIMIT)
+        near = nearest(costs, losses, budget, FIT_LIMIT)
         tuning = self._tuning(evidence, near)
         loss = fit_loss(self.space, tuning, evidence.rows, losses, chosen=near, gram=evidence.gram)
         loss = believe(loss, evidence.pending)
@@ -118,7 +118,7 @@ class Advisor:
         return Goal(cost, budget, None, best, limits)
 
 
-def _nearest(costs: Floats, losses: Floats, budget: float | None, limit: int) -> Rows:
+def nearest(costs: Floats, losses: Floats, budget: float | None, limit: int) -> Rows:
     """Trials by how little they miss the measured front (ties: newest last), at most `limit`."""
     order = np.lexsort((losses, costs))
     best = np.empty(len(losses))

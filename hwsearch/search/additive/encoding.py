@@ -52,12 +52,14 @@ class ChoiceSpace:
             have an order.
         distributions: the optuna distribution of each parameter.
         reference: index of each parameter's reference (uncompressed) choice.
+        labels: what each parameter sets; empty where nobody said.
     """
 
     names: tuple[str, ...]
     choices: tuple[tuple[Any, ...], ...]
     distributions: tuple[BaseDistribution, ...]
     reference: tuple[int, ...]
+    labels: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -65,6 +67,7 @@ class ChoiceSpace:
         search_space: Mapping[str, BaseDistribution],
         reference: Mapping[str, Any],
         limit: int,
+        kinds: Mapping[str, str] | None = None,
     ) -> ChoiceSpace:
         """The part of `search_space` with 2 to `limit` choices a parameter, sorted by name.
 
@@ -80,7 +83,8 @@ class ChoiceSpace:
             choices.append(values)
             distributions.append(distribution)
             index.append(_reference_index(name, values, reference))
-        return cls(tuple(names), tuple(choices), tuple(distributions), tuple(index))
+        labels = tuple((kinds or {}).get(name, "") for name in names)
+        return cls(tuple(names), tuple(choices), tuple(distributions), tuple(index), labels)
 
     @cached_property
     def sizes(self) -> Rows:
@@ -109,9 +113,10 @@ class ChoiceSpace:
 
     @cached_property
     def kinds(self) -> Rows:
-        """Parameters with the same choices and reference share a kind, [groups]."""
+        """Parameters with the same label, choices and reference share a kind, [groups]."""
         known: dict[Any, int] = {}
-        keys = [repr((c, r)) for c, r in zip(self.choices, self.reference, strict=True)]
+        labels = self.labels or ("",) * len(self.names)
+        keys = [repr(key) for key in zip(labels, self.choices, self.reference, strict=True)]
         return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.intp)
 
     @cached_property
@@ -131,7 +136,8 @@ class ChoiceSpace:
 
     @cached_property
     def _lookup(self) -> tuple[dict[Any, int], ...]:
-        return tuple({repr(v): i for i, v in enumerate(c)} for c in self.choices)
+        """Index by type and value: True is not 1, and 1.0 may be a choice beside it."""
+        return tuple({(type(v), v): i for i, v in enumerate(c)} for c in self.choices)
 
     def encode(self, params: Mapping[str, Any]) -> tuple[int, ...] | None:
         """Choice indices of a plan; None if a parameter is missing or has another value."""
@@ -139,10 +145,12 @@ class ChoiceSpace:
         for name, values, lookup in zip(self.names, self.choices, self._lookup, strict=True):
             if name not in params:
                 return None
-            index = lookup.get(repr(params[name]))
-            index = _index(values, params[name]) if index is None else index
-            if index < 0:
-                return None
+            value = params[name]
+            index = lookup.get((type(value), value))
+            if index is None:
+                index = _index(values, value)
+                if index < 0:
+                    return None
             row.append(index)
         return tuple(row)
 

@@ -57,6 +57,8 @@ class AdditiveSampler(BaseSampler):
         search_space: distributions by name. Without it the first trial shows them.
         reference: the uncompressed choice by parameter name; default, the first of each.
         scores: one-at-a-time plans a parameter before the model leads.
+        kinds: what each parameter sets, by name; parameters of one kind are expected to have
+            like effects. Without it, those with the same choices are one kind.
         max_choices: parameters with more choices go to `independent_sampler`.
         independent_sampler: default `optuna.samplers.TPESampler`.
 
@@ -88,6 +90,7 @@ class AdditiveSampler(BaseSampler):
         *,
         search_space: Mapping[str, BaseDistribution] | None = None,
         reference: Mapping[str, Any] | None = None,
+        kinds: Mapping[str, str] | None = None,
         scores: int = 1,
         max_choices: int = 32,
         independent_sampler: BaseSampler | None = None,
@@ -98,11 +101,12 @@ class AdditiveSampler(BaseSampler):
         self._entropy = _entropy(seed)
         self._search_space = None if search_space is None else dict(search_space)
         self._reference = dict(reference or {})
+        self._kinds = dict(kinds or {})
         self._scores = scores
         self._max_choices = max_choices
         self._independent = independent_sampler or TPESampler(seed=seed)
         if self._search_space is not None:
-            ChoiceSpace.of(self._search_space, self._reference, max_choices)
+            ChoiceSpace.of(self._search_space, self._reference, max_choices, self._kinds)
         self._cache, self._lock = _Cache(), threading.RLock()
 
     def reseed_rng(self) -> None:
@@ -133,7 +137,7 @@ class AdditiveSampler(BaseSampler):
                 f"AdditiveSampler takes one or two objectives, the study has "
                 f"{len(study.directions)}; make the others constraints with trial.set_constraint"
             )
-        space = ChoiceSpace.of(search_space, self._reference, self._max_choices)
+        space = ChoiceSpace.of(search_space, self._reference, self._max_choices, self._kinds)
         params = self._choose(study, trial, space) if space.names else {}
         for name, distribution in search_space.items():
             if name not in params:

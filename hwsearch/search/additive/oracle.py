@@ -1,0 +1,136 @@
+"""The loss model of a finished study, asked for the best plan within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from hwsearch.search.additive.advisor import FRONTIER, TUNE_LIMIT, nearest
+from hwsearch.search.additive.cost import AdditiveCost
+from hwsearch.search.additive.encoding import ChoiceSpace, Floats, Rows
+from hwsearch.search.additive.model import swap_rows
+from hwsearch.search.additive.propose import ENUMERATE
+from hwsearch.search.additive.records import Ledger
+from hwsearch.search.additive.solve import solve_front
+from hwsearch.search.additive.surrogate import FIT_LIMIT, Predictor, fit_loss
+from hwsearch.search.additive.tune import tune
+
+Terms = Mapping[str, Mapping[Any, float]]
+PRICES = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the further limit, against the loss
+ROUNDS = 20  # of single swaps
+
+
+class LossModel:
+    """The additive model with pairs, fitted to all finished trials of a study at once.
+
+    Args:
+        search_space: distributions by name.
+        cost: cost of each choice.
+        kinds: what each parameter sets.
+        trials: finished trials, at least `hwsearch.search.additive.advisor.LEAST`.
+        directions: of the study.
+    """
+
+    def __init__(
+        self,
+        search_space: Mapping[str, BaseDistribution],
+        cost: Terms,
+        *,
+        kinds: Mapping[str, str],
+        trials: Sequence[FrozenTrial],
+        directions: Sequence[StudyDirection],
+    ) -> None:
+        most = max((len(terms) for terms in cost.values()), default=1)
+        self.space = ChoiceSpace.of(search_space, {}, most, kinds)
+        self._cost = _columns(cost, self.space)
+        self._evidence = Ledger(self.space, directions).read(trials, -1)
+
+    def best(
+        self, budget: float, limit: tuple[Terms, float] | None = None
+    ) -> tuple[dict[str, int], float, float] | None:
+        """The untried plan of least predicted loss whose total cost is at most `budget`.
+
+        Args:
+            budget: largest total cost.
+            limit: a further quantity of each choice, and the most that a plan may have of it.
+
+        Returns:
+            Parameters, predicted loss and its standard deviation; None if no untried plan is within
+            both.
+        """
+        bounds = [(self._cost, budget)]
+        if limit is not None:
+            bounds.append((_columns(limit[0], self.space), limit[1]))
+        losses = self._evidence.values[:, 0]
+        costs = self.space.total(self._evidence.rows, self._cost)
+        near = nearest(costs, losses, budget, FIT_LIMIT)
+        model = self._fit(near)
+        if self.space.plans <= ENUMERATE:
+            rows = self.space.enumerate()
+        else:
+            rows = np.concatenate(list(self._starts(model, near, bounds)))
+        rows = rows[self._within(rows, bounds)]
+        if not len(rows):
+            return None
+        plan = self._climb(model, rows[model.mean(rows).argmin()], bounds)
+        rows = np.concatenate([rows, swap_rows(self.space, plan)])
+        fresh = [tuple(row) not in self._evidence.seen for row in rows.tolist()]
+        rows = rows[self._within(rows, bounds) & np.array(fresh)]
+        if not len(rows):
+            return None
+        plan = rows[model.mean(rows).argmin()]
+        mean, spread = model.predict(plan[None])
+        high, low = model.warp.inverse(mean + spread), model.warp.inverse(mean - spread)
+        return self.space.decode(plan), float(model.mean(plan[None])[0]), float((high - low)[0] / 2)
+
+    def _fit(self, near: Rows) -> Predictor:
+        evidence, chosen = self._evidence, near[:TUNE_LIMIT]
+        losses = evidence.values[:, 0]
+        tuning = tune(self.space, evidence.rows[chosen], losses[chosen])
+        return fit_loss(self.space, tuning, evidence.rows, losses, chosen=near, gram=evidence.gram)
+
+    def _within(self, rows: Rows, bounds: list[tuple[Floats, float]]) -> NDArray[np.bool_]:
+        """Which plans keep all bounds, [n]."""
+        kept = np.ones(len(rows), dtype=bool)
+        for columns, most in bounds:
+            kept &= self.space.total(rows, columns) <= most + 1e-9 * abs(most)
+        return kept
+
+    def _starts(
+        self, model: Predictor, near: Rows, bounds: list[tuple[Floats, float]]
+    ) -> Iterator[Rows]:
+        """Exact answers of the model made additive at two plans, and the best plans measured."""
+        rows = self._evidence.rows[near[:FRONTIER]]
+        for plan in (self.space.reference_row, rows[0]):
+            effects, _ = model.posterior.swaps_at(plan)
+            yield solve_front(self.space, effects, self._cost, bounds[0][1])[-8:]
+            for toll, _ in bounds[1:]:
+                per_toll = np.ptp(effects) / max(float(np.ptp(toll)), 1e-12)
+                for price in PRICES:
+                    paid = effects + price * per_toll * toll
+                    yield solve_front(self.space, paid, self._cost, bounds[0][1])[-8:]
+        yield rows
+
+    def _climb(self, model: Predictor, plan: Rows, bounds: list[tuple[Floats, float]]) -> Rows:
+        """Swap one choice after another while the predicted loss falls."""
+        value = float(model.mean(plan[None])[0])
+        for _ in range(ROUNDS):
+            swaps = swap_rows(self.space, plan)
+            swaps = swaps[self._within(swaps, bounds)]
+            means = model.mean(swaps)
+            if means.min() >= value:
+                break
+            plan, value = swaps[means.argmin()], float(means.min())
+        return plan
+
+
+def _columns(terms: Terms, space: ChoiceSpace) -> Floats:
+    table = AdditiveCost.of(terms)
+    assert table is not None, "a table of costs was given"
+    return table.columns(space)

@@ -1,0 +1,182 @@
+"""Another target for a finished study: solved from its trials, without any new evaluation.
+
+The study keeps what each choice costs and weighs, so neither the model nor the device is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
+from hwsearch.plan import CompressionPlan
+from hwsearch.search.additive.advisor import LEAST
+from hwsearch.search.additive.oracle import LossModel
+from hwsearch.search.exact import cheapest
+from hwsearch.search.samplers import CostTable
+from hwsearch.search.study import Study, finished
+
+#: Standard deviations that a prediction must lie below the best measured loss to be preferred.
+CAUTION = 1.0
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The best plan known for a target.
+
+    Attributes:
+        target_ms: the target.
+        plan: the plan.
+        generation_ms: its predicted time.
+        size_bytes: bytes of its weights.
+        loss: its loss: measured if `trial` is a number, or else predicted by the additive model.
+        spread: standard deviation of a predicted loss; 0 for a measured one.
+        trial: the finished trial that tried the plan, or None.
+        uniform_loss: least measured loss of a uniform plan within the target; None if there is none.
+    """
+
+    target_ms: float
+    plan: CompressionPlan
+    generation_ms: float
+    size_bytes: int
+    loss: float
+    spread: float
+    trial: int | None
+    uniform_loss: float | None
+
+    @property
+    def loss_is(self) -> str:
+        """``evaluated`` or ``predicted``."""
+        return "predicted" if self.trial is None else "evaluated"
+
+
+def resolve(study: Study, target_ms: float) -> Resolved:
+    """The plan of least loss within another target, from the finished trials alone.
+
+    A plan that was never tried is preferred only if the additive model predicts it a standard
+    deviation below the best measured plan; so the answer is never worse than a uniform plan tried.
+
+    Raises:
+        InputError: the target is not positive.
+        StudyError: the study keeps no costs, or has too few trials.
+        InfeasibleTargetError: no plan of the space meets the target.
+    """
+    if not target_ms > 0:
+        raise InputError(f"a target must be larger than 0; got {target_ms}")
+    totals = Totals.of(study)
+    totals.check(target_ms, study)
+    frame = study.frame()
+    within = (frame["generation_ms"] <= target_ms) & (frame["size_bytes"] <= study.max_bytes)
+    tried = frame[within].sort_values(["loss", "generation_ms"])
+    uniform = tried[tried["uniform"]]
+    best_uniform = None if uniform.empty else float(uniform["loss"].iloc[0])
+    guess = _predicted(study, totals, target_ms)
+    if not tried.empty and (
+        guess is None or guess[1] + CAUTION * guess[2] >= float(tried["loss"].iloc[0])
+    ):
+        row = tried.iloc[0]
+        return Resolved(
+            target_ms, row["plan"], float(row["generation_ms"]), int(row["size_bytes"]),
+            float(row["loss"]), 0.0, int(row["number"]), best_uniform,
+        )  # fmt: skip
+    if guess is None:
+        raise StudyError(
+            f"study {study.name} has {len(frame)} finished trials, none within {target_ms:.2f} ms, "
+            f"and {LEAST} are needed to predict others; run more trials"
+        )
+    params, loss, spread = guess
+    return Resolved(
+        target_ms, study.space.plan(params), totals.ms(params), int(totals.bytes(params)),
+        loss, spread, None, best_uniform,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Milliseconds and bytes of plans, as sums over their choices.
+
+    Attributes:
+        first_ms: time of the plan of first choices.
+        costs: milliseconds that each choice adds.
+        first_bytes: bytes of the plan of first choices.
+        sizes: bytes that each choice adds.
+    """
+
+    first_ms: float
+    costs: CostTable
+    first_bytes: float
+    sizes: CostTable
+
+    @classmethod
+    def of(cls, study: Study) -> Totals:
+        """Those of a study. Raises `StudyError` if it does not keep them."""
+        kept = study.optuna.user_attrs
+        try:
+            return cls(
+                float(kept["first_ms"]),
+                _table(kept["costs"]),
+                float(kept["first_bytes"]),
+                _table(kept["sizes"]),
+            )
+        except KeyError as error:
+            raise StudyError(
+                f"study {study.name} does not keep its {error.args[0]}: "
+                "run hwsearch search on it once more"
+            ) from error
+
+    def ms(self, params: dict[str, int]) -> float:
+        """Milliseconds of a plan."""
+        return self.first_ms + sum(self.costs[name][choice] for name, choice in params.items())
+
+    def bytes(self, params: dict[str, int]) -> float:
+        """Bytes of a plan's weights."""
+        return self.first_bytes + sum(self.sizes[name][choice] for name, choice in params.items())
+
+    def check(self, target_ms: float, study: Study) -> None:
+        """Raise `InfeasibleTargetError` if no plan meets the target."""
+        room = None if np.isinf(study.max_bytes) else study.max_bytes - self.first_bytes
+        fastest = cheapest(self.costs, self.sizes, room)
+        assert fastest is not None, "the search checked that the limit of bytes can be met"
+        least_ms = self.ms(fastest)
+        if least_ms <= target_ms:
+            return
+        by_group: dict[str, float] = {}
+        for name, choice in fastest.items():
+            group = name.rpartition(".")[0] or name
+            most = max(self.costs[name].values())
+            by_group[group] = by_group.get(group, 0.0) + most - self.costs[name][choice]
+        saved = sorted(by_group.items(), key=lambda item: item[1])
+        binding = ", ".join(f"{group} saves {ms:.2f} ms" for group, ms in saved[:3])
+        raise InfeasibleTargetError(
+            f"no plan meets {target_ms:.2f} ms: the fastest takes {least_ms:.2f} ms with every "
+            f"choice at its fastest; what binds: {binding}; raise the target"
+        )
+
+
+def _predicted(
+    study: Study, totals: Totals, target_ms: float
+) -> tuple[dict[str, int], float, float] | None:
+    """Parameters, predicted loss and spread of the best plan by the model; None with few trials."""
+    trials = finished(study.optuna)
+    if len(trials) < LEAST:
+        return None
+    model = LossModel(
+        study.space.distributions(),
+        totals.costs,
+        kinds=study.space.kinds(),
+        trials=trials,
+        directions=tuple(study.optuna.directions),
+    )
+    size = totals.sizes if np.isfinite(study.max_bytes) else None
+    found = model.best(
+        target_ms - totals.first_ms, (size, study.max_bytes - totals.first_bytes) if size else None
+    )
+    if found is None:
+        return None
+    params, loss, spread = found
+    return {**dict.fromkeys(study.space.parameters(), 0), **params}, loss, spread
+
+
+def _table(kept: dict[str, dict[str, float]]) -> CostTable:
+    return {name: {int(c): float(v) for c, v in terms.items()} for name, terms in kept.items()}

@@ -1,0 +1,141 @@
+"""One study, one worker or many: who creates it, who takes the next trial, when it is done.
+
+Everything that workers agree on lies in the storage; they never talk to each other. A trial is
+taken by asking for it, which the database makes atomic. The count of trials is exact: a worker
+that finds its trial to be one too many gives it back.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Sequence
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+
+from hwsearch.search.study import finished
+
+#: Attribute that says that the creator of a study has queued its first plans.
+READY = "ready"
+
+#: Seconds between two looks at a study that only other workers can finish.
+POLL_S = 0.2
+
+#: Seconds after which a creator that did not queue its plans counts as dead.
+CREATE_S = 30.0
+
+_Objective = Callable[[optuna.Trial], Sequence[float]]
+
+
+class _OneTooManyError(Exception):
+    """The trial was taken when another worker had taken the last one."""
+
+
+def join(
+    name: str, storage: RDBStorage, directions: int, prepare: Callable[[optuna.Study], None]
+) -> tuple[optuna.Study, bool]:
+    """The study of this name, created now or by another worker.
+
+    Args:
+        name: the study's name.
+        storage: where it lives.
+        directions: number of objectives, all minimised.
+        prepare: writes what the study searches and queues its first plans; may be called again.
+
+    Returns:
+        The study, and whether other workers seem to be at it.
+    """
+    try:
+        study = optuna.create_study(
+            study_name=name, storage=storage, directions=["minimize"] * directions
+        )
+    except DuplicatedStudyError:
+        study = optuna.load_study(study_name=name, storage=storage)
+        _await_creator(study)
+        prepare(study)
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return study, bool(running)
+    prepare(study)
+    study.set_user_attr(READY, True)
+    return study, False
+
+
+def _await_creator(study: optuna.Study) -> None:
+    """Wait until the study's creator has queued its plans, or must be dead."""
+    stop = time.monotonic() + CREATE_S
+    while not study.user_attrs.get(READY) and not study.get_trials(deepcopy=False):
+        if time.monotonic() > stop:
+            return
+        time.sleep(POLL_S)
+
+
+def seed_of_worker(seed: int, study: optuna.Study, others: bool) -> int:
+    """The seed of this worker's sampler.
+
+    A sampler that starts anew with the old seed would propose its old plans again, so the trials
+    so far count; and where others are at work, so do host and process.
+    """
+    seed += len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    if others:
+        seed += zlib.crc32(f"{socket.gethostname()} {os.getpid()}".encode())
+    return seed % 2**31
+
+
+def work(
+    study: optuna.Study,
+    objective: _Objective,
+    trials: int,
+    on_trial: Callable[[int], None] | None = None,
+) -> None:
+    """Take trials until the study has `trials` finished ones.
+
+    Queued plans (the uniform ones, and those of dead workers) are tried even beyond that number.
+
+    Args:
+        study: the study.
+        objective: what a trial does.
+        trials: finished trials that the study shall have.
+        on_trial: called with their number after each.
+    """
+
+    def guarded(trial: optuna.Trial) -> Sequence[float]:
+        if _is_surplus(study, trial, trials):
+            raise _OneTooManyError
+        return objective(trial)
+
+    def report(study: optuna.Study, trial: FrozenTrial) -> None:
+        if on_trial is not None:
+            on_trial(len(finished(study)))
+
+    while True:
+        _bury(study)
+        states = [trial.state for trial in study.get_trials(deepcopy=False)]
+        done, running = states.count(TrialState.COMPLETE), states.count(TrialState.RUNNING)
+        if TrialState.WAITING not in states and done + running >= trials:
+            if not running or done >= trials:
+                return
+            time.sleep(POLL_S)  # others are at the last ones, and may die
+            continue
+        study.optimize(guarded, n_trials=1, callbacks=[report], catch=(_OneTooManyError,))
+
+
+def _is_surplus(study: optuna.Study, trial: optuna.Trial, trials: int) -> bool:
+    """Whether enough trials were taken before this one; queued plans never are too many."""
+    trials_so_far = study.get_trials(deepcopy=False)
+    if trials_so_far[trial.number].system_attrs.get("fixed_params"):
+        return False
+    taken = (TrialState.COMPLETE, TrialState.RUNNING)
+    return sum(t.state in taken for t in trials_so_far[: trial.number]) >= trials
+
+
+def _bury(study: optuna.Study) -> None:
+    """Fail the trials of dead workers and queue their plans again, where the storage can tell."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        fail_stale_trials(study)

@@ -1,0 +1,24 @@
+"""The real problem behind the enumerated and the large study: gsm-mini on the table of `cpu`.
+
+The loss is the KL divergence on frozen states of a few calibration questions of one prompt length,
+so that one evaluation takes a fraction of a second; the latency is the table's prediction.
+"""
+
+from __future__ import annotations
+
+from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.latency.device import load_device
+from hwsearch.search import Objective, SearchSpace, Target, prepare
+from hwsearch.search.preparation import calibration_questions, default_workload
+from hwsearch.tasks.frozen import FrozenStates
+
+
+def make_objective(questions: int, prompt_length: int = 24) -> Objective:
+    """Loss and latency of gsm-mini's plans, the loss on the first `questions` of one length."""
+    denoiser, device = load_denoiser("gsm-mini"), load_device("cpu")
+    asked = calibration_questions()
+    alike = [q for q in asked if len(denoiser.prompt(q)) == prompt_length][:questions]
+    states = FrozenStates.record(denoiser, alike)
+    space = SearchSpace.of(denoiser, device)
+    workload = default_workload(denoiser)
+    return prepare(denoiser, space, device, workload, Target(ratio=1.0), asked, states)

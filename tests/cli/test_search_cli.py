@@ -1,0 +1,89 @@
+import json
+import sys
+
+import pytest
+
+from hwsearch.cli import main as cli
+from hwsearch.cli.search import against_uniform, document
+from hwsearch.search import Target, load_study
+from hwsearch.search.run import run_study
+from tests.search.test_run import make_objective
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory):
+    storage = str(tmp_path_factory.mktemp("study") / "tiny.db")
+    run_study(make_objective(Target(ratio=0.6)), trials=25, name="tiny", storage=storage)
+    return storage
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["hwsearch", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return call
+
+
+def test_front_answers_another_target_and_says_what_the_loss_is(run, storage):
+    study = load_study(storage)
+    for factor in (0.8, 1.0, 1.3):
+        target_ms = factor * study.target_ms
+        code, out, _ = run("front", storage, "--target-ms", target_ms, "--json")
+        found = json.loads(out)
+        assert code == 0
+        assert found["generation_ms"] <= target_ms
+        assert found["loss_is"] == ("predicted" if found["trial"] is None else "evaluated")
+        code, out, err = run("front", storage, "--target-ms", target_ms)
+        assert f"loss ({found['loss_is']}, nats)" in out
+        assert ("not evaluated" in err) == (found["trial"] is None)
+
+
+def test_an_impossible_target_is_answered_no_in_one_line(run, storage):
+    code, out, err = run("front", storage, "--target-ms", "1e-6")
+    assert (code, out) == (1, "")
+    assert "the fastest takes" in err and "what binds: " in err
+    assert len(err.splitlines()) == 1
+
+
+def test_the_front_shows_the_best_uniform_plan_beside_each(run, storage):
+    code, out, _ = run("front", storage, "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert any(row["uniform_loss"] is not None for row in rows)
+    assert all(row["uniform_loss"] is None or row["loss"] <= row["uniform_loss"] for row in rows)
+    assert "best uniform in that time" in run("front", storage)[1]
+
+
+def test_a_search_shows_its_promise(storage):
+    study = load_study(storage)
+    found = document(study)
+    assert found["best"]["loss"] <= found["best_uniform"]["loss"]
+    assert f"(trial {found['best_uniform']['number']})" in against_uniform(study)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--target-ms", "500", "--sampler", "tpee"), "unknown sampler 'tpee'; did you mean 'tpe'"),
+        (("--target-ms", "500", "--storage", "postgresql://a:b@127.0.0.1:1/x"), "cannot be used"),
+        (("--target-ms", "500", "--max-bytes", "0"), "max_bytes: .*got 0"),
+        (("--target-ms", "500", "--max-bytes", "9"), "max_bytes 9: the smallest takes"),
+        (("--target-ms", "500", "--thresholds", "1.0", "--formats", "w8"), "one plan only"),
+        (("--target-ms", "1e-3"), "no plan meets 0.00 ms: the fastest takes"),
+    ],
+)
+@pytest.mark.slow
+def test_bad_studies_are_one_line(run, tmp_path, monkeypatch, arguments, said):
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    flags = ("--storage", str(tmp_path / "s.db")) if "--storage" not in arguments else ()
+    code, out, err = run("search", "--model", "gsm-mini", "--device", "cpu", *arguments, *flags)
+    assert code in (1, 2) and out == ""
+    assert re.search(said, err), err
+    assert len(err.splitlines()) == 1
