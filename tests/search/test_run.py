@@ -17,6 +17,7 @@ from hwsearch.search import SearchSpace, Target, load_study, prepare
 from hwsearch.search.objective import size_bytes
 from hwsearch.search.preparation import choose_proxy, fastest_plan
 from hwsearch.search.run import enqueue, identity, run_study
+from hwsearch.search.storage import open_storage
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
 
@@ -313,3 +314,12 @@ def test_same_seed_same_storage_one_worker_gives_the_same_front(objective, tmp_p
         for name in ("once", "twice")
     ]
     assert fronts[0][["loss", "plan"]].equals(fronts[1][["loss", "plan"]])
+
+
+def test_sqlite_commits_to_its_log_without_waiting_for_the_disk(tmp_path):
+    with open_storage(f"sqlite:///{tmp_path / 'study.db'}").engine.connect() as connection:
+        modes = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous")
+        ]
+    assert modes == ["wal", 1]
