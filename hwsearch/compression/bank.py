@@ -66,7 +66,9 @@ def compress(
     check_fits(plan, denoiser)
     bank = bank or WeightBank(denoiser)
     assert bank.denoiser is denoiser, "a bank belongs to one denoiser"
-    return CompressedDenoiser(denoiser, plan, swapped(denoiser.network, bank.modules(plan)))
+    return CompressedDenoiser(
+        denoiser, plan, swapped(denoiser.network, bank.modules(plan)), denoiser.network
+    )
 
 
 def check_fits(plan: CompressionPlan, denoiser: Denoiser) -> None:

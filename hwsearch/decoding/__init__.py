@@ -4,16 +4,20 @@ Knows a `Backend` protocol (refresh, step); neither torch nor onnxruntime.
 """
 
 from hwsearch.decoding.backend import Backend, Prediction, Tokens
-from hwsearch.decoding.cache import SinkHistory, StableSinks
+from hwsearch.decoding.cache import SinkHistory
+from hwsearch.decoding.kept import KeptShares, StaticScores
+from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.decoding.sampler import generate
 from hwsearch.decoding.schedule import Pass, passes
 
 __all__ = [
     "Backend",
+    "KeptShares",
     "Pass",
+    "PositionKeeper",
     "Prediction",
     "SinkHistory",
-    "StableSinks",
+    "StaticScores",
     "Tokens",
     "generate",
     "passes",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hwsearch.decoding.backend import Prediction, Tokens
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backend import TorchBackend, predict
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
@@ -29,7 +30,7 @@ class FullPassBackend:
 
     def __init__(self, network: Network, kept_shares: Sequence[float]) -> None:
         self.network = network
-        self.kept_shares = tuple(kept_shares)
+        self.kept_shares = KeptShares.of(kept_shares)
         for layer, share in enumerate(self.kept_shares):
             if share < ALMOST_ALL:
                 raise PlanError(

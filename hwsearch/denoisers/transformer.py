@@ -37,8 +37,9 @@ class Refreshed(NamedTuple):
     Attributes:
         hidden: final normed hidden state, ``[batch, length, hidden_size]``.
         cache: keys and values by layer.
-        mass: attention mass received by each position, summed over heads and queries,
-            ``[batch, length]`` a layer; None for layers that were not asked for.
+        mass: attention mass received by each position, summed over heads and queries; or its
+            product with the mean query of some rows, where that was asked for; ``[batch, length]``
+            a layer; None for layers that were not asked for.
     """
 
     hidden: Tensor
@@ -73,7 +74,12 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(g.head_dim, g.rms_norm_eps) if g.qk_norm else nn.Identity()
 
     def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor], past: KeyValue | None, want_mass: bool
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        past: KeyValue | None,
+        want_mass: bool,
+        query_rows: slice | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
         g = self.geometry
         query = rotate(self.q_norm(_heads(self.q_proj(x), g.num_heads)), rope)
@@ -82,7 +88,9 @@ class Attention(nn.Module):
             _heads(self.v_proj(x), g.num_kv_heads),
         )
         seen = fresh if past is None else KeyValue(*map(_join, past, fresh))
-        mixed, mass = attend(query, seen, want_mass, g.causal)
+        mixed, mass = attend(query, seen, want_mass and query_rows is None, g.causal)
+        if want_mass and query_rows is not None:
+            mass = mean_query(query[:, :, query_rows], seen.key)
         return self.o_proj(mixed.transpose(1, 2).flatten(2)), fresh, mass
 
 
@@ -116,8 +124,10 @@ class Layer(nn.Module):
         rope: tuple[Tensor, Tensor],
         past: KeyValue | None = None,
         want_mass: bool = False,
+        query_rows: slice | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
-        mixed, fresh, mass = self.self_attn(self.input_layernorm(x), rope, past, want_mass)
+        normed = self.input_layernorm(x)
+        mixed, fresh, mass = self.self_attn(normed, rope, past, want_mass, query_rows)
         x = x + mixed
         return x + self.mlp(self.post_attention_layernorm(x)), fresh, mass
 
@@ -168,13 +178,22 @@ class Transformer(Network):
             hidden = torch.cat((hidden[:, :1], hidden[:, :-1]), dim=1)
         return self.lm_head(hidden)
 
-    def refresh(self, tokens: Tensor, mass_layers: frozenset[int] = frozenset()) -> Refreshed:
-        """A full pass over tokens ``[batch, length]``, with the attention mass of some layers."""
+    def refresh(
+        self,
+        tokens: Tensor,
+        mass_layers: frozenset[int] = frozenset(),
+        query_rows: slice | None = None,
+    ) -> Refreshed:
+        """A full pass over tokens ``[batch, length]``, with the attention mass of some layers.
+
+        Where `query_rows` are given, keys times the mean query of those rows take the mass's place.
+        """
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         x, rope = self.model.embed_tokens(tokens), self._rope(positions)
         cache, masses = [], []
         for index, layer in enumerate(self.model.layers):
-            x, fresh, mass = layer(x, rope, want_mass=index in mass_layers)
+            wanted = index in mass_layers
+            x, fresh, mass = layer(x, rope, want_mass=wanted, query_rows=query_rows)
             cache.append(fresh)
             masses.append(mass)
         return Refreshed(self.model.norm(x), cache, masses)
@@ -239,6 +258,17 @@ def attend(
         scores = scores.masked_fill(torch.ones_like(scores[0, 0]).triu(1).bool(), float("-inf"))
     probability = scores.float().softmax(dim=-1)
     return probability.to(query.dtype) @ seen.value, probability.sum(dim=(1, 2))
+
+
+def mean_query(query: Tensor, key: Tensor) -> Tensor:
+    """Each key's product with the mean query of its heads, ``[batch, keys]`` (arXiv 2508.02558).
+
+    Args:
+        query: ``[batch, heads, rows, head_dim]``; the mean is over rows, and over all heads.
+        key: ``[batch, kv_heads, keys, head_dim]``.
+    """
+    mean = query.float().mean(dim=2).unflatten(1, (key.shape[1], -1)).mean(dim=2)
+    return torch.einsum("bhd,bhkd->bhk", mean, key.float()).mean(dim=1)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

@@ -7,12 +7,14 @@ import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
 
 from hwsearch._version import __version__
 from hwsearch.compression.compressed import CompressedDenoiser
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.passes import backend_of
@@ -64,7 +66,8 @@ class Exporter:
 
         Args:
             compressed: the denoiser, its plan applied.
-            kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all.
+            kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all. Plain
+                numbers are kept by the default rule.
             out: the folder to write; its parent is made where it is missing.
             questions: asked of torch now, so that onnxruntime's answers can be compared later.
             figures: what was predicted and measured so far; its size is filled in.
@@ -90,6 +93,9 @@ class Exporter:
     def _traced(self, compressed: CompressedDenoiser) -> TracedGraphs:
         assert compressed.denoiser.network is self._network, "an exporter belongs to one denoiser"
         block = compressed.decoding.block_length
+        if compressed.float_network is not self._network:
+            # pruned weights are in the graphs themselves
+            return TracedGraphs(cast(Transformer, compressed.float_network), block)
         return self._graphs.setdefault(block, TracedGraphs(self._network, block))
 
 
@@ -144,9 +150,9 @@ def _write_files(
     kept_shares: Sequence[float],
     folder: Path,
 ) -> None:
-    plan = compressed.plan
-    pruned = frozenset(i for i, share in enumerate(kept_shares) if share < 1.0)
-    onnx.save(quantise(graphs.refresh(pruned), plan), folder / REFRESH_FILE)
+    plan, kept = compressed.plan, KeptShares.of(kept_shares)
+    refresh = graphs.refresh(kept.wants_mass, kept.wants_query)
+    onnx.save(quantise(refresh, plan), folder / REFRESH_FILE)
     onnx.save(quantise(graphs.step(), plan), folder / STEP_FILE)
     (folder / PLAN_FILE).write_text(plan.to_json() + "\n", encoding="utf-8")
     compressed.denoiser.tokenizer.save(str(folder / TOKENIZER_FILE))
@@ -173,6 +179,8 @@ def _manifest(
         prompt_template=denoiser.prompt_template,
         decoding=compressed.decoding,
         kept_shares=tuple(kept_shares),
+        cache=KeptShares.of(kept_shares).policy,
+        static=KeptShares.of(kept_shares).static,
         sha256={name: sha256_of(folder / name) for name in FILES},
         reference=_references(compressed, kept_shares, questions),
         figures=(figures or Figures()).model_copy(update={"size_bytes": size}),

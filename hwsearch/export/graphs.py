@@ -39,12 +39,17 @@ class Projection(nn.Module):
 
 
 class Attended(NamedTuple):
-    """Mixed values ``[1, rows, query_size]``, fresh keys and values ``[1, kv_heads, rows, head_dim]``."""
+    """What attention leaves behind.
+
+    Mixed values and rotated queries ``[1, rows, query_size]``, fresh keys and values
+    ``[1, kv_heads, rows, head_dim]``.
+    """
 
     mixed: Tensor
     key: Tensor
     value: Tensor
     probability: Tensor
+    query: Tensor
 
 
 class FusedLayer(nn.Module):
@@ -96,7 +101,8 @@ class FusedLayer(nn.Module):
                 q_num_heads=g.num_heads,
                 kv_num_heads=g.num_kv_heads,
                 qk_matmul_output_mode=_PROBABILITIES if want_mass else 0,
-            )
+            ),
+            query=query,
         )
 
 
@@ -108,7 +114,8 @@ class FusedTransformer(nn.Module):
         self.geometry = network.geometry
         self.embed = network.model.embed_tokens
         self.layers = nn.ModuleList(
-            FusedLayer(layer, network.geometry)  # type: ignore[arg-type]
+            # a layer whose heads were pruned has sizes of its own
+            FusedLayer(layer, layer.self_attn.geometry)  # type: ignore[arg-type,union-attr]
             for layer in network.model.layers
         )
         self.norm = network.model.norm
@@ -128,31 +135,51 @@ class FusedTransformer(nn.Module):
 
 
 class RefreshGraph(FusedTransformer):
-    """All positions; hands out keys, values, and the attention mass of some layers."""
+    """All positions; hands out keys, values, and what some layers choose positions by.
+
+    That is the attention mass; of `query_layers`, the keys' product with the block's mean query.
+    """
 
     def __init__(
-        self, network: Transformer, block_length: int, mass_layers: frozenset[int]
+        self,
+        network: Transformer,
+        block_length: int,
+        mass_layers: frozenset[int],
+        query_layers: frozenset[int] = frozenset(),
     ) -> None:
         super().__init__(network)
         self.block_length = block_length
         self.mass_layers = mass_layers
+        self.query_layers = query_layers
 
     def forward(self, tokens: Tensor, start: Tensor) -> tuple[Tensor, ...]:
         """Tokens ``[1, length]`` and the block's first position; outputs as `output_names`."""
         x, rope = self.embed(tokens), self.rope(torch.arange(tokens.shape[1]))
+        rows = start + torch.arange(self.block_length)
         cache, masses = [], []
         for index, layer in enumerate(self.layers):
             want_mass = index in self.mass_layers
             x, seen = layer(x, rope, want_mass=want_mass)
             cache += [seen.key, seen.value]
             masses += [seen.probability.sum(dim=(1, 2))] if want_mass else []
-        block = x.index_select(1, start + torch.arange(self.block_length))
-        return (*self.predict(block), *cache, *masses)
+            masses += [_mean_query(seen, rows)] if index in self.query_layers else []
+        return (*self.predict(x.index_select(1, rows)), *cache, *masses)
 
     def output_names(self) -> list[str]:
         """Names of the outputs, in order."""
         cache = [f"{kind}_{i}" for i in range(len(self.layers)) for kind in ("key", "value")]
-        return ["token", "confidence", *cache, *(f"mass_{i}" for i in sorted(self.mass_layers))]
+        scored = sorted(self.mass_layers | self.query_layers)
+        return ["token", "confidence", *cache, *(f"mass_{i}" for i in scored)]
+
+
+def _mean_query(seen: Attended, rows: Tensor) -> Tensor:
+    """Products ``[1, length]`` of keys with the rows' mean query, mean over heads.
+
+    The same as `hwsearch.denoisers.transformer.mean_query`.
+    """
+    kv_heads, size = seen.key.shape[1], seen.key.shape[3]
+    mean = seen.query.index_select(1, rows).mean(dim=1).unflatten(1, (kv_heads, -1, size))
+    return (seen.key @ mean.mean(dim=2).unsqueeze(3)).mean(dim=(1, 3))
 
 
 class StepGraph(FusedTransformer):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hwsearch.denoisers.transformer import Transformer
-from hwsearch.export.graphs import Projection, RefreshGraph, StepGraph
+from hwsearch.export.graphs import FusedLayer, Projection, RefreshGraph, StepGraph
 
 #: Opset with Attention, RotaryEmbedding and RMSNormalization as single operators.
 OPSET = 23
@@ -25,10 +25,13 @@ _NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def refresh_model(
-    network: Transformer, block_length: int, mass_layers: frozenset[int]
+    network: Transformer,
+    block_length: int,
+    mass_layers: frozenset[int],
+    query_layers: frozenset[int] = frozenset(),
 ) -> onnx.ModelProto:
     """The refresh pass, of any length from one block and one position up, as a float ONNX model."""
-    graph = RefreshGraph(network, block_length, mass_layers).eval()
+    graph = RefreshGraph(network, block_length, mass_layers, query_layers).eval()
     length = torch.export.Dim("length", min=block_length + 1, max=MAX_LENGTH)
     tokens = torch.zeros(1, 2 * block_length + 3, dtype=torch.int64)
     return _trace(
@@ -43,11 +46,12 @@ def refresh_model(
 def step_model(network: Transformer, block_length: int) -> onnx.ModelProto:
     """The step pass of one block as a float ONNX model; each layer keeps its own number of positions."""
     graph = StepGraph(network).eval()
-    g = network.geometry
     tokens = torch.zeros(1, block_length, dtype=torch.int64)
     past, kept = [], []
-    for index in range(g.num_layers):
+    for index, layer in enumerate(graph.layers):
         # lengths that differ, and differ from the block's, lest the tracer take them for one
+        assert isinstance(layer, FusedLayer)
+        g = layer.geometry
         size = (1, g.num_kv_heads, block_length + 3 + index, g.head_dim)
         past += [torch.zeros(size), torch.zeros(size)]
         kept += [{2: torch.export.Dim(f"kept_{index}", min=1, max=MAX_LENGTH)}] * 2

@@ -26,8 +26,16 @@ class TracedGraphs:
         self._network = network
         self._block_length = block_length
 
-    def refresh(self, mass_layers: frozenset[int]) -> onnx.ModelProto:
-        """A fresh refresh graph that hands out the attention mass of some layers."""
+    def refresh(
+        self, mass_layers: frozenset[int], query_layers: frozenset[int] = frozenset()
+    ) -> onnx.ModelProto:
+        """A fresh refresh graph that hands out what some layers choose their positions by.
+
+        Products with the block's mean query are not in the traced graph, so a graph that hands
+        them out is traced by itself.
+        """
+        if query_layers:
+            return refresh_model(self._network, self._block_length, mass_layers, query_layers)
         model = onnx.ModelProto()
         model.CopyFrom(self._refresh)
         layers = range(self._network.geometry.num_layers)

@@ -11,7 +11,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hwsearch.decoding.backend import Prediction, Tokens
-from hwsearch.decoding.cache import StableSinks, outside
+from hwsearch.decoding.cache import outside
+from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
 
 #: Makes onnxruntime use exact int8 products where an x86 CPU has no VNNI and its quick ones would
@@ -33,27 +34,25 @@ class OnnxBackend:
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
-        self.kept_shares = bundle.manifest.kept_shares
+        self.kept_shares = bundle.kept_shares
         self._refresh = open_session(bundle.path / REFRESH_FILE, threads)
         self._step = open_session(bundle.path / STEP_FILE, threads)
         self._outputs = [output.name for output in self._refresh.get_outputs()]
-        self._sinks: dict[int, StableSinks] = {}
+        self._keepers: dict[int, PositionKeeper] = {}
         self._past: dict[str, NDArray[np.float32]] = {}
 
     def begin(self) -> None:
         """Forget the sink scores of the generation before."""
-        shares = enumerate(self.kept_shares)
-        self._sinks = {layer: StableSinks(share) for layer, share in shares if share < 1.0}
+        kept = self.kept_shares
+        self._keepers = {layer: PositionKeeper(kept, layer) for layer in kept.pruned}
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """A full pass over ``[1, length]``; see `hwsearch.decoding.backend.Backend`."""
         feeds = {"tokens": tokens, "start": np.array(start)}
         found = dict(zip(self._outputs, self._refresh.run(self._outputs, feeds), strict=True))
-        for layer, sinks in self._sinks.items():
-            sinks.update(found[f"mass_{layer}"])
         self._past = {}
         for layer in range(len(self.kept_shares)):
-            kept = self._kept(layer, tokens.shape[1], start, stop)
+            kept = self._kept(layer, tokens.shape[1], start, stop, found.get(f"mass_{layer}"))
             for name in (f"key_{layer}", f"value_{layer}"):
                 self._past[name] = found[name].take(kept, axis=2)
         return Prediction(found["token"], found["confidence"])
@@ -63,10 +62,17 @@ class OnnxBackend:
         feeds = {"tokens": tokens[:, start:stop], "start": np.array(start), **self._past}
         return Prediction(*self._step.run(["token", "confidence"], feeds))
 
-    def _kept(self, layer: int, length: int, start: int, stop: int) -> NDArray[np.int64]:
+    def _kept(
+        self,
+        layer: int,
+        length: int,
+        start: int,
+        stop: int,
+        signal: NDArray[np.float32] | None,
+    ) -> NDArray[np.int64]:
         """Positions that a layer keeps outside the block, ``[kept]``."""
-        if layer in self._sinks:
-            return self._sinks[layer].keep(start, stop)[0]
+        if layer in self._keepers:
+            return self._keepers[layer].refresh((1, length), start, stop, signal)[0]
         return outside(1, length, start, stop)[0]
 
 

@@ -17,8 +17,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from hwsearch.decoding.kept import KeptShares, StaticScores
 from hwsearch.errors import InputError, VerificationError
-from hwsearch.plan import Decoding, Frozen, explain
+from hwsearch.plan import CachePolicy, Decoding, Frozen, explain
 
 BUNDLE_FILE = "bundle.json"
 REFRESH_FILE = "refresh.onnx"
@@ -78,12 +79,14 @@ class Manifest(Frozen):
         seal: SHA-256 of the file, see the module's docstring.
         model: name of the denoiser.
         versions: package to version, as at the export.
-        layers, kv_heads, head_dim: sizes of the cache.
+        layers, kv_heads, head_dim: sizes of the cache; a layer that was pruned has fewer heads.
         mask_token_id: the token that stands for "not written yet".
         end_token_id: the token that fills a generation after its end.
         prompt_template: text around ``{question}``.
         decoding: lengths and passes of a generation.
         kept_shares: for each layer, the share of cached positions it keeps.
+        cache: by which rule, and when more or less of them.
+        static: scores of positions calibrated beforehand, where the rule asks for them.
         sha256: checksum of every other file.
         reference: generations of torch to compare with.
         figures: what was predicted and measured.
@@ -101,6 +104,8 @@ class Manifest(Frozen):
     prompt_template: str
     decoding: Decoding
     kept_shares: tuple[Share, ...]
+    cache: CachePolicy = CachePolicy()
+    static: StaticScores | None = None
     sha256: dict[str, Digest]
     reference: tuple[Reference, ...] = ()
     figures: Figures = Figures()
@@ -117,6 +122,12 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+
+    @property
+    def kept_shares(self) -> KeptShares:
+        """How much of the cache each layer keeps, and by which rule."""
+        m = self.manifest
+        return KeptShares(m.kept_shares, m.cache, m.decoding.refreshes, m.static)
 
     @property
     def size_bytes(self) -> int:
