@@ -81,17 +81,20 @@ class Attention(nn.Module):
         want_mass: bool,
         query_rows: slice | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
-        g = self.geometry
-        query = rotate(self.q_norm(_heads(self.q_proj(x), g.num_heads)), rope)
-        fresh = KeyValue(
-            rotate(self.k_norm(_heads(self.k_proj(x), g.num_kv_heads)), rope),
-            _heads(self.v_proj(x), g.num_kv_heads),
-        )
+        query, fresh = self.project(x, rope)
         seen = fresh if past is None else KeyValue(*map(_join, past, fresh))
-        mixed, mass = attend(query, seen, want_mass and query_rows is None, g.causal)
+        by_mass = want_mass and query_rows is None
+        mixed, mass = attend(query, seen, by_mass, self.geometry.causal)
         if want_mass and query_rows is not None:
             mass = mean_query(query[:, :, query_rows], seen.key)
         return self.o_proj(mixed.transpose(1, 2).flatten(2)), fresh, mass
+
+    def project(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, KeyValue]:
+        """Rotated queries ``[batch, heads, length, head_dim]``, and keys and values."""
+        g = self.geometry
+        query = rotate(self.q_norm(_heads(self.q_proj(x), g.num_heads)), rope)
+        key = rotate(self.k_norm(_heads(self.k_proj(x), g.num_kv_heads)), rope)
+        return query, KeyValue(key, _heads(self.v_proj(x), g.num_kv_heads))
 
 
 class MLP(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -31,9 +32,17 @@ class OnnxBackend:
     Args:
         bundle: the bundle to run.
         threads: threads of one operator; None lets onnxruntime choose.
+        listen: called at each refresh with a layer and the attention mass ``[1, length]`` that the
+            bundle's graph hands out for it.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int | None = None,
+        listen: Callable[[int, NDArray[np.float32]], None] | None = None,
+    ) -> None:
+        self.listen = listen
         self.kept_shares = bundle.kept_shares
         self._refresh = open_session(bundle.path / REFRESH_FILE, threads)
         self._step = open_session(bundle.path / STEP_FILE, threads)
@@ -52,7 +61,10 @@ class OnnxBackend:
         found = dict(zip(self._outputs, self._refresh.run(self._outputs, feeds), strict=True))
         self._past = {}
         for layer in range(len(self.kept_shares)):
-            kept = self._kept(layer, tokens.shape[1], start, stop, found.get(f"mass_{layer}"))
+            signal = found.get(f"mass_{layer}")
+            if self.listen is not None and signal is not None:
+                self.listen(layer, signal)
+            kept = self._kept(layer, tokens.shape[1], start, stop, signal)
             for name in (f"key_{layer}", f"value_{layer}"):
                 self._past[name] = found[name].take(kept, axis=2)
         return Prediction(found["token"], found["confidence"])
