@@ -149,7 +149,9 @@ class LayerPlan(_Sparing):
     kept_channels: Annotated[int, Field(ge=1)] | None = None
     sparsity: float | str | None = None
 
-    _later = frozenset({"kept_heads", "kept_channels", "sparsity"})
+    #: The fields that say which weights go.
+    PRUNING: ClassVar[tuple[str, ...]] = ("kept_heads", "kept_channels", "sparsity")
+    _later = frozenset(PRUNING)
 
     @field_validator("sparsity")
     @classmethod
@@ -163,7 +165,7 @@ class LayerPlan(_Sparing):
     @property
     def prunes(self) -> bool:
         """Whether any weight goes."""
-        return (self.kept_heads, self.kept_channels, self.sparsity) != (None, None, None)
+        return any(getattr(self, name) is not None for name in self.PRUNING)
 
 
 def kept_of(pattern: str) -> tuple[int, int]:
@@ -259,7 +261,7 @@ class CompressionPlan(_Sparing):
     ) -> CompressionPlan:
         """The plan that treats every layer alike; with no further argument, the uncompressed one."""
         layer = {"sink_threshold": sink_threshold, "attention": attention, "mlp": mlp}
-        layer |= {name: rest.pop(name) for name in LayerPlan._later if name in rest}
+        layer |= {name: rest.pop(name) for name in LayerPlan.PRUNING if name in rest}
         return cls.validate({"layers": [layer] * num_layers, **rest})
 
     @classmethod

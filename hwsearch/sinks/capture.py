@@ -16,8 +16,9 @@ from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Attention, KeyValue, Transformer
 from hwsearch.errors import InputError
 
-#: Attention probabilities held at a time, over all heads and samples of a pass.
-CHUNK = 1 << 19
+#: Attention probabilities held at a time: few enough to stay in a core's cache; on an accelerator,
+#: enough to keep it busy.
+CHUNK, ACCELERATOR_CHUNK = 1 << 17, 1 << 24
 
 #: Called in each full pass with a layer and its mass ``[batch, heads, length]``.
 Listener = Callable[[int, Tensor], None]
@@ -119,36 +120,39 @@ def attend_in_chunks(
     """
     batch, heads, length, size = query.shape
     groups = heads // seen.key.shape[1]
-    # query heads that share a key head are rows of one product
-    query = (query * size**-0.5).unflatten(1, (-1, groups))
-    key, value = seen.key.unsqueeze(2).transpose(-1, -2), seen.value.unsqueeze(2)
-    mixed, mass = torch.empty_like(query), query.new_zeros(batch, heads, length, dtype=torch.float32)
-    rows = max(1, CHUNK // (batch * heads * length))
-    for first in range(0, length, rows):
-        chunk = slice(first, min(first + rows, length))
-        scores = query[..., chunk, :] @ key
-        hidden = _hidden(chunk, length, causal, valid, scores.device)
-        if hidden is not None:
-            scores = scores.masked_fill_(hidden, float("-inf"))
-        probability = F.softmax(scores, dim=-1, dtype=torch.float32)
-        mixed[..., chunk, :] = probability.to(value.dtype) @ value
-        if valid is not None:
-            probability = probability * valid[:, None, None, chunk, None]
-        mass += probability.sum(dim=-2).flatten(1, 2)
-    return mixed.flatten(1, 2), mass
+    query = (query * size**-0.5).flatten(0, 1)
+    key, value = (part.repeat_interleave(groups, dim=1).flatten(0, 1) for part in seen)
+    there = None if valid is None else valid.repeat_interleave(heads, dim=0)
+    mixed, mass = torch.empty_like(query), query.new_zeros(
+        batch * heads, length, dtype=torch.float32
+    )
+    room = CHUNK if query.device.type == "cpu" else ACCELERATOR_CHUNK
+    rows = max(1, min(length, room // length))
+    some = max(1, room // (rows * length))
+    for head in (slice(first, first + some) for first in range(0, batch * heads, some)):
+        for first in range(0, length, rows):
+            chunk = slice(first, min(first + rows, length))
+            scores = query[head, chunk] @ key[head].transpose(1, 2)
+            hidden = _hidden(chunk, length, causal, None if there is None else there[head])
+            if hidden is not None:
+                scores = scores.masked_fill_(hidden.to(scores.device), float("-inf"))
+            probability = F.softmax(scores, dim=-1, dtype=torch.float32)
+            mixed[head, chunk] = probability.to(value.dtype) @ value[head]
+            if there is not None:
+                probability = probability * there[head, chunk, None]
+            mass[head] += probability.sum(dim=1)
+    return mixed.unflatten(0, (batch, heads)), mass.unflatten(0, (batch, heads))
 
 
-def _hidden(
-    chunk: slice, length: int, causal: bool, valid: Tensor | None, device: torch.device
-) -> Tensor | None:
-    """Which keys the chunk's queries may not see, to be broadcast; a padded query sees all it can."""
+def _hidden(chunk: slice, length: int, causal: bool, valid: Tensor | None) -> Tensor | None:
+    """Which keys the chunk's queries may not see; a padded query sees all it can."""
     hidden = None
     if causal:
-        at = torch.arange(length, device=device)
+        at = torch.arange(length)
         hidden = at > at[chunk, None]
     if valid is not None:
-        padded = ~valid[:, None, None, None, :] & valid[:, None, None, chunk, None]
-        hidden = padded if hidden is None else hidden | padded
+        padded = ~valid[:, None, :] & valid[:, chunk, None]
+        hidden = padded if hidden is None else hidden.to(valid.device) | padded
     return hidden
 
 

@@ -125,9 +125,10 @@ def test_listening_changes_no_logit_and_not_the_network(denoiser):
 def test_chunks_add_up_to_the_whole(denoiser, monkeypatch):
     tokens = trajectory(passes=1)
     whole = record_tokens(denoiser, tokens)
-    monkeypatch.setattr("hwsearch.sinks.capture.CHUNK", 3 * 4 * 14 * 5)
-    chunked = record_tokens(denoiser, tokens)
-    assert np.allclose(whole.mean_mass, chunked.mean_mass, atol=1e-5)
+    for chunk in (1, 14 * 5, 14 * 14 * 5):
+        monkeypatch.setattr("hwsearch.sinks.capture.CHUNK", chunk)
+        chunked = record_tokens(denoiser, tokens)
+        assert np.allclose(whole.mean_mass, chunked.mean_mass, atol=1e-5)
 
 
 def test_a_generation_is_recorded_pass_by_pass():
