@@ -123,8 +123,9 @@ def attend_in_chunks(
     query = (query * size**-0.5).flatten(0, 1)
     key, value = (part.repeat_interleave(groups, dim=1).flatten(0, 1) for part in seen)
     there = None if valid is None else valid.repeat_interleave(heads, dim=0)
-    mixed, mass = torch.empty_like(query), query.new_zeros(
-        batch * heads, length, dtype=torch.float32
+    mixed, mass = (
+        torch.empty_like(query),
+        query.new_zeros(batch * heads, length, dtype=torch.float32),
     )
     room = CHUNK if query.device.type == "cpu" else ACCELERATOR_CHUNK
     rows = max(1, min(length, room // length))

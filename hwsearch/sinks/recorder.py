@@ -160,7 +160,9 @@ class SinkRecorder:
             InputError: no pass was recorded, because the model offers no attention.
         """
         if not self.passes or self._present is None or self._soft_global is None:
-            raise InputError("no attention was recorded: the model offers none, or ran no full pass")
+            raise InputError(
+                "no attention was recorded: the model offers none, or ran no full pass"
+            )
         tallies = [self._layers[layer] for layer in sorted(self._layers)]
 
         def by_layer(name: str, axis: int) -> NDArray:

@@ -12,7 +12,9 @@ def maps(network, tokens, valid=None):
     x = weights["model.embed_tokens.weight"][tokens]
     found = []
     for layer in range(g.num_layers):
-        w = {k.split(f"layers.{layer}.")[1]: v for k, v in weights.items() if f"layers.{layer}." in k}
+        w = {
+            k.split(f"layers.{layer}.")[1]: v for k, v in weights.items() if f"layers.{layer}." in k
+        }
         normed = norm(x, w["input_layernorm.weight"], g.rms_norm_eps)
         q = rope(heads(normed @ w["self_attn.q_proj.weight"].T, g.num_heads), g)
         k = rope(heads(normed @ w["self_attn.k_proj.weight"].T, g.num_kv_heads), g)
@@ -21,7 +23,9 @@ def maps(network, tokens, valid=None):
             [
                 np.stack(
                     [
-                        softmax_map(q[b, h], k[b, h // (g.num_heads // g.num_kv_heads)], g, b, valid)
+                        softmax_map(
+                            q[b, h], k[b, h // (g.num_heads // g.num_kv_heads)], g, b, valid
+                        )
                         for h in range(g.num_heads)
                     ]
                 )

@@ -75,12 +75,16 @@ def test_every_statistic_equals_its_formula_written_out(denoiser, valid, directi
             tops = [by_hand.top(m, K) for m in total]
             overlap = [len(a & b) / K for a, b in zip(tops, tops[1:], strict=False)]
             close(found.overlap[:, b, layer], overlap)
-            centroids = [sum(at[i] * m[i] for i in s) / sum(m[i] for i in s)
-                         for m, s in zip(total, tops, strict=True)]
+            centroids = [
+                sum(at[i] * m[i] for i in s) / sum(m[i] for i in s)
+                for m, s in zip(total, tops, strict=True)
+            ]
             close(found.centroids[:, b, layer], centroids)
             close(found.temporal_variance[b, layer], np.var(centroids))
-            close(found.sink_mass[:, b, layer],
-                  [sum(m[i] for i in s) / m.sum() for m, s in zip(total, tops, strict=True)])
+            close(
+                found.sink_mass[:, b, layer],
+                [sum(m[i] for i in s) / m.sum() for m, s in zip(total, tops, strict=True)],
+            )
             close(found.by_pass[:, b, layer][:, at], total)
             for head in range(4):
                 single = mass[:, layer, b, head][:, at]
@@ -90,7 +94,9 @@ def test_every_statistic_equals_its_formula_written_out(denoiser, valid, directi
                 close(found.variance[b, layer, head, at], 1 - np.array(hits) / count)
                 means = [np.mean([at[i] for i in s]) for s in tops]
                 close(found.sink_position_variance[b, layer, head], np.var(means))
-        everywhere[b, at] = sum(by_hand.soft(mass[t, :, b].sum(axis=(0, 1))[at]) for t in range(count))
+        everywhere[b, at] = sum(
+            by_hand.soft(mass[t, :, b].sum(axis=(0, 1))[at]) for t in range(count)
+        )
     close(found.soft_global, everywhere / count)
 
 
@@ -115,7 +121,9 @@ def test_padding_changes_nothing_and_weighs_nothing(denoiser):
 def test_listening_changes_no_logit_and_not_the_network(denoiser):
     heard = []
     tokens = trajectory(passes=1)[0]
-    capture = Capture(denoiser.network, lambda layer, mass: heard.append((layer, tuple(mass.shape))))
+    capture = Capture(
+        denoiser.network, lambda layer, mass: heard.append((layer, tuple(mass.shape)))
+    )
     logits = capture.run(tokens)
     assert torch.allclose(logits, denoiser.logits(tokens), atol=1e-4)
     assert heard == [(0, (3, 4, 14)), (1, (3, 4, 14))]
@@ -175,7 +183,9 @@ def test_pruning_by_variance_keeps_the_stable():
         kept_by_variance(variance, 1.5)
     with pytest.raises(InputError, match="got -0.1"):
         kept_by_variance(variance, -0.1)
-    with pytest.raises(InputError, match=r"leaves nothing to attend to in 1 rows.*raise the threshold"):
+    with pytest.raises(
+        InputError, match=r"leaves nothing to attend to in 1 rows.*raise the threshold"
+    ):
         kept_by_variance(np.array([[0.0, 1.0], [0.6, 1.0]]), 0.5)
 
 

@@ -122,13 +122,13 @@ class WeightCalibration:
     def _add_up(self, sinks: str) -> Activations:
         network = self.denoiser.network
         paths = network.linear_groups().paths()
-        tally = _Tally()
+        tally, omegas = _Tally(), self._weights(sinks)
         with ExitStack() as stack:
             for path in paths:
                 module = network.get_submodule(path)
                 hook = module.register_forward_pre_hook(tally.hook(path, _layer_of(network, path)))
                 stack.callback(hook.remove)
-            for passes, weights in zip(self.batches, self._weights(sinks), strict=True):
+            for passes, weights in zip(self.batches, omegas, strict=True):
                 mean = None if weights is None else weights.mean(dim=0)
                 for level, tokens in enumerate(passes):
                     tally.each = None if weights is None else weights[level]
@@ -142,8 +142,7 @@ class WeightCalibration:
             return [None] * len(self.batches)
         device = next(self.denoiser.network.parameters()).device
         return [
-            torch.from_numpy(row_weights(mass, sinks)).float().to(device)
-            for mass in self.masses()
+            torch.from_numpy(row_weights(mass, sinks)).float().to(device) for mass in self.masses()
         ]
 
     @torch.inference_mode()
@@ -153,7 +152,9 @@ class WeightCalibration:
             network = self.denoiser.transformer
             every = frozenset(range(self.denoiser.num_layers))
             self._masses = [
-                np.array([[_numpy(m) for m in network.refresh(tokens, every).mass] for tokens in batch])
+                np.array(
+                    [[_numpy(m) for m in network.refresh(tokens, every).mass] for tokens in batch]
+                )
                 for batch in self.batches
             ]
         return self._masses
@@ -169,7 +170,7 @@ def row_weights(mass: np.ndarray, sinks: str) -> np.ndarray:
     """
     if sinks == "global":
         scores = soft_scores(mass.sum(axis=1, keepdims=True))
-        return np.broadcast_to(1.0 - scores, mass.shape)
+        return np.broadcast_to(1.0 - scores, mass.shape).copy()
     scores = soft_scores(mass)
     if sinks == "preserve":
         scores[..., :FIRST] = 1.0

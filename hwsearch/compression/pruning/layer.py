@@ -150,7 +150,10 @@ def _fewer_channels(
     down = linears[f"{prefix}down_proj"]
     score = importance(down, pruning, calibration.seed)
     kept = _best(score, plan.kept_channels, f"{prefix}channels")
-    fewer = {f"{prefix}{name}": linears[f"{prefix}{name}"].rows(kept) for name in ("gate_proj", "up_proj")}
+    fewer = {
+        f"{prefix}{name}": linears[f"{prefix}{name}"].rows(kept)
+        for name in ("gate_proj", "up_proj")
+    }
     return fewer | {f"{prefix}down_proj": _fewer_inputs(down, kept, pruning)}
 
 
@@ -175,9 +178,7 @@ def _scores(linear: _Inputs, pruning: WeightPruning, seed: int) -> Tensor:
     return weight.abs() / inverse_root(linear.hessian).square().sum(dim=0).sqrt()
 
 
-def _sparse(
-    linear: _Inputs, sparsity: float | str, pruning: WeightPruning, seed: int
-) -> _Inputs:
+def _sparse(linear: _Inputs, sparsity: float | str, pruning: WeightPruning, seed: int) -> _Inputs:
     if pruning.method == "sparsegpt":
         weight = sparsegpt(linear.weight, linear.hessian, sparsity).to(linear.weight.dtype)
         return replace(linear, weight=weight)
@@ -216,8 +217,6 @@ def _resized(
     g = attention.geometry
     assert plan.kept_heads is not None
     groups = g.num_heads // g.num_kv_heads
-    smaller.geometry = replace(
-        g, num_heads=plan.kept_heads * groups, num_kv_heads=plan.kept_heads
-    )
+    smaller.geometry = replace(g, num_heads=plan.kept_heads * groups, num_kv_heads=plan.kept_heads)
     rest = {p: m for p, m in modules.items() if not p.startswith(path)}
     return {path: smaller, **rest}
