@@ -33,7 +33,7 @@ def top_positions(mass: NDArray[np.float32], share: float = TOP_SHARE) -> NDArra
     return top_count(mass, max(1, round(share * mass.shape[-1])))
 
 
-def top_count(mass: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
+def top_count(mass: NDArray[np.floating], count: int) -> NDArray[np.bool_]:
     """Whether each position is among the `count` heaviest; ties go to the earlier."""
     order = np.argsort(-mass, axis=-1, kind="stable")
     top = np.zeros(mass.shape, dtype=bool)
@@ -42,7 +42,7 @@ def top_count(mass: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
 
 
 def soft_scores(
-    mass: NDArray[np.float32], k: float = SOFT_K, alpha: float = SOFT_ALPHA
+    mass: NDArray[np.floating], k: float = SOFT_K, alpha: float = SOFT_ALPHA
 ) -> NDArray[np.float64]:
     """Soft sink scores in 0..1 (arXiv 2602.17664, released code): ``[..., length]`` in and out.
 

@@ -114,8 +114,9 @@ def run_baselines(
     mine = [job for job in jobs[index - 1 :: parts] if job.key not in rows]
     for number in tracked(f"measuring {len(mine)} rows")(range(len(mine))):
         row = bench.measure(mine[number])
+        # the line break comes first: the line before may have been cut off
         with (out / ROWS_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": mine[number].key, **asdict(row)}) + "\n")
+            file.write("\n" + json.dumps({"key": mine[number].key, **asdict(row)}))
     if index == 1 and not (out / SPEED_FILE).exists():
         speeds = bench.speeds([job for job in jobs if job.problems], rounds, tracked)
         (out / SPEED_FILE).write_text(json.dumps(speeds, indent=2) + "\n", encoding="utf-8")
@@ -164,7 +165,8 @@ def read_rows(out: Path) -> dict[str, BaselineRow]:
             record = json.loads(line)
         except ValueError:
             continue
-        rows[str(record.pop("key"))] = BaselineRow(**record)
+        key = record.pop("key")
+        rows[key] = BaselineRow(**record)
     return rows
 
 
