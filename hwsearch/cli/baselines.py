@@ -31,7 +31,9 @@ from hwsearch.cli.options import (
     "--sweep", default="0.1,0.2,0.4,0.6,0.7", show_default=True, help="Pruned shares of KL alone."
 )
 @click.option("--calibration", default=64, show_default=True, help="Calibration problems.")
-@click.option("--part", default="1/1", show_default=True, help="2/3 takes each third row from row 2.")
+@click.option(
+    "--part", default="1/1", show_default=True, help="2/3 takes each third row from row 2."
+)
 @click.option("--rounds", default=15, show_default=True, help="Rounds of timing.")
 @json_option
 @seed_option

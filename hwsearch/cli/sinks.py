@@ -11,7 +11,9 @@ from hwsearch.cli.options import json_option, print_json, print_table, progress_
 
 @click.command(name="sinks")
 @click.argument("model")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder to write."
+)
 @click.option("--against", help="Another model, such as the autoregressive twin.")
 @click.option("--path", type=click.Path(path_type=Path), help="JSONL of problems to ask.")
 @click.option("--limit", default=32, show_default=True, help="Problems at most.")

@@ -22,10 +22,11 @@ from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.export import Exporter
-from hwsearch.jobs.bundles import measure_bundles
 from hwsearch.jobs.progress import Tracked, untracked
+from hwsearch.latency.measure import measure
 from hwsearch.plan import CachePolicy, CompressionPlan
 from hwsearch.report.baselines import METHODS, BaselineRow, Method, write_baselines
+from hwsearch.runtime import OnnxBackend
 from hwsearch.search.preparation import (
     calibration_problems,
     calibration_questions,
@@ -216,7 +217,10 @@ class Bench:
         elif method.family != "none":
             layer = {"sparsity": "2:4" if method.family == "2:4" else job.share}
         plan = CompressionPlan.uniform(
-            layers, cache=policy, **layer, **({} if method.pruning is None else {"pruning": method.pruning})
+            layers,
+            cache=policy,
+            **layer,
+            **({} if method.pruning is None else {"pruning": method.pruning}),
         )
         static = None if policy.running else self.profile.static[policy.rule]
         kept = KeptShares(shares, policy, denoiser.decoding.refreshes, static)
@@ -234,16 +238,25 @@ class Bench:
 
         Methods whose graphs are alike are timed once; single zeroed weights change no graph.
         """
-        kinds = {kind: job for job in jobs if (kind := job.method.speed_kind(job.share)) is not None}
+        kinds = {
+            kind: job for job in jobs if (kind := job.method.speed_kind(job.share)) is not None
+        }
         exporter = Exporter(self.denoiser)
         with tempfile.TemporaryDirectory() as folder:
-            bundles = {}
+            backends = {}
             names = list(kinds)
             for index in tracked("exporting what is timed")(range(len(names))):
                 applied = self.apply(kinds[names[index]])
-                bundles[names[index]] = exporter.export(*applied, Path(folder) / str(index))
-            prompt_length = default_workload(self.denoiser).prompt_length
-            found = measure_bundles(bundles, prompt_length, 1, rounds=rounds, tracked=tracked)
+                bundle = exporter.export(*applied, Path(folder) / str(index))
+                backends[names[index]] = OnnxBackend(bundle, threads=1)
+            found = measure(
+                backends,
+                default_workload(self.denoiser),
+                self.denoiser.mask_token_id,
+                rounds=rounds,
+                vocab_size=self.denoiser.geometry.vocab_size,
+                progress=tracked("timing them side by side"),
+            )
         dense = found.generation_ms("none")
         return {kind: dense / found.generation_ms(kind) for kind in kinds}
 

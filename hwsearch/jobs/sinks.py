@@ -112,5 +112,3 @@ def recorded_questions(path: Path) -> list[str]:
     from hwsearch.tasks.problem import read_problems
 
     return [problem.question for problem in read_problems(path)]
-
-

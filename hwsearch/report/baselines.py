@@ -134,7 +134,11 @@ class BaselineRow:
 
     def timed(self, speeds: Mapping[str, float]) -> BaselineRow:
         """The row with the measured speed-up of graphs like its own."""
-        kinds = (m.speed_kind(self.share) for m in METHODS if (m.family, m.name) == (self.family, self.method))
+        kinds = (
+            m.speed_kind(self.share)
+            for m in METHODS
+            if (m.family, m.name) == (self.family, self.method)
+        )
         kind = next(kinds, None)
         return self if kind is None else replace(self, speed_up=speeds.get(kind))
 
@@ -243,7 +247,10 @@ def draw_baselines(rows: Sequence[BaselineRow], path: Path) -> None:
         names = list(dict.fromkeys(row.method for row in rows if row.family == family))
         for index, name in enumerate(names):
             some = [row for row in rows if (row.family, row.method) == (family, name)]
-            style = {"color": colormaps["tab10"](index), "lw": 2.5 if name == SINK_AWARE[family] else 1.2}
+            style = {
+                "color": colormaps["tab10"](index),
+                "lw": 2.5 if name == SINK_AWARE[family] else 1.2,
+            }
             best = sorted({row.share: row.kl for row in some}.items())
             kl.plot(*zip(*best, strict=True), "o-", ms=3, label=name, **style)
             answered = sorted((row for row in some if row.correct), key=lambda row: row.share)

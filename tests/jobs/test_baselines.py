@@ -55,11 +55,17 @@ def test_every_method_is_measured_once_and_a_cut_run_goes_on(tmp_path, monkeypat
     (tmp_path / "rows.jsonl").write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:20])
     measured = []
     whole_measure = Bench.measure
-    monkeypatch.setattr(Bench, "measure", lambda self, job: measured.append(job) or whole_measure(self, job))
+    monkeypatch.setattr(
+        Bench, "measure", lambda self, job: measured.append(job) or whole_measure(self, job)
+    )
     again = run_baselines(SETTINGS, tmp_path, families=families, rounds=1, **chosen)
-    assert [(job.method.family, job.method.name) for job in measured] == [("unstructured", "sink-wanda")]
+    assert [(job.method.family, job.method.name) for job in measured] == [
+        ("unstructured", "sink-wanda")
+    ]
     assert again == rows
-    assert {"baselines.csv", "baselines.md", "baselines.png"} <= {p.name for p in tmp_path.iterdir()}
+    assert {"baselines.csv", "baselines.md", "baselines.png"} <= {
+        p.name for p in tmp_path.iterdir()
+    }
 
 
 def test_parts_share_out_the_rows(tmp_path):

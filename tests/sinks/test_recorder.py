@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
-
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def test_every_statistic_equals_its_formula_written_out(denoiser, valid, directi
             close(found.soft[b, layer, at], sum(by_hand.soft(m) for m in total) / count)
             close(found.spatial_variance[b, layer], np.var(total.mean(axis=0)))
             tops = [by_hand.top(m, K) for m in total]
-            overlap = [len(a & b) / K for a, b in zip(tops, tops[1:], strict=False)]
+            overlap = [len(a & b) / K for a, b in itertools.pairwise(tops)]
             close(found.overlap[:, b, layer], overlap)
             centroids = [
                 sum(at[i] * m[i] for i in s) / sum(m[i] for i in s)
@@ -181,7 +181,7 @@ def test_pruning_by_variance_keeps_the_stable():
     assert kept_by_variance(variance, 0.5).tolist() == [[True, True, False]]
     with pytest.raises(InputError, match=r"threshold must be .* got 1\.5"):
         kept_by_variance(variance, 1.5)
-    with pytest.raises(InputError, match="got -0.1"):
+    with pytest.raises(InputError, match=r"got -0.1"):
         kept_by_variance(variance, -0.1)
     with pytest.raises(
         InputError, match=r"leaves nothing to attend to in 1 rows.*raise the threshold"
@@ -196,7 +196,7 @@ def test_a_k_that_counts_nothing_is_refused(k):
 
 
 def test_a_k_larger_than_the_sequence_is_refused():
-    with pytest.raises(InputError, match="k = 15 sinks .* has 14 positions"):
+    with pytest.raises(InputError, match=r"k = 15 sinks .* has 14 positions"):
         record_tokens(tiny_denoiser(), trajectory(), recorder=SinkRecorder(15))
     with pytest.raises(InputError, match="has 9 positions"):
         record_tokens(tiny_denoiser(), trajectory(), VALID, SinkRecorder(10))

@@ -74,7 +74,11 @@ def test_the_page_holds_its_pictures_and_answers(tmp_path):
     pytest.importorskip("matplotlib")
     models = [MOVING, STILL]
     pictures = draw_sinks(models, tmp_path)
-    assert [picture.name for picture in pictures] == ["heat.png", "trajectories.png", "variance.png"]
+    assert [picture.name for picture in pictures] == [
+        "heat.png",
+        "trajectories.png",
+        "variance.png",
+    ]
     write_page(tmp_path / "page.html", models, findings(*models), pictures)
     text = (tmp_path / "page.html").read_text()
     assert text.count("data:image/png;base64,") == 3

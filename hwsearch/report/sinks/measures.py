@@ -146,9 +146,21 @@ def findings(model: SinkMeasures, against: SinkMeasures | None = None) -> list[F
         against: the other one, its problems in the same order.
     """
     rows = (
-        ("concentration", "spatial", "autoregressive sinks are concentrated, diffusion sinks spread out"),
-        ("temporal stability", "temporal", "autoregressive sinks stand still, diffusion sinks wander"),
-        ("drift", "drift", "diffusion sinks travel as the text is written, autoregressive ones do not"),
+        (
+            "concentration",
+            "spatial",
+            "autoregressive sinks are concentrated, diffusion sinks spread out",
+        ),
+        (
+            "temporal stability",
+            "temporal",
+            "autoregressive sinks stand still, diffusion sinks wander",
+        ),
+        (
+            "drift",
+            "drift",
+            "diffusion sinks travel as the text is written, autoregressive ones do not",
+        ),
     )
     return [_finding(*row, model, against) for row in rows]
 
@@ -157,7 +169,9 @@ def _finding(
     question: str, name: str, claim: str, model: SinkMeasures, against: SinkMeasures | None
 ) -> Finding:
     # distance travelled counts, not its direction
-    mine, other = (None if of is None else np.abs(getattr(of, name)).mean(axis=1) for of in (model, against))
+    mine, other = (
+        None if of is None else np.abs(getattr(of, name)).mean(axis=1) for of in (model, against)
+    )
     assert mine is not None
     value = bootstrap(mine)
     if other is None or against is None or against.causal == model.causal:
