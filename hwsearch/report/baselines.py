@@ -144,7 +144,8 @@ class BaselineRow:
 
     def against(self, other: BaselineRow) -> Comparison:
         """This row and another on the same problems."""
-        return compare(*([bit == "1" for bit in row.correct] for row in (self, other)))
+        first, second = ([bit == "1" for bit in row.correct] for row in (self, other))
+        return compare(first, second)
 
 
 def write_baselines(rows: Sequence[BaselineRow], out: Path) -> list[BaselineRow]:

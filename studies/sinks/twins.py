@@ -20,9 +20,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=64, help="problems")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "twins")
     options = parser.parse_args()
-    found = study_sinks(
-        options.model, options.out, against=options.against, count=options.limit
-    )["findings"]
+    found = study_sinks(options.model, options.out, against=options.against, count=options.limit)[
+        "findings"
+    ]
     lines = [f"| question | {options.model} | {options.against} | difference | verdict |"]
     lines.append("| --- | --- | --- | --- | --- |")
     for row in found:

@@ -72,7 +72,8 @@ def test_activations_are_the_papers_sums_written_out(denoiser, passes, bank, sin
             norms += np.sqrt(((omega[:, None] * x) ** 2).sum(axis=0))
             weighed = np.mean(omegas, axis=0)[:, None] * x
             hessian += weighed.T @ weighed
-    found = bank.calibration.activations(sinks)
+    found = bank.calibration.activations(sinks, hessians=True)
+    assert bank.calibration.activations(sinks).hessians == {}
     path = "model.layers.0.self_attn.q_proj"
     assert np.abs(found.norms[path].numpy() - norms).max() <= 1e-6 * norms.max()
     assert np.abs(found.hessians[path].numpy() - hessian).max() <= 1e-5 * hessian.max()

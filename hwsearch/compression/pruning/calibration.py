@@ -36,7 +36,8 @@ class Activations:
 
     Attributes:
         norms: sum over samples and noise levels of ``‖ω ⊙ X‖₂`` by input, ``[in]``.
-        hessians: sum of ``(ωX)ᵀ(ωX)``, ``[in, in]``, ω made of scores averaged over noise levels.
+        hessians: sum of ``(ωX)ᵀ(ωX)``, ``[in, in]``, ω made of scores averaged over noise levels; empty
+            where they were not asked for.
     """
 
     norms: Mapping[str, Tensor]
@@ -105,24 +106,26 @@ class WeightCalibration:
         self.denoiser = denoiser
         self.batches = tuple(batches)
         self.seed = seed
-        self._found: dict[str, Activations] = {}
+        self._found: dict[tuple[str, bool], Activations] = {}
         self._masses: list[np.ndarray] | None = None
 
-    def activations(self, sinks: str) -> Activations:
+    def activations(self, sinks: str, hessians: bool = False) -> Activations:
         """Activations where sink rows count as `hwsearch.plan.WeightPruning` says.
+
+        Hessians take 8 bytes for each pair of a linear's inputs.
 
         Raises:
             InputError: rows shall be weighed by sinks, and the model offers no attention.
         """
-        if sinks not in self._found:
-            self._found[sinks] = self._add_up(sinks)
-        return self._found[sinks]
+        if (sinks, hessians) not in self._found:
+            self._found[sinks, hessians] = self._add_up(sinks, hessians)
+        return self._found[sinks, hessians]
 
     @torch.inference_mode()
-    def _add_up(self, sinks: str) -> Activations:
+    def _add_up(self, sinks: str, hessians: bool) -> Activations:
         network = self.denoiser.network
         paths = network.linear_groups().paths()
-        tally, omegas = _Tally(), self._weights(sinks)
+        tally, omegas = _Tally(hessians), self._weights(sinks)
         with ExitStack() as stack:
             for path in paths:
                 module = network.get_submodule(path)
@@ -181,7 +184,8 @@ def row_weights(mass: np.ndarray, sinks: str) -> np.ndarray:
 class _Tally:
     """Running sums over linears, fed by hooks; `each` and `mean` are ω of the present pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, hessians: bool) -> None:
+        self._want_hessians = hessians
         self.norms: dict[str, Tensor] = {}
         self.hessians: dict[str, Tensor] = {}
         self.each: Tensor | None = None
@@ -196,11 +200,10 @@ class _Tally:
                 x if omega is None or layer is None else omega[layer][..., None] * x
                 for omega in (self.each, self.mean)
             )
-            rows = mean.flatten(0, -2).double()
-            norms, hessian = each.norm(dim=-2).sum(dim=0).double(), rows.T @ rows
-            self.norms[path] = self.norms[path] + norms if path in self.norms else norms
-            before = self.hessians.get(path)
-            self.hessians[path] = hessian if before is None else before + hessian
+            self.norms[path] = each.norm(dim=-2).sum(dim=0).double() + self.norms.get(path, 0.0)
+            if self._want_hessians:
+                rows = mean.flatten(0, -2).double()
+                self.hessians[path] = rows.T @ rows + self.hessians.get(path, 0.0)
 
         return count
 

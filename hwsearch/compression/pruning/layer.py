@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from hwsearch.compression.pruning.calibration import WeightCalibration
+from hwsearch.compression.pruning.calibration import Activations, WeightCalibration
 from hwsearch.compression.pruning.masks import kept_mask
 from hwsearch.compression.pruning.sparsegpt import inverse_root, refit, sparsegpt
 from hwsearch.compression.swap import swapped
@@ -26,8 +26,8 @@ class _Inputs:
     path: str
     weight: Tensor
     bias: Tensor | None
-    norm: Tensor
-    hessian: Tensor
+    norm: Tensor | None
+    hessian: Tensor | None
 
     def rows(self, kept: Tensor) -> _Inputs:
         """Some outputs only."""
@@ -36,9 +36,9 @@ class _Inputs:
 
     def columns(self, kept: Tensor, weight: Tensor) -> _Inputs:
         """Some inputs only, with these weights."""
-        return replace(
-            self, weight=weight, norm=self.norm[kept], hessian=self.hessian[kept][:, kept]
-        )
+        norm = None if self.norm is None else self.norm[kept]
+        hessian = None if self.hessian is None else self.hessian[kept][:, kept]
+        return replace(self, weight=weight, norm=norm, hessian=hessian)
 
     def linear(self) -> nn.Linear:
         """As a module."""
@@ -74,12 +74,10 @@ def prune_layer(
             network that is not in Llama form; or the pattern does not divide the inputs.
     """
     groups = network.linear_groups().layers[index]
-    found = calibration.activations(pruning.sinks)
-    linears = {
-        path: _inputs(network, path, found.norms, found.hessians)
-        for paths in groups.values()
-        for path in paths
-    }
+    found = Activations({}, {})
+    if pruning.method in ("wanda", "sparsegpt"):
+        found = calibration.activations(pruning.sinks, pruning.method == "sparsegpt")
+    linears = {path: _inputs(network, path, found) for paths in groups.values() for path in paths}
     prefix = f"model.layers.{index}."
     structured = (plan.kept_heads, plan.kept_channels) != (None, None)
     if structured:
@@ -95,12 +93,11 @@ def prune_layer(
     return _resized(network, index, plan, modules) if plan.kept_heads is not None else modules
 
 
-def _inputs(
-    network: Network, path: str, norms: Mapping[str, Tensor], hessians: Mapping[str, Tensor]
-) -> _Inputs:
+def _inputs(network: Network, path: str, found: Activations) -> _Inputs:
     linear = network.get_submodule(path)
     assert isinstance(linear, nn.Linear)
-    return _Inputs(path, linear.weight, linear.bias, norms[path], hessians[path])
+    norm, hessian = found.norms.get(path), found.hessians.get(path)
+    return _Inputs(path, linear.weight, linear.bias, norm, hessian)
 
 
 def _layer(network: Network, index: int) -> Layer:
@@ -134,7 +131,7 @@ def _fewer_heads(
     fewer = {f"{prefix}q_proj": linears[f"{prefix}q_proj"].rows(queries)}
     for name in ("k_proj", "v_proj"):
         fewer[f"{prefix}{name}"] = linears[f"{prefix}{name}"].rows(keys)
-    return fewer | {f"{prefix}o_proj": _fewer_inputs(out, queries, pruning)}
+    return fewer | {f"{prefix}o_proj": _fewer_inputs(out, queries)}
 
 
 def _fewer_channels(
@@ -154,7 +151,7 @@ def _fewer_channels(
         f"{prefix}{name}": linears[f"{prefix}{name}"].rows(kept)
         for name in ("gate_proj", "up_proj")
     }
-    return fewer | {f"{prefix}down_proj": _fewer_inputs(down, kept, pruning)}
+    return fewer | {f"{prefix}down_proj": _fewer_inputs(down, kept)}
 
 
 def importance(linear: _Inputs, pruning: WeightPruning, seed: int) -> Tensor:
@@ -173,23 +170,24 @@ def _scores(linear: _Inputs, pruning: WeightPruning, seed: int) -> Tensor:
         return torch.rand(weight.shape, generator=generator, dtype=torch.float64).to(weight.device)
     if pruning.method == "magnitude":
         return weight.abs()
-    if pruning.method == "wanda":
+    if linear.hessian is None:
+        assert linear.norm is not None, "Wanda was calibrated"
         return weight.abs() * linear.norm
     return weight.abs() / inverse_root(linear.hessian).square().sum(dim=0).sqrt()
 
 
 def _sparse(linear: _Inputs, sparsity: float | str, pruning: WeightPruning, seed: int) -> _Inputs:
-    if pruning.method == "sparsegpt":
+    if linear.hessian is not None:
         weight = sparsegpt(linear.weight, linear.hessian, sparsity).to(linear.weight.dtype)
         return replace(linear, weight=weight)
     kept = kept_mask(_scores(linear, pruning, seed), sparsity)
     return replace(linear, weight=linear.weight * kept)
 
 
-def _fewer_inputs(linear: _Inputs, kept: Tensor, pruning: WeightPruning) -> _Inputs:
+def _fewer_inputs(linear: _Inputs, kept: Tensor) -> _Inputs:
     """Some inputs only; SparseGPT lets those that stay make up for the others."""
     weight = linear.weight[:, kept]
-    if pruning.method == "sparsegpt":
+    if linear.hessian is not None:
         weight = refit(linear.weight, linear.hessian, kept).to(linear.weight.dtype)
     return linear.columns(kept, weight)
 
