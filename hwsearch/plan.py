@@ -183,6 +183,29 @@ def kept_of(pattern: str) -> tuple[int, int]:
     return int(kept), int(group)
 
 
+class CommitRule(StrEnum):
+    """Which masks of a block a pass writes.
+
+    The first two are LLaDA's (arXiv 2502.09992): as many tokens in every pass, the most certain
+    ones or any. The others are Dream's (arXiv 2508.15487), whose passes write the share of the
+    masks that ``linspace(1, 1e-3, steps + 1)`` leaves behind; Dream itself has a single block.
+
+    ``low_confidence``  the most probable tokens.
+    ``random``          any.
+    ``origin``          each mask with the pass's share as its chance, whatever the prediction.
+    ``maskgit_plus``    the most probable tokens.
+    ``topk_margin``     where the most probable token is furthest ahead of the second.
+    ``entropy``         where the distribution has least entropy.
+    """
+
+    LOW_CONFIDENCE = "low_confidence"
+    RANDOM = "random"
+    ORIGIN = "origin"
+    MASKGIT_PLUS = "maskgit_plus"
+    TOPK_MARGIN = "topk_margin"
+    ENTROPY = "entropy"
+
+
 class Decoding(Frozen):
     """How text is written: lengths, passes, and how often the cache is refreshed.
 
@@ -192,12 +215,26 @@ class Decoding(Frozen):
         steps: denoising passes over the whole generation.
         refresh_interval: passes from one refresh of the cache to the next; a block always begins
             with one. 1 refreshes every pass, which is LLaDA's sampler without any cache.
+        rule: which masks a pass writes.
+        temperature: of the noise with which tokens are drawn; 0 takes the most probable ones.
     """
 
     gen_length: Annotated[int, Field(ge=1)]
     block_length: Annotated[int, Field(ge=1)]
     steps: Annotated[int, Field(ge=1)]
     refresh_interval: Annotated[int, Field(ge=1)]
+    rule: CommitRule = CommitRule.LOW_CONFIDENCE
+    temperature: Annotated[float, Field(ge=0.0)] = 0.0
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `rule` and `temperature` out where they say nothing, so that a decoding stays the
+        same text as before they were there: studies are known by it."""
+        written: dict[str, Any] = handler(self)
+        for name in ("rule", "temperature"):
+            if written.get(name) == type(self).model_fields[name].default:
+                del written[name]
+        return written
 
     @model_validator(mode="after")
     def _divides(self) -> Self:

@@ -6,19 +6,23 @@ from pathlib import Path
 
 import click
 
-from hwsearch.cli.options import json_option, print_json
+from hwsearch.cli.options import json_option, print_json, seed_option
 
 
 @click.command(name="generate")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("question")
 @click.option("--threads", default=1, show_default=True, help="Threads of onnxruntime.")
+@click.option("--plain", is_flag=True, help="Leave the model's chat template aside.")
 @json_option
-def command(bundle: Path, question: str, threads: int, as_json: bool) -> None:
-    """Answer QUESTION with the model in BUNDLE."""
+@seed_option
+def command(
+    bundle: Path, question: str, threads: int, plain: bool, as_json: bool, seed: int
+) -> None:
+    """Answer QUESTION with the model in BUNDLE; an instruct model by its chat template."""
     from hwsearch.runtime import Runtime
 
-    text = Runtime(bundle, threads=threads).generate(question)
+    text = Runtime(bundle, threads=threads).generate(question, seed=seed, plain=plain)
     if as_json:
         print_json({"question": question, "answer": text})
     else:

@@ -3,7 +3,7 @@
 Knows a `Backend` protocol (refresh, step); neither torch nor onnxruntime.
 """
 
-from hwsearch.decoding.backend import Backend, Prediction, Tokens
+from hwsearch.decoding.backend import GREEDY, Backend, GumbelNoise, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import SinkHistory
 from hwsearch.decoding.kept import KeptShares, StaticScores
 from hwsearch.decoding.rules import PositionKeeper
@@ -11,11 +11,14 @@ from hwsearch.decoding.sampler import generate
 from hwsearch.decoding.schedule import Pass, passes
 
 __all__ = [
+    "GREEDY",
     "Backend",
+    "GumbelNoise",
     "KeptShares",
     "Pass",
     "PositionKeeper",
     "Prediction",
+    "Sampling",
     "SinkHistory",
     "StaticScores",
     "Tokens",

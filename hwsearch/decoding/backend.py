@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hwsearch.plan import CommitRule, Decoding
 
 Tokens = NDArray[np.int64]
 
@@ -14,19 +17,77 @@ class Prediction(NamedTuple):
     """A model's guess for every position of one block.
 
     Attributes:
-        tokens: the most probable token, ``[batch, block]``.
-        confidence: its softmax probability, ``[batch, block]``.
+        tokens: the most probable token, or one drawn, ``[batch, block]``.
+        confidence: how sure the model is of it, ``[batch, block]``; see `Sampling`.
     """
 
     tokens: Tokens
     confidence: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How a backend makes predictions of its logits.
+
+    Attributes:
+        confidence: the ``probability`` of the token, the ``margin`` of the most probable one over
+            the second, or the negative ``entropy``, in nats.
+        temperature: tokens are ``argmax(logits + temperature * Gumbel noise)``, in float64, which
+            draws them from ``softmax(logits / temperature)``; 0 takes the most probable.
+        tempered: whether the confidence too is that of ``softmax(logits / temperature)``.
+        seed: of the noise.
+    """
+
+    confidence: Literal["probability", "margin", "entropy"] = "probability"
+    temperature: float = 0.0
+    tempered: bool = False
+    seed: int = 0
+
+    @classmethod
+    def of(cls, decoding: Decoding, seed: int = 0) -> Sampling:
+        """What a decoding asks of a backend."""
+        rule, temperature = decoding.rule, decoding.temperature
+        dreams = rule not in (CommitRule.LOW_CONFIDENCE, CommitRule.RANDOM)
+        return cls(
+            confidence=_CONFIDENCES.get(rule, "probability"),
+            temperature=temperature,
+            tempered=dreams and temperature > 0,
+            seed=seed if temperature > 0 else 0,
+        )
+
+
+_CONFIDENCES: Final[dict[CommitRule, Literal["margin", "entropy"]]] = {
+    CommitRule.TOPK_MARGIN: "margin",
+    CommitRule.ENTROPY: "entropy",
+}
+
+#: The most probable token and its probability: what every backend does unless told otherwise.
+GREEDY: Final = Sampling()
+
+
+class GumbelNoise:
+    """The noise of one generation: the same for the same sampling, in torch and in onnxruntime."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._scale = sampling.temperature
+        self._rng = np.random.default_rng(sampling.seed)
+
+    def draw(self, *shape: int) -> NDArray[np.float64]:
+        """Noise to add to logits of a shape, temperature included."""
+        return self._scale * self._rng.gumbel(size=shape)
+
+
 class Backend(Protocol):
     """A denoiser, ready to be decoded. Logits never leave it."""
 
-    def begin(self) -> None:
-        """Called before each generation: forget everything about the one before."""
+    def begin(self, *, sampling: Sampling = GREEDY) -> None:
+        """Called before each generation: forget everything about the one before.
+
+        `sampling` is given only where it is not `GREEDY`.
+
+        Raises:
+            InputError: the backend cannot predict that way.
+        """
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """Run all positions of ``tokens [batch, length]``; predict positions start..stop.

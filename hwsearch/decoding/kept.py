@@ -107,6 +107,12 @@ class KeptShares(Sequence[float]):
         """Layers whose keys a refresh must compare with the block's mean query."""
         return self.pruned if self.policy.rule is CacheRule.MEAN_QUERY else frozenset()
 
+    @property
+    def modes(self) -> tuple[object, ...]:
+        """For each layer all that its choice of positions depends on, to be compared and hashed."""
+        rule = (self.policy, self.refreshes, self.static)
+        return tuple(share if share == 1.0 else (share, *rule) for share in self.shares)
+
     def at(self, layer: int, refresh: int) -> float:
         """Share that a layer keeps after one of the refreshes, the first being 0."""
         scale = self.policy.scale(min(refresh, self.refreshes - 1), self.refreshes)

@@ -1,25 +1,36 @@
-"""The block-wise confidence sampler (LLaDA's low-confidence remasking), greedy."""
+"""The block-wise sampler: LLaDA's and Dream's rules of which masks a pass writes."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hwsearch.decoding.backend import Backend, Prediction, Tokens
-from hwsearch.decoding.schedule import passes
-from hwsearch.plan import Decoding
+from hwsearch.decoding.backend import GREEDY, Backend, Sampling, Tokens
+from hwsearch.decoding.schedule import Pass, passes
+from hwsearch.plan import CommitRule, Decoding
 
 
-def generate(backend: Backend, prompts: Tokens, decoding: Decoding, mask_token_id: int) -> Tokens:
+def generate(
+    backend: Backend,
+    prompts: Tokens,
+    decoding: Decoding,
+    mask_token_id: int,
+    *,
+    seed: int = 0,
+) -> Tokens:
     """Write `decoding.gen_length` tokens after each prompt.
 
     The generated part starts as masks. Block by block, each pass predicts the block's masks and
-    commits the most confident ones; committed tokens never change (arXiv 2502.09992, Algorithm 5).
+    writes those that `decoding.rule` chooses; written tokens never change (arXiv 2502.09992,
+    Algorithm 5; arXiv 2508.15487).
 
     Args:
         backend: the model.
         prompts: ``[batch, prompt_length]``; all prompts of a batch have one length.
-        decoding: lengths, number of passes, and how often the cache is refreshed.
+        decoding: lengths, number of passes, how often the cache is refreshed, and the rule.
         mask_token_id: the token that stands for "not written yet".
+        seed: of all chance, where the rule or a temperature leaves anything to it. A row's draws
+            depend on its place in the batch.
 
     Returns:
         Tokens ``[batch, prompt_length + gen_length]``, prompt included.
@@ -27,20 +38,31 @@ def generate(backend: Backend, prompts: Tokens, decoding: Decoding, mask_token_i
     batch, prompt_length = prompts.shape
     blank = np.full((batch, decoding.gen_length), mask_token_id, dtype=np.int64)
     tokens = np.concatenate((prompts.astype(np.int64), blank), axis=1)
-    backend.begin()
+    sampling, rng = Sampling.of(decoding, seed), np.random.default_rng((seed, 1))
+    backend.begin() if sampling == GREEDY else backend.begin(sampling=sampling)
     for step in passes(decoding):
         start = prompt_length + step.start
-        stop = start + decoding.block_length
+        block = tokens[:, start : start + decoding.block_length]
         predict = backend.refresh if step.refresh else backend.step
-        _commit(tokens[:, start:stop], predict(tokens, start, stop), step.quota, mask_token_id)
+        found = predict(tokens, start, start + decoding.block_length)
+        masked = block == mask_token_id
+        chosen = _chosen(masked, found.confidence, step, decoding.rule, rng)
+        block[chosen] = found.tokens[chosen]
     return tokens
 
 
-def _commit(block: Tokens, prediction: Prediction, quota: int, mask_token_id: int) -> None:
-    """Write the `quota` most confident predictions over masks of `block`, in place, row by row."""
-    confidence = np.where(block == mask_token_id, prediction.confidence, -np.inf)
-    chosen = np.argsort(-confidence, axis=1, kind="stable")[:, :quota]
-    chosen_tokens = np.take_along_axis(prediction.tokens, chosen, axis=1)
-    still_masked = np.take_along_axis(confidence, chosen, axis=1) > -np.inf
-    current = np.take_along_axis(block, chosen, axis=1)
-    np.put_along_axis(block, chosen, np.where(still_masked, chosen_tokens, current), axis=1)
+def _chosen(
+    masked: NDArray[np.bool_],
+    confidence: NDArray[np.float32],
+    step: Pass,
+    rule: CommitRule,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """The masks ``[batch, block]`` that a pass writes."""
+    if rule is CommitRule.ORIGIN:
+        return masked & (rng.random(masked.shape) < step.share)
+    worth = rng.random(masked.shape) if rule is CommitRule.RANDOM else confidence
+    best = np.argsort(-np.where(masked, worth, -np.inf), axis=1, kind="stable")[:, : step.quota]
+    chosen = np.zeros_like(masked)
+    np.put_along_axis(chosen, best, True, axis=1)
+    return masked & chosen

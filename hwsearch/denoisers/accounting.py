@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import TYPE_CHECKING
 
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.plan import CompressionPlan, WeightFormat
+
+if TYPE_CHECKING:
+    from hwsearch.denoisers.network import LinearSizes
 
 #: Inputs that share one scale in ``w8`` and ``w4``.
 BLOCK_SIZE = 32
@@ -127,6 +131,16 @@ def plan_bytes(geometry: Geometry, plan: CompressionPlan) -> int:
         total += sum(matrix_bytes(matrix, layer.mlp) for matrix in mlp_matrices(g))
     shared = g.tie_embeddings and plan.head is WeightFormat.FP32
     return total + (0 if shared else matrix_bytes((g.vocab_size, g.hidden_size), plan.head))
+
+
+def own_bytes(sizes: LinearSizes, plan: CompressionPlan) -> int:
+    """Bytes of a network of one's own under a plan: fp32 for all that no plan changes."""
+    total = 4 * sizes.others
+    for layer, named in zip(plan.layers, sizes.layers, strict=True):
+        for group, matrices in named.items():
+            fmt = WeightFormat(getattr(layer, group))
+            total += sum(matrix_bytes(matrix, fmt) for matrix in matrices)
+    return total + (0 if sizes.head is None else matrix_bytes(sizes.head, plan.head))
 
 
 def bytes_by_format(geometry: Geometry) -> dict[str, int]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hwsearch.decoding.backend import Prediction, Tokens
+from hwsearch.decoding.backend import GREEDY, GumbelNoise, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import SinkHistory, outside
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.rules import PositionKeeper
+from hwsearch.denoisers.memo import LayerMemo, Walk
 from hwsearch.denoisers.transformer import KeyValue, Transformer
 
 
@@ -22,17 +23,35 @@ class TorchBackend:
         network: the transformer; its weights are read, never changed.
         kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all. Plain
             numbers are kept by the default rule.
+        memo: layer outputs on frozen inputs, shared by the backends of many plans.
     """
 
-    def __init__(self, network: Transformer, kept_shares: Sequence[float]) -> None:
+    def __init__(
+        self, network: Transformer, kept_shares: Sequence[float], memo: LayerMemo | None = None
+    ) -> None:
         self.network = network
+        self._memo = memo
+        self._frozen: Hashable = None
         self.kept_shares = KeptShares.of(kept_shares)
         self._keepers: dict[int, PositionKeeper] = {}
         self._past: list[KeyValue] = []
         self._before: Tensor | None = None
+        self._choose = Choice()
 
-    def begin(self, history: Mapping[int, SinkHistory] | None = None) -> None:
-        """Forget the sink scores of the generation before, or take up a recorded history."""
+    def begin(
+        self,
+        history: Mapping[int, SinkHistory] | None = None,
+        frozen: Hashable = None,
+        *,
+        sampling: Sampling = GREEDY,
+    ) -> None:
+        """Forget the sink scores of the generation before, or take up a recorded history.
+
+        `frozen` names the passes that follow where they have frozen inputs, so that what their
+        layers put out can be found again.
+        """
+        self._choose = Choice(sampling)
+        self._frozen = frozen
         self._keepers = {
             layer: PositionKeeper(self.kept_shares, layer, history[layer] if history else None)
             for layer in self.kept_shares.pruned
@@ -44,19 +63,21 @@ class TorchBackend:
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """A full pass; see `hwsearch.decoding.backend.Backend`."""
-        return predict(self.refresh_logits(tokens, start, stop))
+        return self._choose(self.refresh_logits(tokens, start, stop))
 
     def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """The block's rows against the cache; see `hwsearch.decoding.backend.Backend`."""
-        return predict(self.step_logits(tokens, start, stop))
+        return self._choose(self.step_logits(tokens, start, stop))
 
     @torch.inference_mode()
     def refresh_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
         """The logits behind `refresh`, ``[batch, block, vocab]``, for whoever measures a loss."""
         kept = self.kept_shares
-        rows = slice(start, stop) if kept.wants_query else None
         state = self.network.refresh(
-            self._tensor(tokens), kept.wants_mass | kept.wants_query, query_rows=rows
+            self._tensor(tokens),
+            kept.wants_mass | kept.wants_query,
+            self._walk("refresh"),
+            query_rows=slice(start, stop) if kept.wants_query else None,
         )
         self._past = [
             self._shorten(layer, cache, signal, start, stop)
@@ -69,7 +90,15 @@ class TorchBackend:
     def step_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
         """The logits behind `step`, ``[batch, block, vocab]``."""
         block = self._tensor(tokens[:, start:stop])
-        return self._logits(self.network.step(block, start, self._past))
+        walk = self._walk("step")
+        return self._logits(
+            self.network.step(block, start, self._past, walk, self.kept_shares.modes)
+        )
+
+    def _walk(self, kind: str) -> Walk | None:
+        if self._memo is None or self._frozen is None:
+            return None
+        return self._memo.walk((self._frozen, kind))
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """Logits of the block from the final hidden states of its rows."""
@@ -97,8 +126,49 @@ class TorchBackend:
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
 
 
+class Choice:
+    """Predictions of one generation's logits, noise included."""
+
+    def __init__(self, sampling: Sampling = GREEDY) -> None:
+        self._sampling = sampling
+        self._noise = GumbelNoise(sampling)
+
+    def __call__(self, logits: Tensor) -> Prediction:
+        """Prediction of logits ``[batch, block, vocab]``."""
+        if self._sampling == GREEDY:
+            return predict(logits)
+        noise = None
+        if self._sampling.temperature > 0:
+            noise = torch.from_numpy(self._noise.draw(*logits.shape)).to(logits.device)
+        token, confidence = choose(logits, self._sampling, noise)
+        return Prediction(token.cpu().numpy(), confidence.cpu().numpy())
+
+
 def predict(logits: Tensor) -> Prediction:
     """The most probable token of each position and its softmax probability."""
     best, token = logits.max(dim=-1)
     confidence = (best - logits.logsumexp(dim=-1)).exp()
     return Prediction(token.cpu().numpy(), confidence.cpu().numpy())
+
+
+def choose(logits: Tensor, sampling: Sampling, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Token and confidence, each ``[batch, block]``, of logits ``[batch, block, vocab]``.
+
+    Args:
+        logits: of one block.
+        sampling: how tokens are chosen, and what confidence is.
+        noise: float64, in the logits' shape; None where the temperature is 0.
+    """
+    token = (logits if noise is None else logits.double() + noise).argmax(dim=-1)
+    scale = sampling.temperature if sampling.tempered else 1.0
+    probability = (logits / scale).softmax(dim=-1)
+    if sampling.confidence == "entropy":
+        return token, (probability * (probability + TINY).log()).sum(dim=-1)
+    if sampling.confidence == "margin":
+        first, second = probability.topk(2, dim=-1).values.unbind(dim=-1)
+        return token, first - second
+    return token, probability.gather(-1, token[..., None])[..., 0]
+
+
+#: Added to a probability before its logarithm, as Dream does.
+TINY = 1e-10

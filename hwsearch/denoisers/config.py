@@ -17,13 +17,18 @@ from pydantic import ValidationError
 from hwsearch.denoisers.catalog import find_folder
 from hwsearch.denoisers.fields import Fields
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.plan import Decoding, explain
+from hwsearch.plan import CommitRule, Decoding, explain
 
 #: Used where a model does not say how it is asked.
 DEFAULT_TEMPLATE = "Question: {question}\nAnswer:"
 
 #: LLaDA's own sampler, one token a pass and nothing cached, where a model does not say otherwise.
 DEFAULT_DECODING = Decoding(gen_length=256, block_length=32, steps=256, refresh_interval=1)
+
+#: Dream's own: one block, and the rule that its makers evaluate it with.
+DREAM_DECODING = Decoding(
+    gen_length=256, block_length=256, steps=256, refresh_interval=1, rule=CommitRule.ENTROPY
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def parse_config(fields: Fields) -> ModelConfig:
         mask_token_id=fields.token("mask_token_id"),
         end_token_id=fields.token("eos_token_id"),
         prompt_template=str(own.get("prompt_template", DEFAULT_TEMPLATE)),
-        decoding=_decoding(own.get("decoding"), fields),
+        decoding=_decoding(own.get("decoding"), fields, family),
         where=fields.where,
     )
     return autoregressive(config) if Fields(own, fields.where).flag("causal") else config
@@ -108,9 +113,9 @@ def autoregressive(config: ModelConfig) -> ModelConfig:
     )
 
 
-def _decoding(record: Any, fields: Fields) -> Decoding:
+def _decoding(record: Any, fields: Fields, family: str) -> Decoding:
     if record is None:
-        return DEFAULT_DECODING
+        return DREAM_DECODING if family == "dream" else DEFAULT_DECODING
     try:
         return Decoding.model_validate(record)
     except ValidationError as error:

@@ -8,12 +8,13 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from hwsearch.denoisers.accounting import own_bytes, plan_bytes
 from hwsearch.denoisers.chat import ChatTemplate
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.denoisers.network import Network
+from hwsearch.denoisers.network import Network, linear_sizes
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError
-from hwsearch.plan import Decoding
+from hwsearch.plan import CompressionPlan, Decoding
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +50,9 @@ class Denoiser:
         """
         if not isinstance(self.network, Transformer):
             raise InputError(
-                f"model {self.name!r} has full passes only; sink statistics, latency and export "
-                "need the refresh and step passes of a Llama-form transformer (see "
-                "docs/own-denoiser.md)"
+                f"model {self.name!r} has full passes only; sink thresholds, and whatever else asks "
+                "for its geometry, need the refresh and step passes of a Llama-form transformer "
+                "(see docs/own-denoiser.md)"
             )
         return self.network
 
@@ -64,6 +65,17 @@ class Denoiser:
     def num_layers(self) -> int:
         """Layers that a plan has to cover."""
         return len(self.network.linear_groups().layers)
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether the network has the cached passes, and so sink thresholds."""
+        return isinstance(self.network, Transformer)
+
+    def plan_bytes(self, plan: CompressionPlan) -> int:
+        """Bytes of all weights under a plan."""
+        if self.is_cached:
+            return plan_bytes(self.geometry, plan)
+        return own_bytes(linear_sizes(self.network), plan)
 
     @torch.inference_mode()
     def logits(self, tokens: Tensor) -> Tensor:

@@ -38,13 +38,56 @@ class Network(nn.Module):
         """The linears whose format a plan may choose, by layer."""
         raise NotImplementedError
 
+    def attention_mass(self, tokens: Tensor) -> Sequence[Tensor] | None:
+        """For each layer the attention mass that each position receives, ``[batch, length]``.
+
+        That is the probability summed over heads and queries. None where the network cannot tell.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class LinearSizes:
+    """Sizes of a network's named linears, and of all the rest.
+
+    Attributes:
+        layers: for each layer the (out, in) of each linear, by group.
+        head: (out, in) of the output head; None where it is not named.
+        others: parameters that no plan changes: embeddings, norms, biases, unnamed linears.
+    """
+
+    layers: tuple[Mapping[str, tuple[tuple[int, int], ...]], ...]
+    head: tuple[int, int] | None
+    others: int
+
+
+def linear_sizes(network: Network) -> LinearSizes:
+    """Sizes of a network's linears as it names them."""
+    groups = network.linear_groups()
+    matrices = {path: _matrix(network.get_submodule(path)) for path in groups.paths()}
+    named = sum(rows * columns for rows, columns in matrices.values())
+    return LinearSizes(
+        layers=tuple(
+            {group: tuple(matrices[path] for path in paths) for group, paths in layer.items()}
+            for layer in groups.layers
+        ),
+        head=None if groups.head is None else matrices[groups.head],
+        others=sum(weight.numel() for weight in network.parameters()) - named,
+    )
+
+
+def _matrix(linear: nn.Module) -> tuple[int, int]:
+    rows, columns = linear.get_parameter("weight").shape
+    return rows, columns
+
 
 class OwnNetwork(Network):
     """Any torch module as a `Network`: full passes only, so no cache and no sink thresholds.
 
     Args:
         module: maps tokens ``[batch, length]`` to logits ``[batch, length, vocab]``; one that is
-            told the noise level takes it from the share of masks in its tokens.
+            told the noise level takes it from the share of masks in its tokens. Where it has a
+            method ``attention_mass``, as `Network.attention_mass`, its sinks can be looked at.
         layers: for each layer the paths of its linears within `module`, by group.
         head: path of the output head within `module`, or None.
 
@@ -77,6 +120,24 @@ class OwnNetwork(Network):
     def linear_groups(self) -> LinearGroups:
         """The linears, by layer and group, as they were named."""
         return self._groups
+
+    def attention_mass(self, tokens: Tensor) -> Sequence[Tensor] | None:
+        """The module's own answer, one tensor ``[batch, length]`` a layer.
+
+        Raises:
+            InputError: the module answers another number of layers, or other sizes.
+        """
+        tell = getattr(self.module, "attention_mass", None)
+        if tell is None:
+            return None
+        masses: Sequence[Tensor] = tell(tokens)
+        shapes = [tuple(mass.shape) for mass in masses]
+        if shapes != [tuple(tokens.shape)] * len(self._groups.layers):
+            raise InputError(
+                f"attention_mass must answer {len(self._groups.layers)} tensors, one a layer, of "
+                f"the tokens' shape {tuple(tokens.shape)}; got {shapes}"
+            )
+        return masses
 
 
 def _check(network: Network, groups: LinearGroups) -> None:

@@ -27,8 +27,8 @@ def own_denoiser(
 ) -> Denoiser:
     """A torch module that is not Llama-shaped, as a denoiser.
 
-    Formats, frozen-state losses, evaluation and decoding work on it. Sink thresholds, latency
-    prediction and export need the cached passes of a Llama-form transformer and say so.
+    Formats, losses, decoding, export and search work on it, all by full passes. Sink thresholds
+    need the cached passes of a Llama-form transformer and say so.
 
     Args:
         module: maps tokens ``[batch, length]`` to logits ``[batch, length, vocab]``.

@@ -13,6 +13,8 @@ per-layer sink thresholds make lengths differ; and because this graph exports wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -20,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.memo import Walk
 from hwsearch.denoisers.network import LinearGroups, Network
 from hwsearch.errors import InputError
 
@@ -174,6 +177,11 @@ class Transformer(Network):
             head="lm_head",
         )
 
+    def attention_mass(self, tokens: Tensor) -> list[Tensor]:
+        """Mass of every layer, ``[batch, length]`` each."""
+        found = self.refresh(tokens, frozenset(range(self.geometry.num_layers))).mass
+        return [mass for mass in found if mass is not None]
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits ``[batch, length, vocab]`` of tokens ``[batch, length]``."""
         hidden = self.refresh(tokens).hidden
@@ -185,10 +193,12 @@ class Transformer(Network):
         self,
         tokens: Tensor,
         mass_layers: frozenset[int] = frozenset(),
+        walk: Walk | None = None,
         query_rows: slice | None = None,
     ) -> Refreshed:
         """A full pass over tokens ``[batch, length]``, with the attention mass of some layers.
 
+        Where the tokens are a frozen input, `walk` spares the layers that have run on it before.
         Where `query_rows` are given, keys times the mean query of those rows take the mass's place.
         """
         positions = torch.arange(tokens.shape[1], device=tokens.device)
@@ -196,12 +206,21 @@ class Transformer(Network):
         cache, masses = [], []
         for index, layer in enumerate(self.model.layers):
             wanted = index in mass_layers
-            x, fresh, mass = layer(x, rope, want_mass=wanted, query_rows=query_rows)
+            run = partial(layer, x, rope, want_mass=wanted, query_rows=query_rows)
+            mode = wanted if query_rows is None else (query_rows.start, query_rows.stop, wanted)
+            x, fresh, mass = run() if walk is None else walk(layer, mode, run)
             cache.append(fresh)
             masses.append(mass)
         return Refreshed(self.model.norm(x), cache, masses)
 
-    def step(self, tokens: Tensor, start: Tensor | int, past: list[KeyValue]) -> Tensor:
+    def step(
+        self,
+        tokens: Tensor,
+        start: Tensor | int,
+        past: list[KeyValue],
+        walk: Walk | None = None,
+        kept: Sequence[object] = (),
+    ) -> Tensor:
         """Final hidden state of one block, ``[batch, block, hidden_size]``.
 
         Args:
@@ -209,6 +228,9 @@ class Transformer(Network):
             start: position of the block's first token in the whole sequence.
             past: each layer's cached keys and values, of the positions outside the block
                 that the layer keeps.
+            walk: spares layers that have run before, where tokens and cache are frozen; `past` must
+                then depend on the layers before it and on the layer's share in `kept` alone.
+            kept: by what each layer chose the positions it keeps, for `walk`.
 
         Raises:
             InputError: the network is causal, and the cache holds positions after the block too.
@@ -220,8 +242,9 @@ class Transformer(Network):
             )
         positions = torch.arange(tokens.shape[1], device=tokens.device) + start
         x, rope = self.model.embed_tokens(tokens), self._rope(positions)
-        for layer, kept in zip(self.model.layers, past, strict=True):
-            x, _, _ = layer(x, rope, past=kept)
+        for index, layer in enumerate(self.model.layers):
+            run = partial(layer, x, rope, past=past[index])
+            x, _, _ = run() if walk is None else walk(layer, kept[index], run)
         return self.model.norm(x)
 
     def _rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,28 +7,31 @@ import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
 
 import numpy as np
-import onnx
 
 from hwsearch._version import __version__
 from hwsearch.compression.compressed import CompressedDenoiser
+from hwsearch.decoding.backend import Sampling
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.chat import ChatTemplate
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError, PlanError
-from hwsearch.export.quantise import quantise
+from hwsearch.export.full_pass import TracedFullPass
 from hwsearch.export.traced import TracedGraphs
+from hwsearch.export.weights import WeightsFile
 from hwsearch.runtime.bundle import (
-    FILES,
     PLAN_FILE,
     REFRESH_FILE,
     STEP_FILE,
     TOKENIZER_FILE,
+    WEIGHTS_FILE,
     Bundle,
+    Chat,
     Figures,
     Manifest,
     Reference,
@@ -50,7 +53,7 @@ class Exporter:
 
     def __init__(self, denoiser: Denoiser) -> None:
         self._network = check_exportable(denoiser)
-        self._graphs: dict[int, TracedGraphs] = {}
+        self._graphs: dict[tuple[int, Sampling], TracedGraphs | TracedFullPass] = {}
 
     def export(
         self,
@@ -75,10 +78,12 @@ class Exporter:
 
         Raises:
             InputError: `out` exists and `overwrite` is false.
-            PlanError: `kept_shares` does not name one share in (0, 1] for each layer.
+            PlanError: `kept_shares` does not name one share in (0, 1] for each layer, or drops
+                cached positions of a model that caches none.
         """
         out = Path(out)
         _check_shares(compressed, kept_shares)
+        backend_of(compressed.network, kept_shares)
         if out.exists() and not overwrite:
             raise InputError(f"{out} exists already; choose another path, or allow to overwrite it")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -90,13 +95,24 @@ class Exporter:
             _move(folder, out, Path(temporary) / "replaced")
         return read_bundle(out)
 
-    def _traced(self, compressed: CompressedDenoiser) -> TracedGraphs:
+    def _traced(self, compressed: CompressedDenoiser) -> TracedGraphs | TracedFullPass:
         assert compressed.denoiser.network is self._network, "an exporter belongs to one denoiser"
-        block = compressed.decoding.block_length
+        key = (compressed.decoding.block_length, Sampling.of(compressed.decoding))
         if compressed.float_network is not self._network:
             # pruned weights are in the graphs themselves
-            return TracedGraphs(cast(Transformer, compressed.float_network), block)
-        return self._graphs.setdefault(block, TracedGraphs(self._network, block))
+            return traced(compressed.float_network, *key)
+        if key not in self._graphs:
+            self._graphs[key] = traced(self._network, *key)
+        return self._graphs[key]
+
+
+def traced(
+    network: Network, block_length: int, sampling: Sampling
+) -> TracedGraphs | TracedFullPass:
+    """The graphs of a network, cached passes where it has them."""
+    if isinstance(network, Transformer):
+        return TracedGraphs(network, block_length, sampling)
+    return TracedFullPass(network, block_length, sampling)
 
 
 def export(
@@ -114,24 +130,19 @@ def export(
     )
 
 
-def check_exportable(denoiser: Denoiser) -> Transformer:
-    """The network of a model that the two graphs can express.
+def check_exportable(denoiser: Denoiser) -> Network:
+    """The network of a model that graphs can express.
 
     Raises:
-        InputError: it has no cached passes, predicts a position from the one before (the step graph
-            holds no hidden state from before the block), or norms its queries and keys.
+        InputError: it is autoregressive.
     """
-    network = denoiser.transformer
-    refused = {
-        "logit_shift": "shifted logits (Dream)",
-        "qk_norm": "normed queries and keys (Qwen3)",
-    }
-    for field, meaning in refused.items():
-        if getattr(network.geometry, field):
-            raise InputError(
-                f"model {denoiser.name!r} has {meaning}, which the exported graphs do not have; "
-                "it can be searched and evaluated in torch, not exported"
-            )
+    network = denoiser.network
+    if isinstance(network, Transformer) and network.geometry.causal:
+        raise InputError(
+            f"model {denoiser.name!r} is autoregressive: it writes one token a pass and keeps no "
+            "block to step over, so it is there to compare with and not exported; "
+            "export a masked-diffusion model"
+        )
     return network
 
 
@@ -145,15 +156,19 @@ def _check_shares(compressed: CompressedDenoiser, kept_shares: Sequence[float]) 
 
 
 def _write_files(
-    graphs: TracedGraphs,
+    graphs: TracedGraphs | TracedFullPass,
     compressed: CompressedDenoiser,
     kept_shares: Sequence[float],
     folder: Path,
 ) -> None:
     plan, kept = compressed.plan, KeptShares.of(kept_shares)
-    refresh = graphs.refresh(kept.wants_mass, kept.wants_query)
-    onnx.save(quantise(refresh, plan), folder / REFRESH_FILE)
-    onnx.save(quantise(graphs.step(), plan), folder / STEP_FILE)
+    with WeightsFile(folder / WEIGHTS_FILE) as weights:
+        if isinstance(graphs, TracedGraphs):
+            refresh = graphs.refresh(kept.wants_mass, kept.wants_query)
+            weights.save(graphs.quantised(refresh, plan), folder / REFRESH_FILE)
+            weights.save(graphs.quantised(graphs.step(), plan), folder / STEP_FILE)
+        else:
+            weights.save(graphs.quantised(graphs.refresh(), plan), folder / REFRESH_FILE)
     (folder / PLAN_FILE).write_text(plan.to_json() + "\n", encoding="utf-8")
     compressed.denoiser.tokenizer.save(str(folder / TOKENIZER_FILE))
 
@@ -166,25 +181,34 @@ def _manifest(
     figures: Figures | None,
 ) -> Manifest:
     denoiser = compressed.denoiser
-    size = sum((folder / name).stat().st_size for name in FILES)
+    files = sorted(path.name for path in folder.iterdir())
+    cached = isinstance(denoiser.network, Transformer)
     return Manifest(
         model=denoiser.name,
         versions={"hwsearch": __version__}
         | {package: version(package) for package in ("onnxruntime", "torch", "onnx")},
-        layers=denoiser.geometry.num_layers,
-        kv_heads=denoiser.geometry.num_kv_heads,
-        head_dim=denoiser.geometry.head_dim,
+        passes="cached" if cached else "full",
+        layers=denoiser.num_layers,
+        kv_heads=denoiser.geometry.num_kv_heads if cached else None,
+        head_dim=denoiser.geometry.head_dim if cached else None,
         mask_token_id=denoiser.mask_token_id,
         end_token_id=denoiser.end_token_id,
         prompt_template=denoiser.prompt_template,
+        chat=_chat(denoiser.chat),
         decoding=compressed.decoding,
         kept_shares=tuple(kept_shares),
         cache=KeptShares.of(kept_shares).policy,
         static=KeptShares.of(kept_shares).static,
-        sha256={name: sha256_of(folder / name) for name in FILES},
+        sha256={name: sha256_of(folder / name) for name in files},
         reference=_references(compressed, kept_shares, questions),
-        figures=(figures or Figures()).model_copy(update={"size_bytes": size}),
+        figures=(figures or Figures()).model_copy(
+            update={"size_bytes": sum((folder / name).stat().st_size for name in files)}
+        ),
     )
+
+
+def _chat(template: ChatTemplate | None) -> Chat | None:
+    return None if template is None else Chat(source=template.source, tokens=dict(template.tokens))
 
 
 def _references(

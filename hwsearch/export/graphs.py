@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hwsearch.decoding.backend import GREEDY, Sampling
+from hwsearch.denoisers.backend import choose
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.transformer import Layer, Transformer
 
@@ -59,6 +61,7 @@ class FusedLayer(nn.Module):
         super().__init__()
         attention, mlp = layer.self_attn, layer.mlp
         self.geometry = geometry
+        self.q_norm, self.k_norm = attention.q_norm, attention.k_norm
         self.input_norm, self.mlp_norm = layer.input_layernorm, layer.post_attention_layernorm
         self.qkv = Projection(attention.q_proj, attention.k_proj, attention.v_proj)
         self.out = Projection(attention.o_proj)
@@ -87,6 +90,9 @@ class FusedLayer(nn.Module):
         """Attention over the past and the rows themselves."""
         g = self.geometry
         query, key, value = qkv.split([g.query_size, g.kv_size, g.kv_size], dim=-1)
+        if g.qk_norm:
+            query = self.q_norm(query.unflatten(-1, (g.num_heads, g.head_dim))).flatten(-2)
+            key = self.k_norm(key.unflatten(-1, (g.num_kv_heads, g.head_dim))).flatten(-2)
         query = torch.onnx.ops.rotary_embedding(query, *rope, num_heads=g.num_heads)
         key = torch.onnx.ops.rotary_embedding(key, *rope, num_heads=g.num_kv_heads)
         past_key, past_value = past or (None, None)
@@ -109,9 +115,10 @@ class FusedLayer(nn.Module):
 class FusedTransformer(nn.Module):
     """Embedding, fused layers, final norm and head (never tied, so that it can have a format)."""
 
-    def __init__(self, network: Transformer) -> None:
+    def __init__(self, network: Transformer, sampling: Sampling = GREEDY) -> None:
         super().__init__()
         self.geometry = network.geometry
+        self.sampling = sampling
         self.embed = network.model.embed_tokens
         self.layers = nn.ModuleList(
             # a layer whose heads were pruned has sizes of its own
@@ -121,10 +128,9 @@ class FusedTransformer(nn.Module):
         self.norm = network.model.norm
         self.head = Projection(network.lm_head)
 
-    def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Most probable token and its probability, each ``[1, block]``."""
-        logits = self.head(self.norm(x))
-        return logits.argmax(dim=-1), logits.softmax(dim=-1).amax(dim=-1)
+    def predict(self, x: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Token and confidence of final hidden states, each ``[1, block]``."""
+        return predicted(self.head(self.norm(x)), self.sampling, noise)
 
     def rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine ``[1, rows, head_dim / 2]``."""
@@ -132,6 +138,18 @@ class FusedTransformer(nn.Module):
         exponent = torch.arange(0, size, 2, dtype=torch.float32) / size
         angle = positions[None, :, None].float() * self.geometry.rope_theta**-exponent
         return angle.cos(), angle.sin()
+
+    def noise_names(self) -> list[str]:
+        """The input for noise ``[1, block, vocab]``, where tokens are drawn."""
+        return ["noise"] if self.sampling.temperature > 0 else []
+
+    def cache_names(self) -> list[str]:
+        """Keys and values of every layer, in order."""
+        return [f"{kind}_{i}" for i in range(len(self.layers)) for kind in ("key", "value")]
+
+    def before_names(self) -> list[str]:
+        """The state ``[1, 1, hidden]`` before the block, where it predicts the block's first token."""
+        return ["before"] if self.geometry.logit_shift else []
 
 
 class RefreshGraph(FusedTransformer):
@@ -145,14 +163,17 @@ class RefreshGraph(FusedTransformer):
         network: Transformer,
         block_length: int,
         mass_layers: frozenset[int],
+        sampling: Sampling = GREEDY,
         query_layers: frozenset[int] = frozenset(),
     ) -> None:
-        super().__init__(network)
+        super().__init__(network, sampling)
         self.block_length = block_length
         self.mass_layers = mass_layers
         self.query_layers = query_layers
 
-    def forward(self, tokens: Tensor, start: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, tokens: Tensor, start: Tensor, noise: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Tokens ``[1, length]`` and the block's first position; outputs as `output_names`."""
         x, rope = self.embed(tokens), self.rope(torch.arange(tokens.shape[1]))
         rows = start + torch.arange(self.block_length)
@@ -163,13 +184,20 @@ class RefreshGraph(FusedTransformer):
             cache += [seen.key, seen.value]
             masses += [seen.probability.sum(dim=(1, 2))] if want_mass else []
             masses += [_mean_query(seen, rows)] if index in self.query_layers else []
-        return (*self.predict(x.index_select(1, rows)), *cache, *masses)
+        if not self.geometry.logit_shift:
+            return (*self.predict(x.index_select(1, rows), noise), *cache, *masses)
+        # position i is predicted at i - 1; the first position, which has none before it, at itself
+        block = x.index_select(1, (rows - 1).clamp(min=0))
+        return (*self.predict(block, noise), *cache, block[:, :1], *masses)
+
+    def input_names(self) -> list[str]:
+        """Names of the inputs, in order."""
+        return ["tokens", "start", *self.noise_names()]
 
     def output_names(self) -> list[str]:
         """Names of the outputs, in order."""
-        cache = [f"{kind}_{i}" for i in range(len(self.layers)) for kind in ("key", "value")]
-        scored = sorted(self.mass_layers | self.query_layers)
-        return ["token", "confidence", *cache, *(f"mass_{i}" for i in scored)]
+        masses = [f"mass_{i}" for i in sorted(self.mass_layers | self.query_layers)]
+        return ["token", "confidence", *self.cache_names(), *self.before_names(), *masses]
 
 
 def _mean_query(seen: Attended, rows: Tensor) -> Tensor:
@@ -185,15 +213,26 @@ def _mean_query(seen: Attended, rows: Tensor) -> Tensor:
 class StepGraph(FusedTransformer):
     """One block's rows against each layer's kept keys and values."""
 
-    def forward(self, tokens: Tensor, start: Tensor, *past: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens ``[1, block]``, its first position, and key, value ``[1, kv_heads, kept, head_dim]``."""
+    def forward(self, tokens: Tensor, start: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens ``[1, block]``, its first position, and what else `input_names` tells."""
+        given = dict(zip(self.input_names()[2:], rest, strict=True))
+        past = [given[name] for name in self.cache_names()]
         x = self.embed(tokens)
         rope = self.rope(start + torch.arange(tokens.shape[1]))
         for index, layer in enumerate(self.layers):
-            x, _ = layer(x, rope, past=past[2 * index : 2 * index + 2])
-        return self.predict(x)
+            x, _ = layer(x, rope, past=tuple(past[2 * index : 2 * index + 2]))
+        if self.geometry.logit_shift:
+            x = torch.cat((given["before"], x[:, :-1]), dim=1)
+        return self.predict(x, given.get("noise"))
 
     def input_names(self) -> list[str]:
-        """Names of the inputs, in order."""
-        past = [f"{kind}_{i}" for i in range(len(self.layers)) for kind in ("key", "value")]
-        return ["tokens", "start", *past]
+        """Names of the inputs, in order; keys and values are ``[1, kv_heads, kept, head_dim]``."""
+        ends = [*self.before_names(), *self.noise_names()]
+        return ["tokens", "start", *self.cache_names(), *ends]
+
+
+def predicted(logits: Tensor, sampling: Sampling, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Token and confidence, each ``[1, block]``, of logits ``[1, block, vocab]``."""
+    if sampling == GREEDY:
+        return logits.argmax(dim=-1), logits.softmax(dim=-1).amax(dim=-1)
+    return choose(logits, sampling, noise)

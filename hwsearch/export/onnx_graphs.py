@@ -12,8 +12,16 @@ import onnx
 import torch
 from torch import nn
 
+from hwsearch.decoding.backend import GREEDY, Sampling
 from hwsearch.denoisers.transformer import Transformer
-from hwsearch.export.graphs import FusedLayer, Projection, RefreshGraph, StepGraph
+from hwsearch.export.graphs import (
+    FusedLayer,
+    FusedTransformer,
+    Projection,
+    RefreshGraph,
+    StepGraph,
+)
+from hwsearch.export.weights import Graph, detach
 
 #: Opset with Attention, RotaryEmbedding and RMSNormalization as single operators.
 OPSET = 23
@@ -28,24 +36,26 @@ def refresh_model(
     network: Transformer,
     block_length: int,
     mass_layers: frozenset[int],
+    sampling: Sampling = GREEDY,
     query_layers: frozenset[int] = frozenset(),
-) -> onnx.ModelProto:
+) -> Graph:
     """The refresh pass, of any length from one block and one position up, as a float ONNX model."""
-    graph = RefreshGraph(network, block_length, mass_layers, query_layers).eval()
+    graph = RefreshGraph(network, block_length, mass_layers, sampling, query_layers).eval()
     length = torch.export.Dim("length", min=block_length + 1, max=MAX_LENGTH)
     tokens = torch.zeros(1, 2 * block_length + 3, dtype=torch.int64)
-    return _trace(
+    noise = _noise(graph, block_length)
+    return trace(
         graph,
-        (tokens, torch.tensor(block_length)),
-        dynamic_shapes=({1: length}, None),
-        input_names=["tokens", "start"],
+        (tokens, torch.tensor(block_length), *noise),
+        dynamic_shapes=({1: length}, None, *(None for _ in noise)),
+        input_names=graph.input_names(),
         output_names=graph.output_names(),
     )
 
 
-def step_model(network: Transformer, block_length: int) -> onnx.ModelProto:
+def step_model(network: Transformer, block_length: int, sampling: Sampling = GREEDY) -> Graph:
     """The step pass of one block as a float ONNX model; each layer keeps its own number of positions."""
-    graph = StepGraph(network).eval()
+    graph = StepGraph(network, sampling).eval()
     tokens = torch.zeros(1, block_length, dtype=torch.int64)
     past, kept = [], []
     for index, layer in enumerate(graph.layers):
@@ -55,16 +65,24 @@ def step_model(network: Transformer, block_length: int) -> onnx.ModelProto:
         size = (1, g.num_kv_heads, block_length + 3 + index, g.head_dim)
         past += [torch.zeros(size), torch.zeros(size)]
         kept += [{2: torch.export.Dim(f"kept_{index}", min=1, max=MAX_LENGTH)}] * 2
-    return _trace(
+    before = [torch.zeros(1, 1, g.hidden_size)] * g.logit_shift
+    ends = (*before, *_noise(graph, block_length))
+    return trace(
         graph,
-        (tokens, torch.tensor(block_length), *past),
-        dynamic_shapes=(None, None, tuple(kept)),
+        (tokens, torch.tensor(block_length), *past, *ends),
+        dynamic_shapes=(None, None, (*kept, *(None for _ in ends))),
         input_names=graph.input_names(),
         output_names=["token", "confidence"],
     )
 
 
-def _trace(graph: nn.Module, args: tuple[torch.Tensor, ...], **names: object) -> onnx.ModelProto:
+def _noise(graph: FusedTransformer, block_length: int) -> list[torch.Tensor]:
+    shape = (1, block_length, graph.geometry.vocab_size)
+    return [torch.zeros(shape, dtype=torch.float64) for _ in graph.noise_names()]
+
+
+def trace(graph: nn.Module, args: tuple[torch.Tensor, ...], **names: object) -> Graph:
+    """A module as a float ONNX model; every `Projection` in it becomes a MatMul called by its path."""
     with _quiet():
         program = torch.onnx.export(
             graph,
@@ -75,13 +93,14 @@ def _trace(graph: nn.Module, args: tuple[torch.Tensor, ...], **names: object) ->
             **names,  # type: ignore[arg-type]
         )
     assert program is not None
-    model = program.model_proto
+    traced = detach(program.model)
+    model = traced.model
     _name_products(model, {n for n, m in graph.named_modules() if isinstance(m, Projection)})
     for node in model.graph.node:
         if node.op_type == "Attention":
             _complete_attention(node)
     _forget_shapes(model)
-    return model
+    return traced
 
 
 def _complete_attention(node: onnx.NodeProto) -> None:

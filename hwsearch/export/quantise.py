@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -43,11 +43,6 @@ def product_formats(plan: CompressionPlan) -> dict[str, WeightFormat]:
     return formats | {"head": plan.head}
 
 
-def quantise(model: onnx.ModelProto, plan: CompressionPlan) -> onnx.ModelProto:
-    """A graph of `hwsearch.export.onnx_graphs` with each product in its planned format."""
-    return quantise_products(model, product_formats(plan))
-
-
 def quantise_products(model: onnx.ModelProto, formats: dict[str, WeightFormat]) -> onnx.ModelProto:
     """A copy of a graph with each of its MatMul nodes, by name, in a format.
 
@@ -57,7 +52,7 @@ def quantise_products(model: onnx.ModelProto, formats: dict[str, WeightFormat]) 
     Raises:
         PlanError: a format that onnxruntime does not run.
     """
-    _refuse_unknown(formats)
+    refuse_unknown(formats)
     source, model = model, onnx.ModelProto()
     model.CopyFrom(source)  # the quantisers write into what they are given
     with _quiet():
@@ -68,7 +63,8 @@ def quantise_products(model: onnx.ModelProto, formats: dict[str, WeightFormat]) 
     return model
 
 
-def _refuse_unknown(formats: dict[str, WeightFormat]) -> None:
+def refuse_unknown(formats: Mapping[str, WeightFormat]) -> None:
+    """Raise `PlanError` for a format that onnxruntime does not run."""
     for name, fmt in formats.items():
         if fmt not in FORMATS:
             raise PlanError(

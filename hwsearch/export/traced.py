@@ -10,8 +10,13 @@ from functools import cached_property
 
 import onnx
 
+from hwsearch.decoding.backend import GREEDY, Sampling
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.export.onnx_graphs import refresh_model, step_model
+from hwsearch.export.products import ProductBank
+from hwsearch.export.quantise import product_formats
+from hwsearch.export.weights import Graph
+from hwsearch.plan import CompressionPlan
 
 
 class TracedGraphs:
@@ -20,42 +25,53 @@ class TracedGraphs:
     Args:
         network: the uncompressed transformer.
         block_length: rows of the step graph, and positions that the refresh graph predicts.
+        sampling: how the graphs choose tokens, and what confidence is.
     """
 
-    def __init__(self, network: Transformer, block_length: int) -> None:
+    def __init__(
+        self, network: Transformer, block_length: int, sampling: Sampling = GREEDY
+    ) -> None:
         self._network = network
         self._block_length = block_length
+        self._sampling = sampling
+        self._bank = ProductBank()
 
     def refresh(
         self, mass_layers: frozenset[int], query_layers: frozenset[int] = frozenset()
-    ) -> onnx.ModelProto:
+    ) -> Graph:
         """A fresh refresh graph that hands out what some layers choose their positions by.
 
         Products with the block's mean query are not in the traced graph, so a graph that hands
         them out is traced by itself.
         """
         if query_layers:
-            return refresh_model(self._network, self._block_length, mass_layers, query_layers)
-        model = onnx.ModelProto()
-        model.CopyFrom(self._refresh)
+            layout = (self._network, self._block_length, mass_layers, self._sampling)
+            return refresh_model(*layout, query_layers)
+        graph = self._refresh.copy()
         layers = range(self._network.geometry.num_layers)
-        drop_mass(model, frozenset(layers) - mass_layers)
-        return model
+        drop_mass(graph.model, frozenset(layers) - mass_layers)
+        return graph
 
-    def step(self) -> onnx.ModelProto:
+    def step(self) -> Graph:
         """A fresh step graph."""
-        model = onnx.ModelProto()
-        model.CopyFrom(self._step)
-        return model
+        return self._step.copy()
+
+    def quantised(self, graph: Graph, plan: CompressionPlan) -> Graph:
+        """A graph of this network with each product in its planned format.
+
+        Raises:
+            PlanError: a format that onnxruntime does not run.
+        """
+        return self._bank.quantise(graph, product_formats(plan))
 
     @cached_property
-    def _refresh(self) -> onnx.ModelProto:
+    def _refresh(self) -> Graph:
         every = frozenset(range(self._network.geometry.num_layers))
-        return refresh_model(self._network, self._block_length, every)
+        return refresh_model(self._network, self._block_length, every, self._sampling)
 
     @cached_property
-    def _step(self) -> onnx.ModelProto:
-        return step_model(self._network, self._block_length)
+    def _step(self) -> Graph:
+        return step_model(self._network, self._block_length, self._sampling)
 
 
 def drop_mass(model: onnx.ModelProto, layers: frozenset[int]) -> None:

@@ -208,7 +208,8 @@ class Bench:
         """The model as a method prunes it."""
         denoiser, method = self.denoiser, job.method
         layers = denoiser.num_layers
-        shares, policy, layer = (1.0,) * layers, CachePolicy(), {}
+        shares, policy = (1.0,) * layers, CachePolicy()
+        layer: dict[str, Any] = {}
         if method.rule is not None:
             shares = (1.0 - job.share,) * layers
             policy = CachePolicy(rule=method.rule, running=method.running)
@@ -216,12 +217,10 @@ class Bench:
             layer = self._sizes(job.share)
         elif method.family != "none":
             layer = {"sparsity": "2:4" if method.family == "2:4" else job.share}
-        plan = CompressionPlan.uniform(
-            layers,
-            cache=policy,
-            **layer,
-            **({} if method.pruning is None else {"pruning": method.pruning}),
-        )
+        rest: dict[str, Any] = {"cache": policy, **layer}
+        if method.pruning is not None:
+            rest["pruning"] = method.pruning
+        plan = CompressionPlan.uniform(layers, **rest)
         static = None if policy.running else self.profile.static[policy.rule]
         kept = KeptShares(shares, policy, denoiser.decoding.refreshes, static)
         return compress(denoiser, plan, self.bank if layer else None), kept

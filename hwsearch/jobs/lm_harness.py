@@ -51,8 +51,8 @@ class HarnessModel(LM):
         dtype: arithmetic of a model.
         batch_size: most prompts of one length decoded together; a bundle takes one.
         mc_num: masks behind each log-likelihood.
-        decoding: any of gen_length, block_length, steps and refresh_interval, instead of the
-            model's own; a bundle's are fixed.
+        decoding: any of gen_length, block_length, steps, refresh_interval, rule and temperature,
+            instead of the model's own; a bundle's are fixed.
 
     Raises:
         InputError: the model, the bundle or the decoding cannot be used.
@@ -66,7 +66,7 @@ class HarnessModel(LM):
         batch_size: int | str = 1,
         max_batch_size: int | None = None,
         mc_num: int = 128,
-        **decoding: int,
+        **decoding: int | float | str,
     ) -> None:
         super().__init__()
         del max_batch_size
@@ -79,10 +79,12 @@ class HarnessModel(LM):
                 raise InputError(f"a bundle's decoding is fixed; leave out {', '.join(decoding)}")
             runtime = Runtime(pretrained, threads=1)
             self.backend, self.model, self.batch = runtime.backend, BundleModel(runtime), 1
+            self.chat = runtime.chat
         else:
             self.denoiser = load_denoiser(pretrained, dtype=dtype, device=_device(device))
             shares = [1.0] * self.denoiser.num_layers
             self.backend, self.model = backend_of(self.denoiser.network, shares), self.denoiser
+            self.chat = self.denoiser.chat
             self.batch = int(batch_size) if str(batch_size).isdigit() else 1
         self.decoding = _decoding(self.model.decoding, decoding)
 
@@ -128,15 +130,13 @@ class HarnessModel(LM):
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         """A conversation as the model's own template writes it."""
-        template = None if self.denoiser is None else self.denoiser.chat
-        if template is None:
+        if self.chat is None:
             raise InputError(f"{self.pretrained} has no chat template")
-        return template.render(chat_history, add_generation_prompt)
+        return self.chat.render(chat_history, add_generation_prompt)
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         """Source of the model's template, for the harness's records."""
-        template = None if self.denoiser is None else self.denoiser.chat
-        return template.source if chat_template and template is not None else ""
+        return self.chat.source if chat_template and self.chat is not None else ""
 
     @property
     def tokenizer_name(self) -> str:
@@ -164,7 +164,7 @@ def _device(wanted: str | None) -> str:
     return wanted
 
 
-def _decoding(own: Decoding, given: dict[str, int]) -> Decoding:
+def _decoding(own: Decoding, given: dict[str, int | float | str]) -> Decoding:
     from pydantic import ValidationError
 
     from hwsearch.plan import explain

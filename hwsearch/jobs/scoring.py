@@ -83,11 +83,17 @@ def evaluate_model(
     task = load_task(task_name, path, None if shots is None else read_problems(shots))
     problems = task.problems(split, limit, seed)
     if (Path(model) / BUNDLE_FILE).is_file():
-        if apply_chat_template:
-            raise InputError(f"bundle {model} holds no chat template; evaluate the model itself")
         runtime = Runtime(model, threads=1)
+        if apply_chat_template and runtime.chat is None:
+            raise InputError(f"bundle {model} holds no chat template; evaluate it without")
         return evaluate(
-            runtime.backend, BundleModel(runtime), problems, task=task, batch=1, progress=progress
+            runtime.backend,
+            BundleModel(runtime),
+            problems,
+            task=task,
+            batch=1,
+            chat=runtime.chat if apply_chat_template else None,
+            progress=progress,
         )
     from hwsearch.denoisers.loading import load_denoiser
     from hwsearch.denoisers.passes import backend_of

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.network import linear_sizes
 from hwsearch.errors import InputError
 from hwsearch.export import Exporter
+from hwsearch.export.quantise import FORMATS
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.latency.calibrate import calibration_plans, fit_line
 from hwsearch.latency.device import (
@@ -22,9 +24,9 @@ from hwsearch.latency.device import (
     write_info,
 )
 from hwsearch.latency.environment import environment, processor
+from hwsearch.latency.full_pass import full_pass_keys, predictor_of
 from hwsearch.latency.measure import measure
-from hwsearch.latency.operators import Workload
-from hwsearch.latency.predict import Predictor
+from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.profile import operators_of, profile
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import OnnxBackend
@@ -68,9 +70,11 @@ def profile_machine(
     folder = out / name
     if folder.exists() and not overwrite:
         raise InputError(f"{folder} exists already; give another --device, or --overwrite")
-    questions = calibration_questions(16)
+    sinks = SinkProfile.keeping_all(denoiser.num_layers)
+    if denoiser.is_cached:
+        sinks = calibrate_sinks(denoiser, calibration_questions(16))
     workload = workload or default_workload(denoiser)
-    keys = operators_of(denoiser.geometry, workload)
+    keys = _operators(denoiser, workload)
     table = profile(
         keys,
         threads=threads,
@@ -86,14 +90,13 @@ def profile_machine(
         threads=threads,
         environment=environment(),
     )
-    plans = calibration_plans(
-        denoiser.geometry.num_layers, table.formats(), THRESHOLDS, mixed=mixed_plans
-    )
+    thresholds = THRESHOLDS if denoiser.is_cached else (1.0,)
+    plans = calibration_plans(denoiser.num_layers, table.formats(), thresholds, mixed=mixed_plans)
     calibration = calibrate(
         Device(info, table, folder),
         denoiser,
         workload,
-        calibrate_sinks(denoiser, questions),
+        sinks,
         plans,
         tracked=tracked,
     )
@@ -110,6 +113,12 @@ def profile_machine(
     return load_device(folder)
 
 
+def _operators(denoiser: Denoiser, workload: Workload) -> list[OpKey]:
+    if denoiser.is_cached:
+        return operators_of(denoiser.geometry, workload)
+    return full_pass_keys(linear_sizes(denoiser.network), workload, FORMATS)
+
+
 def calibrate(
     device: Device,
     denoiser: Denoiser,
@@ -122,7 +131,7 @@ def calibrate(
 ) -> Calibration:
     """Export some plans, run them whole, and fit how operator sums become pass times."""
     exporter, bank = Exporter(denoiser), WeightBank(denoiser)
-    predictor = Predictor(device, denoiser.geometry, workload)
+    predictor = predictor_of(device, denoiser, workload)
     shares = [sinks.kept_shares(plan) for plan in plans]
     sums = [predictor.sums_ms(plan, kept) for plan, kept in zip(plans, shares, strict=True)]
     with tempfile.TemporaryDirectory() as temporary:
@@ -137,7 +146,7 @@ def calibrate(
             denoiser.mask_token_id,
             rounds=rounds,
             threads=device.info.threads,
-            vocab_size=denoiser.geometry.vocab_size,
+            vocab_size=denoiser.tokenizer.get_vocab_size(),
             progress=tracked("running them whole"),
         )
     p50 = [measured.timings[str(index)].p50 for index in range(len(plans))]

@@ -93,8 +93,10 @@ def layer_operators(
     attention = "attention-mass" if want_mass else "attention"
     qkv = g.query_size + 2 * g.kv_size
     norm = OpKey("norm", rows, g.hidden_size)
+    heads = [OpKey("norm", rows * n, g.head_dim) for n in (g.num_heads, g.num_kv_heads)]
     return Counter(
         [
+            *(heads if g.qk_norm else ()),
             norm,
             linear(rows, g.hidden_size, qkv, layer.attention),
             OpKey("rotary", rows, g.query_size + g.kv_size, 0, g.num_heads + g.num_kv_heads),

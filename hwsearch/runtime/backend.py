@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from hwsearch.decoding.backend import Prediction, Tokens
+from hwsearch.decoding.backend import GREEDY, GumbelNoise, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import outside
 from hwsearch.decoding.rules import PositionKeeper
+from hwsearch.errors import InputError
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
 
 #: Makes onnxruntime use exact int8 products where an x86 CPU has no VNNI and its quick ones would
@@ -45,34 +47,59 @@ class OnnxBackend:
         self.listen = listen
         self.kept_shares = bundle.kept_shares
         self._refresh = open_session(bundle.path / REFRESH_FILE, threads)
-        self._step = open_session(bundle.path / STEP_FILE, threads)
+        self._step = None
+        if bundle.manifest.passes == "cached":
+            self._step = open_session(bundle.path / STEP_FILE, threads)
         self._outputs = [output.name for output in self._refresh.get_outputs()]
         self._keepers: dict[int, PositionKeeper] = {}
         self._past: dict[str, NDArray[np.float32]] = {}
+        self._sampling = Sampling.of(bundle.manifest.decoding)
+        self._noise = GumbelNoise(self._sampling)
+        inputs = {value.name: value for value in self._refresh.get_inputs()}
+        self._noise_shape = inputs["noise"].shape if "noise" in inputs else None
 
-    def begin(self) -> None:
-        """Forget the sink scores of the generation before."""
+    def begin(self, *, sampling: Sampling = GREEDY) -> None:
+        """Forget the sink scores of the generation before.
+
+        Raises:
+            InputError: the bundle's graphs choose tokens in another way.
+        """
+        if replace(sampling, seed=0) not in (self._sampling, GREEDY):
+            raise InputError(
+                f"this bundle was exported to predict by {self._sampling}, not by {sampling}; "
+                "decode it as its bundle.json says, or export it for the other decoding"
+            )
+        self._noise = GumbelNoise(replace(self._sampling, seed=sampling.seed))
         kept = self.kept_shares
         self._keepers = {layer: PositionKeeper(kept, layer) for layer in kept.pruned}
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """A full pass over ``[1, length]``; see `hwsearch.decoding.backend.Backend`."""
-        feeds = {"tokens": tokens, "start": np.array(start)}
+        feeds = {"tokens": tokens, "start": np.array(start), **self._drawn()}
         found = dict(zip(self._outputs, self._refresh.run(self._outputs, feeds), strict=True))
         self._past = {}
-        for layer in range(len(self.kept_shares)):
+        for layer in range(len(self.kept_shares) if self._step else 0):
             signal = found.get(f"mass_{layer}")
             if self.listen is not None and signal is not None:
                 self.listen(layer, signal)
             kept = self._kept(layer, tokens.shape[1], start, stop, signal)
             for name in (f"key_{layer}", f"value_{layer}"):
                 self._past[name] = found[name].take(kept, axis=2)
+        if "before" in found:
+            self._past["before"] = found["before"]
         return Prediction(found["token"], found["confidence"])
 
     def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """The block's rows against the cache; see `hwsearch.decoding.backend.Backend`."""
+        if self._step is None:
+            return self.refresh(tokens, start, stop)
         feeds = {"tokens": tokens[:, start:stop], "start": np.array(start), **self._past}
+        feeds |= self._drawn()
         return Prediction(*self._step.run(["token", "confidence"], feeds))
+
+    def _drawn(self) -> dict[str, NDArray[np.float64]]:
+        """Fresh noise, where the graphs take any."""
+        return {} if self._noise_shape is None else {"noise": self._noise.draw(*self._noise_shape)}
 
     def _kept(
         self,

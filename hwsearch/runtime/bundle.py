@@ -24,11 +24,15 @@ from hwsearch.plan import CachePolicy, Decoding, Frozen, explain
 BUNDLE_FILE = "bundle.json"
 REFRESH_FILE = "refresh.onnx"
 STEP_FILE = "step.onnx"
+WEIGHTS_FILE = "weights.bin"
 PLAN_FILE = "plan.json"
 TOKENIZER_FILE = "tokenizer.json"
 
-#: The files every bundle has beside `BUNDLE_FILE`.
-FILES = (REFRESH_FILE, STEP_FILE, PLAN_FILE, TOKENIZER_FILE)
+#: What an export writes beside `BUNDLE_FILE`; the graphs point into the weights.
+FILES = (REFRESH_FILE, STEP_FILE, WEIGHTS_FILE, PLAN_FILE, TOKENIZER_FILE)
+
+#: What no bundle is without; earlier ones hold their weights in their graphs.
+_ALWAYS = (REFRESH_FILE, PLAN_FILE, TOKENIZER_FILE)
 
 SCHEMA_VERSION: Final = 1
 
@@ -45,6 +49,13 @@ class Reference(Frozen):
 
     question: str
     tokens: tuple[int, ...]
+
+
+class Chat(Frozen):
+    """An instruct model's chat template: its jinja text, and the special tokens it may name."""
+
+    source: str
+    tokens: dict[str, str] = Field(default_factory=dict)
 
 
 class Figures(Frozen):
@@ -79,10 +90,13 @@ class Manifest(Frozen):
         seal: SHA-256 of the file, see the module's docstring.
         model: name of the denoiser.
         versions: package to version, as at the export.
-        layers, kv_heads, head_dim: sizes of the cache; a layer that was pruned has fewer heads.
+        passes: ``cached``, or ``full`` for a model of one's own, which has no step graph.
+        layers, kv_heads, head_dim: sizes of the cache; the last two are None where there is none. A
+            layer that was pruned has fewer heads.
         mask_token_id: the token that stands for "not written yet".
         end_token_id: the token that fills a generation after its end.
         prompt_template: text around ``{question}``.
+        chat: how a conversation is written for the model; None for one that is not tuned to chat.
         decoding: lengths and passes of a generation.
         kept_shares: for each layer, the share of cached positions it keeps.
         cache: by which rule, and when more or less of them.
@@ -96,12 +110,14 @@ class Manifest(Frozen):
     schema_version: Literal[1] = SCHEMA_VERSION
     model: str
     versions: dict[str, str]
+    passes: Literal["cached", "full"] = "cached"
     layers: Annotated[int, Field(ge=1)]
-    kv_heads: Annotated[int, Field(ge=1)]
-    head_dim: Annotated[int, Field(ge=1)]
+    kv_heads: Annotated[int, Field(ge=1)] | None
+    head_dim: Annotated[int, Field(ge=1)] | None
     mask_token_id: int
     end_token_id: int
     prompt_template: str
+    chat: Chat | None = None
     decoding: Decoding
     kept_shares: tuple[Share, ...]
     cache: CachePolicy = CachePolicy()
@@ -155,7 +171,7 @@ def read_bundle(path: Path | str) -> Bundle:
             f"{path / BUNDLE_FILE}: kept_shares: must name one share for each of the "
             f"{manifest.layers} layers, got {len(manifest.kept_shares)}"
         )
-    for name in sorted({*FILES, *manifest.sha256}):
+    for name in sorted({*_ALWAYS, *manifest.sha256}):
         _check_file(path / name, manifest.sha256.get(name))
     return Bundle(path, manifest)
 

@@ -10,6 +10,8 @@ from tokenizers import Tokenizer
 
 from hwsearch.decoding import sampler
 from hwsearch.decoding.backend import Tokens
+from hwsearch.denoisers.chat import ChatTemplate
+from hwsearch.errors import InputError
 from hwsearch.runtime.backend import OnnxBackend
 from hwsearch.runtime.bundle import TOKENIZER_FILE, Bundle, read_bundle
 
@@ -27,21 +29,47 @@ class Runtime:
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
         self.backend = OnnxBackend(self.bundle, threads)
         self.tokenizer = Tokenizer.from_file(str(self.bundle.path / TOKENIZER_FILE))
+        chat = self.bundle.manifest.chat
+        where = f"{self.bundle.path}: chat template"
+        self.chat = None if chat is None else ChatTemplate(chat.source, chat.tokens, where)
 
-    def generate(self, question: str) -> str:
-        """The model's answer to a question, cut at its end token."""
-        written = self.generate_tokens(self.prompt(question))
-        return self.text(written)
+    def generate(self, question: str, *, seed: int = 0, plain: bool = False) -> str:
+        """The model's answer to a question, cut at its end token.
 
-    def generate_tokens(self, prompt: Sequence[int]) -> list[int]:
+        Args:
+            question: what to ask.
+            seed: of all chance, where the bundle's decoding leaves anything to it.
+            plain: leave a chat template aside.
+
+        Raises:
+            CheckpointError: the bundle's chat template refuses the question.
+        """
+        asked = self.prompt(question) if plain or self.chat is None else self.ask(question)
+        return self.text(self.generate_tokens(asked, seed=seed))
+
+    def generate_tokens(self, prompt: Sequence[int], *, seed: int = 0) -> list[int]:
         """The tokens written after a prompt's tokens: always ``decoding.gen_length`` of them."""
         manifest = self.bundle.manifest
         prompts: Tokens = np.array([prompt], dtype=np.int64)
-        tokens = sampler.generate(self.backend, prompts, manifest.decoding, manifest.mask_token_id)
+        tokens = sampler.generate(
+            self.backend, prompts, manifest.decoding, manifest.mask_token_id, seed=seed
+        )
         return [int(token) for token in tokens[0, len(prompt) :]]
 
+    def ask(self, text: str) -> list[int]:
+        """Tokens of a conversation in which a user says `text`, by the bundle's chat template.
+
+        Raises:
+            InputError: the bundle has none.
+            CheckpointError: the template refuses the text.
+        """
+        if self.chat is None:
+            raise InputError(f"bundle {self.bundle.path} holds no chat template; ask it plainly")
+        # a template writes its special tokens itself
+        return list(self.tokenizer.encode(self.chat.ask(text), add_special_tokens=False).ids)
+
     def prompt(self, question: str) -> list[int]:
-        """Tokens of the prompt that asks `question`."""
+        """Tokens of the prompt that asks `question` plainly, chat template or not."""
         text = self.bundle.manifest.prompt_template.format(question=question)
         return list(self.tokenizer.encode(text).ids)
 

@@ -90,6 +90,4 @@ class Objective:
 
 def size_bytes(denoiser: Denoiser, plan: CompressionPlan) -> int:
     """Bytes of a plan's weights: codes and scales of the linears, float32 for the rest."""
-    from hwsearch.denoisers.accounting import plan_bytes
-
-    return plan_bytes(denoiser.geometry, plan)
+    return denoiser.plan_bytes(plan)

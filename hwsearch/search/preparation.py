@@ -11,13 +11,13 @@ from hwsearch.compression import WeightBank
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
 from hwsearch.latency.device import Device
+from hwsearch.latency.full_pass import predictor_of
 from hwsearch.latency.operators import Workload
-from hwsearch.latency.predict import Predictor
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.search.objective import Objective
 from hwsearch.search.space import SearchSpace
 from hwsearch.search.study import Study
-from hwsearch.sinks import calibrate_sinks
+from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.tasks.frozen import FrozenStates
 from hwsearch.tasks.gsm_mini import problems
 from hwsearch.tasks.problem import Problem
@@ -74,15 +74,15 @@ def prepare(
         StudyError: the space does not fit the model or the device.
         InfeasibleTargetError: no plan of the space meets the target.
     """
-    if space.num_layers != denoiser.geometry.num_layers:
+    if space.num_layers != denoiser.num_layers:
         raise StudyError(
             f"the space has {space.num_layers} layers but model {denoiser.name!r} has "
-            f"{denoiser.geometry.num_layers}"
+            f"{denoiser.num_layers}"
         )
     space.check(device)
     calibration = device.info.calibration(denoiser.name)
-    predictor = Predictor(device, denoiser.geometry, workload, calibration)
-    sinks = calibrate_sinks(denoiser, questions)
+    predictor = predictor_of(device, denoiser, workload, calibration)
+    sinks = sinks_of(denoiser, space, questions)
     uncompressed = device.uncompressed(space.num_layers)
     baseline = predictor.predict(uncompressed, sinks.kept_shares(uncompressed)).generation_ms
     objective = Objective(
@@ -96,6 +96,22 @@ def prepare(
     )
     check_feasible(objective)
     return objective
+
+
+def sinks_of(denoiser: Denoiser, space: SearchSpace, questions: list[str]) -> SinkProfile:
+    """The sink profile of a model; one that caches nothing keeps all.
+
+    Raises:
+        StudyError: thresholds below 1 are offered, and the model caches nothing.
+    """
+    if denoiser.is_cached:
+        return calibrate_sinks(denoiser, questions)
+    if set(space.thresholds) != {1.0}:
+        raise StudyError(
+            f"model {denoiser.name!r} caches no positions, so it has no sink thresholds to search: "
+            f"[space].thresholds must be [1.0]; got {list(space.thresholds)}"
+        )
+    return SinkProfile.keeping_all(denoiser.num_layers)
 
 
 def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence[str]) -> Objective:

@@ -35,8 +35,12 @@ class SearchSpace(Frozen):
 
     @classmethod
     def of(cls, denoiser: Denoiser, device: Device) -> SearchSpace:
-        """Every threshold, and every format that the device's runtime can load."""
-        return cls(num_layers=denoiser.num_layers, formats=tuple(device.costs.formats()))
+        """Every threshold, if the model caches anything, and every format that the device runs."""
+        return cls(
+            num_layers=denoiser.num_layers,
+            thresholds=THRESHOLDS if denoiser.is_cached else (1.0,),
+            formats=tuple(device.costs.formats()),
+        )
 
     def check(self, device: Device) -> None:
         """Refuse formats that the device cannot run.

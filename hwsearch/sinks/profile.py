@@ -18,8 +18,8 @@ from hwsearch.decoding.cache import ALMOST_ALL, TOP_SHARE, Floats, SinkHistory
 from hwsearch.decoding.kept import FIRST, KeptShares, StaticScores
 from hwsearch.decoding.rules import SINK_SCORES
 from hwsearch.decoding.sampler import generate
-from hwsearch.denoisers.backend import TorchBackend
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.passes import backend_of, check_tells_mass
 from hwsearch.errors import InputError
 from hwsearch.plan import CacheRule, CompressionPlan, Frozen, explain
 
@@ -100,6 +100,11 @@ class SinkProfile(Frozen):
         )
 
     @classmethod
+    def keeping_all(cls, num_layers: int) -> SinkProfile:
+        """For a model that caches nothing, so that there is nothing to drop."""
+        return cls(passes=1, shares=((1.0, 1.0),) * num_layers)
+
+    @classmethod
     def read(cls, path: Path) -> SinkProfile:
         """Read a profile from JSON. Raises `InputError`, naming file and key."""
         try:
@@ -118,13 +123,14 @@ def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile
         questions: calibration questions; a few dozen are enough.
 
     Raises:
-        InputError: the model has no cached passes, or there are no questions.
+        InputError: the model does not tell its attention mass, or there are no questions.
     """
     if not questions:
         raise InputError("calibrating sinks needs at least one question; none are given")
     decoding = denoiser.decoding.model_copy(update={"refresh_interval": 1})
-    layers = denoiser.geometry.num_layers
-    backend = TorchBackend(denoiser.transformer, [ALMOST_ALL] * layers)
+    layers = denoiser.num_layers
+    check_tells_mass(denoiser)
+    backend = backend_of(denoiser.network, [ALMOST_ALL] * layers)
     tally = _Tally(layers, decoding.steps)
     for question in questions:
         prompt = np.array([denoiser.prompt(question)])

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hwsearch.decoding.backend import Backend, Prediction, Tokens
+from hwsearch.decoding.backend import GREEDY, Backend, Prediction, Sampling, Tokens
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backend import TorchBackend
 from hwsearch.denoisers.denoiser import Denoiser
@@ -130,8 +130,8 @@ class _Recorded:
     def _listen(self, layer: int, mass: Tensor) -> None:
         self._recorder.add(layer, _numpy(mass), self._valid)
 
-    def begin(self) -> None:
-        self._backend.begin()
+    def begin(self, *, sampling: Sampling = GREEDY) -> None:
+        self._backend.begin(sampling=sampling)
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         if self._causal:
@@ -154,8 +154,8 @@ class _RecordedBundle:
         self._backend = runtime.backend
         self._backend.listen = lambda layer, mass: recorder.add(layer, mass[:, None])
 
-    def begin(self) -> None:
-        self._backend.begin()
+    def begin(self, *, sampling: Sampling = GREEDY) -> None:
+        self._backend.begin(sampling=sampling)
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         prediction = self._backend.refresh(tokens, start, stop)

@@ -15,14 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hwsearch.decoding.backend import Prediction, Tokens
+from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.sampler import generate
-from hwsearch.denoisers.backend import predict
+from hwsearch.denoisers.backend import Choice
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.memo import LayerMemo
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.tasks.evaluate import groups_of_equal_length
+
+#: Memory for what layers put out on the states, so that a plan starts at its first new layer.
+MEMO_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +61,22 @@ class FrozenStates:
         states: the snapshots.
         mask_token_id: only positions that hold it are judged.
         refresh_share: weight of refresh passes in the loss: their share of all passes.
+        memo_bytes: memory for layer outputs that other plans may find again.
     """
 
     name = "kl"
 
     def __init__(
-        self, states: Sequence[FrozenState], mask_token_id: int, refresh_share: float
+        self,
+        states: Sequence[FrozenState],
+        mask_token_id: int,
+        refresh_share: float,
+        memo_bytes: int = MEMO_BYTES,
     ) -> None:
         self.states = tuple(states)
         self.mask_token_id = mask_token_id
         self.refresh_share = refresh_share
+        self.memo = LayerMemo(memo_bytes)
 
     @classmethod
     def record(
@@ -98,10 +108,10 @@ class FrozenStates:
 
     def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
         """Mean KL divergence from the uncompressed model, in nats per masked position."""
-        backend = backend_of(network, kept_shares)
+        backend = backend_of(network, kept_shares, self.memo)
         refresh, step = _Mean(), _Mean()
-        for state in self.states:
-            backend.begin(state.history)
+        for index, state in enumerate(self.states):
+            backend.begin(state.history, frozen=index)
             span = (state.start, state.stop)
             logits = backend.refresh_logits(state.at_refresh, *span)
             refresh.add(state.refresh_logp, logits, self._masked(state.at_refresh, *span))
@@ -147,13 +157,15 @@ class _Recorder:
         self._backend = backend_of(denoiser.network, [ALMOST_ALL] * denoiser.num_layers)
         self._decoding = denoiser.decoding
         self._rng = rng
+        self._choose = Choice()
         self._history: dict[int, SinkHistory] = {}
         self._wait = 0
         self._refreshed: FrozenState | None = None
         self.states: list[FrozenState] = []
 
-    def begin(self) -> None:
+    def begin(self, *, sampling: Sampling = GREEDY) -> None:
         self._backend.begin()
+        self._choose = Choice(sampling)
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         before = self._backend.history() or {
@@ -167,7 +179,7 @@ class _Recorder:
             self._refreshed, self._wait = state, int(self._rng.integers(1, cached + 1))
         elif self._rng.random() < 1 / self._decoding.steps_per_block:
             self.states.append(state)
-        return predict(logits)
+        return self._choose(logits)
 
     def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         logits = self._backend.step_logits(tokens, start, stop)
@@ -175,4 +187,4 @@ class _Recorder:
         if self._wait == 0 and self._refreshed is not None:
             logp = logits.log_softmax(dim=-1)
             self.states.append(replace(self._refreshed, at_step=tokens.copy(), step_logp=logp))
-        return predict(logits)
+        return self._choose(logits)

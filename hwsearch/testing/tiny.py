@@ -35,6 +35,8 @@ def tiny_geometry(
     vocab_size: int = 64,
     tie_embeddings: bool = False,
     qkv_bias: bool = False,
+    qk_norm: bool = False,
+    logit_shift: bool = False,
 ) -> Geometry:
     """Sizes of a tiny transformer; `grouped` lets all query heads share one key / value head."""
     return Geometry(
@@ -47,6 +49,8 @@ def tiny_geometry(
         intermediate_size=2 * hidden,
         tie_embeddings=tie_embeddings,
         qkv_bias=qkv_bias,
+        qk_norm=qk_norm,
+        logit_shift=logit_shift,
     )
 
 
@@ -59,12 +63,17 @@ def tiny_denoiser(
     grouped: bool = False,
     tie_embeddings: bool = False,
     qkv_bias: bool = False,
+    qk_norm: bool = False,
+    logit_shift: bool = False,
+    sharpness: float = 1.0,
 ) -> Denoiser:
     """A denoiser with random weights, the same for the same seed.
 
     Its weights are large enough that predictions differ between positions and confidences
     spread, so that a test can tell a right answer from a wrong one. (With `tie_embeddings` a
-    random model mostly repeats its input.) The global random state of torch is left as it was.
+    random model mostly repeats its input.) `sharpness` multiplies the weights of queries and keys:
+    above 1 attention is sharp enough to tell masks side by side apart. The global random state of
+    torch is left as it was.
     """
     geometry = tiny_geometry(
         layers=layers,
@@ -73,12 +82,15 @@ def tiny_denoiser(
         grouped=grouped,
         tie_embeddings=tie_embeddings,
         qkv_bias=qkv_bias,
+        qk_norm=qk_norm,
+        logit_shift=logit_shift,
     )
     network = Transformer(geometry).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for name, weight in network.named_parameters():
         if weight.dim() == 2:
             scale = 2.0 if "lm_head" in name else 1.0
+            scale *= sharpness if "q_proj" in name or "k_proj" in name else 1.0
             weight.normal_(std=scale * weight.shape[1] ** -0.5, generator=generator)
         else:
             weight.uniform_(0.5, 1.5, generator=generator)

@@ -1,5 +1,8 @@
 """A character-level masked-diffusion model that is not Llama-shaped, under the contract."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,10 +13,11 @@ from tokenizers.pre_tokenizers import Split
 from torch import nn
 
 from hwsearch.compression import compress
+from hwsearch.decoding.cache import ALMOST_ALL
+from hwsearch.denoisers.network import OwnNetwork
 from hwsearch.denoisers.own import own_denoiser
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.errors import InputError, PlanError
-from hwsearch.export import Exporter
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.sinks import calibrate_sinks
 from hwsearch.tasks.evaluate import evaluate
@@ -165,15 +169,51 @@ def test_what_needs_cached_passes_says_so():
     denoiser = character_denoiser()
     with pytest.raises(PlanError, match=r"layer 1: this network has full passes only.*0\.5"):
         backend_of(denoiser.network, [1.0, 0.5])
-    for needs_them in (
-        lambda: calibrate_sinks(denoiser, ["2 + 3 ?"]),
-        lambda: Exporter(denoiser),
-        lambda: denoiser.geometry,
-    ):
-        with pytest.raises(
-            InputError, match=r"'characters' has full passes only.*own-denoiser\.md"
-        ):
-            needs_them()
+    with pytest.raises(InputError, match=r"'characters' does not tell its attention mass"):
+        calibrate_sinks(denoiser, ["2 + 3 ?"])
+    with pytest.raises(InputError, match=r"'characters' has full passes only.*own-denoiser\.md"):
+        denoiser.geometry  # noqa: B018
+
+
+class TellingModel(CharacterModel):
+    """Says where its attention goes: here by the tokens, so that a test knows the answer."""
+
+    layers = LAYERS
+
+    def attention_mass(self, tokens):
+        return [tokens.float() + layer for layer in range(self.layers)]
+
+
+def telling_denoiser(layers=LAYERS):
+    denoiser = character_denoiser()
+    module = TellingModel(denoiser.tokenizer.get_vocab_size())
+    module.load_state_dict(denoiser.network.module.state_dict())
+    module.layers = layers
+    network = OwnNetwork(module.eval(), [groups(index) for index in range(LAYERS)], "head")
+    return replace(denoiser, network=network)
+
+
+def test_its_sinks_are_counted_where_it_tells_its_attention_mass():
+    denoiser = telling_denoiser()
+    backend = backend_of(denoiser.network, [ALMOST_ALL] * LAYERS)
+    tokens = np.array([[5, 9, 6, 7]])
+    backend.begin()
+    backend.refresh(tokens, 0, 4)
+    assert backend.history()[1].hits.tolist() == [[0, 1, 0, 1]]
+    assert backend.history()[1].mass.tolist() == [[6, 10, 7, 8]]
+    profile = calibrate_sinks(denoiser, ["2 + 3 ?"])
+    assert len(profile.shares) == LAYERS
+    with pytest.raises(InputError, match=r"must answer 2 tensors.*\(1, 4\)"):
+        backend_of(telling_denoiser(1).network, [ALMOST_ALL] * LAYERS).refresh(tokens, 0, 4)
+
+
+def test_its_bytes_are_those_of_its_parameters():
+    denoiser = character_denoiser()
+    counted = sum(weight.numel() for weight in denoiser.network.parameters())
+    assert denoiser.plan_bytes(CompressionPlan.uniform(LAYERS)) == 4 * counted
+    less = CompressionPlan.validate({"layers": [{"mlp": "w8a8"}, {}]})
+    spared = 2 * WIDTH * 64 * 3 - 5 * (WIDTH + 64)
+    assert denoiser.plan_bytes(less) == 4 * counted - spared
 
 
 @pytest.mark.parametrize(

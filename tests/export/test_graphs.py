@@ -7,7 +7,7 @@ import torch
 
 from hwsearch.compression import compress
 from hwsearch.denoisers.transformer import KeyValue
-from hwsearch.export import TracedGraphs, quantise
+from hwsearch.export import TracedGraphs
 from hwsearch.plan import CompressionPlan
 from hwsearch.testing.tiny import tiny_denoiser
 
@@ -29,8 +29,8 @@ def graphs(denoiser):
     return TracedGraphs(denoiser.network, BLOCK)
 
 
-def run(model, feeds):
-    session = ort.InferenceSession(model.SerializeToString())
+def run(graph, feeds):
+    session = ort.InferenceSession(graph.whole().SerializeToString())
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, feeds), strict=True))
 
@@ -81,18 +81,18 @@ def test_float_graphs_are_the_transformer(denoiser, graphs):
 def test_quantised_graphs_are_the_simulated_transformer(denoiser, graphs, plan):
     network = compress(denoiser, plan).network
     _, refresh_logits, past, step_logits = torch_logits_and_cache(network)
-    refresh = quantise(graphs.refresh(frozenset()), plan)
+    refresh = graphs.quantised(graphs.refresh(frozenset()), plan)
     found = run(refresh, {"tokens": TOKENS, "start": np.array(START)})
     # a rounding that flips by float error moves a value by one code: looser than in float
     assert_same_prediction(found, refresh_logits, 0.02)
-    found = run(quantise(graphs.step(), plan), step_feeds(past))
+    found = run(graphs.quantised(graphs.step(), plan), step_feeds(past))
     assert_same_prediction(found, step_logits, 0.02)
     float_logits = torch_logits_and_cache(denoiser.network)[1]
     assert (float_logits - refresh_logits).abs().max() > 0.01, "the plan must change something"
 
 
 def test_masses_leave_no_trace_of_layers_that_keep_all(graphs):
-    model = graphs.refresh(frozenset())
+    model = graphs.refresh(frozenset()).model
     assert not [node for node in model.graph.node if node.op_type == "ReduceSum"]
-    every = graphs.refresh(frozenset({0, 1}))
+    every = graphs.refresh(frozenset({0, 1})).model
     assert len([node for node in every.graph.node if node.op_type == "ReduceSum"]) == 2

@@ -1,11 +1,16 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from hwsearch.compression import compress
 from hwsearch.denoisers.backend import TorchBackend
-from hwsearch.errors import VerificationError
+from hwsearch.denoisers.chat import ChatTemplate
+from hwsearch.errors import InputError, VerificationError
+from hwsearch.export import export
+from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import OnnxBackend, Runtime, check_agreement, measure_agreement
 
 
@@ -69,3 +74,46 @@ def test_too_little_agreement_names_the_bundle_and_the_question(bundle):
     runtime.bundle = type(bundle)(bundle.path, manifest)
     with pytest.raises(VerificationError, match=r"float: onnxruntime repeats .* how many now"):
         check_agreement(runtime, least=0.9)
+
+
+class TestChat:
+    """An instruct model's template goes with its bundle."""
+
+    @pytest.fixture(scope="class")
+    def instruct(self, denoiser, tmp_path_factory):
+        chat = ChatTemplate(
+            "{% for m in messages %}{{ m.role }} {{ m.content }} {{ eos_token }} {% endfor %}tom",
+            {"eos_token": "now"},
+        )
+        compressed = compress(replace(denoiser, chat=chat), CompressionPlan.uniform(2))
+        return export(
+            compressed,
+            (1.0, 1.0),
+            tmp_path_factory.mktemp("chat") / "instruct",
+            questions=["how many ?"],
+        )
+
+    def test_a_question_is_asked_by_the_template_and_plainly_on_request(self, instruct):
+        runtime = Runtime(instruct, threads=1)
+        asked = runtime.ask("how many ?")
+        words = [runtime.tokenizer.id_to_token(token) for token in asked]
+        assert words == ["<unk>", "how", "many", "?", "now", "tom"]
+        written = runtime.text(runtime.generate_tokens(asked))
+        assert runtime.generate("how many ?") == written
+        plainly = runtime.text(runtime.generate_tokens(runtime.prompt("how many ?")))
+        assert runtime.generate("how many ?", plain=True) == plainly
+        # the references were asked plainly, and still are
+        assert measure_agreement(runtime).share == 1.0
+
+    def test_it_takes_neither_torch_nor_transformers(self, instruct):
+        script = (
+            "import sys; from hwsearch.runtime import Runtime; "
+            f"Runtime({str(instruct.path)!r}, threads=1).generate('how many ?'); "
+            "heavy = {'torch', 'onnx', 'transformers', 'optuna'} & set(sys.modules); "
+            "assert not heavy and 'jinja2' in sys.modules, heavy"
+        )
+        subprocess.run([sys.executable, "-c", script], check=True)
+
+    def test_a_bundle_without_one_says_so(self, bundle):
+        with pytest.raises(InputError, match="holds no chat template"):
+            Runtime(bundle, threads=1).ask("how many ?")

@@ -1,0 +1,129 @@
+"""Latency of a model of one's own: every pass a full pass, known by the linears it names.
+
+What else the model does (attention, norms, embeddings) is the same under every plan, so whole-model
+runs tell it: it is the intercept of their line. Without such runs there is no prediction.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.network import LinearSizes, linear_sizes
+from hwsearch.errors import InputError
+from hwsearch.latency.device import Calibration, Device, Line
+from hwsearch.latency.operators import OpKey, Workload, linear
+from hwsearch.latency.predict import Latency, Predictor
+from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
+
+
+def full_pass_operators(
+    sizes: LinearSizes, plan: CompressionPlan, workload: Workload
+) -> Counter[OpKey]:
+    """The named linears of one full pass; the head too runs on all positions."""
+    total: Counter[OpKey] = Counter()
+    for index, layer in enumerate(plan.layers):
+        total += layer_linears(sizes, index, layer, workload.length)
+    if sizes.head is not None:
+        rows, columns = sizes.head
+        total[linear(workload.length, columns, rows, plan.head)] += 1
+    return total
+
+
+def layer_linears(sizes: LinearSizes, index: int, layer: LayerPlan, rows: int) -> Counter[OpKey]:
+    """The named linears of one layer on `rows` rows."""
+    return Counter(
+        linear(rows, inputs, outputs, WeightFormat(getattr(layer, group)))
+        for group, matrices in sizes.layers[index].items()
+        for outputs, inputs in matrices
+    )
+
+
+def full_pass_keys(
+    sizes: LinearSizes, workload: Workload, formats: Sequence[WeightFormat]
+) -> list[OpKey]:
+    """Every operator that some plan of the model may need."""
+    layers = len(sizes.layers)
+    plans = [CompressionPlan.uniform(layers, f.value, f.value, head=f) for f in formats]
+    return sorted({key for plan in plans for key in full_pass_operators(sizes, plan, workload)})
+
+
+class FullPassPredictor(Predictor):
+    """Predicts plans of a model that has full passes only.
+
+    Args:
+        device: the device and what linears cost on it.
+        denoiser: the model.
+        workload: what is generated.
+        calibration: how sums become pass times; None leaves only `sums_ms`.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        denoiser: Denoiser,
+        workload: Workload,
+        calibration: Calibration | None = None,
+    ) -> None:
+        self.device, self.workload, self.calibration = device, workload, calibration
+        self._sizes = linear_sizes(denoiser.network)
+        self._name = denoiser.name
+
+    def predict(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> Latency:
+        """Milliseconds of a plan.
+
+        Raises:
+            InputError: the model was never run whole on the device.
+            MissingShapeError: the device cannot price an operator.
+        """
+        line = self._line()
+        pass_ms = line.intercept_ms + line.slope * self.sums_ms(plan, kept_shares)[0]
+        total = self.workload.decoding.steps * pass_ms
+        power = self.device.info.power
+        return Latency(
+            refresh_ms=pass_ms,
+            step_ms=pass_ms,
+            generation_ms=total,
+            generation_joules=None if power is None else power.watts * total / 1e3,
+        )
+
+    def binding(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> None:
+        """None: only the linears are known."""
+
+    def sums_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[float, float]:
+        """Uncalibrated sum of a pass's linears, for a refresh and for a step alike."""
+        total = self._sum(full_pass_operators(self._sizes, plan, self.workload))
+        return total, total
+
+    def layer_ms(self, layer: LayerPlan, kept_share: float) -> float:
+        """What the linears of a layer add to a generation, in the mean over the model's layers."""
+        layers, rows = len(self._sizes.layers), self.workload.length
+        each = [layer_linears(self._sizes, index, layer, rows) for index in range(layers)]
+        mean = sum(map(self._sum, each)) / layers
+        return self.workload.decoding.steps * self._line().slope * mean
+
+    def _sum(self, operators: Counter[OpKey]) -> float:
+        cost = self.device.costs.cost_us
+        return sum(count * cost(key) for key, count in operators.items()) / 1e3
+
+    def _line(self) -> Line:
+        if self.calibration is None:
+            raise InputError(
+                f"model {self._name!r} was never run whole on device {self.device.info.name}, and "
+                "of a model of one's own only the linears are known; time it with "
+                "hwsearch.jobs.timing.profile_machine and search on that device"
+            )
+        return self.calibration.refresh
+
+
+def predictor_of(
+    device: Device,
+    denoiser: Denoiser,
+    workload: Workload,
+    calibration: Calibration | None = None,
+) -> Predictor:
+    """The predictor that suits a model."""
+    if denoiser.is_cached:
+        return Predictor(device, denoiser.geometry, workload, calibration)
+    return FullPassPredictor(device, denoiser, workload, calibration)
