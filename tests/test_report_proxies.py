@@ -36,6 +36,21 @@ def test_a_loss_that_orders_plans_as_accuracy_does_comes_first():
     low, high = second.spearman_interval
     assert low < second.spearman < high
     assert low < 0.2
+    assert first.behind_interval == (0.0, 0.0)
+    assert second.behind_interval[0] > 0.3
+
+
+def test_proxies_are_compared_on_the_same_plans():
+    with pytest.raises(InputError, match="kl and other were measured on different plans"):
+        rank(pd.concat([rows([1.0] * 5, range(5)), rows([1.0] * 4, range(4), "other")]))
+
+
+def test_a_loss_that_is_as_good_cannot_be_told_apart():
+    rng = np.random.default_rng(1)
+    solved = np.arange(40)
+    pair = [rows(-solved - 8 * rng.random(40), solved, name) for name in ("a", "b")]
+    low, high = rank(pd.concat(pair), resamples=300)[1].behind_interval
+    assert low < 0 < high
 
 
 def test_a_loss_that_says_nothing_has_no_rank_correlation():

@@ -35,10 +35,20 @@ def command(table: Path | None, resamples: int, as_json: bool, seed: int) -> Non
             _span(found.spearman_interval),
             f"{found.kendall:.3f}",
             _span(found.kendall_interval),
+            _span(found.behind_interval),
         )
         for found in rankings
     ]
-    columns = ["loss", "passes", "seconds", "Spearman", "95 %", "Kendall", "95 %"]
+    columns = [
+        "loss",
+        "passes",
+        "seconds",
+        "Spearman",
+        "95 %",
+        "Kendall",
+        "95 %",
+        "behind the best",
+    ]
     print_table(f"losses against exact match over {rankings[0].plans} plans", columns, rows)
 
 

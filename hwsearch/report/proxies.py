@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hwsearch.errors import InputError
+
+Interval = tuple[float, float]
+Measure = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 
 #: Where `studies/proxies/run.py` writes, seen from the folder it is run in.
 DEFAULT_TABLE = Path("studies/proxies/losses.csv")
@@ -31,6 +34,8 @@ class Ranking:
         seconds: median wall-clock time of one loss.
         spearman, spearman_interval: rank correlation of minus the loss with exact match.
         kendall, kendall_interval: the same as Kendall's tau-b.
+        behind_interval: by how much the best proxy's Spearman exceeds this one's, over the same plans;
+            an interval that holds 0 means that the two cannot be told apart.
     """
 
     proxy: str
@@ -38,9 +43,10 @@ class Ranking:
     cost_passes: float
     seconds: float
     spearman: float
-    spearman_interval: tuple[float, float]
+    spearman_interval: Interval
     kendall: float
-    kendall_interval: tuple[float, float]
+    kendall_interval: Interval
+    behind_interval: Interval
 
     def document(self) -> dict[str, Any]:
         """The ranking as plain data."""
@@ -64,35 +70,67 @@ def read_losses(path: Path) -> pd.DataFrame:
 def rank(frame: pd.DataFrame, *, resamples: int = 2000, seed: int = 0) -> list[Ranking]:
     """Rank correlations of every proxy with exact match, the best Spearman first.
 
-    Intervals are 95 % percentile bootstraps over plans; the noise of a finite number of
-    problems is in the exact matches that are resampled.
+    Intervals are 95 % percentile bootstraps over plans, the same plans drawn for all proxies; the
+    noise of a finite number of problems is in the exact matches that are resampled.
 
     Raises:
-        InputError: a proxy was measured on fewer than three plans.
+        InputError: a proxy was measured on fewer than three plans, or on other plans than the rest.
     """
-    found = [_rank(str(name), rows, resamples, seed) for name, rows in frame.groupby("proxy")]
-    return sorted(found, key=lambda ranking: -ranking.spearman)
+    ordered = frame.sort_values("plan", kind="stable")
+    groups = {str(name): rows for name, rows in ordered.groupby("proxy")}
+    _check(groups)
+    count = len(next(iter(groups.values())))
+    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
+    found = [_Bootstrap.of(name, rows, drawn) for name, rows in groups.items()]
+    found.sort(key=lambda one: -one.spearman[0])
+    return [one.ranking(found[0]) for one in found]
 
 
-def _rank(name: str, rows: pd.DataFrame, resamples: int, seed: int) -> Ranking:
-    if len(rows) < 3:
-        raise InputError(f"proxy {name}: ranks need at least 3 plans, got {len(rows)}")
-    gain = -rows["loss"].to_numpy(float)
-    accuracy = (rows["solved"] / rows["problems"]).to_numpy(float)
-    spearman, kendall = _measures()
-    return Ranking(
-        proxy=name,
-        plans=len(rows),
-        cost_passes=float(rows["cost_passes"].iloc[0]),
-        seconds=float(rows["seconds"].median()),
-        spearman=spearman(gain, accuracy),
-        spearman_interval=_interval(spearman, gain, accuracy, resamples, seed),
-        kendall=kendall(gain, accuracy),
-        kendall_interval=_interval(kendall, gain, accuracy, resamples, seed),
-    )
+def _check(groups: Mapping[str, pd.DataFrame]) -> None:
+    first_name, first = next(iter(groups.items()))
+    for name, rows in groups.items():
+        if len(rows) < 3:
+            raise InputError(f"proxy {name}: ranks need at least 3 plans, got {len(rows)}")
+        if list(rows["plan"]) != list(first["plan"]):
+            raise InputError(
+                f"proxies {first_name} and {name} were measured on different plans; let "
+                "`python studies/proxies/run.py` finish, or remove the rows of the unfinished plan"
+            )
 
 
-Measure = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
+@dataclass(frozen=True)
+class _Bootstrap:
+    """One proxy's correlations on all plans, followed by those on each resample."""
+
+    name: str
+    rows: pd.DataFrame
+    spearman: NDArray[np.float64]
+    kendall: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, name: str, rows: pd.DataFrame, drawn: NDArray[np.int64]) -> _Bootstrap:
+        gain = -rows["loss"].to_numpy(float)
+        accuracy = (rows["solved"] / rows["problems"]).to_numpy(float)
+        everyone = np.arange(len(rows))
+        spearman, kendall = (
+            np.array([measure(gain[at], accuracy[at]) for at in (everyone, *drawn)])
+            for measure in _measures()
+        )
+        return cls(name, rows, spearman, kendall)
+
+    def ranking(self, best: _Bootstrap) -> Ranking:
+        """What is reported, beside the best proxy."""
+        return Ranking(
+            proxy=self.name,
+            plans=len(self.rows),
+            cost_passes=float(self.rows["cost_passes"].iloc[0]),
+            seconds=float(self.rows["seconds"].median()),
+            spearman=float(self.spearman[0]),
+            spearman_interval=_interval(self.spearman[1:]),
+            kendall=float(self.kendall[0]),
+            kendall_interval=_interval(self.kendall[1:]),
+            behind_interval=_interval(best.spearman[1:] - self.spearman[1:]),
+        )
 
 
 def _measures() -> tuple[Measure, Measure]:
@@ -110,15 +148,6 @@ def _measures() -> tuple[Measure, Measure]:
     return of(stats.spearmanr), of(stats.kendalltau)
 
 
-def _interval(
-    measure: Measure,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    resamples: int,
-    seed: int,
-) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(x), size=(resamples, len(x)))
-    values = [measure(x[index], y[index]) for index in drawn]
+def _interval(values: NDArray[np.float64]) -> Interval:
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
