@@ -30,6 +30,7 @@ def row(method, correct, share=0.5, family="cache", kl=0.1):
     return BaselineRow(family, method, share, correct, kl, 100)
 
 
+@pytest.mark.slow
 def test_every_method_is_measured_once_and_a_cut_run_goes_on(tmp_path, monkeypatch):
     chosen = {"methods": ("keep-stable", "random", "sink-wanda"), "shares": (0.5,), "sweep": ()}
     families = ("cache", "structured", "unstructured")
@@ -115,6 +116,7 @@ def test_the_markdown_table_leaves_out_what_was_only_swept():
     assert "| cache | keep-stable | 50% | 75.0 % (30.1 to 95.4) |  |  | 0.100 |" in text
 
 
+@pytest.mark.slow
 def test_the_command_writes_csv_and_json(tmp_path):
     arguments = ["tiny", "-o", str(tmp_path), "--limit", "1", "--families", "cache"]
     arguments += ["--methods", "recent", "--shares", "0.5", "--sweep", "", "--rounds", "1"]
