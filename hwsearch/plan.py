@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -52,18 +53,134 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LayerPlan(Frozen):
+class CacheRule(StrEnum):
+    """By what a layer orders its cached positions; see `hwsearch.decoding.rules`.
+
+    ``keep-stable``     positions that are sinks of most passes first.
+    ``drop-transient``  the heaviest first, those whose sinkness comes and goes discounted.
+    ``mass``            the heaviest first.
+    ``mean-query``      nearest to the block's mean query first (Sparse-dLLM).
+    ``ar-preserve``     the first tokens, the strongest sinks, then the most recent positions.
+    ``recent``          nearest to the block first.
+    ``random``          any.
+    """
+
+    KEEP_STABLE = "keep-stable"
+    DROP_TRANSIENT = "drop-transient"
+    MASS = "mass"
+    MEAN_QUERY = "mean-query"
+    AR_PRESERVE = "ar-preserve"
+    RECENT = "recent"
+    RANDOM = "random"
+
+
+class CachePolicy(Frozen):
+    """How cached positions are chosen, and how many of them early and late in a generation.
+
+    Attributes:
+        rule: what orders the positions.
+        running: score positions anew at each refresh; False takes scores calibrated beforehand, which
+            a refresh need not compute.
+        early_scale: times a layer's kept share while more than `boundary` is unwritten.
+        late_scale: times a layer's kept share after that. A scaled share is cut at 1.
+        boundary: unwritten share of the generation at which early ends.
+    """
+
+    rule: CacheRule = CacheRule.KEEP_STABLE
+    running: bool = True
+    early_scale: Annotated[float, Field(gt=0.0)] = 1.0
+    late_scale: Annotated[float, Field(gt=0.0)] = 1.0
+    boundary: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+
+    def scale(self, refresh: int, refreshes: int) -> float:
+        """Factor of the kept shares after one of a generation's refreshes, the first being 0.
+
+        >>> policy = CachePolicy(early_scale=1.2, late_scale=0.5, boundary=0.5)
+        >>> [policy.scale(refresh, 4) for refresh in range(4)]
+        [1.2, 1.2, 0.5, 0.5]
+        """
+        unwritten = 1.0 - refresh / refreshes
+        return self.early_scale if unwritten > self.boundary else self.late_scale
+
+
+class WeightPruning(Frozen):
+    """How weights, heads and channels are chosen; see `hwsearch.compression.pruning`.
+
+    Attributes:
+        method: what makes a weight important.
+        sinks: what the rows of sink positions count for in calibration: as much as others (``ignore``),
+            less by one score over all layers (``global``, arXiv 2602.17664), less by each layer's own
+            score (``layer``), or more, the first tokens too (``preserve``, for autoregressive models).
+    """
+
+    method: Literal["random", "magnitude", "wanda", "sparsegpt"] = "wanda"
+    sinks: Literal["ignore", "global", "layer", "preserve"] = "layer"
+
+
+class _Sparing(Frozen):
+    """Written without those later additions to the schema that hold their defaults."""
+
+    _later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _spare(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        spared = {name for name in self._later if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in handler(self).items() if name not in spared}
+
+
+class LayerPlan(_Sparing):
     """What is done to one layer.
 
     Attributes:
         sink_threshold: 1.0 keeps every cached position; lower keeps only more stable sinks.
         attention: format of the q, k, v and o projections together.
         mlp: format of the gate, up and down projections together.
+        kept_heads: key / value heads that stay, each with its query heads; None keeps all.
+        kept_channels: inner channels of the mlp that stay; None keeps all.
+        sparsity: share of the layer's weights that are zeroed, output by output; or ``"2:4"``, which
+            keeps 2 of each 4 neighbouring inputs; None zeroes none.
     """
 
     sink_threshold: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     attention: WeightFormat = WeightFormat.FP32
     mlp: WeightFormat = WeightFormat.FP32
+    kept_heads: Annotated[int, Field(ge=1)] | None = None
+    kept_channels: Annotated[int, Field(ge=1)] | None = None
+    sparsity: float | str | None = None
+
+    #: The fields that say which weights go.
+    PRUNING: ClassVar[tuple[str, ...]] = ("kept_heads", "kept_channels", "sparsity")
+    _later = frozenset(PRUNING)
+
+    @field_validator("sparsity")
+    @classmethod
+    def _sparse(cls, value: float | str | None) -> float | str | None:
+        if isinstance(value, str):
+            kept_of(value)
+        elif value is not None and not 0.0 <= value < 1.0:
+            raise ValueError("a share of zeroed weights must be at least 0 and below 1")
+        return value
+
+    @property
+    def prunes(self) -> bool:
+        """Whether any weight goes."""
+        return any(getattr(self, name) is not None for name in self.PRUNING)
+
+
+def kept_of(pattern: str) -> tuple[int, int]:
+    """N and M of a pattern ``"N:M"``.
+
+    >>> kept_of("2:4")
+    (2, 4)
+
+    Raises:
+        ValueError: it is no pattern, or N is not in 1..M.
+    """
+    kept, _, group = pattern.partition(":")
+    if not (kept.isdigit() and group.isdigit() and 1 <= int(kept) <= int(group)):
+        raise ValueError('a pattern is "N:M" with 1 <= N <= M, such as "2:4"')
+    return int(kept), int(group)
 
 
 class CommitRule(StrEnum):
@@ -149,13 +266,15 @@ class Decoding(Frozen):
         return self.num_blocks * -(-self.steps_per_block // self.refresh_interval)
 
 
-class CompressionPlan(Frozen):
+class CompressionPlan(_Sparing):
     """A whole plan.
 
     Attributes:
         layers: one `LayerPlan` for each layer of the model, first layer first.
         head: format of the output head.
         decoding: how text is decoded; None leaves it to the model's own default.
+        cache: which cached positions layers with a threshold below 1 keep.
+        pruning: which weights go, where layers prune any.
         schema_version: version of this schema.
     """
 
@@ -163,6 +282,10 @@ class CompressionPlan(Frozen):
     layers: Annotated[tuple[LayerPlan, ...], Field(min_length=1)]
     head: WeightFormat = WeightFormat.FP32
     decoding: Decoding | None = None
+    cache: CachePolicy = CachePolicy()
+    pruning: WeightPruning = WeightPruning()
+
+    _later = frozenset({"cache", "pruning"})
 
     @classmethod
     def uniform(
@@ -175,6 +298,7 @@ class CompressionPlan(Frozen):
     ) -> CompressionPlan:
         """The plan that treats every layer alike; with no further argument, the uncompressed one."""
         layer = {"sink_threshold": sink_threshold, "attention": attention, "mlp": mlp}
+        layer |= {name: rest.pop(name) for name in LayerPlan.PRUNING if name in rest}
         return cls.validate({"layers": [layer] * num_layers, **rest})
 
     @classmethod

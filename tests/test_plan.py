@@ -75,3 +75,49 @@ def test_decoding_counts_refreshes():
     decoding = Decoding(gen_length=48, block_length=16, steps=24, refresh_interval=3)
     assert (decoding.num_blocks, decoding.steps_per_block) == (3, 8)
     assert decoding.refreshes == 3 * 3
+
+
+PRUNED = {"kept_heads": 1, "kept_channels": 64, "sparsity": 0.5}
+
+
+def test_what_a_plan_does_not_use_is_not_written_and_old_plans_load():
+    plain = CompressionPlan.uniform(1)
+    written = json.loads(plain.to_json())
+    assert set(written) == {"schema_version", "layers", "head", "decoding"}
+    assert set(written["layers"][0]) == {"sink_threshold", "attention", "mlp"}
+    assert CompressionPlan.from_json(plain.to_json()) == plain
+    pruned = CompressionPlan.uniform(
+        2, **PRUNED, cache={"rule": "recent", "late_scale": 0.5}, pruning={"method": "sparsegpt"}
+    )
+    again = CompressionPlan.from_json(pruned.to_json())
+    assert again == pruned and hash(again) == hash(pruned)
+    assert again.layers[1].model_dump() == {**written["layers"][0], **PRUNED}
+    assert pruned.layers[0].prunes and not plain.layers[0].prunes
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ({"kept_heads": 0}, "kept_heads: .*greater than or equal to 1, got 0"),
+        ({"kept_channels": -3}, "kept_channels: .*got -3"),
+        ({"sparsity": 1.0}, "sparsity: .*at least 0 and below 1, got 1.0"),
+        ({"sparsity": "5:4"}, "sparsity: .*1 <= N <= M.*got '5:4'"),
+        ({"sparsity": "half"}, "sparsity: a pattern is"),
+    ],
+)
+def test_bad_pruning_is_refused_by_key(layer, said):
+    with pytest.raises(PlanError, match=said):
+        CompressionPlan.validate({"layers": [layer]})
+
+
+@pytest.mark.parametrize(
+    ("cache", "said"),
+    [
+        ({"rule": "oldest"}, "cache.rule: .*'recent'.*got 'oldest'"),
+        ({"early_scale": 0.0}, "cache.early_scale"),
+        ({"boundary": 1.5}, "cache.boundary: .*got 1.5"),
+    ],
+)
+def test_a_bad_cache_policy_is_refused_by_key(cache, said):
+    with pytest.raises(PlanError, match=said):
+        CompressionPlan.validate({"layers": [{}], "cache": cache})

@@ -16,6 +16,8 @@ VERBS = {
     "demo": "The whole job on the bundled model and this machine's processor.",
     "ls": "List models, devices, tasks, formats or studies.",
     "inspect": "Geometry, parameters, bytes and work of a model.",
+    "sinks": "How a model's attention sinks move while it writes.",
+    "baselines": "Pruning methods side by side on the task, with intervals.",
     "profile": "Time this machine's operators into a latency table.",
     "predict": "Milliseconds of a plan on a device.",
     "search": "Search the plan of least loss within a latency target.",

@@ -3,13 +3,16 @@
 from hwsearch.compression.bank import WeightBank, check_fits, compress, linear_formats
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.compression.formats import SimulatedLinear, simulate
+from hwsearch.compression.pruning import WeightCalibration, noisy_passes
 
 __all__ = [
     "CompressedDenoiser",
     "SimulatedLinear",
     "WeightBank",
+    "WeightCalibration",
     "check_fits",
     "compress",
     "linear_formats",
+    "noisy_passes",
     "simulate",
 ]

@@ -1,4 +1,4 @@
-"""Quantise every layer group once, then build any plan's network by swapping modules in."""
+"""Quantise and prune every layer once, then build any plan's network by swapping modules in."""
 
 from __future__ import annotations
 
@@ -6,35 +6,69 @@ from torch import nn
 
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.compression.formats import simulate
+from hwsearch.compression.pruning import WeightCalibration, prune_layer
 from hwsearch.compression.swap import swapped
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.network import LinearGroups
+from hwsearch.denoisers.network import LinearGroups, Network
 from hwsearch.errors import PlanError
-from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat, WeightPruning
 
 
 class WeightBank:
-    """Every linear of a denoiser in every format asked for so far.
+    """Every linear of a denoiser in every format and pruned form asked for so far.
 
-    Each (linear, format) is quantised the first time a plan needs it; after that a plan costs
-    a few dictionary look-ups, and all networks built share the modules.
+    Each (linear, format) is quantised, and each (layer, pruning) pruned, the first time a plan needs
+    it; after that a plan costs a few dictionary look-ups, and all networks built share the modules.
+
+    Args:
+        denoiser: the uncompressed model.
+        calibration: what its linears see, for plans that prune weights.
     """
 
-    def __init__(self, denoiser: Denoiser) -> None:
+    def __init__(self, denoiser: Denoiser, calibration: WeightCalibration | None = None) -> None:
         self.denoiser = denoiser
-        self._simulated: dict[tuple[str, WeightFormat], nn.Module] = {}
+        self.calibration = calibration
+        self._simulated: dict[tuple[str, WeightFormat, nn.Module], nn.Module] = {}
+        self._pruned: dict[tuple[int, LayerPlan, WeightPruning], dict[str, nn.Module]] = {}
 
-    def modules(self, plan: CompressionPlan) -> dict[str, nn.Module]:
-        """The plan's replacement modules by path in the network; ``fp32`` replaces nothing."""
-        formats = linear_formats(plan, self.denoiser.network.linear_groups())
+    def float_network(self, plan: CompressionPlan) -> Network:
+        """The network with the plan's weights pruned and none rounded; its own where none is pruned.
+
+        Raises:
+            PlanError: the plan prunes weights and the bank has no calibration, or it does not fit.
+        """
+        network: Network = self.denoiser.network
+        replaced: dict[str, nn.Module] = {}
+        for index, layer in enumerate(plan.layers):
+            if layer.prunes:
+                replaced |= self._prune(index, layer, plan.pruning)
+        return swapped(network, replaced)
+
+    def modules(self, plan: CompressionPlan, network: Network) -> dict[str, nn.Module]:
+        """The plan's replacement modules by path in a network; ``fp32`` replaces nothing."""
+        formats = linear_formats(plan, network.linear_groups())
         wanted = {path: fmt for path, fmt in formats.items() if fmt is not WeightFormat.FP32}
-        return {path: self._get(path, fmt) for path, fmt in wanted.items()}
+        return {path: self._round(network, path, fmt) for path, fmt in wanted.items()}
 
-    def _get(self, path: str, fmt: WeightFormat) -> nn.Module:
-        key = (path, fmt)
+    def _prune(self, index: int, layer: LayerPlan, pruning: WeightPruning) -> dict[str, nn.Module]:
+        if self.calibration is None:
+            raise PlanError(
+                f"layer {index}: pruning weights needs calibration; make the bank with "
+                "WeightBank(denoiser, WeightCalibration(denoiser, noisy_passes(...)))"
+            )
+        # formats and thresholds change nothing about what is pruned
+        bare = LayerPlan(**{name: getattr(layer, name) for name in LayerPlan.PRUNING})
+        key = (index, bare, pruning)
+        if key not in self._pruned:
+            network = self.denoiser.network
+            self._pruned[key] = prune_layer(network, index, bare, pruning, self.calibration)
+        return self._pruned[key]
+
+    def _round(self, network: Network, path: str, fmt: WeightFormat) -> nn.Module:
+        linear = network.get_submodule(path)
+        assert isinstance(linear, nn.Linear)
+        key = (path, fmt, linear)
         if key not in self._simulated:
-            linear = self.denoiser.network.get_submodule(path)
-            assert isinstance(linear, nn.Linear)
             self._simulated[key] = simulate(linear, fmt)
         return self._simulated[key]
 
@@ -61,12 +95,14 @@ def compress(
         bank: modules quantised for earlier plans of this same denoiser; None starts a new one.
 
     Raises:
-        PlanError: the plan has another number of layers than the model.
+        PlanError: the plan does not fit the model, or prunes weights and `bank` has no calibration.
     """
     check_fits(plan, denoiser)
     bank = bank or WeightBank(denoiser)
     assert bank.denoiser is denoiser, "a bank belongs to one denoiser"
-    return CompressedDenoiser(denoiser, plan, swapped(denoiser.network, bank.modules(plan)))
+    pruned = bank.float_network(plan)
+    network = swapped(pruned, bank.modules(plan, pruned))
+    return CompressedDenoiser(denoiser, plan, network, pruned)
 
 
 def check_fits(plan: CompressionPlan, denoiser: Denoiser) -> None:

@@ -17,11 +17,14 @@ class CompressedDenoiser:
         denoiser: the model before compression, unchanged.
         plan: what was done to it.
         network: the network that computes as the exported one will.
+        float_network: the same before any weight is rounded: the denoiser's own where the plan prunes
+            no weights.
     """
 
     denoiser: Denoiser
     plan: CompressionPlan
     network: Network
+    float_network: Network
 
     @property
     def decoding(self) -> Decoding:

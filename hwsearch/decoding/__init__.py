@@ -4,7 +4,9 @@ Knows a `Backend` protocol (refresh, step); neither torch nor onnxruntime.
 """
 
 from hwsearch.decoding.backend import GREEDY, Backend, GumbelNoise, Prediction, Sampling, Tokens
-from hwsearch.decoding.cache import SinkHistory, StableSinks
+from hwsearch.decoding.cache import SinkHistory
+from hwsearch.decoding.kept import KeptShares, StaticScores
+from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.decoding.sampler import generate
 from hwsearch.decoding.schedule import Pass, passes
 
@@ -12,11 +14,13 @@ __all__ = [
     "GREEDY",
     "Backend",
     "GumbelNoise",
+    "KeptShares",
     "Pass",
+    "PositionKeeper",
     "Prediction",
     "Sampling",
     "SinkHistory",
-    "StableSinks",
+    "StaticScores",
     "Tokens",
     "generate",
     "passes",

@@ -1,9 +1,8 @@
-"""Which cached positions a layer keeps between two refreshes: the rule `keep-stable`.
+"""What the layers of a model have seen of their sinks, and how many cached positions they keep.
 
 A position is a *sink* of one pass if it is among the layer's top share by attention mass. Its
-variance is ``1 - (passes in which it was a sink) / passes``; the rule keeps the positions of
-least variance. Calibration turns a layer's threshold into a kept share beforehand, and here a
-layer keeps exactly that share, so that shapes and latency of a plan are known before it runs.
+variance is ``1 - (passes in which it was a sink) / passes``. Its *soft* sink score in a pass is a
+sigmoid of how far its mass stands out. `hwsearch.decoding.rules` orders positions by these.
 
 Plain numpy, so that torch and onnxruntime keep the same positions.
 """
@@ -23,12 +22,35 @@ TOP_SHARE = 0.5
 #: A share so close to 1 that every position is kept, below 1 so that sinks are recorded all the same.
 ALMOST_ALL = 1.0 - 1e-9
 
+#: Of the soft sink score: standard deviations above the mean at which it is 1/2, and its steepness.
+SOFT_K, SOFT_ALPHA = 2.0, 5.0
+
+Floats = NDArray[np.float64]
+
 
 def top_positions(mass: NDArray[np.float32], share: float = TOP_SHARE) -> NDArray[np.bool_]:
     """Whether each position is among the top `share` by mass; ``[..., length]`` in and out."""
-    count = max(1, round(share * mass.shape[-1]))
-    rank = np.argsort(np.argsort(-mass, axis=-1, kind="stable"), axis=-1, kind="stable")
-    return rank < count
+    return top_count(mass, max(1, round(share * mass.shape[-1])))
+
+
+def top_count(mass: NDArray[np.floating], count: int) -> NDArray[np.bool_]:
+    """Whether each position is among the `count` heaviest; ties go to the earlier."""
+    order = np.argsort(-mass, axis=-1, kind="stable")
+    top = np.zeros(mass.shape, dtype=bool)
+    np.put_along_axis(top, order[..., :count], True, axis=-1)
+    return top
+
+
+def soft_scores(
+    mass: NDArray[np.floating], k: float = SOFT_K, alpha: float = SOFT_ALPHA
+) -> NDArray[np.float64]:
+    """Soft sink scores in 0..1 (arXiv 2602.17664, released code): ``[..., length]`` in and out.
+
+    ``sigmoid(alpha (m - (mean + k std)))`` with mean and population deviation over positions.
+    """
+    mass = mass.astype(np.float64)
+    edge = mass.mean(axis=-1, keepdims=True) + k * mass.std(axis=-1, keepdims=True)
+    return 0.5 * (1.0 + np.tanh(0.5 * alpha * (mass - edge)))
 
 
 def kept_count(share: float, outside: int) -> int:
@@ -43,48 +65,40 @@ class SinkHistory:
     Attributes:
         hits: passes in which the position was a sink, ``[batch, length]``.
         mass: attention mass summed over the passes, ``[batch, length]``.
+        soft: soft sink scores summed over the passes, ``[batch, length]``.
+        soft_squared: their squares summed.
+        passes: passes seen.
     """
 
-    hits: NDArray[np.float64]
-    mass: NDArray[np.float64]
+    hits: Floats
+    mass: Floats
+    soft: Floats
+    soft_squared: Floats
+    passes: int = 0
 
     @classmethod
     def blank(cls, batch: int, length: int) -> SinkHistory:
         """Before the first pass."""
-        return cls(np.zeros((batch, length)), np.zeros((batch, length)))
+        zero = np.zeros((batch, length))
+        return cls(zero, zero, zero, zero)
 
     def seen(self, mass: NDArray[np.float32]) -> SinkHistory:
         """The history after one more pass with attention mass ``[batch, length]``."""
-        return SinkHistory(self.hits + top_positions(mass), self.mass + mass)
+        soft = soft_scores(mass)
+        return SinkHistory(
+            self.hits + top_positions(mass),
+            self.mass + mass,
+            self.soft + soft,
+            self.soft_squared + soft**2,
+            self.passes + 1,
+        )
 
-
-class StableSinks:
-    """Running sink scores of one layer over one generation.
-
-    Call `update` after every refresh and `keep` before the block's rows run alone.
-    """
-
-    def __init__(self, kept_share: float, history: SinkHistory | None = None) -> None:
-        self.kept_share = kept_share
-        self.history = history
-
-    def update(self, mass: NDArray[np.float32]) -> None:
-        """Count one pass with attention mass ``[batch, length]``."""
-        self.history = (self.history or SinkHistory.blank(*mass.shape)).seen(mass)
-
-    def keep(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Kept positions ``[batch, kept]`` outside start..stop, ascending.
-
-        Ordered by how often a position was a sink, ties by its mass.
-        """
-        assert self.history is not None, "update comes first"
-        hits, mass = self.history.hits, self.history.mass
-        # mass / total < 1, so it orders only positions of equal count
-        score = hits + mass / (mass.sum(axis=1, keepdims=True) + 1e-30)
-        score[:, start:stop] = -1.0
-        count = kept_count(self.kept_share, hits.shape[1] - (stop - start))
-        best = np.argpartition(-score, count - 1, axis=1)[:, :count]
-        return np.sort(best, axis=1)
+    @property
+    def transience(self) -> Floats:
+        """How much a position's sinkness comes and goes, 0 to 1: four times its variance over passes."""
+        passes = max(1, self.passes)
+        variance = self.soft_squared / passes - (self.soft / passes) ** 2
+        return np.clip(4.0 * variance, 0.0, 1.0)
 
 
 def outside(batch: int, length: int, start: int, stop: int) -> NDArray[np.int64]:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from hwsearch.decoding.backend import GREEDY, GumbelNoise, Prediction, Sampling, Tokens
-from hwsearch.decoding.cache import SinkHistory, StableSinks, outside
+from hwsearch.decoding.cache import SinkHistory, outside
+from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.denoisers.memo import LayerMemo, Walk
 from hwsearch.denoisers.transformer import KeyValue, Transformer
 
@@ -19,7 +21,8 @@ class TorchBackend:
 
     Args:
         network: the transformer; its weights are read, never changed.
-        kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all.
+        kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all. Plain
+            numbers are kept by the default rule.
         memo: layer outputs on frozen inputs, shared by the backends of many plans.
     """
 
@@ -29,9 +32,8 @@ class TorchBackend:
         self.network = network
         self._memo = memo
         self._frozen: Hashable = None
-        self.kept_shares = tuple(kept_shares)
-        self._pruned = frozenset(i for i, share in enumerate(self.kept_shares) if share < 1.0)
-        self._sinks: dict[int, StableSinks] = {}
+        self.kept_shares = KeptShares.of(kept_shares)
+        self._keepers: dict[int, PositionKeeper] = {}
         self._past: list[KeyValue] = []
         self._before: Tensor | None = None
         self._choose = Choice()
@@ -50,14 +52,14 @@ class TorchBackend:
         """
         self._choose = Choice(sampling)
         self._frozen = frozen
-        self._sinks = {
-            layer: StableSinks(self.kept_shares[layer], history[layer] if history else None)
-            for layer in self._pruned
+        self._keepers = {
+            layer: PositionKeeper(self.kept_shares, layer, history[layer] if history else None)
+            for layer in self.kept_shares.pruned
         }
 
     def history(self) -> dict[int, SinkHistory]:
         """What each pruned layer has seen so far; empty before the first refresh."""
-        return {i: sinks.history for i, sinks in self._sinks.items() if sinks.history is not None}
+        return {i: k.history for i, k in self._keepers.items() if k.history is not None}
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """A full pass; see `hwsearch.decoding.backend.Backend`."""
@@ -70,12 +72,17 @@ class TorchBackend:
     @torch.inference_mode()
     def refresh_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
         """The logits behind `refresh`, ``[batch, block, vocab]``, for whoever measures a loss."""
-        state = self.network.refresh(self._tensor(tokens), self._pruned, self._walk("refresh"))
-        for layer, sinks in self._sinks.items():
-            mass = state.mass[layer]
-            assert mass is not None, "the mass of pruned layers was asked for"
-            sinks.update(mass.float().cpu().numpy())
-        self._past = [self._shorten(i, kv, start, stop) for i, kv in enumerate(state.cache)]
+        kept = self.kept_shares
+        state = self.network.refresh(
+            self._tensor(tokens),
+            kept.wants_mass | kept.wants_query,
+            self._walk("refresh"),
+            query_rows=slice(start, stop) if kept.wants_query else None,
+        )
+        self._past = [
+            self._shorten(layer, cache, signal, start, stop)
+            for layer, (cache, signal) in enumerate(zip(state.cache, state.mass, strict=True))
+        ]
         self._before = state.hidden[:, max(start - 1, 0) :][:, :1]
         return self._logits(state.hidden[:, start:stop])
 
@@ -84,7 +91,9 @@ class TorchBackend:
         """The logits behind `step`, ``[batch, block, vocab]``."""
         block = self._tensor(tokens[:, start:stop])
         walk = self._walk("step")
-        return self._logits(self.network.step(block, start, self._past, walk, self.kept_shares))
+        return self._logits(
+            self.network.step(block, start, self._past, walk, self.kept_shares.modes)
+        )
 
     def _walk(self, kind: str) -> Walk | None:
         if self._memo is None or self._frozen is None:
@@ -99,11 +108,14 @@ class TorchBackend:
             hidden = torch.cat((self._before, hidden[:, :-1]), dim=1)
         return self.network.lm_head(hidden).float()
 
-    def _shorten(self, layer: int, cache: KeyValue, start: int, stop: int) -> KeyValue:
+    def _shorten(
+        self, layer: int, cache: KeyValue, signal: Tensor | None, start: int, stop: int
+    ) -> KeyValue:
         """The keys and values of the positions that a layer keeps, outside the block."""
         batch, heads, length, size = cache.key.shape
-        if layer in self._sinks:
-            kept = self._sinks[layer].keep(start, stop)
+        if layer in self._keepers:
+            seen = None if signal is None else signal.float().cpu().numpy()
+            kept = self._keepers[layer].refresh((batch, length), start, stop, seen)
         else:
             kept = outside(batch, length, start, stop)
         index = self._tensor(kept)[:, None, :, None].expand(-1, heads, -1, size)

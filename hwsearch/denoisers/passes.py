@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backend import Choice, TorchBackend
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.memo import LayerMemo
@@ -32,7 +33,7 @@ class FullPassBackend:
 
     def __init__(self, network: Network, kept_shares: Sequence[float]) -> None:
         self.network = network
-        self.kept_shares = tuple(kept_shares)
+        self.kept_shares = KeptShares.of(kept_shares)
         self._choose = Choice()
         self._record = any(share < 1.0 for share in self.kept_shares)
         self._history: dict[int, SinkHistory] = {}

@@ -40,8 +40,9 @@ class Refreshed(NamedTuple):
     Attributes:
         hidden: final normed hidden state, ``[batch, length, hidden_size]``.
         cache: keys and values by layer.
-        mass: attention mass received by each position, summed over heads and queries,
-            ``[batch, length]`` a layer; None for layers that were not asked for.
+        mass: attention mass received by each position, summed over heads and queries; or its
+            product with the mean query of some rows, where that was asked for; ``[batch, length]``
+            a layer; None for layers that were not asked for.
     """
 
     hidden: Tensor
@@ -76,17 +77,27 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(g.head_dim, g.rms_norm_eps) if g.qk_norm else nn.Identity()
 
     def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor], past: KeyValue | None, want_mass: bool
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        past: KeyValue | None,
+        want_mass: bool,
+        query_rows: slice | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
+        query, fresh = self.project(x, rope)
+        seen = fresh if past is None else KeyValue(*map(_join, past, fresh))
+        by_mass = want_mass and query_rows is None
+        mixed, mass = attend(query, seen, by_mass, self.geometry.causal)
+        if want_mass and query_rows is not None:
+            mass = mean_query(query[:, :, query_rows], seen.key)
+        return self.o_proj(mixed.transpose(1, 2).flatten(2)), fresh, mass
+
+    def project(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, KeyValue]:
+        """Rotated queries ``[batch, heads, length, head_dim]``, and keys and values."""
         g = self.geometry
         query = rotate(self.q_norm(_heads(self.q_proj(x), g.num_heads)), rope)
-        fresh = KeyValue(
-            rotate(self.k_norm(_heads(self.k_proj(x), g.num_kv_heads)), rope),
-            _heads(self.v_proj(x), g.num_kv_heads),
-        )
-        seen = fresh if past is None else KeyValue(*map(_join, past, fresh))
-        mixed, mass = attend(query, seen, want_mass, g.causal)
-        return self.o_proj(mixed.transpose(1, 2).flatten(2)), fresh, mass
+        key = rotate(self.k_norm(_heads(self.k_proj(x), g.num_kv_heads)), rope)
+        return query, KeyValue(key, _heads(self.v_proj(x), g.num_kv_heads))
 
 
 class MLP(nn.Module):
@@ -119,8 +130,10 @@ class Layer(nn.Module):
         rope: tuple[Tensor, Tensor],
         past: KeyValue | None = None,
         want_mass: bool = False,
+        query_rows: slice | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
-        mixed, fresh, mass = self.self_attn(self.input_layernorm(x), rope, past, want_mass)
+        normed = self.input_layernorm(x)
+        mixed, fresh, mass = self.self_attn(normed, rope, past, want_mass, query_rows)
         x = x + mixed
         return x + self.mlp(self.post_attention_layernorm(x)), fresh, mass
 
@@ -181,18 +194,21 @@ class Transformer(Network):
         tokens: Tensor,
         mass_layers: frozenset[int] = frozenset(),
         walk: Walk | None = None,
+        query_rows: slice | None = None,
     ) -> Refreshed:
         """A full pass over tokens ``[batch, length]``, with the attention mass of some layers.
 
         Where the tokens are a frozen input, `walk` spares the layers that have run on it before.
+        Where `query_rows` are given, keys times the mean query of those rows take the mass's place.
         """
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         x, rope = self.model.embed_tokens(tokens), self._rope(positions)
         cache, masses = [], []
         for index, layer in enumerate(self.model.layers):
             wanted = index in mass_layers
-            run = partial(layer, x, rope, want_mass=wanted)
-            x, fresh, mass = run() if walk is None else walk(layer, wanted, run)
+            run = partial(layer, x, rope, want_mass=wanted, query_rows=query_rows)
+            mode = wanted if query_rows is None else (query_rows.start, query_rows.stop, wanted)
+            x, fresh, mass = run() if walk is None else walk(layer, mode, run)
             cache.append(fresh)
             masses.append(mass)
         return Refreshed(self.model.norm(x), cache, masses)
@@ -203,7 +219,7 @@ class Transformer(Network):
         start: Tensor | int,
         past: list[KeyValue],
         walk: Walk | None = None,
-        kept: Sequence[float] = (),
+        kept: Sequence[object] = (),
     ) -> Tensor:
         """Final hidden state of one block, ``[batch, block, hidden_size]``.
 
@@ -214,7 +230,7 @@ class Transformer(Network):
                 that the layer keeps.
             walk: spares layers that have run before, where tokens and cache are frozen; `past` must
                 then depend on the layers before it and on the layer's share in `kept` alone.
-            kept: each layer's kept share, for `walk`.
+            kept: by what each layer chose the positions it keeps, for `walk`.
 
         Raises:
             InputError: the network is causal, and the cache holds positions after the block too.
@@ -268,6 +284,17 @@ def attend(
         scores = scores.masked_fill(torch.ones_like(scores[0, 0]).triu(1).bool(), float("-inf"))
     probability = scores.float().softmax(dim=-1)
     return probability.to(query.dtype) @ seen.value, probability.sum(dim=(1, 2))
+
+
+def mean_query(query: Tensor, key: Tensor) -> Tensor:
+    """Each key's product with the mean query of its heads, ``[batch, keys]`` (arXiv 2508.02558).
+
+    Args:
+        query: ``[batch, heads, rows, head_dim]``; the mean is over rows, and over all heads.
+        key: ``[batch, kv_heads, keys, head_dim]``.
+    """
+    mean = query.float().mean(dim=2).unflatten(1, (key.shape[1], -1)).mean(dim=2)
+    return torch.einsum("bhd,bhkd->bhk", mean, key.float()).mean(dim=1)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 from hwsearch._version import __version__
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.backend import Sampling
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.chat import ChatTemplate
 from hwsearch.denoisers.denoiser import Denoiser
@@ -68,7 +69,8 @@ class Exporter:
 
         Args:
             compressed: the denoiser, its plan applied.
-            kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all.
+            kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all. Plain
+                numbers are kept by the default rule.
             out: the folder to write; its parent is made where it is missing.
             questions: asked of torch now, so that onnxruntime's answers can be compared later.
             figures: what was predicted and measured so far; its size is filled in.
@@ -96,12 +98,21 @@ class Exporter:
     def _traced(self, compressed: CompressedDenoiser) -> TracedGraphs | TracedFullPass:
         assert compressed.denoiser.network is self._network, "an exporter belongs to one denoiser"
         key = (compressed.decoding.block_length, Sampling.of(compressed.decoding))
+        if compressed.float_network is not self._network:
+            # pruned weights are in the graphs themselves
+            return traced(compressed.float_network, *key)
         if key not in self._graphs:
-            if isinstance(self._network, Transformer):
-                self._graphs[key] = TracedGraphs(self._network, *key)
-            else:
-                self._graphs[key] = TracedFullPass(self._network, *key)
+            self._graphs[key] = traced(self._network, *key)
         return self._graphs[key]
+
+
+def traced(
+    network: Network, block_length: int, sampling: Sampling
+) -> TracedGraphs | TracedFullPass:
+    """The graphs of a network, cached passes where it has them."""
+    if isinstance(network, Transformer):
+        return TracedGraphs(network, block_length, sampling)
+    return TracedFullPass(network, block_length, sampling)
 
 
 def export(
@@ -150,11 +161,11 @@ def _write_files(
     kept_shares: Sequence[float],
     folder: Path,
 ) -> None:
-    plan = compressed.plan
-    pruned = frozenset(i for i, share in enumerate(kept_shares) if share < 1.0)
+    plan, kept = compressed.plan, KeptShares.of(kept_shares)
     with WeightsFile(folder / WEIGHTS_FILE) as weights:
         if isinstance(graphs, TracedGraphs):
-            weights.save(graphs.quantised(graphs.refresh(pruned), plan), folder / REFRESH_FILE)
+            refresh = graphs.refresh(kept.wants_mass, kept.wants_query)
+            weights.save(graphs.quantised(refresh, plan), folder / REFRESH_FILE)
             weights.save(graphs.quantised(graphs.step(), plan), folder / STEP_FILE)
         else:
             weights.save(graphs.quantised(graphs.refresh(), plan), folder / REFRESH_FILE)
@@ -186,6 +197,8 @@ def _manifest(
         chat=_chat(denoiser.chat),
         decoding=compressed.decoding,
         kept_shares=tuple(kept_shares),
+        cache=KeptShares.of(kept_shares).policy,
+        static=KeptShares.of(kept_shares).static,
         sha256={name: sha256_of(folder / name) for name in files},
         reference=_references(compressed, kept_shares, questions),
         figures=(figures or Figures()).model_copy(

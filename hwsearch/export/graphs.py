@@ -41,12 +41,17 @@ class Projection(nn.Module):
 
 
 class Attended(NamedTuple):
-    """Mixed values ``[1, rows, query_size]``, fresh keys and values ``[1, kv_heads, rows, head_dim]``."""
+    """What attention leaves behind.
+
+    Mixed values and rotated queries ``[1, rows, query_size]``, fresh keys and values
+    ``[1, kv_heads, rows, head_dim]``.
+    """
 
     mixed: Tensor
     key: Tensor
     value: Tensor
     probability: Tensor
+    query: Tensor
 
 
 class FusedLayer(nn.Module):
@@ -102,7 +107,8 @@ class FusedLayer(nn.Module):
                 q_num_heads=g.num_heads,
                 kv_num_heads=g.num_kv_heads,
                 qk_matmul_output_mode=_PROBABILITIES if want_mass else 0,
-            )
+            ),
+            query=query,
         )
 
 
@@ -115,7 +121,8 @@ class FusedTransformer(nn.Module):
         self.sampling = sampling
         self.embed = network.model.embed_tokens
         self.layers = nn.ModuleList(
-            FusedLayer(layer, network.geometry)  # type: ignore[arg-type]
+            # a layer whose heads were pruned has sizes of its own
+            FusedLayer(layer, layer.self_attn.geometry)  # type: ignore[arg-type,union-attr]
             for layer in network.model.layers
         )
         self.norm = network.model.norm
@@ -146,7 +153,10 @@ class FusedTransformer(nn.Module):
 
 
 class RefreshGraph(FusedTransformer):
-    """All positions; hands out keys, values, and the attention mass of some layers."""
+    """All positions; hands out keys, values, and what some layers choose positions by.
+
+    That is the attention mass; of `query_layers`, the keys' product with the block's mean query.
+    """
 
     def __init__(
         self,
@@ -154,23 +164,26 @@ class RefreshGraph(FusedTransformer):
         block_length: int,
         mass_layers: frozenset[int],
         sampling: Sampling = GREEDY,
+        query_layers: frozenset[int] = frozenset(),
     ) -> None:
         super().__init__(network, sampling)
         self.block_length = block_length
         self.mass_layers = mass_layers
+        self.query_layers = query_layers
 
     def forward(
         self, tokens: Tensor, start: Tensor, noise: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """Tokens ``[1, length]`` and the block's first position; outputs as `output_names`."""
         x, rope = self.embed(tokens), self.rope(torch.arange(tokens.shape[1]))
+        rows = start + torch.arange(self.block_length)
         cache, masses = [], []
         for index, layer in enumerate(self.layers):
             want_mass = index in self.mass_layers
             x, seen = layer(x, rope, want_mass=want_mass)
             cache += [seen.key, seen.value]
             masses += [seen.probability.sum(dim=(1, 2))] if want_mass else []
-        rows = start + torch.arange(self.block_length)
+            masses += [_mean_query(seen, rows)] if index in self.query_layers else []
         if not self.geometry.logit_shift:
             return (*self.predict(x.index_select(1, rows), noise), *cache, *masses)
         # position i is predicted at i - 1; the first position, which has none before it, at itself
@@ -183,8 +196,18 @@ class RefreshGraph(FusedTransformer):
 
     def output_names(self) -> list[str]:
         """Names of the outputs, in order."""
-        masses = [f"mass_{i}" for i in sorted(self.mass_layers)]
+        masses = [f"mass_{i}" for i in sorted(self.mass_layers | self.query_layers)]
         return ["token", "confidence", *self.cache_names(), *self.before_names(), *masses]
+
+
+def _mean_query(seen: Attended, rows: Tensor) -> Tensor:
+    """Products ``[1, length]`` of keys with the rows' mean query, mean over heads.
+
+    The same as `hwsearch.denoisers.transformer.mean_query`.
+    """
+    kv_heads, size = seen.key.shape[1], seen.key.shape[3]
+    mean = seen.query.index_select(1, rows).mean(dim=1).unflatten(1, (kv_heads, -1, size))
+    return (seen.key @ mean.mean(dim=2).unsqueeze(3)).mean(dim=(1, 3))
 
 
 class StepGraph(FusedTransformer):

@@ -14,7 +14,13 @@ from torch import nn
 
 from hwsearch.decoding.backend import GREEDY, Sampling
 from hwsearch.denoisers.transformer import Transformer
-from hwsearch.export.graphs import FusedTransformer, Projection, RefreshGraph, StepGraph
+from hwsearch.export.graphs import (
+    FusedLayer,
+    FusedTransformer,
+    Projection,
+    RefreshGraph,
+    StepGraph,
+)
 from hwsearch.export.weights import Graph, detach
 
 #: Opset with Attention, RotaryEmbedding and RMSNormalization as single operators.
@@ -31,9 +37,10 @@ def refresh_model(
     block_length: int,
     mass_layers: frozenset[int],
     sampling: Sampling = GREEDY,
+    query_layers: frozenset[int] = frozenset(),
 ) -> Graph:
     """The refresh pass, of any length from one block and one position up, as a float ONNX model."""
-    graph = RefreshGraph(network, block_length, mass_layers, sampling).eval()
+    graph = RefreshGraph(network, block_length, mass_layers, sampling, query_layers).eval()
     length = torch.export.Dim("length", min=block_length + 1, max=MAX_LENGTH)
     tokens = torch.zeros(1, 2 * block_length + 3, dtype=torch.int64)
     noise = _noise(graph, block_length)
@@ -49,11 +56,12 @@ def refresh_model(
 def step_model(network: Transformer, block_length: int, sampling: Sampling = GREEDY) -> Graph:
     """The step pass of one block as a float ONNX model; each layer keeps its own number of positions."""
     graph = StepGraph(network, sampling).eval()
-    g = network.geometry
     tokens = torch.zeros(1, block_length, dtype=torch.int64)
     past, kept = [], []
-    for index in range(g.num_layers):
+    for index, layer in enumerate(graph.layers):
         # lengths that differ, and differ from the block's, lest the tracer take them for one
+        assert isinstance(layer, FusedLayer)
+        g = layer.geometry
         size = (1, g.num_kv_heads, block_length + 3 + index, g.head_dim)
         past += [torch.zeros(size), torch.zeros(size)]
         kept += [{2: torch.export.Dim(f"kept_{index}", min=1, max=MAX_LENGTH)}] * 2

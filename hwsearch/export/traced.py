@@ -36,8 +36,17 @@ class TracedGraphs:
         self._sampling = sampling
         self._bank = ProductBank()
 
-    def refresh(self, mass_layers: frozenset[int]) -> Graph:
-        """A fresh refresh graph that hands out the attention mass of some layers."""
+    def refresh(
+        self, mass_layers: frozenset[int], query_layers: frozenset[int] = frozenset()
+    ) -> Graph:
+        """A fresh refresh graph that hands out what some layers choose their positions by.
+
+        Products with the block's mean query are not in the traced graph, so a graph that hands
+        them out is traced by itself.
+        """
+        if query_layers:
+            layout = (self._network, self._block_length, mass_layers, self._sampling)
+            return refresh_model(*layout, query_layers)
         graph = self._refresh.copy()
         layers = range(self._network.geometry.num_layers)
         drop_mass(graph.model, frozenset(layers) - mass_layers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -217,7 +217,7 @@ def export(
         InputError: `out` exists and `overwrite` is false.
     """
     compressed = compress(denoiser, plan)
-    shares: tuple[float, ...] = (1.0,) * len(plan.layers)
+    shares: Sequence[float] = (1.0,) * len(plan.layers)
     if any(layer.sink_threshold < 1.0 for layer in plan.layers):
         shares = (sinks or calibrate_sinks(denoiser, calibration_questions())).kept_shares(plan)
     return Exporter(denoiser).export(

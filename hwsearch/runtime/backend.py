@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hwsearch.decoding.backend import GREEDY, GumbelNoise, Prediction, Sampling, Tokens
-from hwsearch.decoding.cache import StableSinks, outside
+from hwsearch.decoding.cache import outside
+from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.errors import InputError
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
 
@@ -32,16 +34,24 @@ class OnnxBackend:
     Args:
         bundle: the bundle to run.
         threads: threads of one operator; None lets onnxruntime choose.
+        listen: called at each refresh with a layer and the attention mass ``[1, length]`` that the
+            bundle's graph hands out for it.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
-        self.kept_shares = bundle.manifest.kept_shares
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int | None = None,
+        listen: Callable[[int, NDArray[np.float32]], None] | None = None,
+    ) -> None:
+        self.listen = listen
+        self.kept_shares = bundle.kept_shares
         self._refresh = open_session(bundle.path / REFRESH_FILE, threads)
         self._step = None
         if bundle.manifest.passes == "cached":
             self._step = open_session(bundle.path / STEP_FILE, threads)
         self._outputs = [output.name for output in self._refresh.get_outputs()]
-        self._sinks: dict[int, StableSinks] = {}
+        self._keepers: dict[int, PositionKeeper] = {}
         self._past: dict[str, NDArray[np.float32]] = {}
         self._sampling = Sampling.of(bundle.manifest.decoding)
         self._noise = GumbelNoise(self._sampling)
@@ -60,18 +70,19 @@ class OnnxBackend:
                 "decode it as its bundle.json says, or export it for the other decoding"
             )
         self._noise = GumbelNoise(replace(self._sampling, seed=sampling.seed))
-        shares = enumerate(self.kept_shares)
-        self._sinks = {layer: StableSinks(share) for layer, share in shares if share < 1.0}
+        kept = self.kept_shares
+        self._keepers = {layer: PositionKeeper(kept, layer) for layer in kept.pruned}
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """A full pass over ``[1, length]``; see `hwsearch.decoding.backend.Backend`."""
         feeds = {"tokens": tokens, "start": np.array(start), **self._drawn()}
         found = dict(zip(self._outputs, self._refresh.run(self._outputs, feeds), strict=True))
-        for layer, sinks in self._sinks.items():
-            sinks.update(found[f"mass_{layer}"])
         self._past = {}
         for layer in range(len(self.kept_shares) if self._step else 0):
-            kept = self._kept(layer, tokens.shape[1], start, stop)
+            signal = found.get(f"mass_{layer}")
+            if self.listen is not None and signal is not None:
+                self.listen(layer, signal)
+            kept = self._kept(layer, tokens.shape[1], start, stop, signal)
             for name in (f"key_{layer}", f"value_{layer}"):
                 self._past[name] = found[name].take(kept, axis=2)
         if "before" in found:
@@ -90,10 +101,17 @@ class OnnxBackend:
         """Fresh noise, where the graphs take any."""
         return {} if self._noise_shape is None else {"noise": self._noise.draw(*self._noise_shape)}
 
-    def _kept(self, layer: int, length: int, start: int, stop: int) -> NDArray[np.int64]:
+    def _kept(
+        self,
+        layer: int,
+        length: int,
+        start: int,
+        stop: int,
+        signal: NDArray[np.float32] | None,
+    ) -> NDArray[np.int64]:
         """Positions that a layer keeps outside the block, ``[kept]``."""
-        if layer in self._sinks:
-            return self._sinks[layer].keep(start, stop)[0]
+        if layer in self._keepers:
+            return self._keepers[layer].refresh((1, length), start, stop, signal)[0]
         return outside(1, length, start, stop)[0]
 
 

@@ -17,8 +17,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from hwsearch.decoding.kept import KeptShares, StaticScores
 from hwsearch.errors import InputError, VerificationError
-from hwsearch.plan import Decoding, Frozen, explain
+from hwsearch.plan import CachePolicy, Decoding, Frozen, explain
 
 BUNDLE_FILE = "bundle.json"
 REFRESH_FILE = "refresh.onnx"
@@ -90,13 +91,16 @@ class Manifest(Frozen):
         model: name of the denoiser.
         versions: package to version, as at the export.
         passes: ``cached``, or ``full`` for a model of one's own, which has no step graph.
-        layers, kv_heads, head_dim: sizes of the cache; the last two are None where there is none.
+        layers, kv_heads, head_dim: sizes of the cache; the last two are None where there is none. A
+            layer that was pruned has fewer heads.
         mask_token_id: the token that stands for "not written yet".
         end_token_id: the token that fills a generation after its end.
         prompt_template: text around ``{question}``.
         chat: how a conversation is written for the model; None for one that is not tuned to chat.
         decoding: lengths and passes of a generation.
         kept_shares: for each layer, the share of cached positions it keeps.
+        cache: by which rule, and when more or less of them.
+        static: scores of positions calibrated beforehand, where the rule asks for them.
         sha256: checksum of every other file.
         reference: generations of torch to compare with.
         figures: what was predicted and measured.
@@ -116,6 +120,8 @@ class Manifest(Frozen):
     chat: Chat | None = None
     decoding: Decoding
     kept_shares: tuple[Share, ...]
+    cache: CachePolicy = CachePolicy()
+    static: StaticScores | None = None
     sha256: dict[str, Digest]
     reference: tuple[Reference, ...] = ()
     figures: Figures = Figures()
@@ -132,6 +138,12 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+
+    @property
+    def kept_shares(self) -> KeptShares:
+        """How much of the cache each layer keeps, and by which rule."""
+        m = self.manifest
+        return KeptShares(m.kept_shares, m.cache, m.decoding.refreshes, m.static)
 
     @property
     def size_bytes(self) -> int:

@@ -2,58 +2,101 @@
 
 Calibration decodes problems without a cache, so that every pass sees all positions, and counts in
 how many passes each position was a sink. `variance = 1 - passes as a sink / passes`; a layer that
-keeps `variance <= threshold` keeps on average the share this module reports.
+keeps `variance <= threshold` keeps on average the share this module reports. By the rule
+`drop-transient` it keeps `transience <= threshold` instead, which it reports too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from hwsearch.decoding.cache import ALMOST_ALL, TOP_SHARE
+from hwsearch.decoding.cache import ALMOST_ALL, TOP_SHARE, Floats, SinkHistory
+from hwsearch.decoding.kept import FIRST, KeptShares, StaticScores
+from hwsearch.decoding.rules import SINK_SCORES
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.passes import backend_of, check_tells_mass
 from hwsearch.errors import InputError
-from hwsearch.plan import CompressionPlan, Frozen, explain
+from hwsearch.plan import CacheRule, CompressionPlan, Frozen, explain
 
 #: A layer keeps at least this share (and at least one position), whatever its threshold.
 LEAST_SHARE = 1e-3
+
+Shares = tuple[tuple[float, ...], ...]
 
 
 class SinkProfile(Frozen):
     """Distribution of sink variance over positions, for each layer.
 
     Attributes:
-        rule: the keep rule that these shares belong to.
+        rule: the keep rule that `shares` belong to.
         top_share: share of the positions that count as sinks of one pass.
         passes: passes of each calibration trajectory.
         shares: for each layer the share of positions whose variance is at most 0/passes,
             1/passes, ..., passes/passes. The last is 1.
+        transient_shares: the same of transience, for the rule `drop-transient`; None in profiles
+            that were written before there was such a rule.
+        refreshes: refreshes of a generation as the model's makers decode it.
+        static: scores of positions by rule, for policies that do not score anew at each refresh.
     """
 
     rule: str = "keep-stable"
     top_share: float = TOP_SHARE
     passes: int
-    shares: tuple[tuple[float, ...], ...]
+    shares: Shares
+    transient_shares: Shares | None = None
+    refreshes: int = 1
+    static: dict[CacheRule, StaticScores] = Field(default_factory=dict)
 
-    def kept_share(self, layer: int, threshold: float) -> float:
+    def kept_share(
+        self, layer: int, threshold: float, rule: CacheRule = CacheRule.KEEP_STABLE
+    ) -> float:
         """Share of cached positions that a layer keeps at a threshold; 1.0 keeps all.
+
+        Rules that know no variance keep the threshold itself as their share.
 
         >>> profile = SinkProfile(passes=2, shares=((0.25, 0.5, 1.0),))
         >>> [profile.kept_share(0, threshold) for threshold in (0.0, 0.49, 0.5, 0.99, 1.0)]
         [0.25, 0.25, 0.5, 0.5, 1.0]
-        """
-        share = self.shares[layer][int(threshold * self.passes + 1e-9)]
-        return max(share, LEAST_SHARE)
+        >>> profile.kept_share(0, 0.4, CacheRule.RECENT)
+        0.4
 
-    def kept_shares(self, plan: CompressionPlan) -> tuple[float, ...]:
-        """Kept share of every layer of a plan."""
-        return tuple(
-            self.kept_share(index, layer.sink_threshold) for index, layer in enumerate(plan.layers)
+        Raises:
+            InputError: the profile was written before there was a rule `drop-transient`.
+        """
+        shares = {
+            CacheRule.KEEP_STABLE: self.shares,
+            CacheRule.DROP_TRANSIENT: self.transient_shares,
+        }
+        if threshold == 1.0 or rule not in shares:
+            return max(threshold, LEAST_SHARE)
+        table = shares[rule]
+        if table is None:
+            raise InputError(
+                "this sink profile holds no shares for drop-transient; calibrate the sinks again"
+            )
+        return max(table[layer][int(threshold * self.passes + 1e-9)], LEAST_SHARE)
+
+    def kept_shares(self, plan: CompressionPlan) -> KeptShares:
+        """Kept share of every layer of a plan, and the plan's rule.
+
+        Raises:
+            InputError: the profile holds no shares by the plan's rule.
+            PlanError: the plan asks for calibrated scores by a rule that has none.
+        """
+        policy = plan.cache
+        return KeptShares(
+            tuple(
+                self.kept_share(index, layer.sink_threshold, policy.rule)
+                for index, layer in enumerate(plan.layers)
+            ),
+            policy,
+            self.refreshes if plan.decoding is None else plan.decoding.refreshes,
+            None if policy.running else self.static.get(policy.rule),
         )
 
     @classmethod
@@ -80,18 +123,66 @@ def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile
         questions: calibration questions; a few dozen are enough.
 
     Raises:
-        InputError: the model does not tell its attention mass.
+        InputError: the model does not tell its attention mass, or there are no questions.
     """
+    if not questions:
+        raise InputError("calibrating sinks needs at least one question; none are given")
     decoding = denoiser.decoding.model_copy(update={"refresh_interval": 1})
     layers = denoiser.num_layers
     check_tells_mass(denoiser)
     backend = backend_of(denoiser.network, [ALMOST_ALL] * layers)
-    counts = np.zeros((layers, decoding.steps + 1))
+    tally = _Tally(layers, decoding.steps)
     for question in questions:
         prompt = np.array([denoiser.prompt(question)])
         generate(backend, prompt, decoding, denoiser.mask_token_id)
-        for layer, history in backend.history().items():
-            misses = decoding.steps - history.hits.astype(int).ravel()
-            counts[layer] += np.bincount(misses, minlength=decoding.steps + 1)
+        tally.add(backend.history())
+    return SinkProfile(
+        passes=decoding.steps,
+        shares=_cumulated(tally.misses),
+        transient_shares=_cumulated(tally.transient),
+        refreshes=denoiser.decoding.refreshes,
+        static={rule: tally.static(rule) for rule in SINK_SCORES},
+    )
+
+
+class _Tally:
+    """What calibration adds up: counts of positions by variance, and mean scores by position."""
+
+    def __init__(self, layers: int, passes: int) -> None:
+        self.passes = passes
+        self.misses = np.zeros((layers, passes + 1))
+        self.transient = np.zeros((layers, passes + 1))
+        self._scores: dict[CacheRule, list[list[Floats]]] = {
+            rule: [[] for _ in range(layers)] for rule in SINK_SCORES
+        }
+
+    def add(self, histories: Mapping[int, SinkHistory]) -> None:
+        """Count one whole generation."""
+        for layer, history in histories.items():
+            misses = self.passes - history.hits.astype(int).ravel()
+            transient = np.ceil(history.transience.ravel() * self.passes - 1e-9).astype(int)
+            self.misses[layer] += np.bincount(misses, minlength=self.passes + 1)
+            self.transient[layer] += np.bincount(transient, minlength=self.passes + 1)
+            for rule, score in SINK_SCORES.items():
+                self._scores[rule][layer].extend(score(history))
+
+    def static(self, rule: CacheRule) -> StaticScores:
+        """Mean score of each position by a rule, counted from the start and from the end."""
+        return StaticScores(
+            first=tuple(_mean([row[:FIRST] for row in rows]) for rows in self._scores[rule]),
+            from_end=tuple(_mean([row[::-1] for row in rows]) for rows in self._scores[rule]),
+        )
+
+
+def _mean(rows: Sequence[Floats]) -> tuple[float, ...]:
+    """Means over rows that begin together and end where they end."""
+    longest = max(map(len, rows))
+    padded = np.array(
+        [np.pad(row, (0, longest - len(row)), constant_values=np.nan) for row in rows]
+    )
+    return tuple(np.nanmean(padded, axis=0).round(6).tolist())
+
+
+def _cumulated(counts: Floats) -> Shares:
     shares = counts.cumsum(axis=1) / counts.sum(axis=1, keepdims=True)
-    return SinkProfile(passes=decoding.steps, shares=tuple(map(tuple, shares.round(6).tolist())))
+    return tuple(map(tuple, shares.round(6).tolist()))

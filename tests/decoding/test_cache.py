@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hwsearch.decoding.cache import SinkHistory, StableSinks, kept_count, outside, top_positions
+from hwsearch.decoding.cache import SinkHistory, kept_count, outside, soft_scores, top_positions
 
 
 def test_top_positions_by_hand():
@@ -15,29 +15,6 @@ def test_kept_count_rounds_up_and_keeps_one(share, count):
     assert kept_count(share, 10) == count
 
 
-def test_stable_positions_win_over_heavy_ones():
-    sinks = StableSinks(0.5)
-    # position 0 is a sink in both passes; 1 is heavier in all, but a sink in one pass only
-    sinks.update(np.array([[0.30, 0.60, 0.05, 0.05]], dtype=np.float32))
-    sinks.update(np.array([[0.40, 0.05, 0.05, 0.50]], dtype=np.float32))
-    assert sinks.keep(2, 4).tolist() == [[0]]
-    sinks.kept_share = 1.0
-    assert sinks.keep(2, 4).tolist() == [[0, 1]]
-
-
-def test_ties_go_to_the_heavier():
-    sinks = StableSinks(0.5)
-    sinks.update(np.array([[0.2, 0.3, 0.25, 0.25]], dtype=np.float32))
-    assert sinks.keep(0, 0).tolist() == [[1, 2]]
-
-
-def test_the_block_itself_is_never_kept_and_rows_may_differ():
-    sinks = StableSinks(0.5)
-    sinks.update(np.array([[9, 1, 2, 3], [9, 3, 2, 1]], dtype=np.float32))
-    kept = sinks.keep(0, 1)
-    assert kept.tolist() == [[2, 3], [1, 2]]
-
-
 def test_history_counts_passes():
     history = SinkHistory.blank(1, 4)
     for _ in range(3):
@@ -48,3 +25,24 @@ def test_history_counts_passes():
 
 def test_outside_leaves_out_the_block():
     assert outside(2, 6, 2, 4).tolist() == [[0, 1, 4, 5]] * 2
+
+
+def test_soft_scores_by_hand():
+    # mean 2, population deviation 4: the edge is at 2 + 2 * 4 = 10, which the last position equals
+    mass = np.array([0.0, 0.0, 0.0, 0.0, 10.0])
+    assert mass.mean() == 2 and mass.std() == 4
+    scores = soft_scores(mass, alpha=0.1)
+    assert scores[4] == pytest.approx(0.5)
+    assert scores[0] == pytest.approx(1 / (1 + np.exp(1.0)))
+
+
+def test_transience_is_that_of_a_coin_where_sinkness_comes_and_goes():
+    history = SinkHistory.blank(1, 30)
+    steady = np.zeros((1, 30), dtype=np.float32)
+    steady[0, 0] = 40.0
+    wandering = np.roll(steady, 7, axis=1)
+    for mass in (steady + wandering, steady, steady + wandering, steady):
+        history = history.seen(mass)
+    assert history.passes == 4
+    assert history.transience[0, 7] == pytest.approx(1.0, abs=1e-6)
+    assert history.transience[0, [0, 1, 29]] == pytest.approx(0.0, abs=1e-6)

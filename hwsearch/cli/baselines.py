@@ -1,0 +1,110 @@
+"""`hwsearch baselines`: pruning methods side by side on the task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hwsearch.cli.options import (
+    json_option,
+    percent,
+    print_json,
+    print_table,
+    progress_bar,
+    seed_option,
+    tracked,
+)
+
+
+@click.command(name="baselines")
+@click.argument("model")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of rows.")
+@click.option("--limit", default=500, show_default=True, help="Test problems of each row.")
+@click.option(
+    "--families", default="cache,structured,unstructured", show_default=True,
+    help="Of cache, structured, unstructured and 2:4.",
+)  # fmt: skip
+@click.option("--methods", default="", help="Names of methods; all where none is given.")
+@click.option("--shares", default="0.3,0.5", show_default=True, help="Pruned shares answered for.")
+@click.option(
+    "--sweep", default="0.1,0.2,0.4,0.6,0.7", show_default=True, help="Pruned shares of KL alone."
+)
+@click.option("--calibration", default=64, show_default=True, help="Calibration problems.")
+@click.option(
+    "--part", default="1/1", show_default=True, help="2/3 takes each third row from row 2."
+)
+@click.option("--rounds", default=15, show_default=True, help="Rounds of timing.")
+@json_option
+@seed_option
+def command(
+    model: str,
+    out: Path,
+    limit: int,
+    families: str,
+    methods: str,
+    shares: str,
+    sweep: str,
+    calibration: int,
+    part: str,
+    rounds: int,
+    as_json: bool,
+    seed: int,
+) -> None:
+    """Prune MODEL by every method, and measure accuracy, KL and speed of each.
+
+    Finished rows stay in the folder; the same command goes on where it was cut off. Parts of a run,
+    ``--part 1/2`` and ``--part 2/2``, may run side by side.
+    """
+    from hwsearch.jobs.baselines import Settings, run_baselines
+    from hwsearch.report.baselines import documents
+
+    with progress_bar() as bar:
+        rows = run_baselines(
+            Settings(model, limit, seed, calibration),
+            out,
+            families=_names(families),
+            methods=_names(methods),
+            shares=_floats(shares, "--shares"),
+            sweep=_floats(sweep, "--sweep"),
+            part=_part(part),
+            rounds=rounds,
+            tracked=tracked(bar),
+        )
+    if as_json:
+        print_json(documents(rows))
+        return
+    shown = [
+        (
+            row.family,
+            row.method,
+            percent(row.share),
+            percent(row.solved / len(row.correct)),
+            f"{percent(row.interval.low)} to {percent(row.interval.high)}",
+            f"{row.kl:.3f}",
+            "-" if row.speed_up is None else f"{row.speed_up:.2f}",
+        )
+        for row in rows
+        if row.correct
+    ]
+    columns = ["pruned", "method", "share", "exact match", "95 %", "KL", "speed-up"]
+    print_table(f"pruning {model}", columns, shown)
+    click.echo(f"written to {out / 'baselines.md'}, baselines.csv and baselines.png")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _floats(text: str, option: str) -> list[float]:
+    try:
+        return [float(part) for part in _names(text)]
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} must be numbers", param_hint=option) from error
+
+
+def _part(text: str) -> tuple[int, int]:
+    first, _, parts = text.partition("/")
+    if not (first.isdigit() and parts.isdigit() and 1 <= int(first) <= int(parts)):
+        raise click.BadParameter(f"{text!r} must be I/N with 1 <= I <= N", param_hint="--part")
+    return int(first), int(parts)

@@ -1,0 +1,17 @@
+"""Which weights, heads and channels go: importance from calibration, sinks weighed down or up."""
+
+from hwsearch.compression.pruning.calibration import Activations, WeightCalibration, noisy_passes
+from hwsearch.compression.pruning.layer import prune_layer
+from hwsearch.compression.pruning.masks import lowest_share, n_of_m, zeroed_share
+from hwsearch.compression.pruning.sparsegpt import sparsegpt
+
+__all__ = [
+    "Activations",
+    "WeightCalibration",
+    "lowest_share",
+    "n_of_m",
+    "noisy_passes",
+    "prune_layer",
+    "sparsegpt",
+    "zeroed_share",
+]

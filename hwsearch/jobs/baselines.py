@@ -1,0 +1,306 @@
+"""Every pruning method side by side: accuracy on the same problems, KL, and measured speed.
+
+Rows are kept as they finish, so a run that was cut off goes on, and parts of a run may be shared
+out to several processes that write to one folder.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
+from hwsearch.compression.compressed import CompressedDenoiser
+from hwsearch.decoding.kept import KeptShares
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.denoisers.passes import backend_of
+from hwsearch.errors import InputError, UnknownNameError
+from hwsearch.export import Exporter
+from hwsearch.jobs.progress import Tracked, untracked
+from hwsearch.latency.measure import measure
+from hwsearch.plan import CachePolicy, CompressionPlan
+from hwsearch.report.baselines import METHODS, BaselineRow, Method, write_baselines
+from hwsearch.runtime import OnnxBackend
+from hwsearch.search.preparation import (
+    calibration_problems,
+    calibration_questions,
+    default_workload,
+)
+from hwsearch.sinks import SinkProfile, calibrate_sinks
+from hwsearch.tasks.evaluate import evaluate
+from hwsearch.tasks.frozen import FrozenStates
+from hwsearch.tasks.proxies.forced import answered
+from hwsearch.tasks.task import GSM_MINI
+
+#: Shares that are pruned and answered for, and those that only the KL is measured at.
+SHARES, SWEEP = (0.3, 0.5), (0.1, 0.2, 0.4, 0.6, 0.7)
+
+#: Channels are kept in multiples of this: what blocks of weights, and vector units, come in.
+CHANNELS = 32
+
+ROWS_FILE, SPEED_FILE, RUN_FILE = "rows.jsonl", "speed.json", "run.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes rows comparable: rows of other settings are not mixed.
+
+    Attributes:
+        model: name of the model.
+        limit: test problems of each row.
+        seed: of the problems.
+        calibration: problems behind activations, sink profile and KL.
+    """
+
+    model: str
+    limit: int = 500
+    seed: int = 0
+    calibration: int = 64
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row to measure: a method at a share, answered or by KL alone."""
+
+    method: Method
+    share: float
+    problems: int
+
+    @property
+    def key(self) -> str:
+        """What a finished row is known by."""
+        return f"{self.method.family}/{self.method.name}/{self.share}/{self.problems}"
+
+
+def run_baselines(
+    settings: Settings,
+    out: Path,
+    *,
+    families: Sequence[str] = ("cache", "structured", "unstructured"),
+    methods: Sequence[str] = (),
+    shares: Sequence[float] = SHARES,
+    sweep: Sequence[float] = SWEEP,
+    part: tuple[int, int] = (1, 1),
+    rounds: int = 15,
+    tracked: Tracked = untracked,
+) -> list[BaselineRow]:
+    """Measure what `out` does not hold yet, and write its table, picture and CSV.
+
+    Args:
+        settings: what every row shares.
+        out: the folder.
+        families: kinds of pruning.
+        methods: names of methods; none is all.
+        shares: pruned shares that test problems are answered at.
+        sweep: pruned shares at which only the KL is measured.
+        part: ``(2, 3)`` measures each third row, beginning with the second; only part 1 times bundles.
+        rounds: rounds of timing.
+        tracked: shows progress.
+
+    Raises:
+        InputError: `out` holds rows of other settings, or a share is not above 0 and below 1.
+        UnknownNameError: no family or method goes by that name.
+    """
+    jobs = plan_jobs(families, methods, shares, sweep, settings.limit)
+    _claim(out, settings)
+    rows = read_rows(out)
+    bench = Bench(settings)
+    index, parts = part
+    mine = [job for job in jobs[index - 1 :: parts] if job.key not in rows]
+    for number in tracked(f"measuring {len(mine)} rows")(range(len(mine))):
+        row = bench.measure(mine[number])
+        # the line break comes first: the line before may have been cut off
+        with (out / ROWS_FILE).open("a", encoding="utf-8") as file:
+            file.write("\n" + json.dumps({"key": mine[number].key, **asdict(row)}))
+    if index == 1 and not (out / SPEED_FILE).exists():
+        speeds = bench.speeds([job for job in jobs if job.problems], rounds, tracked)
+        (out / SPEED_FILE).write_text(json.dumps(speeds, indent=2) + "\n", encoding="utf-8")
+    return write_table(out)
+
+
+def write_table(out: Path) -> list[BaselineRow]:
+    """The table, picture and CSV of all rows in a folder."""
+    speeds = json.loads((out / SPEED_FILE).read_text()) if (out / SPEED_FILE).exists() else {}
+    rows = [row.timed(speeds) for row in read_rows(out).values()]
+    return write_baselines(rows, out)
+
+
+def plan_jobs(
+    families: Sequence[str],
+    methods: Sequence[str],
+    shares: Sequence[float],
+    sweep: Sequence[float],
+    limit: int,
+) -> list[Job]:
+    """Every row of a run; the unpruned model first."""
+    known = {method.family for method in METHODS} - {"none"}
+    names = {method.name for method in METHODS}
+    for family in families:
+        if family not in known:
+            raise UnknownNameError("family", family, known)
+    for name in methods:
+        if name not in names:
+            raise UnknownNameError("method", name, names)
+    for share in (*shares, *sweep):
+        if not 0.0 < share < 1.0:
+            raise InputError(f"a pruned share must be above 0 and below 1; got {share}")
+    chosen = [m for m in METHODS if m.family in families and (not methods or m.name in methods)]
+    dense = next(method for method in METHODS if method.family == "none")
+    answered_for = [Job(m, s, limit) for s in shares for m in chosen if m.at(s)]
+    swept = [Job(m, s, 0) for s in sweep for m in chosen if m.at(s)]
+    return [Job(dense, 0.0, limit), *answered_for, *swept]
+
+
+def read_rows(out: Path) -> dict[str, BaselineRow]:
+    """Finished rows of a folder by their key; a line that was cut off is measured again."""
+    rows = {}
+    path = out / ROWS_FILE
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        key = record.pop("key")
+        rows[key] = BaselineRow(**record)
+    return rows
+
+
+def _claim(out: Path, settings: Settings) -> None:
+    """Note a folder's settings, or see that they are these."""
+    out.mkdir(parents=True, exist_ok=True)
+    path, mine = out / RUN_FILE, asdict(settings)
+    if path.exists():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        if there != mine:
+            raise InputError(f"{out} holds rows of other settings ({there}); choose another folder")
+    path.write_text(json.dumps(mine) + "\n", encoding="utf-8")
+
+
+class Bench:
+    """A model and all that its rows share, each made when first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def measure(self, job: Job) -> BaselineRow:
+        """One finished row."""
+        compressed, kept = self.apply(job)
+        correct: tuple[bool, ...] = ()
+        if job.problems:
+            found = evaluate(backend_of(compressed.network, kept), self.denoiser, self.problems)
+            correct = found.score.correct
+        return BaselineRow(
+            family=job.method.family,
+            method=job.method.name,
+            share=job.share,
+            correct="".join("01"[solved] for solved in correct),
+            kl=self.states.loss(compressed.network, kept),
+            size_bytes=stored_bytes(compressed),
+        )
+
+    def apply(self, job: Job) -> tuple[CompressedDenoiser, KeptShares]:
+        """The model as a method prunes it."""
+        denoiser, method = self.denoiser, job.method
+        layers = denoiser.num_layers
+        shares, policy = (1.0,) * layers, CachePolicy()
+        layer: dict[str, Any] = {}
+        if method.rule is not None:
+            shares = (1.0 - job.share,) * layers
+            policy = CachePolicy(rule=method.rule, running=method.running)
+        elif method.family == "structured":
+            layer = self._sizes(job.share)
+        elif method.family != "none":
+            layer = {"sparsity": "2:4" if method.family == "2:4" else job.share}
+        rest: dict[str, Any] = {"cache": policy, **layer}
+        if method.pruning is not None:
+            rest["pruning"] = method.pruning
+        plan = CompressionPlan.uniform(layers, **rest)
+        static = None if policy.running else self.profile.static[policy.rule]
+        kept = KeptShares(shares, policy, denoiser.decoding.refreshes, static)
+        return compress(denoiser, plan, self.bank if layer else None), kept
+
+    def _sizes(self, share: float) -> dict[str, int]:
+        """Heads and channels that stay where a share goes."""
+        g = self.denoiser.geometry
+        channels = round((1.0 - share) * g.intermediate_size / CHANNELS) * CHANNELS
+        heads = int((1.0 - share) * g.num_kv_heads + 0.5)
+        return {"kept_heads": max(1, heads), "kept_channels": max(CHANNELS, channels)}
+
+    def speeds(self, jobs: Sequence[Job], rounds: int, tracked: Tracked) -> dict[str, float]:
+        """Measured generation time of the unpruned export over that of each kind of pruned one.
+
+        Methods whose graphs are alike are timed once; single zeroed weights change no graph.
+        """
+        kinds = {
+            kind: job for job in jobs if (kind := job.method.speed_kind(job.share)) is not None
+        }
+        exporter = Exporter(self.denoiser)
+        with tempfile.TemporaryDirectory() as folder:
+            backends = {}
+            names = list(kinds)
+            for index in tracked("exporting what is timed")(range(len(names))):
+                applied = self.apply(kinds[names[index]])
+                bundle = exporter.export(*applied, Path(folder) / str(index))
+                backends[names[index]] = OnnxBackend(bundle, threads=1)
+            found = measure(
+                backends,
+                default_workload(self.denoiser),
+                self.denoiser.mask_token_id,
+                rounds=rounds,
+                vocab_size=self.denoiser.geometry.vocab_size,
+                progress=tracked("timing them side by side"),
+            )
+        dense = found.generation_ms("none")
+        return {kind: dense / found.generation_ms(kind) for kind in kinds}
+
+    @cached_property
+    def denoiser(self) -> Denoiser:
+        """The unpruned model."""
+        return load_denoiser(self.settings.model)
+
+    @cached_property
+    def problems(self) -> list[Any]:
+        """Test problems, the same for every row."""
+        return GSM_MINI.problems("test", self.settings.limit, self.settings.seed)
+
+    @cached_property
+    def states(self) -> FrozenStates:
+        """What the KL is measured on."""
+        return FrozenStates.record(self.denoiser, self._questions(32))
+
+    @cached_property
+    def profile(self) -> SinkProfile:
+        """Scores for rules that are calibrated beforehand."""
+        return calibrate_sinks(self.denoiser, self._questions(16))
+
+    @cached_property
+    def bank(self) -> WeightBank:
+        """Pruned layers, by what calibration saw."""
+        rows = answered(self.denoiser, calibration_problems(self.settings.calibration))
+        passes = noisy_passes(self.denoiser, [(row.prompt, row.target) for row in rows])
+        return WeightBank(self.denoiser, WeightCalibration(self.denoiser, passes))
+
+    def _questions(self, most: int) -> list[str]:
+        return calibration_questions(min(most, self.settings.calibration))
+
+
+def stored_bytes(compressed: CompressedDenoiser) -> int:
+    """Bytes of the layers' linears: fp32 values that are not zero, and a bit a weight to say which.
+
+    A matrix without zeros is stored as it is.
+    """
+    network, total = compressed.network, 0
+    for layer in network.linear_groups().layers:
+        for paths in layer.values():
+            for path in paths:
+                weight = network.get_submodule(path).get_parameter("weight")
+                values = int((weight != 0).sum())
+                dense = 4 * weight.numel()
+                total += min(dense, 4 * values + weight.numel() // 8)
+    return total

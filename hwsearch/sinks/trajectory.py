@@ -1,0 +1,169 @@
+"""Record the sinks of a model, or of an exported bundle, while it answers questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hwsearch.decoding.backend import GREEDY, Backend, Prediction, Sampling, Tokens
+from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.backend import TorchBackend
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.errors import InputError
+from hwsearch.runtime.engine import Runtime
+from hwsearch.sinks.capture import Capture
+from hwsearch.sinks.formulas import TOP_K
+from hwsearch.sinks.recorder import SinkRecorder, SinkStatistics
+from hwsearch.tasks.evaluate import groups_of_equal_length
+
+
+def record_sinks(
+    denoiser: Denoiser,
+    questions: Sequence[str],
+    *,
+    k: float = TOP_K,
+    keep_passes: bool = False,
+    batch: int = 8,
+    progress: Callable[[int], None] | None = None,
+) -> list[SinkStatistics]:
+    """Statistics of how a model answers questions, a full pass at every step.
+
+    Of an autoregressive model only what is written so far counts, as in its own decoding.
+
+    Args:
+        denoiser: the model.
+        questions: questions; those whose prompts have one length are recorded together.
+        k: sinks of a pass: a whole number, or a share of the positions below 1.
+        keep_passes: keep masses by pass, for heat maps.
+        batch: most questions recorded together.
+        progress: called with the number of questions just recorded.
+
+    Returns:
+        One for each group of questions; together they have as many samples as there are questions.
+
+    Raises:
+        InputError: the model offers no attention, there are no questions, or `k` is out of range.
+    """
+    if not questions:
+        raise InputError("recording sinks needs at least one question; none are given")
+    decoding = denoiser.decoding.model_copy(update={"refresh_interval": 1})
+    prompts = [denoiser.prompt(question) for question in questions]
+    found = []
+    for group in groups_of_equal_length(prompts, batch):
+        recorder = SinkRecorder(k, keep_passes=keep_passes)
+        tokens = np.array([prompts[index] for index in group])
+        generate(_Recorded(denoiser, recorder), tokens, decoding, denoiser.mask_token_id)
+        found.append(recorder.statistics())
+        if progress is not None:
+            progress(len(group))
+    return found
+
+
+def record_tokens(
+    denoiser: Denoiser,
+    passes: Sequence[Tensor],
+    valid: Tensor | None = None,
+    recorder: SinkRecorder | None = None,
+) -> SinkStatistics:
+    """Statistics of given passes, padded or not.
+
+    Args:
+        denoiser: the model.
+        passes: tokens ``[batch, length]`` of each pass, such as the steps of a trajectory.
+        valid: ``[batch, length]``, False where a sequence is padded.
+        recorder: takes it up; None starts one with the defaults.
+
+    Raises:
+        InputError: the model offers no attention, or a sequence is nothing but padding.
+    """
+    recorder = recorder or SinkRecorder()
+    mask = None if valid is None else valid.cpu().numpy()
+    capture = Capture(denoiser.network, lambda layer, mass: recorder.add(layer, _numpy(mass), mask))
+    for tokens in passes:
+        capture.run(tokens, valid)
+        recorder.end_pass()
+    return recorder.statistics()
+
+
+def record_bundle(
+    runtime: Runtime, questions: Sequence[str], *, k: float = TOP_K, keep_passes: bool = False
+) -> list[SinkStatistics]:
+    """Statistics from the refresh outputs of a bundle, one for each question, a refresh at every step.
+
+    A bundle tells the mass of the layers that choose positions by it, summed over heads.
+
+    Raises:
+        InputError: no layer of the bundle does, or `k` is out of range.
+    """
+    manifest = runtime.bundle.manifest
+    if not runtime.bundle.kept_shares.wants_mass:
+        raise InputError(
+            f"bundle {runtime.bundle.path} hands out no attention mass: no layer of its plan chooses "
+            "cached positions by it; export a plan with sink_threshold below 1"
+        )
+    decoding = manifest.decoding.model_copy(update={"refresh_interval": 1})
+    found = []
+    for question in questions:
+        recorder = SinkRecorder(k, keep_passes=keep_passes)
+        backend = _RecordedBundle(runtime, recorder)
+        prompt = np.array([runtime.prompt(question)])
+        generate(backend, prompt, decoding, manifest.mask_token_id)
+        found.append(recorder.statistics())
+    return found
+
+
+class _Recorded:
+    """Decodes a model by full passes, each of them recorded."""
+
+    def __init__(self, denoiser: Denoiser, recorder: SinkRecorder) -> None:
+        self._recorder = recorder
+        self._valid: NDArray[np.bool_] | None = None
+        self._capture = Capture(denoiser.network, self._listen)
+        self._causal = denoiser.geometry.causal
+        shares = [1.0] * denoiser.num_layers
+        self._backend: Backend = TorchBackend(self._capture.network, shares)
+
+    def _listen(self, layer: int, mass: Tensor) -> None:
+        self._recorder.add(layer, _numpy(mass), self._valid)
+
+    def begin(self, *, sampling: Sampling = GREEDY) -> None:
+        self._backend.begin(sampling=sampling)
+
+    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        if self._causal:
+            written = np.arange(tokens.shape[1]) < start
+            self._valid = np.broadcast_to(written, tokens.shape)
+            device = next(self._capture.network.parameters()).device
+            self._capture.valid = torch.from_numpy(self._valid.copy()).to(device)
+        prediction = self._backend.refresh(tokens, start, stop)
+        self._recorder.end_pass()
+        return prediction
+
+    step = refresh
+
+
+class _RecordedBundle:
+    """Decodes a bundle by refreshes alone, each of them recorded."""
+
+    def __init__(self, runtime: Runtime, recorder: SinkRecorder) -> None:
+        self._recorder = recorder
+        self._backend = runtime.backend
+        self._backend.listen = lambda layer, mass: recorder.add(layer, mass[:, None])
+
+    def begin(self, *, sampling: Sampling = GREEDY) -> None:
+        self._backend.begin(sampling=sampling)
+
+    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        prediction = self._backend.refresh(tokens, start, stop)
+        self._recorder.end_pass()
+        return prediction
+
+    step = refresh
+
+
+def _numpy(mass: Tensor) -> NDArray[np.float32]:
+    return mass.detach().float().cpu().numpy()
