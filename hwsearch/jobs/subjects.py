@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -40,7 +40,7 @@ class Subject:
     prompt_length: int
     profile: Callable[[], SinkProfile] | None
 
-    def kept_shares(self, plan: CompressionPlan) -> tuple[float, ...]:
+    def kept_shares(self, plan: CompressionPlan) -> Sequence[float]:
         """Kept share of every layer.
 
         Raises:
