@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hwsearch.decoding.cache import kept_count
+from hwsearch.decoding.kept import MASS_RULES
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.errors import InputError
+from hwsearch.errors import InputError, PlanError
 from hwsearch.latency.device import Calibration, Device, Line
 from hwsearch.latency.operators import (
     OpKey,
@@ -66,7 +67,9 @@ class Predictor:
 
         Raises:
             MissingShapeError: the device cannot price an operator.
+            PlanError: see `check_priceable`.
         """
+        check_priceable(plan)
         refresh, step = self.pass_parts(plan, kept_shares)
         lines = (None, None, None) if self.calibration is None else self.calibration.lines
         refresh, step = _calibrated(lines[0], refresh), _calibrated(lines[1], step)
@@ -174,6 +177,28 @@ class Predictor:
             return ends(self.geometry, choice[1], block)
         keys = rows if refresh else kept_count(choice[1], work.outside) + rows
         return mixing(self.geometry, rows, keys, refresh and choice[1] < 1.0)
+
+
+def check_priceable(plan: CompressionPlan) -> None:
+    """Refuse what operator sums do not know yet, rather than price it as if it were not there.
+
+    Raises:
+        PlanError: heads or channels are pruned, or cached positions are chosen in another way than
+            by running attention mass, all through a generation alike.
+    """
+    for index, layer in enumerate(plan.layers):
+        if layer.kept_heads is not None or layer.kept_channels is not None:
+            raise PlanError(
+                f"layer {index}: times with kept_heads or kept_channels are measured, not "
+                "predicted; export the plan and time its bundle (hwsearch baselines does)"
+            )
+    phased = (plan.cache.early_scale, plan.cache.late_scale) != (1.0, 1.0)
+    prunes = any(layer.sink_threshold < 1.0 for layer in plan.layers)
+    if prunes and (phased or not plan.cache.running or plan.cache.rule not in MASS_RULES):
+        raise PlanError(
+            f"times with cache rule {plan.cache.rule.value!r}, phases or calibrated scores are "
+            "measured, not predicted; export the plan and time its bundle (hwsearch baselines does)"
+        )
 
 
 def layer_choices(layer: LayerPlan, kept_share: float) -> list[Choice]:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hwsearch.errors import InputError
+from hwsearch.errors import InputError, PlanError
 from hwsearch.jobs.predicting import where
 from hwsearch.latency.causes import fit_table
 from hwsearch.latency.device import Calibration, Device, Line
@@ -176,3 +176,27 @@ def test_arithmetic_energy_compares_formats_and_is_labelled(device):
 def test_energy_of_a_device_without_power_is_refused(device):
     with pytest.raises(InputError, match=r"formula has no \[power\]"):
         Predictor(device, GEOMETRY, WORK).energy_j(CompressionPlan.uniform(3), [1.0] * 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"kept_heads": 1}, "layer 0: times with kept_heads"),
+        ({"kept_channels": 64}, "layer 0: times with kept_heads or kept_channels"),
+        ({"sink_threshold": 0.5, "cache": {"rule": "mean-query"}}, "'mean-query'"),
+        ({"sink_threshold": 0.5, "cache": {"early_scale": 1.5}}, "phases"),
+        ({"sink_threshold": 0.5, "cache": {"running": False}}, "calibrated scores"),
+    ],
+)
+def test_what_sums_do_not_know_is_refused(device, changes, said):
+    plan = CompressionPlan.uniform(3, **changes)
+    with pytest.raises(PlanError, match=said):
+        Predictor(device, GEOMETRY, WORK).predict(plan, shares_of(plan))
+
+
+def test_zeroed_weights_and_an_unused_rule_cost_what_they_cost(device):
+    plain, other = CompressionPlan.uniform(3), CompressionPlan.uniform(3, sparsity=0.5)
+    unused = CompressionPlan.uniform(3, cache={"rule": "recent"})
+    predictor = Predictor(device, GEOMETRY, WORK)
+    times = {predictor.predict(plan, [1.0] * 3).generation_ms for plan in (plain, other, unused)}
+    assert len(times) == 1
