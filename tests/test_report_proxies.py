@@ -9,7 +9,7 @@ import pytest
 
 from hwsearch.cli import main as cli
 from hwsearch.errors import InputError
-from hwsearch.report.proxies import COLUMNS, rank, read_losses
+from hwsearch.report.proxies import COLUMNS, careful, rank, read_losses
 from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.proxies import PROXIES
 from hwsearch.testing.tiny import tiny_denoiser
@@ -38,6 +38,13 @@ def test_a_loss_that_orders_plans_as_accuracy_does_comes_first():
     assert low < 0.2
     assert first.behind_interval == (0.0, 0.0)
     assert second.behind_interval[0] > 0.3
+
+
+def test_plans_of_little_accuracy_can_be_left_out():
+    frame = rows([5.0, 4.0, 3.0, 2.0, 1.0], [10, 50, 80, 90, 85])
+    assert rank(careful(frame, 0.8), resamples=50)[0].plans == 3
+    with pytest.raises(InputError, match="1 plans solve at least 90%"):
+        careful(frame, 0.9)
 
 
 def test_proxies_are_compared_on_the_same_plans():

@@ -12,17 +12,23 @@ from hwsearch.cli.options import json_option, print_json, print_table, seed_opti
 @click.command(name="proxies")
 @click.argument("table", required=False, type=click.Path(path_type=Path))
 @click.option("--resamples", default=2000, show_default=True, help="Bootstrap resamples.")
+@click.option(
+    "--at-least",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="Rank only plans of at least this accuracy, a share.",
+)
 @json_option
 @seed_option
-def command(table: Path | None, resamples: int, as_json: bool, seed: int) -> None:
+def command(table: Path | None, resamples: int, at_least: float, as_json: bool, seed: int) -> None:
     """Rank correlation of each loss with exact match, over the plans of a study.
 
     TABLE is the CSV that studies/proxies/run.py writes, and defaults to the one there.
     """
-    from hwsearch.report.proxies import DEFAULT_TABLE, rank, read_losses
+    from hwsearch.report.proxies import DEFAULT_TABLE, careful, rank, read_losses
 
     path = table or DEFAULT_TABLE
-    rankings = rank(read_losses(path), resamples=resamples, seed=seed)
+    rankings = rank(careful(read_losses(path), at_least), resamples=resamples, seed=seed)
     if as_json:
         print_json([ranking.document() for ranking in rankings])
         return

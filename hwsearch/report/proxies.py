@@ -67,6 +67,21 @@ def read_losses(path: Path) -> pd.DataFrame:
     return frame
 
 
+def careful(frame: pd.DataFrame, at_least: float) -> pd.DataFrame:
+    """The rows of plans that solve at least a share of the problems.
+
+    Raises:
+        InputError: there are fewer than three such plans.
+    """
+    kept = frame[frame["solved"] >= at_least * frame["problems"]]
+    if kept["plan"].nunique() < 3:
+        raise InputError(
+            f"{kept['plan'].nunique()} plans solve at least {at_least:.0%} of the problems, and "
+            "ranks need 3; ask for less"
+        )
+    return kept
+
+
 def rank(frame: pd.DataFrame, *, resamples: int = 2000, seed: int = 0) -> list[Ranking]:
     """Rank correlations of every proxy with exact match, the best Spearman first.
 
