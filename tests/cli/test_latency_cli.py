@@ -6,7 +6,6 @@ import sys
 import optuna
 import pandas as pd
 import pytest
-from optuna.distributions import CategoricalDistribution
 from optuna.trial import create_trial
 
 from hwsearch.cli import main as cli
@@ -59,7 +58,7 @@ def study(tmp_path):
     }
     for name, value in attributes.items():
         found.set_user_attr(name, value)
-    named = {n: CategoricalDistribution(c) for n, c in space.parameters().items()}
+    named = dict(space.distributions())
     for fmt, loss in (("fp32", 0.0), ("w8a8", 0.02), ("w8", 0.001)):
         plan = CompressionPlan.uniform(layers, fmt, fmt, head=fmt)
         figures = {"generation_ms": 1.0, "size_bytes": 1}
