@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,14 @@ from hwsearch.latency.device import Device, load_device
 from hwsearch.search.preparation import Target, calibration_questions, default_workload, prepare
 from hwsearch.search.run import run_study
 from hwsearch.search.space import SearchSpace
+from hwsearch.search.study import Study
 from hwsearch.tasks.statistics import Comparison, compare
 
 #: Name of the device that the demo times.
 DEVICE = "this-machine"
+
+#: Trials that follow where the winner is measured above the target, aimed lower by the miss.
+AGAIN = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +101,17 @@ def run_demo(
         on_trial=on_trial,
     )
     finisher = Finisher(objective, device.info.threads, tracked)
-    contestants = contest(finisher, study, ratio, out, limit)
+
+    def again(target_ms: float) -> Study:
+        return run_study(
+            replace(objective, target_ms=target_ms),
+            trials=len(study.frame()) + AGAIN,
+            name="demo",
+            storage=str(out / "demo.db"),
+            seed=seed,
+        )
+
+    contestants = contest(finisher, study, ratio, out, limit, again)
     winner, uniform = contestants["winner"].evaluation, contestants["best_uniform"].evaluation
     assert winner is not None and uniform is not None, "contest scores everyone"
     return Demo(ratio, contestants, compare(winner.score.correct, uniform.score.correct))

@@ -1,0 +1,73 @@
+"""A winner that is measured above the target gives way to one that was searched for lower."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from hwsearch.jobs import finish
+from hwsearch.plan import CompressionPlan
+
+FAST, SLOW, BETWEEN = (CompressionPlan.uniform(2, fmt, fmt) for fmt in ("w4", "w8a8", "w8"))
+PREDICTED = {FAST: 60.0, SLOW: 99.0, BETWEEN: 90.0, CompressionPlan.uniform(2): 200.0}
+
+
+class Study:
+    """Trials as a study's frame gives them, best first."""
+
+    name, target_ms = "s", 100.0
+
+    def __init__(self, *plans):
+        losses = {SLOW: 0.1, BETWEEN: 0.2, FAST: 0.5}
+        self.rows = sorted((losses[plan], PREDICTED[plan], plan, plan == FAST) for plan in plans)
+
+    def frame(self):
+        return pd.DataFrame(self.rows, columns=["loss", "generation_ms", "plan", "uniform"])
+
+    def feasible(self, uniform=None):
+        frame = self.frame()
+        return frame if uniform is None else frame[frame["uniform"] == uniform]
+
+
+class Finisher:
+    """Everything takes 5 % longer than predicted, but for the uncompressed model."""
+
+    objective = SimpleNamespace(
+        space=SimpleNamespace(num_layers=2),
+        latency=lambda plan: SimpleNamespace(generation_ms=PREDICTED[plan]),
+    )
+
+    def export(self, plan, out):
+        return SimpleNamespace(plan=plan, path=out)
+
+    def measure(self, bundles):
+        times = {
+            name: PREDICTED[bundle.plan] * (1.0 if name == "baseline" else 1.05)
+            for name, bundle in bundles.items()
+        }
+        return SimpleNamespace(generation_ms=times.__getitem__)
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    monkeypatch.setattr(finish, "_scored", lambda finisher, plan, *rest: plan)
+
+
+@pytest.mark.usefixtures("scored")
+def test_more_is_searched_where_the_winner_misses(tmp_path):
+    aims = []
+
+    def again(most_ms):
+        aims.append(most_ms)
+        return Study(SLOW, BETWEEN, FAST)
+
+    found = finish.contest(Finisher(), Study(SLOW, FAST), 0.5, tmp_path, 1, again)
+    assert found["winner"] == BETWEEN
+    assert found["best_uniform"] == FAST
+    assert aims == [pytest.approx(99.0 / (99.0 * 1.05 / 100.0))]
+
+
+@pytest.mark.usefixtures("scored")
+def test_without_more_trials_the_next_best_wins(tmp_path):
+    found = finish.contest(Finisher(), Study(SLOW, FAST), 0.5, tmp_path, 1)
+    assert found["winner"] == FAST
