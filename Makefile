@@ -13,8 +13,8 @@ export OMP_NUM_THREADS ?= 2
 demo: $(READY)  ## the whole job on the bundled model; JSON=1 prints one JSON document
 	@$(BIN)/hwsearch demo -o $(DEMO_DIR) $(if $(JSON),--json)
 
-test: $(READY)  ## all tests and doctests
-	@$(BIN)/pytest
+test: $(READY)  ## all tests and doctests, file by file on two processes
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 check: format lint types imports  ## format, lint, types and import direction
 
