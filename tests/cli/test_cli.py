@@ -4,22 +4,7 @@ import sys
 
 import pytest
 
-from hwsearch.cli import main as cli
 from hwsearch.cli.main import VERBS
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Call the command line as a shell would; returns exit code, output, errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hwsearch", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return call
 
 
 def test_help_lists_every_verb(run):

@@ -1,14 +1,12 @@
 """profile, predict and compare as a shell calls them."""
 
 import json
-import sys
 
 import optuna
 import pandas as pd
 import pytest
 from optuna.trial import create_trial
 
-from hwsearch.cli import main as cli
 from hwsearch.denoisers.config import read_config
 from hwsearch.plan import CompressionPlan
 from hwsearch.search.space import SearchSpace
@@ -18,20 +16,6 @@ LLADA = {
     "mlp_hidden_size": 12288, "embedding_size": 126464, "vocab_size": 126464,
     "rope_theta": 500000.0, "rms_norm_eps": 1e-5, "mask_token_id": 126336,
 }  # fmt: skip
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Call the command line as a shell would; returns exit code, output, errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hwsearch", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 import json
-import sys
 
 import pytest
 
-from hwsearch.cli import main as cli
 from hwsearch.cli.search import against_uniform, document
 from hwsearch.search import Target, load_study
 from hwsearch.search.run import run_study
@@ -15,18 +13,6 @@ def storage(tmp_path_factory):
     storage = str(tmp_path_factory.mktemp("study") / "tiny.db")
     run_study(make_objective(Target(ratio=0.6)), trials=25, name="tiny", storage=storage)
     return storage
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hwsearch", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return call
 
 
 def test_front_answers_another_target_and_says_what_the_loss_is(run, storage):

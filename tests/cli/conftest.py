@@ -1,0 +1,19 @@
+import sys
+
+import pytest
+
+from hwsearch.cli import main as cli
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Call the command line as a shell would; returns exit code, output, errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["hwsearch", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return call
