@@ -93,6 +93,11 @@ class SinkHistory:
             self.passes + 1,
         )
 
+    def rows(self, chosen: NDArray[np.bool_]) -> SinkHistory:
+        """The history of some of the samples; `chosen` is ``[batch]``."""
+        sums = (self.hits, self.mass, self.soft, self.soft_squared)
+        return SinkHistory(*(value[chosen] for value in sums), self.passes)
+
     @property
     def transience(self) -> Floats:
         """How much a position's sinkness comes and goes, 0 to 1: four times its variance over passes."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from hwsearch.decoding.backend import Backend
+from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading import load_denoiser
@@ -26,7 +27,7 @@ from hwsearch.jobs.scoring import BundleModel
 from hwsearch.plan import Decoding
 from hwsearch.runtime import Runtime
 from hwsearch.runtime.bundle import BUNDLE_FILE
-from hwsearch.tasks.evaluate import Prompted, answer_text, groups_of_equal_length
+from hwsearch.tasks.evaluate import Prompted, answer_text
 from hwsearch.tasks.extraction import cut
 from hwsearch.tasks.likelihood import is_greedy, log_likelihood
 

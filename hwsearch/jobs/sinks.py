@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.errors import InputError
 from hwsearch.report.sinks import (
@@ -21,7 +22,6 @@ from hwsearch.runtime import Runtime
 from hwsearch.runtime.bundle import BUNDLE_FILE
 from hwsearch.sinks import record_bundle, record_sinks
 from hwsearch.sinks.formulas import TOP_K
-from hwsearch.tasks.evaluate import groups_of_equal_length
 from hwsearch.tasks.gsm_mini import problems
 
 #: Files that `study_sinks` writes, beside the pictures.

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, ValidationError
 
+from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, TOP_SHARE, Floats, SinkHistory
 from hwsearch.decoding.kept import FIRST, KeptShares, StaticScores
 from hwsearch.decoding.rules import SINK_SCORES
@@ -25,6 +26,9 @@ from hwsearch.plan import CacheRule, CompressionPlan, Frozen, explain
 
 #: A layer keeps at least this share (and at least one position), whatever its threshold.
 LEAST_SHARE = 1e-3
+
+#: Most questions of one prompt length that are decoded together.
+BATCH = 16
 
 Shares = tuple[tuple[float, ...], ...]
 
@@ -132,9 +136,10 @@ def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile
     check_tells_mass(denoiser)
     backend = backend_of(denoiser.network, [ALMOST_ALL] * layers)
     tally = _Tally(layers, decoding.steps)
-    for question in questions:
-        prompt = np.array([denoiser.prompt(question)])
-        generate(backend, prompt, decoding, denoiser.mask_token_id)
+    prompts = [denoiser.prompt(question) for question in questions]
+    for group in groups_of_equal_length(prompts, BATCH):
+        tokens = np.array([prompts[index] for index in group])
+        generate(backend, tokens, decoding, denoiser.mask_token_id)
         tally.add(backend.history())
     return SinkProfile(
         passes=decoding.steps,

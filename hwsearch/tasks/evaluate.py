@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from hwsearch.decoding.backend import Backend
+from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.chat import ChatTemplate
 from hwsearch.plan import Decoding
@@ -159,16 +160,3 @@ def answer_text(model: Prompted, written: list[int]) -> str:
     if model.end_token_id in written:
         written = written[: written.index(model.end_token_id)]
     return model.tokenizer.decode(written)
-
-
-def groups_of_equal_length(prompts: Sequence[Sequence[int]], batch: int) -> Iterator[list[int]]:
-    """Indices of prompts of one length, at most `batch` together, shortest prompts first."""
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    group: list[int] = []
-    for index in order:
-        if group and (len(group) == batch or len(prompts[group[0]]) != len(prompts[index])):
-            yield group
-            group = []
-        group.append(index)
-    if group:
-        yield group

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
+from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backend import Choice
@@ -23,7 +25,10 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.memo import LayerMemo
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.passes import backend_of
-from hwsearch.tasks.evaluate import groups_of_equal_length
+
+#: Refreshes of each calibration question that are judged. Judging all three of gsm-mini's costs three
+#: times as much and ranks plans no better (studies/proxies/states.py).
+PER_QUESTION = 1
 
 #: Memory for what layers put out on the states, so that a plan starts at its first new layer.
 MEMO_BYTES = 2 << 30
@@ -80,21 +85,30 @@ class FrozenStates:
 
     @classmethod
     def record(
-        cls, denoiser: Denoiser, questions: Sequence[str], *, batch: int = 16, seed: int = 0
+        cls,
+        denoiser: Denoiser,
+        questions: Sequence[str],
+        *,
+        per_question: int = PER_QUESTION,
+        batch: int = 16,
+        seed: int = 0,
     ) -> FrozenStates:
-        """Snapshots of how `denoiser` answers `questions`, one for each batch and refresh.
+        """Snapshots of how `denoiser` answers `questions`.
 
         Args:
             denoiser: the uncompressed model.
             questions: calibration questions.
+            per_question: refreshes of each question's generation that are judged, drawn so that
+                all refreshes are judged equally often; at most as many as there are.
             batch: most questions of one prompt length decoded together.
-            seed: of the pass within each block at which a snapshot is taken.
+            seed: of the refreshes, and of the pass after each at which a snapshot is taken.
         """
         rng = np.random.default_rng(seed)
         prompts = [denoiser.prompt(question) for question in questions]
+        judged = deal(denoiser.decoding.refreshes, len(prompts), per_question, seed)
         states: list[FrozenState] = []
         for group in groups_of_equal_length(prompts, batch):
-            recorder = _Recorder(denoiser, rng)
+            recorder = _Recorder(denoiser, rng, judged[group])
             tokens = np.array([prompts[index] for index in group])
             generate(recorder, tokens, denoiser.decoding, denoiser.mask_token_id)
             states.extend(recorder.states)
@@ -125,6 +139,20 @@ class FrozenStates:
         return torch.from_numpy(tokens[:, start:stop] == self.mask_token_id)
 
 
+def deal(refreshes: int, questions: int, each: int, seed: int = 0) -> NDArray[np.bool_]:
+    """Which refreshes of which question are judged, ``[questions, refreshes]``.
+
+    Every question is dealt `each` different ones, and all refreshes are dealt equally often.
+    """
+    each = min(each, refreshes)
+    rng = np.random.default_rng((seed, refreshes))
+    judged = np.zeros((questions, refreshes), dtype=bool)
+    for index in range(questions):
+        rarest = np.lexsort((rng.random(refreshes), judged.sum(axis=0)))[:each]
+        judged[index, rarest] = True
+    return judged
+
+
 def _passes(state: FrozenState) -> float:
     batch, length = state.at_refresh.shape
     cached = 0.0 if state.at_step is None else (state.stop - state.start) / length
@@ -151,16 +179,25 @@ class _Mean:
 
 
 class _Recorder:
-    """Decodes the uncompressed model and takes one snapshot after every refresh."""
+    """Decodes the uncompressed model and takes snapshots after refreshes.
 
-    def __init__(self, denoiser: Denoiser, rng: np.random.Generator) -> None:
+    Args:
+        denoiser: the uncompressed model.
+        rng: draws the pass after a refresh at which a snapshot is taken.
+        judged: the refreshes of each sample that are snapshot, ``[batch, refreshes]``.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, rng: np.random.Generator, judged: NDArray[np.bool_]
+    ) -> None:
         self._backend = backend_of(denoiser.network, [ALMOST_ALL] * denoiser.num_layers)
         self._decoding = denoiser.decoding
         self._rng = rng
+        self._rows = iter(judged.T)
         self._choose = Choice()
-        self._history: dict[int, SinkHistory] = {}
         self._wait = 0
         self._refreshed: FrozenState | None = None
+        self._judged = judged[:, 0]
         self.states: list[FrozenState] = []
 
     def begin(self, *, sampling: Sampling = GREEDY) -> None:
@@ -173,18 +210,28 @@ class _Recorder:
             for layer in range(len(self._backend.kept_shares))
         }
         logits = self._backend.refresh_logits(tokens, start, stop)
-        state = FrozenState(tokens.copy(), None, start, stop, before, logits.log_softmax(-1), None)
+        rows = self._judged = next(self._rows)
+        state = FrozenState(
+            tokens[rows],
+            None,
+            start,
+            stop,
+            {layer: history.rows(rows) for layer, history in before.items()},
+            logits[torch.from_numpy(rows)].log_softmax(-1),
+            None,
+        )
         cached = min(self._decoding.refresh_interval, self._decoding.steps_per_block) - 1
         if cached:
             self._refreshed, self._wait = state, int(self._rng.integers(1, cached + 1))
-        elif self._rng.random() < 1 / self._decoding.steps_per_block:
+        elif rows.any():
             self.states.append(state)
         return self._choose(logits)
 
     def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         logits = self._backend.step_logits(tokens, start, stop)
         self._wait -= 1
-        if self._wait == 0 and self._refreshed is not None:
-            logp = logits.log_softmax(dim=-1)
-            self.states.append(replace(self._refreshed, at_step=tokens.copy(), step_logp=logp))
+        rows = self._judged
+        if self._wait == 0 and self._refreshed is not None and rows.any():
+            logp = logits[torch.from_numpy(rows)].log_softmax(dim=-1)
+            self.states.append(replace(self._refreshed, at_step=tokens[rows], step_logp=logp))
         return self._choose(logits)

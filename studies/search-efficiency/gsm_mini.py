@@ -18,7 +18,7 @@ def make_objective(questions: int, prompt_length: int = 24) -> Objective:
     denoiser, device = load_denoiser("gsm-mini"), load_device("cpu")
     asked = calibration_questions()
     alike = [q for q in asked if len(denoiser.prompt(q)) == prompt_length][:questions]
-    states = FrozenStates.record(denoiser, alike)
+    states = FrozenStates.record(denoiser, alike, per_question=denoiser.decoding.refreshes)
     space = SearchSpace.of(denoiser, device)
     workload = default_workload(denoiser)
     return prepare(denoiser, space, device, workload, Target(ratio=1.0), asked, states)

@@ -11,7 +11,7 @@ from hwsearch.denoisers.backend import TorchBackend
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.plan import Decoding
 from hwsearch.tasks.catalog import load_task
-from hwsearch.tasks.evaluate import evaluate, groups_of_equal_length
+from hwsearch.tasks.evaluate import evaluate
 from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.task import GSM_MINI, score_answers
 from hwsearch.testing.tiny import tiny_denoiser, tiny_tokenizer
@@ -86,14 +86,6 @@ def test_decoding_can_be_chosen():
     found = evaluate(backend, denoiser, PROBLEMS, decoding=short)
     assert found.decoding == short
     assert all(len(text.split()) <= 2 for text in found.texts)
-
-
-def test_groups_share_a_length_and_hold_every_prompt_once():
-    prompts = [[0] * n for n in (3, 2, 3, 3, 5, 2, 3)]
-    groups = list(groups_of_equal_length(prompts, 3))
-    assert sorted(index for group in groups for index in group) == list(range(7))
-    assert all(len({len(prompts[i]) for i in group}) == 1 for group in groups)
-    assert max(map(len, groups)) == 3
 
 
 def test_gsm_mini_scores_its_own_answers_in_full():

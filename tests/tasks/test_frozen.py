@@ -2,7 +2,7 @@ import pytest
 
 from hwsearch.compression import WeightBank, compress
 from hwsearch.plan import CompressionPlan
-from hwsearch.tasks.frozen import FrozenStates
+from hwsearch.tasks.frozen import FrozenStates, deal
 from hwsearch.testing.tiny import tiny_denoiser
 
 QUESTIONS = ["tom has 3 apples ?", "tom has 4 apples ?", "tom has 4 apples and buys 5 more ?"]
@@ -35,13 +35,49 @@ def test_coarser_formats_and_fewer_positions_lose_more(denoiser, states):
     assert 0 < some < few
 
 
-def test_states_are_one_per_batch_and_refresh_and_the_same_each_time(denoiser, states):
-    # two prompt lengths; two blocks of four passes, refreshed every second
-    assert len(states.states) == 2 * 2 * 2
+def test_each_question_is_judged_at_one_refresh_and_the_same_each_time(denoiser, states):
+    assert sum(len(state.at_refresh) for state in states.states) == len(QUESTIONS)
     again = FrozenStates.record(denoiser, QUESTIONS)
     for first, second in zip(states.states, again.states, strict=True):
         assert (first.at_refresh == second.at_refresh).all()
         assert (first.at_step == second.at_step).all()
+
+
+def test_all_refreshes_of_a_question_may_be_judged(denoiser, states):
+    # two prompt lengths; two blocks of four passes, refreshed every second
+    every = FrozenStates.record(denoiser, QUESTIONS, per_question=99)
+    assert len(every.states) == 2 * 2 * 2
+    assert every.cost == pytest.approx(4 * states.cost)
+
+
+def test_refreshes_are_dealt_evenly():
+    judged = deal(6, 33, 2)
+    assert (judged.sum(axis=1) == 2).all()
+    assert (judged.sum(axis=0) == 11).all()
+    assert (deal(6, 33, 2) == judged).all()
+    assert (deal(6, 33, 2, seed=1) != judged).any()
+
+
+def test_the_rows_of_a_state_carry_their_own_history(denoiser):
+    every = FrozenStates.record(denoiser, QUESTIONS[:2], per_question=99)
+    some = FrozenStates.record(denoiser, QUESTIONS[:2], per_question=3)
+    assert 0 < sum(len(state.at_refresh) for state in some.states) < 8
+    for state in some.states:
+        whole = next(s for s in every.states if len(s.at_refresh) == 2 and holds(s, state))
+        rows = [index for row in state.at_refresh for index in matching(whole.at_refresh, row)]
+        for layer, history in state.history.items():
+            assert (history.mass == whole.history[layer].mass[rows]).all()
+
+
+def matching(rows, row):
+    return [index for index, other in enumerate(rows) if (other == row).all()]
+
+
+def holds(whole, part):
+    return (whole.start, whole.at_refresh.shape[1]) == (
+        part.start,
+        part.at_refresh.shape[1],
+    ) and all(matching(whole.at_refresh, row) for row in part.at_refresh)
 
 
 def test_a_step_has_fewer_masks_than_its_refresh(denoiser, states):

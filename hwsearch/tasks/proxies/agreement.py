@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwsearch.decoding.backend import Tokens
+from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.plan import Decoding
-from hwsearch.tasks.evaluate import groups_of_equal_length
 
 
 class DecodeAgreement:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from hwsearch.decoding.backend import Tokens
+from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.errors import InputError
 from hwsearch.plan import Decoding
-from hwsearch.tasks.evaluate import groups_of_equal_length
 from hwsearch.tasks.problem import Problem
 
 
