@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import optuna
 
@@ -12,10 +12,12 @@ from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.predict import Latency, Predictor
 from hwsearch.plan import CompressionPlan
+from hwsearch.search.early import Candidate, Early
 from hwsearch.search.samplers import LATENCY, SIZE, CostTable, Known
 from hwsearch.search.space import SearchSpace
 from hwsearch.sinks import SinkProfile
-from hwsearch.tasks.proxies import Proxy
+from hwsearch.tasks.proxies import GradualProxy, Proxy
+from hwsearch.tasks.states import StateLoss
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,7 @@ class Objective:
         target_ms: predicted generation time that a plan may not exceed.
         max_bytes: bytes of weights that a plan may not exceed; None does not limit them.
         two: whether latency is an objective of its own, beside the loss.
+        early: when a trial need not go on to its end.
     """
 
     denoiser: Denoiser
@@ -43,16 +46,27 @@ class Objective:
     target_ms: float
     max_bytes: int | None = None
     two: bool = False
+    early: Early = Early()
 
     def __call__(self, trial: optuna.Trial) -> Sequence[float]:
         """Loss of the trial's plan, with two objectives also its milliseconds.
 
         Latency and bytes go into constraints and attributes.
+
+        Raises:
+            optuna.TrialPruned: the trial stopped early.
         """
         plan = self.space.suggest(trial)
         latency = self.latency(plan)
         self._describe(trial, plan, latency)
-        return self.values(plan, self.loss(plan))
+        loss = self.loss(plan) if self.early.never else self._judge(trial, plan)
+        return self.values(plan, loss)
+
+    def _judge(self, trial: optuna.Trial, plan: CompressionPlan) -> float:
+        """Loss of a trial's plan, unless it stops early."""
+        feasible = all(over <= 0 for over in self.constraints(plan).values())
+        candidate = Candidate(plan, self.by_state(plan), feasible, partial(self.values, plan))
+        return self.early.judge(trial, candidate, self.proxy.cost)
 
     def values(self, plan: CompressionPlan, loss: float) -> list[float]:
         """A trial's values, given its loss."""
@@ -89,6 +103,12 @@ class Objective:
         """Loss of a plan by the proxy, in the proxy's own unit."""
         compressed = compress(self.denoiser, plan, self.bank)
         return self.proxy.loss(compressed.network, self.sinks.kept_shares(plan))
+
+    def by_state(self, plan: CompressionPlan) -> Iterator[StateLoss]:
+        """Loss of a plan, state by state, if the proxy can tell."""
+        assert isinstance(self.proxy, GradualProxy), "Early.check comes first"
+        compressed = compress(self.denoiser, plan, self.bank)
+        return self.proxy.by_state(compressed.network, self.sinks.kept_shares(plan))
 
     def costs(self) -> CostTable:
         """What each choice of each parameter adds to the generation time, in milliseconds.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import StudyError
 from hwsearch.latency.device import Device
 from hwsearch.latency.operators import Workload
+from hwsearch.search.early import Early
 from hwsearch.search.objective import Objective, size_bytes
 from hwsearch.search.preparation import (
     Target,
@@ -24,7 +27,7 @@ from hwsearch.search.preparation import (
 from hwsearch.search.samplers import make_sampler
 from hwsearch.search.space import SearchSpace
 from hwsearch.search.storage import is_shared, open_storage, storage_url
-from hwsearch.search.study import IDENTITY, Study, claim, finished
+from hwsearch.search.study import IDENTITY, Study, claim, ended
 from hwsearch.search.workers import join, seed_of_worker, work
 from hwsearch.tasks.proxies import Proxy
 
@@ -48,6 +51,7 @@ def search(
     loss: str | Proxy = "kl",
     seed: int = 0,
     heartbeat_s: int = 30,
+    early: Early = Early(),
     on_trial: Callable[[int], None] | None = None,
 ) -> Study:
     """The plan of least loss within a latency target, as a study.
@@ -64,15 +68,16 @@ def search(
         two: whether to search the whole front of loss and latency; the target then only marks
             plans, and may be left out.
         refine: a finished study with coarser groups, whose trials count as this one's.
-        trials: finished trials that the study shall have; uniform plans that meet the target are
-            tried even beyond that number.
+        trials: trials that the study shall have, finished or stopped early; uniform plans that
+            meet the target are tried even beyond that number.
         name: the study's name; one that exists is continued. None makes one of model and device.
         storage: Optuna storage URL or SQLite path; None is ``studies/<name>.db``.
         sampler: one of `SAMPLERS`.
         loss: one of `hwsearch.tasks.proxies.PROXIES`, or a proxy of one's own.
         seed: of the sampler.
         heartbeat_s: seconds between a worker's signs of life, where several share a storage.
-        on_trial: called with the number of finished trials after each.
+        early: when a trial need not go on to its end; such trials count among `trials`.
+        on_trial: called with their number after each.
 
     Raises:
         InputError: the target, a name or the space is wrong, or the study searched something else.
@@ -92,7 +97,7 @@ def search(
         two=two,
     )
     return run_study(
-        objective,
+        replace(objective, early=early),
         trials=trials,
         name=name or f"{Path(denoiser.name).name}-{device.info.name}",
         storage=storage,
@@ -116,16 +121,18 @@ def run_study(
     refine: Study | None = None,
     on_trial: Callable[[int], None] | None = None,
 ) -> Study:
-    """Try plans until the study has `trials` finished trials; one that exists is continued.
+    """Try plans until the study has `trials` trials; one that exists is continued.
 
     The uncompressed model and every uniform plan that meets the target are tried first, so the
     answer is never worse than the best of them. Several processes may work on one study if their
     storage is a database server. Arguments are those of `search`.
 
     Raises:
-        InputError: the study exists and searched something else.
+        InputError: the study exists and searched something else, or trials shall stop early by a
+            loss that is not computed state by state.
         StudyError: the storage cannot be used.
     """
+    objective.early.check(objective.proxy)
     url = storage_url(name, storage)
     known = objective.known()
     make_sampler(sampler, seed, known)  # a wrong name leaves no study behind
@@ -143,7 +150,7 @@ def run_study(
     study.sampler = make_sampler(sampler, seed_of_worker(seed, study, others), known)
     if not is_shared(url):
         _recover(study)
-    work(study, objective, trials, on_trial)
+    work(study, objective, opened, trials, on_trial)
     return Study(study, objective.space, objective.target_ms)
 
 
@@ -158,7 +165,7 @@ def enqueue(study: optuna.Study, objective: Objective) -> None:
 
 
 def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:
-    """Count the finished trials of a study with coarser groups as this one's, without trying again.
+    """Count the trials of a study with coarser groups as this one's, without trying again.
 
     Raises:
         StudyError: it searched another model, device, workload or loss, or plans not offered here.
@@ -170,8 +177,8 @@ def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:
                 f"study {coarse.name} cannot be refined: its {key} is {theirs.get(key)}, "
                 f"not {ours[key]}"
             )
-    space, present = objective.space, {tuple(t.params.items()) for t in finished(study)}
-    for trial in finished(coarse.optuna):
+    space, present = objective.space, {tuple(t.params.items()) for t in ended(study)}
+    for trial in ended(coarse.optuna):
         plan = coarse.space.plan(trial.params)
         if not space.offers(plan):
             raise StudyError(
@@ -180,11 +187,13 @@ def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:
             )
         params = space.params(plan)
         if tuple(params.items()) not in present:
+            done = trial.state == TrialState.COMPLETE
             study.add_trial(
                 optuna.create_trial(
+                    state=trial.state,
                     params=params,
                     distributions=dict(space.distributions()),
-                    values=objective.values(plan, trial.values[0]),
+                    values=objective.values(plan, trial.values[0]) if done else None,
                     user_attrs=trial.user_attrs,
                     constraints=objective.constraints(plan),
                 )

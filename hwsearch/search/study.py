@@ -20,6 +20,10 @@ from hwsearch.search.storage import is_shared, open_storage, storage_url
 IDENTITY = ("model", "device", "space", "workload", "decoding", "loss", "objective")
 
 
+#: How a trial ends that counts: with its loss, or stopped early because it could not win.
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
 @dataclass(frozen=True, eq=False)
 class Study:
     """A finished or unfinished search.
@@ -120,6 +124,11 @@ class Study:
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """Completed trials, oldest first."""
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def ended(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that were completed or stopped early, oldest first."""
+    return study.get_trials(deepcopy=False, states=ENDED)
 
 
 def load_study(name: str, storage: str | None = None) -> Study:

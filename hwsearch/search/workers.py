@@ -1,8 +1,8 @@
 """One study, one worker or many: who creates it, who takes the next trial, when it is done.
 
-Everything that workers agree on lies in the storage; they never talk to each other. A trial is
-taken by asking for it, which the database makes atomic. The count of trials is exact: a worker
-that finds its trial to be one too many gives it back.
+Everything that workers agree on lies in the storage; they never talk to each other. They take
+turns at choosing a plan (`hwsearch.search.turns`), so that none is tried twice. The count of trials
+is exact: a worker that finds its trial to be one too many gives it back.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from hwsearch.search.study import finished
+from hwsearch.search.space import SearchSpace
+from hwsearch.search.study import ENDED, ended
+from hwsearch.search.turns import turn
 
 #: Attribute that says that the creator of a study has queued its first plans.
 READY = "ready"
@@ -30,7 +33,16 @@ POLL_S = 0.2
 #: Seconds after which a creator that did not queue its plans counts as dead.
 CREATE_S = 30.0
 
-_Objective = Callable[[optuna.Trial], Sequence[float]]
+
+class _Objective(Protocol):
+    """What a trial does; see `hwsearch.search.objective.Objective`."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """Suggests a trial's plan."""
+
+    def __call__(self, trial: optuna.Trial) -> Sequence[float]:
+        """Values of a trial."""
 
 
 class _OneTooManyError(Exception):
@@ -58,10 +70,12 @@ def join(
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage)
         _await_creator(study)
-        prepare(study)
+        with turn(storage, name):
+            prepare(study)
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return study, bool(running)
-    prepare(study)
+    with turn(storage, name):
+        prepare(study)
     study.set_user_attr(READY, True)
     return study, False
 
@@ -81,7 +95,7 @@ def seed_of_worker(seed: int, study: optuna.Study, others: bool) -> int:
     A sampler that starts anew with the old seed would propose its old plans again, so the trials
     so far count; and where others are at work, so do host and process.
     """
-    seed += len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    seed += len(ended(study))
     if others:
         seed += zlib.crc32(f"{socket.gethostname()} {os.getpid()}".encode())
     return seed % 2**31
@@ -90,38 +104,55 @@ def seed_of_worker(seed: int, study: optuna.Study, others: bool) -> int:
 def work(
     study: optuna.Study,
     objective: _Objective,
+    storage: RDBStorage,
     trials: int,
     on_trial: Callable[[int], None] | None = None,
 ) -> None:
-    """Take trials until the study has `trials` finished ones.
+    """Take trials until the study has `trials` that were finished or stopped early.
 
     Queued plans (the uniform ones, and those of dead workers) are tried even beyond that number.
 
     Args:
         study: the study.
         objective: what a trial does.
-        trials: finished trials that the study shall have.
+        storage: where the study lives.
+        trials: trials that the study shall have, finished or stopped early.
         on_trial: called with their number after each.
     """
 
-    def guarded(trial: optuna.Trial) -> Sequence[float]:
-        if _is_surplus(study, trial, trials):
-            raise _OneTooManyError
-        return objective(trial)
-
     def report(study: optuna.Study, trial: FrozenTrial) -> None:
         if on_trial is not None:
-            on_trial(len(finished(study)))
+            on_trial(len(ended(study)))
 
     while True:
         _bury(study)
         states = [trial.state for trial in study.get_trials(deepcopy=False)]
-        done, running = states.count(TrialState.COMPLETE), states.count(TrialState.RUNNING)
+        done, running = sum(map(states.count, ENDED)), states.count(TrialState.RUNNING)
         if TrialState.WAITING not in states and done + running >= trials:
             if not running or done >= trials:
                 return
             time.sleep(POLL_S)  # others are at the last ones, and may die
             continue
+        _take_one(study, objective, storage, trials, report)
+
+
+def _take_one(
+    study: optuna.Study,
+    objective: _Objective,
+    storage: RDBStorage,
+    trials: int,
+    report: Callable[[optuna.Study, FrozenTrial], None],
+) -> None:
+    """Choose a plan in turn with the other workers, then try it beside them."""
+    with turn(storage, study.study_name) as chosen:
+
+        def guarded(trial: optuna.Trial) -> Sequence[float]:
+            if _is_surplus(study, trial, trials):
+                raise _OneTooManyError
+            objective.space.suggest(trial)  # now the others can see which plan it is
+            chosen.end()
+            return objective(trial)
+
         study.optimize(guarded, n_trials=1, callbacks=[report], catch=(_OneTooManyError,))
 
 
@@ -130,7 +161,7 @@ def _is_surplus(study: optuna.Study, trial: optuna.Trial, trials: int) -> bool:
     trials_so_far = study.get_trials(deepcopy=False)
     if trials_so_far[trial.number].system_attrs.get("fixed_params"):
         return False
-    taken = (TrialState.COMPLETE, TrialState.RUNNING)
+    taken = (*ENDED, TrialState.RUNNING)
     return sum(t.state in taken for t in trials_so_far[: trial.number]) >= trials
 
 

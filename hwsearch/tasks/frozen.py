@@ -7,8 +7,9 @@ plans are judged on the same states, so the noise of sampling states cancels bet
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.memo import LayerMemo
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.passes import backend_of
+from hwsearch.tasks.states import StateLoss, in_turn, last
 
 #: Refreshes of each calibration question that are judged. Judging all three of gsm-mini's costs three
 #: times as much and ranks plans no better (studies/proxies/states.py).
@@ -122,18 +124,68 @@ class FrozenStates:
 
     def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
         """Mean KL divergence from the uncompressed model, in nats per masked position."""
+        return last(self.by_state(network, kept_shares))
+
+    def by_state(self, network: Network, kept_shares: Sequence[float]) -> Iterator[StateLoss]:
+        """The loss, state by state; see `hwsearch.tasks.proxies.GradualProxy`."""
         backend = backend_of(network, kept_shares, self.memo)
-        refresh, step = _Mean(), _Mean()
-        for index, state in enumerate(self.states):
+
+        def measure(index: int) -> _Divergence:
+            state = self.states[index]
             backend.begin(state.history, frozen=index)
             span = (state.start, state.stop)
             logits = backend.refresh_logits(state.at_refresh, *span)
-            refresh.add(state.refresh_logp, logits, self._masked(state.at_refresh, *span))
-            if state.at_step is None or state.step_logp is None:
-                continue
-            logits = backend.step_logits(state.at_step, *span)
-            step.add(state.step_logp, logits, self._masked(state.at_step, *span))
-        return self.refresh_share * refresh.value + (1 - self.refresh_share) * step.value
+            masked = self._masked(state.at_refresh, *span)
+            refresh, step = _summed(state.refresh_logp, logits, masked), (0.0, 0)
+            if state.at_step is not None and state.step_logp is not None:
+                logits = backend.step_logits(state.at_step, *span)
+                step = _summed(state.step_logp, logits, self._masked(state.at_step, *span))
+            return _Divergence(*refresh, *step, _passes(state))
+
+        def describe(part: _Divergence) -> tuple[float, float, float]:
+            refresh, step = self._per_mask
+            weight = refresh * part.refresh_count + step * part.step_count
+            loss = refresh * part.refresh + step * part.step
+            return (loss / weight if weight else 0.0), weight, part.work
+
+        yield from in_turn(self.order, measure, describe, self._total)
+
+    @cached_property
+    def order(self) -> list[int]:
+        """States, those that a loss is expected to come from first, for their work.
+
+        Where the uncompressed model is sure of its tokens, compression changes little; so its
+        entropy at the masked positions says how much a state will add.
+        """
+        worth = [
+            sum(
+                share * entropy
+                for share, (entropy, _) in zip(self._per_mask, self._entropies(state), strict=True)
+            )
+            / _passes(state)
+            for state in self.states
+        ]
+        return sorted(range(len(worth)), key=lambda index: -worth[index])
+
+    @cached_property
+    def _per_mask(self) -> tuple[float, float]:
+        """What one masked position counts in the loss, at a refresh and at a later pass."""
+        counts = [[count for _, count in self._entropies(state)] for state in self.states]
+        refresh, step = (sum(column) for column in zip(*counts, strict=True))
+        return self.refresh_share / max(1, refresh), (1 - self.refresh_share) / max(1, step)
+
+    def _entropies(self, state: FrozenState) -> tuple[tuple[float, int], tuple[float, int]]:
+        """Entropy of the uncompressed model over masked positions, and their number, by pass."""
+        span = (state.start, state.stop)
+        refresh = _entropy(state.refresh_logp, self._masked(state.at_refresh, *span))
+        if state.at_step is None or state.step_logp is None:
+            return refresh, (0.0, 0)
+        return refresh, _entropy(state.step_logp, self._masked(state.at_step, *span))
+
+    def _total(self, parts: Sequence[_Divergence]) -> float:
+        refresh = _mean([(part.refresh, part.refresh_count) for part in parts])
+        step = _mean([(part.step, part.step_count) for part in parts])
+        return self.refresh_share * refresh + (1 - self.refresh_share) * step
 
     def _masked(self, tokens: Tokens, start: int, stop: int) -> Tensor:
         return torch.from_numpy(tokens[:, start:stop] == self.mask_token_id)
@@ -159,23 +211,38 @@ def _passes(state: FrozenState) -> float:
     return batch * (1 + cached)
 
 
-class _Mean:
-    """Running mean of the KL over masked positions."""
+@dataclass(frozen=True)
+class _Divergence:
+    """What one state gives: KL summed over masked positions, and their number, for both passes."""
 
-    def __init__(self) -> None:
-        self.total, self.count = 0.0, 0
+    refresh: float
+    refresh_count: int
+    step: float
+    step_count: int
+    work: float
 
-    def add(self, reference: Tensor, logits: Tensor, masked: Tensor) -> None:
-        divergence = F.kl_div(
-            logits.log_softmax(dim=-1), reference, reduction="none", log_target=True
-        ).sum(dim=-1)
-        masked = masked.to(divergence.device)
-        self.total += float(divergence[masked].sum())
-        self.count += int(masked.sum())
 
-    @property
-    def value(self) -> float:
-        return self.total / max(1, self.count)
+def _summed(reference: Tensor, logits: Tensor, masked: Tensor) -> tuple[float, int]:
+    """KL over masked positions, summed, and their number."""
+    divergence = F.kl_div(
+        logits.log_softmax(dim=-1), reference, reduction="none", log_target=True
+    ).sum(dim=-1)
+    masked = masked.to(divergence.device)
+    return float(divergence[masked].sum()), int(masked.sum())
+
+
+def _entropy(logp: Tensor, masked: Tensor) -> tuple[float, int]:
+    """Entropy in nats over masked positions, summed, and their number."""
+    entropy = torch.special.entr(logp.exp()).sum(dim=-1)
+    masked = masked.to(entropy.device)
+    return float(entropy[masked].sum()), int(masked.sum())
+
+
+def _mean(sums: Sequence[tuple[float, int]]) -> float:
+    total, count = 0.0, 0
+    for value, number in sums:  # not sum(), which rounds otherwise from Python 3.12 on
+        total, count = total + value, count + number
+    return total / max(1, count)
 
 
 class _Recorder:

@@ -69,7 +69,15 @@ class Advisor:
         losses = evidence.values[:, 0]
         near = nearest(costs, losses, budget, FIT_LIMIT)
         tuning = self._tuning(evidence, near)
-        loss = fit_loss(self.space, tuning, evidence.rows, losses, chosen=near, gram=evidence.gram)
+        loss = fit_loss(
+            self.space,
+            tuning,
+            evidence.rows,
+            losses,
+            chosen=near,
+            gram=evidence.gram,
+            spread=evidence.spread,
+        )
         loss = believe(loss, evidence.pending)
         goal = self._goal(evidence, cost, budget, loss)
         plans = ranked(self.space, loss, goal, evidence.rows[near[:FRONTIER]], rng)
@@ -83,7 +91,8 @@ class Advisor:
         if self._tuned is None or self._tuned[0] != checkpoint * step:
             chosen = near[:TUNE_LIMIT]
             rows, losses = evidence.rows[chosen], evidence.values[chosen, 0]
-            self._tuned = (checkpoint * step, tune(self.space, rows, losses))
+            tuned = tune(self.space, rows, losses, evidence.spread[chosen])
+            self._tuned = (checkpoint * step, tuned)
         return self._tuned[1]
 
     def _cost_model(self, evidence: Evidence) -> tuple[CostModel, float | None]:
@@ -103,7 +112,7 @@ class Advisor:
         self, evidence: Evidence, cost: CostModel, budget: float | None, loss: Predictor
     ) -> Goal:
         others = {n: c for n, c in evidence.constraints.items() if n != self._constraint}
-        fits = feasible(list(others.values()), len(evidence.rows))
+        fits = feasible(list(others.values()), len(evidence.rows)) & (evidence.spread == 0)
         losses = np.concatenate([evidence.values[fits, 0], loss.mean(evidence.pending)])
         limits = tuple(
             fit_additive(self.space, evidence.rows, column)

@@ -33,6 +33,7 @@ class Posterior:
         factor: lower Cholesky factor of the trials' covariance, [n, n].
         weights: covariance⁻¹ · residuals, [n].
         scale: analytic variance scale.
+        noise: variance of each value, beside the kernel's, in units of the scale, [n].
         log_likelihood: log marginal likelihood, up to a constant.
     """
 
@@ -44,6 +45,7 @@ class Posterior:
     factor: Floats
     weights: Floats
     scale: float
+    noise: Floats
     log_likelihood: float
 
     @classmethod
@@ -56,17 +58,20 @@ class Posterior:
         *,
         mean_effects: Floats | None = None,
         blocks: Grams | None = None,
+        noise: Floats | None = None,
     ) -> Posterior:
         """Condition on values `z` [n] of the plans `rows` [n, groups].
 
-        `blocks` are the rows' own `grams`, for callers that fit many kernels to one set of rows.
+        `blocks` are the rows' own `grams`, for callers that fit many kernels to one set of rows;
+        `noise` is the further variance of each value, in units of the scale, [n].
         """
+        noise = np.zeros(len(z)) if noise is None else noise
         prior = np.zeros(space.columns) if mean_effects is None else mean_effects
         residual = z - space.total(rows, prior)
         level = float(residual.mean())
         blocks = grams(space, kernel.sizes, rows, rows) if blocks is None else blocks
         covariance = kernel.covariance(blocks)
-        covariance[np.diag_indices_from(covariance)] += kernel.noise + 1e-8
+        covariance[np.diag_indices_from(covariance)] += kernel.noise + 1e-8 + noise
         factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
         weights = np.asarray(
             cho_solve((factor, True), residual - level, check_finite=False), dtype=np.float64
@@ -74,7 +79,7 @@ class Posterior:
         fit = float((residual - level) @ weights)
         scale = max((fit + 1e-6) / len(z), 1e-18)
         likelihood = -0.5 * len(z) * np.log(scale) - float(np.log(np.diag(factor)).sum())
-        return cls(space, kernel, rows, prior, level, factor, weights, scale, likelihood)
+        return cls(space, kernel, rows, prior, level, factor, weights, scale, noise, likelihood)
 
     def predict(self, rows: Rows) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the plans' values, [n] each."""

@@ -92,8 +92,17 @@ class LossModel:
     def _fit(self, near: Rows) -> Predictor:
         evidence, chosen = self._evidence, near[:TUNE_LIMIT]
         losses = evidence.values[:, 0]
-        tuning = tune(self.space, evidence.rows[chosen], losses[chosen])
-        return fit_loss(self.space, tuning, evidence.rows, losses, chosen=near, gram=evidence.gram)
+        spread = evidence.spread
+        tuning = tune(self.space, evidence.rows[chosen], losses[chosen], spread[chosen])
+        return fit_loss(
+            self.space,
+            tuning,
+            evidence.rows,
+            losses,
+            chosen=near,
+            gram=evidence.gram,
+            spread=spread,
+        )
 
     def _within(self, rows: Rows, bounds: list[tuple[Floats, float]]) -> NDArray[np.bool_]:
         """Which plans keep all bounds, [n]."""

@@ -13,14 +13,19 @@ from hwsearch.search.additive.encoding import ChoiceSpace, Floats, Rows
 
 COUNTED = 4096  # plans whose choices are counted together
 
+#: User attributes of a pruned trial: values it was estimated to end with, and the standard deviation
+#: of the first. A trial that has them counts as an observation with that much noise.
+ESTIMATE, SPREAD = "estimated_values", "estimated_spread"
+
 
 @dataclass(frozen=True)
 class Evidence:
     """Finished and running trials of one study.
 
     Attributes:
-        rows: plans of the finished trials, [n, groups].
+        rows: plans of the finished trials, and of pruned ones with an estimate, [n, groups].
         values: objectives to minimise, [n, objectives]; infinities become the worst finite value.
+        spread: standard deviation of the first value, [n]; 0 for finished trials.
         constraints: value of each named constraint, [n] each; NaN where a trial did not set it.
         pending: plans now being evaluated, [m, groups].
         unknown: earlier running trials that have not shown their plan yet.
@@ -30,6 +35,7 @@ class Evidence:
 
     rows: Rows
     values: Floats
+    spread: Floats
     constraints: dict[str, Floats]
     pending: Rows
     unknown: int
@@ -48,6 +54,7 @@ class Ledger:
     numbers: list[int] = field(default_factory=list)
     rows: list[tuple[int, ...]] = field(default_factory=list)
     values: list[tuple[float, ...]] = field(default_factory=list)
+    spread: list[float] = field(default_factory=list)
     constraints: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -74,9 +81,10 @@ class Ledger:
         if row is None:
             return
         self.seen.add(row)
-        values = trial.values
-        if trial.state != TrialState.COMPLETE or values is None or np.isnan(values).any():
+        values, spread = _observed(trial)
+        if values is None or np.isnan(values).any():
             return
+        self.spread.append(spread)
         self.numbers.append(trial.number)
         self.rows.append(row)
         signs = [-1.0 if d == StudyDirection.MAXIMIZE else 1.0 for d in self.directions]
@@ -94,6 +102,7 @@ class Ledger:
         return Evidence(
             rows=rows[order],
             values=_finite(values)[order],
+            spread=np.array(self.spread, dtype=float)[order],
             constraints={name: column[order] for name, column in table.items()},
             pending=np.array(pending, dtype=np.intp).reshape(shape),
             unknown=unknown,
@@ -107,6 +116,15 @@ class Ledger:
             hot = self.space.one_hot(new[start : start + COUNTED]).astype(np.float32)
             self._gram += hot.T @ hot
         self._counted += len(new)
+
+
+def _observed(trial: FrozenTrial) -> tuple[Sequence[float] | None, float]:
+    """Values that a trial tells, and the standard deviation of the first."""
+    if trial.state == TrialState.COMPLETE:
+        return trial.values, 0.0
+    if trial.state == TrialState.PRUNED and ESTIMATE in trial.user_attrs:
+        return trial.user_attrs[ESTIMATE], float(trial.user_attrs[SPREAD])
+    return None, 0.0
 
 
 def _finite(values: Floats) -> Floats:

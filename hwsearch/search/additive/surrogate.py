@@ -38,7 +38,14 @@ class Predictor:
 
 
 def fit_loss(
-    space: ChoiceSpace, tuning: Tuning, rows: Rows, losses: Floats, *, chosen: Rows, gram: Floats
+    space: ChoiceSpace,
+    tuning: Tuning,
+    rows: Rows,
+    losses: Floats,
+    *,
+    chosen: Rows,
+    gram: Floats,
+    spread: Floats,
 ) -> Predictor:
     """The loss model.
 
@@ -49,15 +56,18 @@ def fit_loss(
         losses: their losses, [n].
         chosen: indices of the trials to condition on exactly, at most `FIT_LIMIT`.
         gram: one-hot gram matrix of all trials, [columns, columns].
+        spread: standard deviation of each loss, [n]; 0 for one that was measured whole.
     """
     warp = Warp.over(losses, tuning.bend)
     z = warp.forward(losses)
     prior = None
     if len(chosen) < len(rows):
         prior = ridge_effects(space, tuning.kernel.sizes, rows, z, gram)
-    return Predictor(
-        warp, Posterior.fit(space, tuning.kernel, rows[chosen], z[chosen], mean_effects=prior)
+    noise = warp.spread(losses[chosen], spread[chosen]) ** 2 / tuning.scale
+    posterior = Posterior.fit(
+        space, tuning.kernel, rows[chosen], z[chosen], mean_effects=prior, noise=noise
     )
+    return Predictor(warp, posterior)
 
 
 def fit_additive(space: ChoiceSpace, rows: Rows, values: Floats) -> Predictor:
@@ -78,9 +88,11 @@ def believe(predictor: Predictor, pending: Rows) -> Predictor:
     z_seen = seen + old.level + old.space.total(old.rows, old.mean_effects)
     rows = np.concatenate([old.rows, pending])
     z = np.concatenate([z_seen, old.predict(pending)[0]])
-    return Predictor(
-        predictor.warp, Posterior.fit(old.space, old.kernel, rows, z, mean_effects=old.mean_effects)
+    noise = np.concatenate([old.noise, np.zeros(len(pending))])
+    posterior = Posterior.fit(
+        old.space, old.kernel, rows, z, mean_effects=old.mean_effects, noise=noise
     )
+    return Predictor(predictor.warp, posterior)
 
 
 def ridge_effects(space: ChoiceSpace, sizes: Floats, rows: Rows, z: Floats, gram: Floats) -> Floats:

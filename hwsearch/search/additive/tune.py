@@ -21,27 +21,32 @@ GRID: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class Tuning:
-    """What the likelihood chose: the warp's bend and the kernel."""
+    """What the likelihood chose: the warp's bend, the kernel, and the scale it goes with."""
 
     bend: float
     kernel: Kernel
+    scale: float = 1.0
 
 
-def tune(space: ChoiceSpace, rows: Rows, losses: Floats) -> Tuning:
+def tune(space: ChoiceSpace, rows: Rows, losses: Floats, spread: Floats) -> Tuning:
     """The warp and kernel most likely to have produced `losses` [n] of the plans `rows`.
 
     Prior sizes come from an additive fit that knows none; then one pass of coordinate search
-    over the other numbers, and both once more.
+    over the other numbers, and both once more. `spread` is the standard deviation of each loss;
+    what it means in units of the scale is taken from the fit before.
     """
     choice = Tuning(0.0, Kernel(flat_sizes(space), pair=0.0))
+    noise = None
     for _ in range(2):
-        z = Warp.over(losses, choice.bend).forward(losses)
-        posterior = Posterior.fit(space, choice.kernel, rows, z)
-        effects, spread = posterior.swaps_at(space.reference_row)
-        kernel = replace(choice.kernel, sizes=fitted_sizes(space, effects, spread))
-        search = _Search(space, rows, losses, grams(space, kernel.sizes, rows, rows))
+        warp = Warp.over(losses, choice.bend)
+        posterior = Posterior.fit(space, choice.kernel, rows, warp.forward(losses), noise=noise)
+        effects, error = posterior.swaps_at(space.reference_row)
+        kernel = replace(choice.kernel, sizes=fitted_sizes(space, effects, error))
+        noise = warp.spread(losses, spread) ** 2 / posterior.scale
+        blocks = grams(space, kernel.sizes, rows, rows)
+        search = _Search(space, rows, losses, blocks, noise)
         choice = search.run(replace(choice, kernel=kernel))
-    return choice
+    return replace(choice, scale=search.posterior(choice).scale)
 
 
 def tune_additive(space: ChoiceSpace, rows: Rows, values: Floats) -> Kernel:
@@ -60,6 +65,7 @@ class _Search:
     rows: Rows
     losses: Floats
     blocks: Grams
+    noise: Floats
 
     def run(self, start: Tuning) -> Tuning:
         best, best_score = start, self.score(start)
@@ -73,9 +79,15 @@ class _Search:
     def score(self, choice: Tuning) -> float:
         """Log marginal likelihood of the losses themselves, so that warps can be compared."""
         warp = Warp.over(self.losses, choice.bend)
-        z = warp.forward(self.losses)
-        posterior = Posterior.fit(self.space, choice.kernel, self.rows, z, blocks=self.blocks)
-        return posterior.log_likelihood + float(warp.log_slope(self.losses).sum())
+        slope = float(warp.log_slope(self.losses).sum())
+        return self.posterior(choice).log_likelihood + slope
+
+    def posterior(self, choice: Tuning) -> Posterior:
+        """The fit that a choice gives."""
+        z = Warp.over(self.losses, choice.bend).forward(self.losses)
+        return Posterior.fit(
+            self.space, choice.kernel, self.rows, z, blocks=self.blocks, noise=self.noise
+        )
 
 
 def _options(at: Tuning, name: str) -> list[Tuning]:

@@ -46,6 +46,11 @@ class Warp:
         inner = np.maximum(1.0 + z * np.expm1(self.bend), np.exp(-abs(self.bend) * 3.0))
         return np.log(inner) / self.bend * self.span + self.low
 
+    def spread(self, losses: Floats, spread: Floats) -> Floats:
+        """Standard deviations of losses on the model's scale, [n]."""
+        up, down = self.forward(losses + spread), self.forward(losses - spread)
+        return (up - down) / 2
+
     def log_slope(self, losses: Floats) -> Floats:
         """Logarithm of the derivative with respect to the scaled loss, for likelihoods."""
         v = (losses - self.low) / self.span

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hwsearch.decoding.backend import Tokens
+from hwsearch.decoding.backend import Backend, Tokens
 from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.plan import Decoding
+from hwsearch.tasks.states import StateLoss, in_turn, last, shuffled
 
 
 class DecodeAgreement:
@@ -53,23 +54,43 @@ class DecodeAgreement:
     @property
     def cost(self) -> float:
         """Work of one `loss`, in full passes over one sequence."""
-        decoding, total = self.decoding, 0.0
-        for prompts in self.prompts:
-            share = decoding.block_length / (prompts.shape[1] + decoding.gen_length)
-            cached = decoding.steps - decoding.refreshes
-            total += len(prompts) * (decoding.refreshes + cached * share)
-        return total
+        return sum(map(self._passes, self.prompts))
 
     def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
         """Share of tokens that differ, 0 to 1."""
-        again = self.write(network, kept_shares)
-        differ = sum(int((new != old).sum()) for new, old in zip(again, self.written, strict=True))
-        return differ / sum(old.size for old in self.written)
+        return last(self.by_state(network, kept_shares))
+
+    def by_state(self, network: Network, kept_shares: Sequence[float]) -> Iterator[StateLoss]:
+        """The loss, a batch at a time; see `hwsearch.tasks.proxies.GradualProxy`."""
+        backend = backend_of(network, kept_shares)
+        whole = sum(old.size for old in self.written)
+
+        def measure(index: int) -> tuple[int, int, float]:
+            prompts, old = self.prompts[index], self.written[index]
+            differ = int((self._answer(backend, prompts) != old).sum())
+            return differ, old.size, self._passes(prompts)
+
+        def describe(part: tuple[int, int, float]) -> tuple[float, float, float]:
+            differ, size, work = part
+            return differ / size, size / whole, work
+
+        def total(parts: Sequence[tuple[int, int, float]]) -> float:
+            return sum(part[0] for part in parts) / sum(part[1] for part in parts)
+
+        yield from in_turn(shuffled(len(self.prompts)), measure, describe, total)
 
     def write(self, network: Network, kept_shares: Sequence[float]) -> list[Tokens]:
         """What a network writes after the prompts, each ``[batch, gen_length]``."""
         backend = backend_of(network, kept_shares)
-        return [
-            generate(backend, prompts, self.decoding, self.mask_token_id)[:, prompts.shape[1] :]
-            for prompts in self.prompts
-        ]
+        return [self._answer(backend, prompts) for prompts in self.prompts]
+
+    def _answer(self, backend: Backend, prompts: Tokens) -> Tokens:
+        written = generate(backend, prompts, self.decoding, self.mask_token_id)
+        return written[:, prompts.shape[1] :]
+
+    def _passes(self, prompts: Tokens) -> float:
+        """Work of answering one batch."""
+        decoding = self.decoding
+        share = decoding.block_length / (prompts.shape[1] + decoding.gen_length)
+        cached = decoding.steps - decoding.refreshes
+        return len(prompts) * (decoding.refreshes + cached * share)

@@ -7,7 +7,7 @@ tokens; each counts by its share of all passes of a generation. Sinks are those 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from hwsearch.denoisers.passes import backend_of
 from hwsearch.errors import InputError
 from hwsearch.plan import Decoding
 from hwsearch.tasks.problem import Problem
+from hwsearch.tasks.states import StateLoss, in_turn, last, shuffled
 
 
 @dataclass(frozen=True)
@@ -84,30 +85,46 @@ class ForcedStates:
     @property
     def cost(self) -> float:
         """Work of one `loss`, in full passes over one sequence."""
-        size = self.decoding.block_length
-        cached = size if self.refresh_share < 1 else 0
-        return sum(
-            len(batch.prompts) * (1 + cached / (batch.prompts.shape[1] + self.decoding.gen_length))
-            for batch in self.batches
-            for _ in self._blocks(batch)
-        )
+        return sum(self._passes(batch) for batch in self.batches for _ in self._blocks(batch))
 
     def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
         """Weighted sum of the cross entropies at masked positions, in nats."""
+        return last(self.by_state(network, kept_shares))
+
+    def by_state(self, network: Network, kept_shares: Sequence[float]) -> Iterator[StateLoss]:
+        """The loss, a block of a batch at a time; see `hwsearch.tasks.proxies.GradualProxy`."""
         backend = backend_of(network, kept_shares)
-        total = 0.0
-        for batch in self.batches:
+        states = [(batch, block) for batch in self.batches for block in self._blocks(batch)]
+        whole = sum(float(batch.weights[:, block].sum()) for batch, block in states)
+
+        def measure(index: int) -> _Entropy:
+            batch, block = states[index]
             tokens, length = batch.masked(self.mask_token_id), batch.prompts.shape[1]
-            for block in self._blocks(batch):
-                span = (length + block.start, length + block.stop)
-                backend.begin()
-                logits = backend.refresh_logits(tokens, *span)
-                entropy = self.refresh_share * _entropy(logits, batch, block)
-                if self.refresh_share < 1:
-                    logits = backend.step_logits(tokens, *span)
-                    entropy += (1 - self.refresh_share) * _entropy(logits, batch, block)
-                total += entropy
-        return total
+            span = (length + block.start, length + block.stop)
+            backend.begin()
+            logits = backend.refresh_logits(tokens, *span)
+            entropy = self.refresh_share * _entropy(logits, batch, block)
+            if self.refresh_share < 1:
+                logits = backend.step_logits(tokens, *span)
+                entropy += (1 - self.refresh_share) * _entropy(logits, batch, block)
+            return _Entropy(entropy, float(batch.weights[:, block].sum()), self._passes(batch))
+
+        def describe(part: _Entropy) -> tuple[float, float, float]:
+            return part.entropy * whole / part.weight, part.weight / whole, part.work
+
+        def total(parts: Sequence[_Entropy]) -> float:
+            entropy = weight = 0.0
+            for part in parts:
+                entropy, weight = entropy + part.entropy, weight + part.weight
+            return entropy if len(parts) == len(states) else entropy * whole / weight
+
+        yield from in_turn(shuffled(len(states)), measure, describe, total)
+
+    def _passes(self, batch: ForcedBatch) -> float:
+        """Work of one block of a batch."""
+        cached = self.decoding.block_length if self.refresh_share < 1 else 0
+        length = batch.prompts.shape[1] + self.decoding.gen_length
+        return len(batch.prompts) * (1 + cached / length)
 
     def _blocks(self, batch: ForcedBatch) -> list[slice]:
         """Blocks in which anything is judged."""
@@ -115,6 +132,15 @@ class ForcedStates:
         starts = range(0, self.decoding.gen_length, size)
         blocks = (slice(start, start + size) for start in starts)
         return [block for block in blocks if batch.weights[:, block].any()]
+
+
+@dataclass(frozen=True)
+class _Entropy:
+    """What one block of a batch gives: its part of the weighted sum, its weight and work."""
+
+    entropy: float
+    weight: float
+    work: float
 
 
 def _entropy(logits: torch.Tensor, batch: ForcedBatch, block: slice) -> float:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 from hwsearch.denoisers.network import Network
+from hwsearch.tasks.states import StateLoss
 
 
 class Proxy(Protocol):
@@ -28,3 +29,14 @@ class Proxy(Protocol):
 
     def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
         """Loss of a compressed network whose layers keep these shares of cached positions."""
+
+
+@runtime_checkable
+class GradualProxy(Proxy, Protocol):
+    """A proxy that can be watched while it is computed, and left before its end."""
+
+    def by_state(self, network: Network, kept_shares: Sequence[float]) -> Iterator[StateLoss]:
+        """The loss, state by state; the first n states are the same n for every plan.
+
+        Those that say most for their work come first, if that is known. Nothing is computed ahead.
+        """

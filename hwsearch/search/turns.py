@@ -1,0 +1,60 @@
+"""One worker at a time: a lock that lives in the database, and is gone with whoever held it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from optuna.storages import RDBStorage
+
+#: Seconds to wait for another worker; then go on without a lock, since its host may have vanished.
+PATIENCE_S = 20
+
+
+class Turn:
+    """The right to choose a plan, until it is ended.
+
+    Workers choose one after the other, so that each sees the plans of all others in full, and
+    none is chosen twice; trials themselves run side by side.
+    """
+
+    def __init__(self, held: ExitStack) -> None:
+        self._held = held
+
+    def end(self) -> None:
+        """Let the next worker choose; ending twice does nothing."""
+        self._held.close()
+
+
+@contextmanager
+def turn(storage: RDBStorage, study_name: str) -> Iterator[Turn]:
+    """Wait for one's turn in a study, and hold it until it is ended or the block is left.
+
+    PostgreSQL keeps the lock with the connection (``pg_advisory_lock``), so a worker that dies
+    leaves none behind. Other databases have no lock: an SQLite study has one worker only.
+    """
+    with ExitStack() as held:
+        if storage.engine.dialect.name == "postgresql":
+            held.enter_context(_advisory_lock(storage, zlib.crc32(study_name.encode())))
+        yield Turn(held)
+
+
+@contextmanager
+def _advisory_lock(storage: RDBStorage, key: int) -> Iterator[None]:
+    from sqlalchemy import text
+    from sqlalchemy.exc import OperationalError
+
+    engine = storage.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"SET lock_timeout = '{PATIENCE_S}s'"))
+        try:
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        except OperationalError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+            connection.execute(text("RESET lock_timeout"))
