@@ -11,6 +11,7 @@ from hwsearch.cli.front import front_rows
 from hwsearch.cli.options import (
     json_option,
     print_json,
+    percent,
     print_table,
     progress_bar,
     quiet_optuna,
@@ -19,6 +20,7 @@ from hwsearch.cli.options import (
 
 if TYPE_CHECKING:
     from hwsearch.search import Study
+    from hwsearch.search.finalists import Finalist, Verdict
 
 
 @click.command(name="search")
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     type=click.Choice(["loss", "front"]),
     help="Least loss within the target, or the whole front of loss and latency.",
 )
-@click.option("--trials", type=int, help="Finished trials the study shall have.")
+@click.option("--trials", type=int, help="Trials the study shall have, finished or stopped early.")
 @click.option("--sampler", help="additive, tpe, gp, nsga2, cmaes or random.")
 @click.option("--loss", help="kl, nll, digits or agreement; see hwsearch proxies.")
 @click.option("--name", help="Name of the study; one that exists is continued.")
@@ -43,10 +45,18 @@ if TYPE_CHECKING:
 @click.option("--thresholds", help="Sink thresholds to offer, comma separated.")
 @click.option(
     "--groups",
-    type=click.Choice(["tied", "thirds", "free"]),
-    help="Layers treated alike: all, a third each, or none.",
+    type=click.Choice(["tied", "thirds", "free", "refine"]),
+    help="Layers treated alike: all, a third each, none; or from all to none, step by step.",
 )
 @click.option("--refine", help="Finished study with coarser groups to go on from.")
+@click.option(
+    "--pruner",
+    type=click.Choice(["none", "wilcoxon"]),
+    help="Stop trials that are significantly worse, state by state.",
+)
+@click.option("--fidelity", type=float, help="Share of the loss's states to judge a trial on first.")
+@click.option("--finalists", type=int, help="Best plans to score by exact match in the end.")
+@click.option("--problems", type=int, help="Held-out problems to ask each finalist.")
 @click.option("--heartbeat-s", type=int, help="Seconds between signs of life of a worker.")
 @click.option("--seed", type=int, help="Seed of the sampler.")
 @storage_option
@@ -68,7 +78,12 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
     quiet_optuna()
     with progress_bar() as bar:
         task = bar.add_task("trials", total=spec.trials)
-        study = run_spec(spec, on_trial=lambda done: bar.update(task, completed=done))
+        asked = bar.add_task("finalists", total=spec.finalists * spec.problems, visible=False)
+        study = run_spec(
+            spec,
+            on_trial=lambda done: bar.update(task, completed=done),
+            on_problem=lambda count: bar.update(asked, advance=count, visible=True),
+        )
     _ = study.best_plan  # raises where no finished trial meets the target
     if as_json:
         print_json(document(study))
@@ -76,6 +91,49 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
     columns, rows = front_rows(study)
     print_table(f"front of {study.name} (target {study.target_ms:.2f} ms)", columns, rows)
     click.echo(against_uniform(study))
+    if study.finalists is not None:
+        print_finalists(study)
+
+
+def print_finalists(study: Study) -> None:
+    """The finalists' table, and who wins."""
+    from hwsearch.search.finalists import P_VALUE, Verdict
+
+    kept = study.finalists
+    assert kept is not None, "there were finalists"
+    verdict = Verdict.of(kept)
+    rows: list[tuple[object, ...]] = []
+    for finalist in verdict.finalists:
+        behind = verdict.behind(finalist)
+        rows.append(
+            (
+                finalist.number,
+                f"{finalist.loss:.5f}",
+                f"{finalist.generation_ms:.2f}",
+                f"{percent(finalist.accuracy)} ({_points(finalist.interval, '')})",
+                f"{100 * behind.difference:.1f} ({_points(behind.interval, '+')})",
+                f"{behind.p_value:.3f}",
+                _standing(verdict, finalist),
+            )
+        )
+    title = f"finalists of {study.name} on the same {kept['problems']} {kept['split']} problems"
+    columns = ["trial", "loss (nats)", "generation ms", "solved (95 %)", "points behind (95 %)"]
+    print_table(title, [*columns, "p", "standing"], rows)
+    click.echo(
+        f"trial {verdict.winner.number} wins: the least loss of those that the problems do not tell "
+        f"from the most accurate (McNemar, p below {P_VALUE})"
+    )
+
+
+def _standing(verdict: Verdict, finalist: Finalist) -> str:
+    if finalist == verdict.winner:
+        return "winner"
+    return "tied" if verdict.is_tied(finalist) else "worse"
+
+
+def _points(interval: tuple[float, float], sign: str) -> str:
+    low, high = (f"{100 * end:{sign}.1f}" for end in interval)
+    return f"{low} to {high}"
 
 
 def document(study: Study) -> dict[str, Any]:
@@ -85,6 +143,8 @@ def document(study: Study) -> dict[str, Any]:
         "study": study.name,
         "target_ms": study.target_ms,
         "trials": len(study.frame()),
+        "stopped_early": study.stopped,
+        "finalists": study.finalists,
         "best": {**_row(best), "plan": best["plan"].model_dump(mode="json")},
         "best_uniform": None if uniform.empty else _row(uniform.iloc[0]),
     }

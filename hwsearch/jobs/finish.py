@@ -163,6 +163,8 @@ def contest(
 def pick(study: Study, most_ms: float, uniform: bool | None = None) -> CompressionPlan:
     """The plan of least loss whose predicted time is at most `most_ms`.
 
+    Where the study's best plans were scored, their winner comes before all others.
+
     Raises:
         InfeasibleTargetError: there is none.
     """
@@ -175,6 +177,9 @@ def pick(study: Study, most_ms: float, uniform: bool | None = None) -> Compressi
             f"study {study.name}: no {kind} tried is within {most_ms:.2f} ms (the fastest takes "
             f"{fastest:.2f} ms); run more trials or raise the target"
         )
+    if uniform is None and study.finalists is not None:
+        won = fitting[fitting["number"] == study.finalists["winner"]]
+        fitting = fitting if won.empty else won
     plan: CompressionPlan = fitting["plan"].iloc[0]
     return plan
 

@@ -26,9 +26,7 @@ import optuna
 from numpy.typing import NDArray
 
 from hwsearch.errors import InputError
-from hwsearch.plan import CompressionPlan
 from hwsearch.search.additive.records import ESTIMATE, SPREAD
-from hwsearch.search.space import is_uniform
 from hwsearch.search.study import finished
 from hwsearch.tasks.proxies import GradualProxy, Proxy
 from hwsearch.tasks.states import StateLoss
@@ -141,21 +139,16 @@ class Candidate:
     """A plan whose loss is being computed.
 
     Attributes:
-        plan: the plan.
         states: its loss, state by state.
         feasible: whether it keeps all limits.
         values: a trial's values, given its loss.
+        protected: whether its loss must be known whole.
     """
 
-    plan: CompressionPlan
     states: Iterator[StateLoss]
     feasible: bool
     values: Callable[[float], list[float]]
-
-    @property
-    def protected(self) -> bool:
-        """Whether its loss must be known whole: uniform plans are what others are held against."""
-        return is_uniform(self.plan)
+    protected: bool = False
 
     def rival(self, peers: Sequence[Peer]) -> Peer | None:
         """The finished trial that it must beat, None where it competes with none.

@@ -14,7 +14,7 @@ from hwsearch.latency.predict import Latency, Predictor
 from hwsearch.plan import CompressionPlan
 from hwsearch.search.early import Candidate, Early
 from hwsearch.search.samplers import LATENCY, SIZE, CostTable, Known
-from hwsearch.search.space import SearchSpace
+from hwsearch.search.space import SearchSpace, is_uniform
 from hwsearch.sinks import SinkProfile
 from hwsearch.tasks.proxies import GradualProxy, Proxy
 from hwsearch.tasks.states import StateLoss
@@ -65,7 +65,10 @@ class Objective:
     def _judge(self, trial: optuna.Trial, plan: CompressionPlan) -> float:
         """Loss of a trial's plan, unless it stops early."""
         feasible = all(over <= 0 for over in self.constraints(plan).values())
-        candidate = Candidate(plan, self.by_state(plan), feasible, partial(self.values, plan))
+        # uniform plans are what the others are held against
+        candidate = Candidate(
+            self.by_state(plan), feasible, partial(self.values, plan), protected=is_uniform(plan)
+        )
         return self.early.judge(trial, candidate, self.proxy.cost)
 
     def values(self, plan: CompressionPlan, loss: float) -> list[float]:

@@ -16,6 +16,7 @@ from hwsearch.errors import StudyError
 from hwsearch.latency.device import Device
 from hwsearch.latency.operators import Workload
 from hwsearch.search.early import Early
+from hwsearch.search.finalists import judge_finalists
 from hwsearch.search.objective import Objective, size_bytes
 from hwsearch.search.preparation import (
     Target,
@@ -52,7 +53,11 @@ def search(
     seed: int = 0,
     heartbeat_s: int = 30,
     early: Early = Early(),
+    coarse_to_fine: bool = False,
+    finalists: int = 0,
+    problems: int = 200,
     on_trial: Callable[[int], None] | None = None,
+    on_problem: Callable[[int], None] | None = None,
 ) -> Study:
     """The plan of least loss within a latency target, as a study.
 
@@ -77,7 +82,11 @@ def search(
         seed: of the sampler.
         heartbeat_s: seconds between a worker's signs of life, where several share a storage.
         early: when a trial need not go on to its end; such trials count among `trials`.
+        coarse_to_fine: whether to begin with coarse groups of layers, within the same `trials`.
+        finalists: best plans to score by exact match in the end; the winner is then one of them.
+        problems: held-out problems of gsm-mini to ask each finalist.
         on_trial: called with their number after each.
+        on_problem: called with the number of problems that a finalist just answered.
 
     Raises:
         InputError: the target, a name or the space is wrong, or the study searched something else.
@@ -96,17 +105,36 @@ def search(
         max_bytes=max_bytes,
         two=two,
     )
-    return run_study(
-        replace(objective, early=early),
-        trials=trials,
-        name=name or f"{Path(denoiser.name).name}-{device.info.name}",
-        storage=storage,
-        sampler=sampler,
-        seed=seed,
-        heartbeat_s=heartbeat_s,
-        refine=refine,
-        on_trial=on_trial,
-    )
+    objective = replace(objective, early=early)
+    name = name or f"{Path(denoiser.name).name}-{device.info.name}"
+    if coarse_to_fine:
+        from hwsearch.search.refinement import run_refined
+
+        study = run_refined(
+            objective,
+            trials=trials,
+            name=name,
+            storage=storage,
+            sampler=sampler,
+            seed=seed,
+            heartbeat_s=heartbeat_s,
+            on_trial=on_trial,
+        )
+    else:
+        study = run_study(
+            objective,
+            trials=trials,
+            name=name,
+            storage=storage,
+            sampler=sampler,
+            seed=seed,
+            heartbeat_s=heartbeat_s,
+            refine=refine,
+            on_trial=on_trial,
+        )
+    if finalists:
+        judge_finalists(study, objective, finalists, problems, on_problem)
+    return study
 
 
 def run_study(

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from hwsearch.errors import StudyError
 from hwsearch.plan import Frozen, WeightFormat, explain
+from hwsearch.search.early import Early, Pruner
 from hwsearch.search.space import Groups
 from hwsearch.search.study import Study, load_study
 
@@ -33,12 +34,13 @@ class SpaceSpec(Frozen):
     Attributes:
         thresholds: sink thresholds, least pruning first.
         formats: weight formats, least compression first.
-        groups: which layers are treated alike: ``tied``, ``thirds`` or ``free``.
+        groups: which layers are treated alike: ``tied``, ``thirds`` or ``free``; or ``refine``, which
+            goes from the first to the last.
     """
 
     thresholds: Annotated[tuple[Threshold, ...], Field(min_length=1)] | None = None
     formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] | None = None
-    groups: Groups | None = None
+    groups: Groups | Literal["refine"] | None = None
 
 
 class StudySpec(Frozen):
@@ -56,7 +58,11 @@ class StudySpec(Frozen):
         space: what may be chosen.
         sampler: one of `hwsearch.search.SAMPLERS`.
         loss: one of `hwsearch.tasks.proxies.PROXIES`.
-        trials: finished trials that the study shall have.
+        trials: trials that the study shall have, finished or stopped early.
+        pruner: ``wilcoxon`` stops trials that are significantly worse; see `hwsearch.search.early`.
+        fidelity: share of the loss's states on which a trial is first judged; 1 judges all.
+        finalists: best plans to score by exact match after the search; 0 scores none.
+        problems: held-out problems to ask each of them.
         seed: of the sampler.
         name: the study's name; None makes one of model and device.
         storage: Optuna storage; None is ``studies/<name>.db``.
@@ -75,6 +81,10 @@ class StudySpec(Frozen):
     sampler: str = "additive"
     loss: str = "kl"
     trials: Annotated[int, Field(ge=1)] = 100
+    pruner: Pruner = "none"
+    fidelity: Annotated[float, Field(gt=0, le=1)] = 1.0
+    finalists: Annotated[int, Field(ge=0)] = 0
+    problems: Annotated[int, Field(ge=1)] = 200
     seed: int = 0
     name: str | None = None
     storage: str | None = None
@@ -86,6 +96,12 @@ class StudySpec(Frozen):
         given = [target for target in (self.target_ms, self.target_ratio) if target is not None]
         if len(given) > 1 or (not given and self.objective == "loss"):
             raise ValueError("give exactly one of target_ms and target_ratio")
+        return self
+
+    @model_validator(mode="after")
+    def _one_refinement(self) -> Self:
+        if self.refine is not None and self.space.groups == "refine":
+            raise ValueError('refine goes on from a study, groups = "refine" begins; give one')
         return self
 
     @classmethod
@@ -134,8 +150,20 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise StudyError(f"{path}: not TOML: {error}") from error
 
 
-def run_spec(spec: StudySpec, on_trial: Callable[[int], None] | None = None) -> Study:
-    """Run a study to its number of trials. Raises as `hwsearch.search.search` does."""
+def run_spec(
+    spec: StudySpec,
+    on_trial: Callable[[int], None] | None = None,
+    on_problem: Callable[[int], None] | None = None,
+) -> Study:
+    """Run a study to its number of trials, and score its finalists.
+
+    Args:
+        spec: the study.
+        on_trial: called with the number of trials after each.
+        on_problem: called with the number of problems that a finalist just answered.
+
+    Raises as `hwsearch.search.search` does.
+    """
     from hwsearch.denoisers.loading import load_denoiser
     from hwsearch.latency.device import load_device
     from hwsearch.latency.operators import Workload
@@ -144,6 +172,9 @@ def run_spec(spec: StudySpec, on_trial: Callable[[int], None] | None = None) -> 
 
     denoiser, device = load_denoiser(spec.model), load_device(spec.device)
     chosen = spec.space.model_dump(exclude_none=True)
+    coarse_to_fine = chosen.get("groups") == "refine"
+    if coarse_to_fine:
+        chosen["groups"] = "free"
     workload = None
     if spec.prompt_length is not None:
         workload = Workload(spec.prompt_length, denoiser.decoding)
@@ -164,5 +195,10 @@ def run_spec(spec: StudySpec, on_trial: Callable[[int], None] | None = None) -> 
         loss=spec.loss,
         seed=spec.seed,
         heartbeat_s=spec.heartbeat_s,
+        early=Early(spec.pruner, spec.fidelity),
+        coarse_to_fine=coarse_to_fine,
+        finalists=spec.finalists,
+        problems=spec.problems,
         on_trial=on_trial,
+        on_problem=on_problem,
     )

@@ -20,6 +20,9 @@ from hwsearch.search.storage import is_shared, open_storage, storage_url
 IDENTITY = ("model", "device", "space", "workload", "decoding", "loss", "objective")
 
 
+#: User attribute of a study that keeps how its best plans answered real problems.
+FINALISTS = "finalists"
+
 #: How a trial ends that counts: with its loss, or stopped early because it could not win.
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -68,6 +71,11 @@ class Study:
         frame["uniform_loss"] = frame["loss"].where(frame["uniform"]).cummin().ffill()
         return frame[frame["loss"] < best_before].reset_index(drop=True)
 
+    @property
+    def stopped(self) -> int:
+        """Trials that were stopped early; they are in no table."""
+        return len(ended(self.optuna)) - len(finished(self.optuna))
+
     def feasible(self, uniform: bool | None = None) -> pd.DataFrame:
         """Finished trials that meet the target, least loss first; uniform plans alone, or not."""
         frame = self.frame()
@@ -77,12 +85,27 @@ class Study:
         return chosen.sort_values(["loss", "generation_ms"], ignore_index=True)
 
     @property
+    def finalists(self) -> dict[str, Any] | None:
+        """How the best plans answered real problems; None unless of this target and all trials.
+
+        See `hwsearch.search.finalists.Verdict.document`.
+        """
+        kept: dict[str, Any] | None = self.optuna.user_attrs.get(FINALISTS)
+        if kept is None or kept["target_ms"] != self.target_ms:
+            return None
+        return kept if kept["trials"] == len(ended(self.optuna)) else None
+
+    @property
     def best_plan(self) -> CompressionPlan:
-        """The plan of least loss that meets the target.
+        """The finalists' winner if there were finalists, or else the plan of least loss.
+
+        It meets the target.
 
         Raises:
             StudyError: no finished trial meets it.
         """
+        if self.finalists is not None:
+            return self.plan(self.finalists["winner"])
         return self._best(self.feasible())
 
     @property

@@ -15,7 +15,7 @@ PREDICTED = {FAST: 60.0, SLOW: 99.0, BETWEEN: 90.0, CompressionPlan.uniform(2): 
 class Study:
     """Trials as a study's frame gives them, best first."""
 
-    name, target_ms = "s", 100.0
+    name, target_ms, finalists = "s", 100.0, None
 
     def __init__(self, *plans):
         losses = {SLOW: 0.1, BETWEEN: 0.2, FAST: 0.5}
