@@ -10,8 +10,8 @@ import click
 from hwsearch.cli.front import front_rows
 from hwsearch.cli.options import (
     json_option,
-    print_json,
     percent,
+    print_json,
     print_table,
     progress_bar,
     quiet_optuna,
@@ -54,7 +54,9 @@ if TYPE_CHECKING:
     type=click.Choice(["none", "wilcoxon"]),
     help="Stop trials that are significantly worse, state by state.",
 )
-@click.option("--fidelity", type=float, help="Share of the loss's states to judge a trial on first.")
+@click.option(
+    "--fidelity", type=float, help="Share of the loss's states to judge a trial on first."
+)
 @click.option("--finalists", type=int, help="Best plans to score by exact match in the end.")
 @click.option("--problems", type=int, help="Held-out problems to ask each finalist.")
 @click.option("--heartbeat-s", type=int, help="Seconds between signs of life of a worker.")

@@ -134,6 +134,10 @@ class Early:
         return {ESTIMATE: candidate.values(found.loss), SPREAD: found.spread}
 
 
+#: Every trial goes to its end.
+NEVER = Early()
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A plan whose loss is being computed.

@@ -84,7 +84,9 @@ class Verdict:
 
     def document(self) -> dict[str, Any]:
         """The verdict as plain data."""
-        rows = [{**self._row(f), "correct": "".join("01"[c] for c in f.correct)} for f in self.finalists]
+        rows = [
+            {**self._row(f), "correct": "".join("01"[c] for c in f.correct)} for f in self.finalists
+        ]
         return {
             "split": SPLIT,
             "problems": len(self.leader.correct),
@@ -147,13 +149,13 @@ def judge_finalists(
     if chosen.empty:
         return None
     found = []
-    for row in chosen.itertuples():
-        correct = known.get(row.number)
+    for row in chosen.to_dict(orient="records"):
+        correct = known.get(row["number"])
         if correct is None:
-            correct = solved(objective, row.plan, problems, on_problem)
+            correct = solved(objective, row["plan"], problems, on_problem)
         elif on_problem is not None:
             on_problem(problems)
-        found.append(Finalist(int(row.number), float(row.loss), float(row.generation_ms), correct))
+        found.append(Finalist(row["number"], row["loss"], row["generation_ms"], correct))
     verdict = Verdict(tuple(found))
     document = {
         **verdict.document(),

@@ -12,7 +12,7 @@ from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.predict import Latency, Predictor
 from hwsearch.plan import CompressionPlan
-from hwsearch.search.early import Candidate, Early
+from hwsearch.search.early import NEVER, Candidate, Early
 from hwsearch.search.samplers import LATENCY, SIZE, CostTable, Known
 from hwsearch.search.space import SearchSpace, is_uniform
 from hwsearch.sinks import SinkProfile
@@ -46,7 +46,7 @@ class Objective:
     target_ms: float
     max_bytes: int | None = None
     two: bool = False
-    early: Early = Early()
+    early: Early = NEVER
 
     def __call__(self, trial: optuna.Trial) -> Sequence[float]:
         """Loss of the trial's plan, with two objectives also its milliseconds.

@@ -15,7 +15,7 @@ from hwsearch.search.additive.advisor import LEAST
 from hwsearch.search.additive.oracle import LossModel
 from hwsearch.search.exact import cheapest
 from hwsearch.search.samplers import CostTable
-from hwsearch.search.study import Study, finished
+from hwsearch.search.study import Study, ended, finished
 
 #: Standard deviations that a prediction must lie below the best measured loss to be preferred.
 CAUTION = 1.0
@@ -158,14 +158,13 @@ def _predicted(
     study: Study, totals: Totals, target_ms: float
 ) -> tuple[dict[str, int], float, float] | None:
     """Parameters, predicted loss and spread of the best plan by the model; None with few trials."""
-    trials = finished(study.optuna)
-    if len(trials) < LEAST:
+    if len(finished(study.optuna)) < LEAST:
         return None
     model = LossModel(
         study.space.distributions(),
         totals.costs,
         kinds=study.space.kinds(),
-        trials=trials,
+        trials=ended(study.optuna),
         directions=tuple(study.optuna.directions),
     )
     size = totals.sizes if np.isfinite(study.max_bytes) else None

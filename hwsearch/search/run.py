@@ -15,7 +15,7 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import StudyError
 from hwsearch.latency.device import Device
 from hwsearch.latency.operators import Workload
-from hwsearch.search.early import Early
+from hwsearch.search.early import NEVER, Early
 from hwsearch.search.finalists import judge_finalists
 from hwsearch.search.objective import Objective, size_bytes
 from hwsearch.search.preparation import (
@@ -52,7 +52,7 @@ def search(
     loss: str | Proxy = "kl",
     seed: int = 0,
     heartbeat_s: int = 30,
-    early: Early = Early(),
+    early: Early = NEVER,
     coarse_to_fine: bool = False,
     finalists: int = 0,
     problems: int = 200,

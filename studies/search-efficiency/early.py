@@ -1,6 +1,6 @@
 """What stopping trials early saves, and what it costs, on gsm-mini: loss against states judged.
 
-    python studies/search-efficiency/early.py [--minutes 14] [--seeds 3] [--work 50]
+    python studies/search-efficiency/early.py [--minutes 14] [--seeds 3] [--work 40]
     python studies/search-efficiency/early.py --report
 
 Every arm searches the same problem with the additive sampler until it has judged as many states as
@@ -43,7 +43,7 @@ from hwsearch.tasks.states import StateLoss, shuffled
 
 RESULTS = Path(__file__).parent / "results"
 STEP = 8  # trials between two looks at the work done
-CHECKPOINTS = (15, 20, 30, 40, 50)
+CHECKPOINTS = (15, 20, 30, 40)
 
 
 class Untold(Early):
@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--objectives", default="loss,front")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--work", type=float, default=50, help="whole evaluations of each run")
+    parser.add_argument("--work", type=float, default=40, help="whole evaluations of each run")
     parser.add_argument("--minutes", type=float, default=14.0, help="begin no run after so long")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--report", action="store_true", help="only print what was found")

@@ -21,7 +21,7 @@ import optuna
 from early import ARMS, CHECKPOINTS, Arm, best_within, wrongly
 from numpy.typing import NDArray
 from race import Plan, Problem, corner, hypervolume
-from synthetic import FORMATS, SHAPE, make_problem
+from synthetic import SHAPE, make_problem
 
 from hwsearch.search.additive import AdditiveSampler
 from hwsearch.search.early import LEAST_PEERS, SHARE, Candidate, estimate, peers_of
@@ -118,10 +118,9 @@ def search(
         return values(arm.early.judge(trial, candidate, whole))
 
     space = {n: optuna.distributions.IntDistribution(0, k - 1) for n, k in problem.sizes.items()}
-    base = problem.evaluate(problem.uniform[0])[1]
-    sampler = AdditiveSampler(
-        problem.costs, None if two else target - base, "ms", seed, search_space=space
-    )
+    first = sum(terms[0] for terms in problem.costs.values())
+    budget = None if two else target - problem.evaluate(problem.uniform[0])[1] + first
+    sampler = AdditiveSampler(problem.costs, budget, "ms", seed, search_space=space)
     study = optuna.create_study(directions=["minimize"] * (1 + two), sampler=sampler)
     for plan in problem.uniform:
         study.enqueue_trial(dict(zip(problem.sizes, plan, strict=True)))

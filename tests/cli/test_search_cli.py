@@ -1,9 +1,11 @@
 import json
+import tomllib
 
 import pytest
 
-from hwsearch.cli.search import against_uniform, document
+from hwsearch.cli.search import against_uniform, document, print_finalists
 from hwsearch.search import Target, load_study
+from hwsearch.search.finalists import judge_finalists
 from hwsearch.search.run import run_study
 from tests.search.test_run import make_objective
 
@@ -50,6 +52,31 @@ def test_a_search_shows_its_promise(storage):
     found = document(study)
     assert found["best"]["loss"] <= found["best_uniform"]["loss"]
     assert f"(trial {found['best_uniform']['number']})" in against_uniform(study)
+
+
+def test_finalists_are_shown_as_a_table_and_as_json(storage, capsys):
+    objective, study = make_objective(Target(ratio=0.6)), load_study(storage)
+    verdict = judge_finalists(study, objective, 3, 6)
+    print_finalists(study)
+    out = capsys.readouterr().out
+    assert "finalists of tiny on the same 6 validation problems" in out
+    assert f"trial {verdict.winner.number} wins" in out
+    assert out.count("winner") == 1 and "points behind (95 %)" in out
+    found = document(study)["finalists"]
+    assert [row["number"] for row in found["finalists"]] == [f.number for f in verdict.finalists]
+    assert found["winner"] == verdict.winner.number
+
+
+def test_a_dry_run_shows_how_trials_stop_and_how_it_ends(run):
+    flags = ("--model", "m", "--device", "d", "--target-ms", "5", "--groups", "refine")
+    given = ("--pruner", "wilcoxon", "--fidelity", "0.25", "--finalists", "4", "--problems", "90")
+    code, out, _ = run("search", *flags, *given, "--dry-run")
+    shown = tomllib.loads(out)
+    assert code == 0
+    assert (shown["pruner"], shown["fidelity"]) == ("wilcoxon", 0.25)
+    assert (shown["finalists"], shown["problems"], shown["space"]["groups"]) == (4, 90, "refine")
+    code, _, err = run("search", *flags, "--fidelity", "1.5", "--dry-run")
+    assert code == 2 and "fidelity" in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

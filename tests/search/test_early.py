@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from hwsearch.errors import InputError
-from hwsearch.search import Target, prepare
+from hwsearch.search import Target, prepare, resolve
 from hwsearch.search.additive.records import ESTIMATE, SPREAD
 from hwsearch.search.early import (
     LOSSES,
@@ -28,7 +28,7 @@ from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
 from tests.search.test_run import WORK, Watched
 
-NUMBERS = "3 4 5 6 7 8 9 10 11 12".split()
+NUMBERS = ["3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]
 QUESTIONS = [f"tom has {n} apples ?" + " now" * i for i, n in enumerate(NUMBERS)]
 BOTH = Early("wilcoxon", 0.25)
 
@@ -130,6 +130,16 @@ def test_estimates_of_stopped_trials_are_near_the_truth_and_told_to_the_sampler(
     ]
     assert len(told) > 5
     assert np.median(np.abs(errors)) < 2
+
+
+def test_another_target_is_answered_with_what_stopped_trials_say(objective, tmp_path):
+    study = searched(objective, tmp_path, Early(fidelity=0.25))
+    known = set(study.frame()["plan"])
+    for ratio in (0.75, 0.9):
+        found = resolve(study, ratio / 0.6 * study.target_ms)
+        assert (found.trial is None) == (found.plan not in known)
+        largest = study.frame()["loss"].max()
+        assert found.loss == pytest.approx(objective.loss(found.plan), abs=0.05 * largest)
 
 
 def test_whole_losses_are_those_without_stopping(objective, tmp_path):

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import Counter
 
@@ -11,11 +12,13 @@ import pytest
 from optuna.trial import TrialState
 
 from hwsearch.errors import StudyError
-from hwsearch.search import load_study
+from hwsearch.search import load_study, turns
 from hwsearch.search.objective import Objective
 from hwsearch.search.preparation import Target
+from hwsearch.search.refinement import run_refined
 from hwsearch.search.run import run_study
 from hwsearch.search.storage import open_storage
+from hwsearch.search.turns import turn
 from hwsearch.testing.postgres import find_postgres, postgres_server
 from tests.search.test_run import make_objective
 
@@ -40,7 +43,7 @@ def objective():
     return make_objective(Target(ratio=0.6))
 
 
-def start_worker(objective, url, name, trials, evaluated, on_plan=None):
+def start_worker(objective, url, name, trials, evaluated, on_plan=None, run=run_study):
     """A worker in a process of its own that writes down every plan whose loss it computes."""
 
     def main():
@@ -52,7 +55,7 @@ def start_worker(objective, url, name, trials, evaluated, on_plan=None):
             return real(self, plan)
 
         real, Objective.loss = Objective.loss, loss
-        run_study(objective, trials=trials, name=name, storage=url, heartbeat_s=1)
+        run(objective, trials=trials, name=name, storage=url, heartbeat_s=1)
 
     worker = FORK.Process(target=main)
     worker.start()
@@ -88,8 +91,63 @@ def test_four_workers_finish_200_trials_and_none_is_lost_or_doubled(objective, u
     assert len({line.split()[0] for line in lines(evaluated)}) == 4, "all four worked"
     states = Counter(trial.state for trial in trials_of(url, "four"))
     assert states[TrialState.RUNNING] == states[TrialState.WAITING] == 0
+    assert objective.space.size > 4 * 200
     tried = Counter(frame["plan"])
+    assert len(tried) == 200, "no plan was tried twice"
     assert all(tried[p] == 1 for p in objective.space.uniform_plans() if objective.meets(p))
+
+
+def test_a_turn_is_held_by_one_worker_until_it_is_ended_or_dies(url):
+    storage = open_storage(url)
+    inside, release = FORK.Event(), FORK.Event()
+
+    def hold():
+        with turn(open_storage(url), "held"):
+            inside.set()
+            release.wait(60)
+            os._exit(9)  # dies with the turn
+
+    holder = FORK.Process(target=hold)
+    holder.start()
+    assert inside.wait(60)
+    with turn(storage, "another study"):
+        pass
+    taken = threading.Event()
+
+    def take():
+        with turn(storage, "held") as mine:
+            mine.end()
+            with turn(storage, "held"):  # its end let the next one in
+                taken.set()
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    assert not taken.wait(0.5)
+    release.set()
+    taker.join(60)
+    assert taken.is_set()
+    holder.join(60)
+    assert holder.exitcode == 9
+
+
+def test_a_worker_does_not_wait_for_ever(url, monkeypatch):
+    monkeypatch.setattr(turns, "PATIENCE_S", 1)
+    with turn(open_storage(url), "stuck"), turn(open_storage(url), "stuck"):
+        pass
+
+
+@pytest.mark.slow
+def test_two_workers_refine_together_and_try_no_plan_twice(objective, url, tmp_path):
+    evaluated = tmp_path / "evaluated"
+    workers = [
+        start_worker(objective, url, "refined", 60, evaluated, run=run_refined) for _ in range(2)
+    ]
+    for worker in workers:
+        worker.join(300)
+        assert worker.exitcode == 0
+    plans = [line.split(" ", 1)[1] for line in lines(evaluated)]
+    assert len(plans) == len(set(plans)) == 60
+    assert len(load_study("refined", url).frame()) == 60
 
 
 @pytest.mark.slow

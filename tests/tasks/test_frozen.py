@@ -1,6 +1,11 @@
+import itertools
+
 import pytest
+import torch
+import torch.nn.functional as F
 
 from hwsearch.compression import WeightBank, compress
+from hwsearch.denoisers.passes import backend_of
 from hwsearch.plan import CompressionPlan
 from hwsearch.tasks.frozen import FrozenStates, deal
 from hwsearch.testing.tiny import tiny_denoiser
@@ -33,6 +38,56 @@ def test_coarser_formats_and_fewer_positions_lose_more(denoiser, states):
     some = loss(denoiser, states, shares=(0.7, 0.7))
     few = loss(denoiser, states, shares=(0.2, 0.2))
     assert 0 < some < few
+
+
+def test_the_loss_state_by_state_ends_at_the_whole_to_the_bit(denoiser, states):
+    network = compress(
+        denoiser, CompressionPlan.uniform(2, "w4", "w8"), WeightBank(denoiser)
+    ).network
+    whole, shares = FrozenStates.record(denoiser, QUESTIONS, per_question=99), (0.6, 1.0)
+    parts = list(whole.by_state(network, shares))
+    assert (
+        parts[-1].so_far == whole.loss(network, shares) == summed_in_order(whole, network, shares)
+    )
+    assert len(parts) == len(whole.states)
+    assert sum(part.weight for part in parts) == pytest.approx(1.0)
+    assert sum(part.weight * part.loss for part in parts) == pytest.approx(parts[-1].so_far)
+    assert sum(part.work for part in parts) == pytest.approx(whole.cost)
+    first = itertools.islice(whole.by_state(network, shares), 3)
+    assert list(first) == parts[:3], "the first states are the same each time"
+
+
+def summed_in_order(whole, network, shares):
+    """The loss as it was before it could be watched: two running means over states as recorded."""
+    totals, counts = [0.0, 0.0], [0, 0]
+    backend = backend_of(network, shares)
+    for state in whole.states:
+        backend.begin(state.history)
+        span = (state.start, state.stop)
+        passes = [
+            (state.at_refresh, state.refresh_logp, backend.refresh_logits),
+            (state.at_step, state.step_logp, backend.step_logits),
+        ]
+        for index, (tokens, reference, run) in enumerate(passes):
+            found = run(tokens, *span).log_softmax(-1)
+            divergence = F.kl_div(found, reference, reduction="none", log_target=True).sum(-1)
+            masked = torch.from_numpy(tokens[:, slice(*span)] == whole.mask_token_id)
+            totals[index] += float(divergence[masked].sum())
+            counts[index] += int(masked.sum())
+    refresh, step = (total / count for total, count in zip(totals, counts, strict=True))
+    return whole.refresh_share * refresh + (1 - whole.refresh_share) * step
+
+
+def test_states_the_model_is_unsure_of_come_first(denoiser, states):
+    network = compress(
+        denoiser, CompressionPlan.uniform(2, "w4", "w4"), WeightBank(denoiser)
+    ).network
+    every = FrozenStates.record(denoiser, QUESTIONS, per_question=99)
+    parts = list(every.by_state(network, (1.0, 1.0)))
+    gain = [part.loss * part.weight / part.work for part in parts]
+    assert sorted(every.order) == list(range(len(every.states)))
+    half = len(gain) // 2
+    assert sum(gain[:half]) > sum(gain[half:])
 
 
 def test_each_question_is_judged_at_one_refresh_and_the_same_each_time(denoiser, states):

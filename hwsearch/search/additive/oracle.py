@@ -33,7 +33,7 @@ class LossModel:
         search_space: distributions by name.
         cost: cost of each choice.
         kinds: what each parameter sets.
-        trials: finished trials, at least `hwsearch.search.additive.advisor.LEAST`.
+        trials: finished trials, at least `hwsearch.search.additive.advisor.LEAST`, and stopped ones.
         directions: of the study.
     """
 
@@ -50,6 +50,8 @@ class LossModel:
         self.space = ChoiceSpace.of(search_space, {}, most, kinds)
         self._cost = _columns(cost, self.space)
         self._evidence = Ledger(self.space, directions).read(trials, -1)
+        measured = self._evidence.rows[self._evidence.spread == 0]
+        self._tried = set(map(tuple, measured.tolist()))
 
     def best(
         self, budget: float, limit: tuple[Terms, float] | None = None
@@ -80,7 +82,7 @@ class LossModel:
             return None
         plan = self._climb(model, rows[model.mean(rows).argmin()], bounds)
         rows = np.concatenate([rows, swap_rows(self.space, plan)])
-        fresh = [tuple(row) not in self._evidence.seen for row in rows.tolist()]
+        fresh = [tuple(row) not in self._tried for row in rows.tolist()]
         rows = rows[self._within(rows, bounds) & np.array(fresh)]
         if not len(rows):
             return None

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +9,13 @@ from hwsearch.compression import WeightBank, compress
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.plan import CompressionPlan
 from hwsearch.tasks.problem import Problem
-from hwsearch.tasks.proxies import PROXIES, AnswerDigits, MaskedLikelihood, make_proxy
+from hwsearch.tasks.proxies import (
+    PROXIES,
+    AnswerDigits,
+    GradualProxy,
+    MaskedLikelihood,
+    make_proxy,
+)
 from hwsearch.tasks.proxies.digits import result_tokens
 from hwsearch.tasks.proxies.likelihood import draw_masks
 from hwsearch.testing.tiny import tiny_denoiser, tiny_tokenizer
@@ -44,6 +51,24 @@ def test_every_proxy_is_frozen_and_sees_formats_and_sinks(name, denoiser, bank):
     assert plain == loss(make_proxy(name, denoiser, PROBLEMS), denoiser, bank)
     assert plain != pytest.approx(loss(proxy, denoiser, bank, "w4", "w4"), abs=1e-4)
     assert plain != pytest.approx(loss(proxy, denoiser, bank, shares=(0.1, 0.1)), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_every_proxy_can_be_watched_state_by_state(name, denoiser, bank):
+    proxy = make_proxy(name, denoiser, PROBLEMS)
+    network = compress(denoiser, CompressionPlan.uniform(2, "w4", "w4"), bank).network
+    assert isinstance(proxy, GradualProxy)
+    parts = list(proxy.by_state(network, (0.6, 1.0)))
+    assert len(parts) > 1
+    assert parts[-1].so_far == proxy.loss(network, (0.6, 1.0))
+    assert sum(part.weight for part in parts) == pytest.approx(1.0)
+    assert sum(part.weight * part.loss for part in parts) == pytest.approx(parts[-1].so_far)
+    assert sum(part.work for part in parts) == pytest.approx(proxy.cost)
+    seen = list(itertools.accumulate(part.weight * part.loss for part in parts))
+    weights = list(itertools.accumulate(part.weight for part in parts))
+    if name != "kl":  # its two passes are means of their own
+        for part, total, weight in zip(parts, seen, weights, strict=True):
+            assert part.so_far == pytest.approx(total / weight)
 
 
 @pytest.mark.parametrize("name", ["kl", "agreement"])
