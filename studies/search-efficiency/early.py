@@ -35,7 +35,7 @@ from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.latency.device import load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.search import Objective, SearchSpace, Target, prepare
-from hwsearch.search.early import SHARE, Early
+from hwsearch.search.early import SHARE, Early, Peer, estimate
 from hwsearch.search.preparation import calibration_questions, default_workload
 from hwsearch.search.run import run_study
 from hwsearch.search.study import ended
@@ -193,6 +193,37 @@ def report(path: Path) -> None:
             print(" " * 27 + "; ".join(" ".join(f"{v:.6f}" for v in row) for row in table))
 
 
+def report_estimates(path: Path) -> None:
+    """How far off whole losses are, estimated from a share of the work, each plan from the others."""
+    rows = [json.loads(line)["states"] for line in path.read_text().splitlines()]
+    table = np.array([states for states in rows if weighted(states) > 1e-6])
+    count, work = table.shape[1], table[0, :, 2]
+    for name, order in (("most uncertain first", range(count)), ("shuffled", shuffled(count))):
+        shown = table[:, list(order)]
+        peers = [Peer(i, r[:, 0], weighted(r), (), True) for i, r in enumerate(shown)]
+        print(f"{name}: standard deviation of log(estimate / loss) over {len(peers)} plans")
+        for share in (0.125, 0.25, 0.5, 0.75):
+            most = int(np.searchsorted(np.cumsum(work[list(order)]) / work.sum(), share)) + 1
+            errors = [error_of(shown[i, :most], peers, i) for i in range(len(peers))]
+            known = [error for error in errors if error is not None]
+            print(f"  after {share:.1%} of the work, {most} states: {np.std(known):.3f}")
+
+
+def weighted(states: Any) -> float:
+    """Whole loss of a plan."""
+    loss, weight, _ = np.array(states).T
+    return float(loss @ weight / weight.sum())
+
+
+def error_of(states: np.ndarray, peers: Sequence[Peer], index: int) -> float | None:
+    """Logarithm of the estimate from some states over the loss; None where none can be made."""
+    loss, weight, work = states.T
+    so_far = np.cumsum(loss * weight) / np.cumsum(weight)
+    judged = [StateLoss(*row) for row in zip(loss, weight, work, so_far, strict=True)]
+    found = estimate(judged, [peer for peer in peers if peer.number != index])
+    return None if found is None else float(np.log(found.loss / peers[index].loss))
+
+
 def wrongly(trials: Sequence[dict[str, Any]], two: bool) -> int:
     """Stopped trials that would have beaten everything finished before them."""
     count = 0
@@ -242,6 +273,7 @@ def main() -> None:
                 file.write(json.dumps(row) + "\n")
             print(kind, arm, seed, len(found["trials"]), f"{len(judged.known)} plans", flush=True)
     report(path)
+    report_estimates(args.results / "early-states.jsonl")
 
 
 if __name__ == "__main__":

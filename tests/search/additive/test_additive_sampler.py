@@ -14,6 +14,10 @@ from optuna.trial import TrialState
 
 from hwsearch.errors import InputError
 from hwsearch.search.additive import AdditiveCost, AdditiveSampler
+from hwsearch.search.additive.encoding import ChoiceSpace
+from hwsearch.search.additive.records import ESTIMATE, SPREAD, Ledger
+from hwsearch.search.additive.surrogate import fit_loss
+from hwsearch.search.additive.tune import tune
 
 GROUPS, OPTIONS = 4, 3
 RNG = np.random.default_rng(7)
@@ -145,6 +149,54 @@ def test_failed_pruned_infinite_and_enqueued_trials_survive() -> None:
     assert study.trials[0].params["g0"] == 2
     states = {t.state for t in study.trials}
     assert states == {TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED}
+
+
+def stopped(plan: Sequence[int], loss: float, spread: float) -> optuna.trial.FrozenTrial:
+    space = {f"g{g}": optuna.distributions.IntDistribution(0, OPTIONS - 1) for g in range(GROUPS)}
+    return optuna.create_trial(
+        state=TrialState.PRUNED,
+        params=dict(zip(space, plan, strict=True)),
+        distributions=space,
+        user_attrs={ESTIMATE: [loss], SPREAD: spread},
+        constraints={"ms": cost_of(plan) - BUDGET},
+    )
+
+
+def believed(spread: float) -> float:
+    """What the model expects of a plan that a stopped trial says is ten times worse than it is."""
+    study = study_with(AdditiveSampler(TABLE, seed=0), 1)
+    study.optimize(one, n_trials=25)
+    plan = next(p for p in PLANS if p not in plans_in(study))
+    study.add_trial(stopped(plan, 10 * loss_of(plan), spread))
+    space = ChoiceSpace.of(study.trials[0].distributions, {}, OPTIONS)
+    evidence = Ledger(space, study.directions).read(study.trials, -1)
+    losses = evidence.values[:, 0]
+    model = fit_loss(
+        space,
+        tune(space, evidence.rows, losses, evidence.spread),
+        evidence.rows,
+        losses,
+        chosen=np.arange(len(losses)),
+        gram=evidence.gram,
+        spread=evidence.spread,
+    )
+    return float(model.mean(np.array([plan]))[0]) / loss_of(plan)
+
+
+def test_an_estimate_counts_for_as_much_as_its_spread_says() -> None:
+    sure, unsure = believed(1e-6), believed(100.0)
+    assert unsure == pytest.approx(1.0, abs=0.2)
+    assert sure > 2.0
+
+
+def test_an_estimate_is_nothing_to_improve_on() -> None:
+    study = study_with(AdditiveSampler(TABLE, BUDGET, "ms", seed=0), 1)
+    lies = [p for p in PLANS if cost_of(p) <= BUDGET][::7]
+    study.add_trials([stopped(plan, -5.0, 1.0) for plan in lies])
+    study.optimize(one, n_trials=30)
+    feasible = [p for p in PLANS if cost_of(p) <= BUDGET and p not in lies]
+    assert study.best_value == pytest.approx(min(map(loss_of, feasible)))
+    assert not set(lies) & set(plans_in(study)[len(lies) :]), "stopped plans are not tried again"
 
 
 def test_other_parameters_go_to_the_independent_sampler() -> None:
