@@ -11,7 +11,7 @@ results/early-runs.jsonl.
 
 Arms: `whole` stops nothing. `wilcoxon` and `fidelity` are the two rules, `both` is both. `untold`
 keeps the estimates of stopped trials from the sampler, `shuffled` judges states in a random order
-in place of the most uncertain first.
+in place of the most uncertain first, `refine` goes from tied layers to free ones and stops nothing.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from hwsearch.plan import CompressionPlan
 from hwsearch.search import Objective, SearchSpace, Target, prepare
 from hwsearch.search.early import SHARE, Early, Peer, estimate
 from hwsearch.search.preparation import calibration_questions, default_workload
+from hwsearch.search.refinement import run_refined
 from hwsearch.search.run import run_study
 from hwsearch.search.study import ended
 from hwsearch.tasks.states import StateLoss, shuffled
@@ -59,6 +60,7 @@ class Arm:
 
     early: Early
     shuffled: bool = False
+    refined: bool = False
 
 
 ARMS = {
@@ -66,6 +68,7 @@ ARMS = {
     "wilcoxon": Arm(Early("wilcoxon")),
     "fidelity": Arm(Early(fidelity=0.25)),
     "both": Arm(Early("wilcoxon", 0.25)),
+    "refine": Arm(Early(), refined=True),
     "fidelity-untold": Arm(Untold(fidelity=0.25)),
     "wilcoxon-untold": Arm(Untold("wilcoxon")),
     "fidelity-shuffled": Arm(Early(fidelity=0.25), shuffled=True),
@@ -122,6 +125,10 @@ def run(objective: Objective, judged: Judged, arm: Arm, seed: int, work: float) 
     source = recorded(objective, judged, shuffled(count) if arm.shuffled else None)
     source = replace(source, early=arm.early)
     with tempfile.TemporaryDirectory() as folder:
+        if arm.refined:
+            storage = str(Path(folder) / "s.db")
+            study = run_refined(source, trials=int(work), name="s", storage=storage, seed=seed)
+            return {"trials": [row_of(source, trial) for trial in ended(study.optuna)]}
         trials = STEP
         while True:
             storage = str(Path(folder) / "s.db")

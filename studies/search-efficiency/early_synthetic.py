@@ -138,7 +138,8 @@ def search(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arms", default=",".join(ARMS))
+    arms = [name for name, arm in ARMS.items() if not arm.refined]
+    parser.add_argument("--arms", default=",".join(arms))
     parser.add_argument("--objectives", default="loss,front")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--work", type=float, default=50)
