@@ -93,6 +93,10 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
     columns, rows = front_rows(study)
     print_table(f"front of {study.name} (target {study.target_ms:.2f} ms)", columns, rows)
     click.echo(against_uniform(study))
+    if study.stopped:
+        click.echo(
+            f"{study.stopped} of its {study.stopped + len(study.frame())} trials stopped early"
+        )
     if study.finalists is not None:
         print_finalists(study)
 

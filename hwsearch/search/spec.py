@@ -22,7 +22,6 @@ from pydantic import Field, ValidationError, model_validator
 from hwsearch.errors import StudyError
 from hwsearch.plan import Frozen, WeightFormat, explain
 from hwsearch.search.early import Early, Pruner
-from hwsearch.search.space import Groups
 from hwsearch.search.study import Study, load_study
 
 Threshold = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -40,7 +39,7 @@ class SpaceSpec(Frozen):
 
     thresholds: Annotated[tuple[Threshold, ...], Field(min_length=1)] | None = None
     formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] | None = None
-    groups: Groups | Literal["refine"] | None = None
+    groups: Literal["tied", "thirds", "free", "refine"] | None = None
 
 
 class StudySpec(Frozen):
