@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -40,6 +41,13 @@ def run_refined(
     url = storage_url(name, storage)
     if storage is None:
         Path("studies").mkdir(exist_ok=True)
+    options: dict[str, Any] = {
+        "storage": url,
+        "sampler": sampler,
+        "seed": seed,
+        "heartbeat_s": heartbeat_s,
+        "on_trial": on_trial,
+    }
     known = optuna.get_all_study_names(open_storage(url, heartbeat_s))
     coarse: Study | None = None
     for groups, share in STAGES:
@@ -48,25 +56,6 @@ def run_refined(
             coarse = load_study(stage, url)
         elif name not in known:
             space = objective.space.model_copy(update={"groups": groups})
-            coarse = run_study(
-                replace(objective, space=space),
-                trials=math.ceil(share * trials),
-                name=stage,
-                storage=url,
-                sampler=sampler,
-                seed=seed,
-                heartbeat_s=heartbeat_s,
-                refine=coarse,
-                on_trial=on_trial,
-            )
-    return run_study(
-        objective,
-        trials=trials,
-        name=name,
-        storage=url,
-        sampler=sampler,
-        seed=seed,
-        heartbeat_s=heartbeat_s,
-        refine=coarse,
-        on_trial=on_trial,
-    )
+            tied, most = replace(objective, space=space), math.ceil(share * trials)
+            coarse = run_study(tied, trials=most, name=stage, refine=coarse, **options)
+    return run_study(objective, trials=trials, name=name, refine=coarse, **options)

@@ -106,32 +106,21 @@ def search(
         two=two,
     )
     objective = replace(objective, early=early)
-    name = name or f"{Path(denoiser.name).name}-{device.info.name}"
+    options: dict[str, Any] = {
+        "trials": trials,
+        "name": name or f"{Path(denoiser.name).name}-{device.info.name}",
+        "storage": storage,
+        "sampler": sampler,
+        "seed": seed,
+        "heartbeat_s": heartbeat_s,
+        "on_trial": on_trial,
+    }
     if coarse_to_fine:
         from hwsearch.search.refinement import run_refined
 
-        study = run_refined(
-            objective,
-            trials=trials,
-            name=name,
-            storage=storage,
-            sampler=sampler,
-            seed=seed,
-            heartbeat_s=heartbeat_s,
-            on_trial=on_trial,
-        )
+        study = run_refined(objective, **options)
     else:
-        study = run_study(
-            objective,
-            trials=trials,
-            name=name,
-            storage=storage,
-            sampler=sampler,
-            seed=seed,
-            heartbeat_s=heartbeat_s,
-            refine=refine,
-            on_trial=on_trial,
-        )
+        study = run_study(objective, refine=refine, **options)
     if finalists:
         judge_finalists(study, objective, finalists, problems, on_problem)
     return study

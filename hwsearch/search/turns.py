@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from optuna.storages import RDBStorage
 
@@ -46,15 +46,12 @@ def _advisory_lock(storage: RDBStorage, key: int) -> Iterator[None]:
     from sqlalchemy.exc import OperationalError
 
     engine = storage.engine.execution_options(isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
+    with engine.connect() as connection, ExitStack() as after:
         connection.execute(text(f"SET lock_timeout = '{PATIENCE_S}s'"))
-        try:
+        after.callback(connection.execute, text("RESET lock_timeout"))  # others use it next
+        with suppress(OperationalError):
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
-        except OperationalError:
-            yield
-            return
-        try:
-            yield
-        finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
-            connection.execute(text("RESET lock_timeout"))
+            after.callback(
+                connection.execute, text("SELECT pg_advisory_unlock(:key)"), {"key": key}
+            )
+        yield
