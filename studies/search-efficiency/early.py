@@ -280,7 +280,9 @@ def main() -> None:
                 file.write(json.dumps(row) + "\n")
             print(kind, arm, seed, len(found["trials"]), f"{len(judged.known)} plans", flush=True)
     report(path)
-    report_estimates(args.results / "early-states.jsonl")
+    states = args.results / "early-states.jsonl"
+    if states.exists():
+        report_estimates(states)
 
 
 if __name__ == "__main__":
