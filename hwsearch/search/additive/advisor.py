@@ -19,6 +19,8 @@ from hwsearch.search.additive.tune import Tuning, tune
 
 TUNE_LIMIT = 96  # trials the likelihood is computed on
 LEAST = 3  # finished trials before a model is fitted
+SHORT = 8  # one-at-a-time plans that are tried without a break
+NEWEST = 96  # newest trials the model is conditioned on, whatever they lost
 FRONTIER = 32  # measured plans that breed
 
 
@@ -45,19 +47,27 @@ class Advisor:
             self._known = CostModel(space, cost.columns(space), cost.constant)
         columns = None if self._known is None else self._known.columns
         self._design = initial_plans(space, columns, scores)
+        self._first = len(initial_plans(space, columns, 0))
         self._tuned: tuple[int, Tuning] | None = None
 
     def advise(self, trials: Sequence[FrozenTrial], number: int, rng: np.random.Generator) -> Rows:
         """The plan for trial `number`, [groups]."""
         evidence = self._ledger.read(trials, number)
         plan = None
-        if len(evidence.rows) < 2 * len(self._design):
+        if self._designed(len(evidence.rows)):
             plan = self._from_design(evidence)
         if plan is None and len(evidence.rows) >= LEAST:
             plan = self._from_model(evidence, rng)
         if plan is None:
             plan = unseen_any(self.space, evidence.seen, rng)
         return rng.integers(self.space.sizes) if plan is None else plan
+
+    def _designed(self, count: int) -> bool:
+        """Whether the design proposes after `count` trials; a long one takes turns with the model."""
+        if count >= 2 * len(self._design):
+            return False
+        alone = len(self._design) - self._first
+        return count < self._first or alone <= SHORT or count % 2 == 1
 
     def _from_design(self, evidence: Evidence) -> Rows | None:
         fresh = [p for p in self._design if tuple(int(i) for i in p) not in evidence.seen]
@@ -69,12 +79,13 @@ class Advisor:
         losses = evidence.values[:, 0]
         near = nearest(costs, losses, budget, FIT_LIMIT)
         tuning = self._tuning(evidence, near)
+        chosen = with_newest(near, len(losses), NEWEST)
         loss = fit_loss(
             self.space,
             tuning,
             evidence.rows,
             losses,
-            chosen=near,
+            chosen=chosen,
             gram=evidence.gram,
             spread=evidence.spread,
         )
@@ -86,7 +97,7 @@ class Advisor:
     def _tuning(self, evidence: Evidence, near: Rows) -> Tuning:
         """The kernel, tuned again whenever trials have grown by about an eighth."""
         count = len(evidence.rows)
-        step = max(1, 1 << max(0, count.bit_length() - 4))
+        step = max(1, 1 << max(0, count.bit_length() - 6))
         checkpoint = count // step
         if self._tuned is None or self._tuned[0] != checkpoint * step:
             chosen = near[:TUNE_LIMIT]
@@ -121,10 +132,26 @@ class Advisor:
         )
         costs = cost.of(np.concatenate([evidence.rows[fits], evidence.pending]))
         if self._two:
-            return Goal(cost, budget, staircase_of(cost, costs, losses, budget), 0.0, limits)
+            floor = self._floor(evidence)
+            return Goal(cost, budget, staircase_of(cost, costs, losses, budget), 0.0, limits, floor)
         within = losses if budget is None else losses[costs <= budget]
         best = float(within.min()) if len(within) else float(evidence.values[:, 0].max())
-        return Goal(cost, budget, None, best, limits)
+        return Goal(cost, budget, None, best, limits, self._floor(evidence))
+
+    def _floor(self, evidence: Evidence) -> float:
+        """The least loss to expect: the reference plan's, while no plan has beaten it."""
+        at = (evidence.rows == self.space.reference_row).all(axis=1)
+        losses = evidence.values[:, 0]
+        beaten = not at.any() or losses.min() < losses[at].min()
+        return -np.inf if beaten else float(losses[at].min())
+
+
+def with_newest(near: Rows, count: int, newest: int) -> Rows:
+    """The trials `near` the front and the newest of `count`: what was just proposed and failed.
+
+    Without these the model forgets its failures, and proposes their like again.
+    """
+    return np.union1d(near, np.arange(max(0, count - newest), count))
 
 
 def nearest(costs: Floats, losses: Floats, budget: float | None, limit: int) -> Rows:

@@ -62,6 +62,7 @@ class Goal:
         staircase: measured front (two objectives), or None.
         best: least feasible loss measured (one objective).
         limits: models of further constraints, feasible at 0 or below.
+        floor: least loss to expect of any plan.
     """
 
     cost: CostModel
@@ -69,6 +70,7 @@ class Goal:
     staircase: Staircase | None
     best: float
     limits: tuple[Predictor, ...] = ()
+    floor: float = -np.inf
 
     def value(self, loss: Predictor, rows: Rows) -> Floats:
         """Expected improvement of each plan times its probability of being feasible, [n]."""
@@ -80,7 +82,7 @@ class Goal:
         return rows, self._value(loss, rows, *loss.posterior.predict_swaps(plan))
 
     def _value(self, loss: Predictor, rows: Rows, mean: Floats, spread: Floats) -> Floats:
-        losses = loss.warp.inverse(gaussian_nodes(mean, spread))
+        losses = np.maximum(loss.warp.inverse(gaussian_nodes(mean, spread)), self.floor)
         if self.staircase is not None:
             gain = self.staircase.gain(self.cost.of(rows)[:, None], losses)
         else:

@@ -79,6 +79,7 @@ class Kernel:
         bond: correlation of the effects of two choices of one parameter.
         pair: variance of pair effects, against products of sizes.
         noise: variance of what no term explains.
+        relative: the same where it grows with the value: as a share of a plan's squared value.
     """
 
     sizes: Floats
@@ -87,6 +88,7 @@ class Kernel:
     bond: float = 0.8
     pair: float = 0.1
     noise: float = 1e-4
+    relative: float = 0.0
 
     LEVEL: ClassVar[float] = 100.0
 

@@ -34,6 +34,7 @@ class Posterior:
         weights: covariance⁻¹ · residuals, [n].
         scale: analytic variance scale.
         noise: variance of each value, beside the kernel's, in units of the scale, [n].
+        rate: variance that no term explains per squared value, in units of the scale.
         log_likelihood: log marginal likelihood, up to a constant.
     """
 
@@ -46,6 +47,7 @@ class Posterior:
     weights: Floats
     scale: float
     noise: Floats
+    rate: float
     log_likelihood: float
 
     @classmethod
@@ -71,7 +73,9 @@ class Posterior:
         level = float(residual.mean())
         blocks = grams(space, kernel.sizes, rows, rows) if blocks is None else blocks
         covariance = kernel.covariance(blocks)
-        covariance[np.diag_indices_from(covariance)] += kernel.noise + 1e-8 + noise
+        typical = covariance.trace() / len(z) - kernel.LEVEL
+        rate = kernel.relative * float(typical / (z @ z / len(z) + 1e-12))
+        covariance[np.diag_indices_from(covariance)] += kernel.noise + 1e-8 + noise + rate * z**2
         factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
         weights = np.asarray(
             cho_solve((factor, True), residual - level, check_finite=False), dtype=np.float64
@@ -79,14 +83,17 @@ class Posterior:
         fit = float((residual - level) @ weights)
         scale = max((fit + 1e-6) / len(z), 1e-18)
         likelihood = -0.5 * len(z) * np.log(scale) - float(np.log(np.diag(factor)).sum())
-        return cls(space, kernel, rows, prior, level, factor, weights, scale, noise, likelihood)
+        return cls(
+            space, kernel, rows, prior, level, factor, weights, scale, noise, rate, likelihood
+        )
 
     def predict(self, rows: Rows) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the plans' values, [n] each."""
         cross, inner = self._cross(rows)
         prior = self.kernel.prior_variance(self.space, rows)
-        spread = np.sqrt(np.maximum(prior - (inner**2).sum(axis=0), 1e-12) * self.scale)
-        return self._mean(rows, cross), spread
+        mean = self._mean(rows, cross)
+        unexplained = np.maximum(prior - (inner**2).sum(axis=0), 1e-12) + self.rate * mean**2
+        return mean, np.sqrt(unexplained * self.scale)
 
     def predict_swaps(self, plan: Rows) -> tuple[Floats, Floats]:
         """`predict` for every single swap of `plan`, [columns] each; far cheaper."""
@@ -94,8 +101,9 @@ class Posterior:
         cross = self.kernel.covariance(swap_grams(self.space, self.kernel.sizes, self.rows, plan))
         inner = solve_triangular(self.factor, cross, lower=True, check_finite=False)
         prior = self.kernel.prior_variance(self.space, rows)
-        spread = np.sqrt(np.maximum(prior - (inner**2).sum(axis=0), 1e-12) * self.scale)
-        return self._mean(rows, cross), spread
+        mean = self._mean(rows, cross)
+        unexplained = np.maximum(prior - (inner**2).sum(axis=0), 1e-12) + self.rate * mean**2
+        return mean, np.sqrt(unexplained * self.scale)
 
     def swaps_at(self, plan: Rows) -> tuple[Floats, Floats]:
         """What each column changes when it replaces `plan`'s choice.

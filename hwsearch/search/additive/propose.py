@@ -14,7 +14,7 @@ from hwsearch.search.additive.surrogate import Predictor
 ENUMERATE = 8192  # spaces up to this size are scored whole
 POOL = 384  # candidates scored in a larger space
 FRONT = 48  # plans taken from each solved front
-CLIMBS = 2  # rounds of single swaps around the best candidates
+CLIMBS = 6  # rounds of single swaps around the best candidates
 GRID = 1024
 
 

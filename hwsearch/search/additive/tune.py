@@ -12,10 +12,11 @@ from hwsearch.search.additive.warp import Warp
 
 BENDS = (0.0, 1.5, -1.5, -4.0)
 GRID: dict[str, tuple[float, ...]] = {
-    "pair": (0.0, 0.01, 0.1, 1.0),
+    "pair": (0.0, 0.01, 0.1, 1.0, 10.0),
     "curve": (0.01, 0.3),
     "bond": (0.3, 0.8, 0.95),
     "noise": (1e-6, 1e-4, 1e-2),
+    "relative": (0.0, 1e-3, 1e-2, 1e-1),
 }
 
 
