@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hwsearch.errors import InputError
 from hwsearch.latency.predict import Latency, Predictor
-from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
+from hwsearch.plan import CompressionPlan, WeightFormat
 
 
 @dataclass(frozen=True)
@@ -156,11 +156,7 @@ def _halved(plan: CompressionPlan) -> CompressionPlan:
         return WeightFormat.FP16 if fmt is WeightFormat.FP32 else fmt
 
     layers = tuple(
-        LayerPlan(
-            sink_threshold=layer.sink_threshold,
-            attention=half(layer.attention),
-            mlp=half(layer.mlp),
-        )
+        layer.model_copy(update={"attention": half(layer.attention), "mlp": half(layer.mlp)})
         for layer in plan.layers
     )
     return plan.model_copy(update={"layers": layers, "head": half(plan.head)})
