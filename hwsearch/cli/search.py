@@ -10,6 +10,8 @@ import click
 from hwsearch.cli.front import front_rows
 from hwsearch.cli.options import (
     json_option,
+    kept_channels_option,
+    kept_heads_option,
     print_json,
     print_table,
     progress_bar,
@@ -46,6 +48,12 @@ if TYPE_CHECKING:
     type=click.Choice(["tied", "thirds", "free"]),
     help="Layers treated alike: all, a third each, or none.",
 )
+@kept_heads_option
+@kept_channels_option
+@click.option("--rules", help="Rules of which cached positions stay, comma separated.")
+@click.option("--early-scales", help="Factors of all kept shares early in a generation.")
+@click.option("--late-scales", help="Factors of all kept shares late in a generation.")
+@click.option("--boundaries", help="Unwritten shares of the generation at which early may end.")
 @click.option("--refine", help="Finished study with coarser groups to go on from.")
 @click.option("--heartbeat-s", type=int, help="Seconds between signs of life of a worker.")
 @click.option("--seed", type=int, help="Seed of the sampler.")
