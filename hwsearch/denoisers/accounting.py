@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -205,6 +205,12 @@ def work(geometry: Geometry, rows: int, keys: int, predicted: int) -> Work:
         mlp=each * _entries(mlp_matrices(g)),
         head=2 * predicted * g.vocab_size * g.hidden_size,
     )
+
+
+def layer_work(geometry: Geometry, layer: LayerPlan, rows: int, keys: int) -> int:
+    """Operations of one layer with the heads and channels that it keeps, as `work` counts them."""
+    g = replace(geometry.keeping(layer.kept_heads, layer.kept_channels), num_layers=1)
+    return work(g, rows, keys, predicted=0).total
 
 
 def _entries(matrices: list[Matrix]) -> int:

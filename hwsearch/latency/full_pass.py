@@ -111,9 +111,7 @@ class FullPassPredictor(Predictor):
         total = self._sum(full_pass_operators(self._sizes, plan, self.workload))
         return total, total
 
-    def layer_ms(
-        self, layer: LayerPlan, kept_share: float, caching: Caching = PLAIN
-    ) -> float:
+    def layer_ms(self, layer: LayerPlan, kept_share: float, caching: Caching = PLAIN) -> float:
         """What the linears of a layer add to a generation, in the mean over the model's layers."""
         layers = len(self._sizes.layers)
         return sum(self._layer_ms(index, layer) for index in range(layers)) / layers

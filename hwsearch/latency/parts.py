@@ -13,7 +13,6 @@ from hwsearch.latency.phases import PLAIN, Caching
 from hwsearch.plan import WeightFormat
 
 
-
 class Choice(NamedTuple):
     """One thing that a plan chooses, as far as it takes time.
 
@@ -29,7 +28,6 @@ class Choice(NamedTuple):
     value: WeightFormat | float
     size: int | None = None
     caching: Caching = PLAIN
-
 
 
 @dataclass(frozen=True)

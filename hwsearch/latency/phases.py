@@ -36,9 +36,7 @@ class Caching:
     phases: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
 
     @classmethod
-    def of(
-        cls, plan: CompressionPlan, kept_shares: Sequence[float], decoding: Decoding
-    ) -> Caching:
+    def of(cls, plan: CompressionPlan, kept_shares: Sequence[float], decoding: Decoding) -> Caching:
         """That of a plan; `KeptShares` say for themselves how they are chosen."""
         if isinstance(kept_shares, KeptShares):
             return _caching(kept_shares.policy, kept_shares.refreshes, decoding)

@@ -164,7 +164,9 @@ def _mean_query(probe: Probe, key: OpKey, name: str) -> None:
     ends = [probe.whole(f"{name}.{part}", at) for part, at in (("from", 0), ("to", key.rows))]
     rows = probe.node("Range", [*ends, probe.whole(f"{name}.by", 1)], f"{name}.rows")
     block = probe.node("Gather", [query, rows], f"{name}.block", axis=1)
-    mean = probe.node("ReduceMean", [block, probe.wholes(f"{name}.row", 1)], f"{name}.mean", keepdims=0)
+    mean = probe.node(
+        "ReduceMean", [block, probe.wholes(f"{name}.row", 1)], f"{name}.mean", keepdims=0
+    )
     shape = probe.wholes(f"{name}.shape", 1, kv_heads, -1, size)
     grouped = probe.node("Reshape", [mean, shape], f"{name}.grouped")
     pair = probe.wholes(f"{name}.pair", 2)

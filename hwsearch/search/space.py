@@ -68,9 +68,9 @@ class SearchSpace(Sparing):
     rules: Annotated[tuple[CacheRule, ...], Field(min_length=1)] = (CacheRule.KEEP_STABLE,)
     early_scales: Scales = (1.0,)
     late_scales: Scales = (1.0,)
-    boundaries: Annotated[
-        tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)
-    ] = (0.5,)
+    boundaries: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = (
+        0.5,
+    )
 
     #: The lists that hold choices of a layer's size, and of the whole plan's cache by its fields.
     SIZES: ClassVar[tuple[str, ...]] = ("kept_heads", "kept_channels")

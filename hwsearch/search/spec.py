@@ -143,16 +143,15 @@ class StudySpec(Frozen):
 
         Args:
             path: a TOML file, or None.
-            flags: values by key; those of `LISTS` are comma-separated text. None means that the flag was not given.
+            flags: values by key; those of `LISTS` are comma-separated text. None means that the flag
+                was not given.
 
         Raises:
             StudyError: the file cannot be read, or a key is unknown, missing or out of range.
         """
         data = read_toml(path) if path is not None else {}
         given = {key: value for key, value in flags.items() if value is not None}
-        space: dict[str, Any] = {
-            k: given.pop(k).split(",") for k in LISTS if k in given
-        }
+        space: dict[str, Any] = {k: given.pop(k).split(",") for k in LISTS if k in given}
         if "groups" in given:
             space["groups"] = given.pop("groups")
         if {"target_ms", "target_ratio"} & given.keys():

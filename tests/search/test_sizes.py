@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.errors import InfeasibleTargetError, StudyError
 from hwsearch.export import Exporter
@@ -13,10 +14,9 @@ from hwsearch.jobs import finish
 from hwsearch.latency.profile import Kept
 from hwsearch.plan import CachePolicy, CompressionPlan
 from hwsearch.runtime import Runtime, measure_agreement
-from hwsearch.compression import compress
 from hwsearch.search import SearchSpace, Target, load_study, prepare, resolve
 from hwsearch.search.objective import size_bytes
-from hwsearch.search.preparation import choose_proxy, fastest_plan
+from hwsearch.search.preparation import fastest_plan
 from hwsearch.search.run import identity, run_study
 from hwsearch.search.spec import StudySpec
 from hwsearch.testing.device import formula_device
@@ -182,7 +182,7 @@ def test_an_impossible_target_names_the_fastest_plan_of_all(objective, study):
 
 
 def test_phases_need_a_loss_that_knows_them():
-    proxy = choose_proxy("nll", tiny_denoiser(), None) if False else Forced()
+    proxy = Forced()
     with pytest.raises(StudyError, match=r"loss 'nll' judges .*early from late"):
         make_objective(proxy=proxy)
     assert make_objective(SPACE.model_copy(update={"late_scales": (1.0,)}), proxy=proxy)
@@ -200,7 +200,9 @@ class Forced:
 def test_sizes_that_the_model_does_not_have_are_refused():
     with pytest.raises(StudyError, match=r"\[space\].kept_heads must be at most 2; got 3"):
         make_objective(SPACE.model_copy(update={"kept_heads": (None, 3)}))
-    with pytest.raises(StudyError, match=r"kept_channels must not repeat a choice; got None, 64, 64"):
+    with pytest.raises(
+        StudyError, match=r"kept_channels must not repeat a choice; got None, 64, 64"
+    ):
         make_objective(SPACE.model_copy(update={"kept_channels": (None, 64, 64)}))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,9 +102,7 @@ class LossModel:
             kept &= cost.of(rows) <= most + 1e-9 * abs(most)
         return kept
 
-    def _starts(
-        self, model: Predictor, near: Rows, bounds: Bounds
-    ) -> Iterator[Rows]:
+    def _starts(self, model: Predictor, near: Rows, bounds: Bounds) -> Iterator[Rows]:
         """Exact answers of the model made additive at two plans, and the best plans measured."""
         rows = self._evidence.rows[near[:FRONTIER]]
         for plan in (self.space.reference_row, rows[0]):
@@ -131,4 +128,3 @@ class LossModel:
                 break
             plan, value = swaps[means.argmin()], float(means.min())
         return plan
-
