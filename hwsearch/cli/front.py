@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwsearch.cli.options import json_option, megabytes, percent, print_json, print_table, storage_option
+from hwsearch.cli.options import (
+    json_option,
+    megabytes,
+    percent,
+    print_json,
+    print_table,
+    storage_option,
+)
 
 if TYPE_CHECKING:
     from hwsearch.plan import CachePolicy, CompressionPlan

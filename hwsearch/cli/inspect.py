@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--length", default=256, show_default=True, help="Positions of a pass.")
 @click.option(
-    "--plan", "plan_file", type=click.Path(path_type=Path), help="A plan, to be told layer by layer."
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path),
+    help="A plan, to be told layer by layer.",
 )
 @json_option
 def command(model: str, length: int, plan_file: Path | None, as_json: bool) -> None:

@@ -138,7 +138,10 @@ def test_bytes_of_layers_are_those_of_the_exported_initializers(denoiser, export
     for index, layer in enumerate(plan.layers):
         assert layer_bytes(g, layer) == sizes[index], index
     whole = CompressionPlan.uniform(2, attention="fp32", mlp="fp32")
-    less = sum(layer_bytes(g, a) - layer_bytes(g, b) for a, b in zip(whole.layers, plan.layers, strict=True))
+    less = sum(
+        layer_bytes(g, a) - layer_bytes(g, b)
+        for a, b in zip(whole.layers, plan.layers, strict=True)
+    )
     assert plan_bytes(g, plan) == plan_bytes(g, whole) - less
     with pytest.raises(PlanError, match="layer 0: kept_heads must be at most"):
         plan_bytes(g, CompressionPlan.uniform(2, kept_heads=5))
