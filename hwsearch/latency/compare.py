@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hwsearch.errors import InputError
+from hwsearch.errors import InputError, MissingShapeError
 from hwsearch.latency.predict import Latency, Predictor
 from hwsearch.plan import CompressionPlan, WeightFormat
 
@@ -117,7 +117,8 @@ def compare_on(
 
     Raises:
         InputError: there is no candidate.
-        MissingShapeError: the device cannot price an operator although it has its format.
+        MissingShapeError: the device cannot price an operator of a plan that keeps all heads and
+            channels, although it has its format.
     """
     if not candidates:
         raise InputError("there is no plan to compare: the study has no finished trial")
@@ -175,7 +176,12 @@ def _cell(
     if why_not:
         return Cell(None, why_not)
     kept = shares(own)
-    found = cost(predictor, own, kept)
+    try:
+        found = cost(predictor, own, kept)
+    except MissingShapeError:
+        if not any(layer.kept_heads or layer.kept_channels for layer in plan.layers):
+            raise
+        return Cell(None, "fewer heads or channels, whose sizes are not timed here")
     meets = found <= ratio * base * (1 + 1e-9)
     return Cell(predictor.predict(own, kept), "", found, found / base, meets)
 

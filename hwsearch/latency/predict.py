@@ -211,7 +211,8 @@ class Predictor:
 
     def _products(self, choice: Choice, rows: int) -> Counter[OpKey]:
         """Operators of a choice of a format on some rows; the ends run on the block's alone."""
-        fmt = WeightFormat(choice.value)
+        fmt = choice.value
+        assert isinstance(fmt, WeightFormat), "products have a format"
         if choice.part == "attention":
             return projections(self.geometry.keeping(choice.size), fmt, rows)
         if choice.part == "mlp":
@@ -225,7 +226,7 @@ def layer_choices(layer: LayerPlan, kept_share: float, caching: Caching = PLAIN)
         Choice("attention", layer.attention, layer.kept_heads),
         Choice("mlp", layer.mlp, layer.kept_channels),
         # layers that keep all positions are alike, however others choose theirs
-        Choice("kept", kept_share, layer.kept_heads, caching if kept_share < 1.0 else PLAIN),
+        Choice("kept", float(kept_share), layer.kept_heads, caching if kept_share < 1.0 else PLAIN),
     ]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
+from hwsearch.search.space import WHOLE
 from hwsearch.search.terms import Term, Terms
 
 Table = Mapping[str, Mapping[int, float]]
@@ -61,14 +62,14 @@ def cheapest_of(cost: Terms, limited: Terms, room: float | None) -> dict[str, in
     if cost.is_additive and limited.is_additive:
         return cheapest(cost.table, limited.table, room)
     sizes = {name: len(found) for name, found in {**limited.table, **cost.table}.items()}
-    shared = [name for name in sizes if name.startswith("cache.")]
+    shared = [name for name in sizes if name.startswith(WHOLE)]
     blocks = _blocks([*cost.terms, *limited.terms], shared)
     best: tuple[float, dict[str, int]] | None = None
     for row in product(*(range(sizes[name]) for name in shared)):
         fixed = dict(zip(shared, row, strict=True))
-        tables = [_joint(terms, blocks, sizes, fixed) for terms in (cost, limited)]
-        base = _outside(limited, fixed)
-        found = cheapest(*tables, None if room is None else room - base)
+        left = None if room is None else room - _outside(limited, fixed)
+        costs, limits = (_joint(terms, blocks, sizes, fixed) for terms in (cost, limited))
+        found = cheapest(costs, limits, left)
         if found is None:
             continue
         chosen = fixed | {

@@ -16,7 +16,7 @@ from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.search.exact import cheapest_of
 from hwsearch.search.objective import Objective, size_bytes
-from hwsearch.search.space import SearchSpace
+from hwsearch.search.space import WHOLE, SearchSpace
 from hwsearch.search.study import Study
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.tasks.frozen import FrozenStates
@@ -133,7 +133,7 @@ def check_model(space: SearchSpace, denoiser: Denoiser, proxy: Proxy | None = No
         for kept in getattr(space, name):
             if kept is not None and kept > there:
                 raise StudyError(f"[space].{name} must be at most {there}; got {kept}")
-    phased = {"cache.early_scale", "cache.late_scale"} & space.plan_dials.keys()
+    phased = {f"{WHOLE}early_scale", f"{WHOLE}late_scale"} & space.plan_dials.keys()
     if phased and proxy is not None and proxy.name in ONE_REFRESH:
         raise StudyError(
             f"loss {proxy.name!r} judges every pass as the first of a generation, so it cannot tell "

@@ -26,6 +26,9 @@ from hwsearch.plan import (
 #: Thresholds offered unless a study says otherwise, most careful first.
 THRESHOLDS = (1.0, 0.9, 0.7, 0.5, 0.25)
 
+#: How names of parameters begin that the whole plan shares, beside the head.
+WHOLE = "cache."
+
 #: How layers may be tied: all alike, in three runs of neighbours, or each by itself.
 Groups = Literal["tied", "thirds", "free"]
 
@@ -128,7 +131,7 @@ class SearchSpace(Sparing):
     def plan_dials(self) -> dict[str, tuple[Any, ...]]:
         """Choices of what the whole plan shares: fields of its cache, by parameter name."""
         return {
-            f"cache.{field}": getattr(self, name)
+            f"{WHOLE}{field}": getattr(self, name)
             for field, name in self.CACHE.items()
             if self._varies(name)
         }
@@ -199,7 +202,7 @@ class SearchSpace(Sparing):
             return CachePolicy()
         dials = self.plan_dials.items()
         chosen = {
-            name.removeprefix("cache."): _choice(choices, params[name]) for name, choices in dials
+            name.removeprefix(WHOLE): _choice(choices, params[name]) for name, choices in dials
         }
         policy = CachePolicy.model_validate(chosen)
         if policy.early_scale == policy.late_scale:
@@ -233,11 +236,11 @@ class SearchSpace(Sparing):
         if all(layer.sink_threshold == 1.0 for layer in plan.layers):
             unused = set(self.plan_dials)
         elif plan.cache.early_scale == plan.cache.late_scale:
-            unused = {"cache.boundary"}
+            unused = {f"{WHOLE}boundary"}
         return {
             name: 0
             if name in unused
-            else _index(choices, getattr(plan.cache, name.removeprefix("cache.")), name)
+            else _index(choices, getattr(plan.cache, name.removeprefix(WHOLE)), name)
             for name, choices in self.plan_dials.items()
         }
 
