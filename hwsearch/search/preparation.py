@@ -13,7 +13,7 @@ from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
 from hwsearch.latency.device import Device
 from hwsearch.latency.full_pass import predictor_of
 from hwsearch.latency.operators import Workload
-from hwsearch.plan import CompressionPlan, Decoding
+from hwsearch.plan import CompressionPlan, Decoding, LayerPlan
 from hwsearch.search.exact import cheapest_of
 from hwsearch.search.objective import Objective, size_bytes
 from hwsearch.search.space import WHOLE, SearchSpace
@@ -268,9 +268,7 @@ def explain_miss(
     """One line: the fastest plan, what it reaches, and which layers bind."""
     order = sorted(range(len(layers_ms)), key=lambda i: -layers_ms[i])
     binding = ", ".join(
-        f"layer {i} {layers_ms[i]:.2f} ms (attention {plan.layers[i].attention}, mlp "
-        f"{plan.layers[i].mlp}, sink_threshold {plan.layers[i].sink_threshold:g})"
-        for i in order[:BINDING]
+        f"layer {i} {layers_ms[i]:.2f} ms ({_said(plan.layers[i])})" for i in order[:BINDING]
     )
     limit = "" if objective.max_bytes is None else f" within {objective.max_bytes} bytes"
     return (
@@ -280,3 +278,13 @@ def explain_miss(
         + (" or max_bytes," if limit else ",")
         + " or offer faster formats or fewer decoding steps"
     )
+
+
+def _said(layer: LayerPlan) -> str:
+    """What a plan says of a layer; sizes where they are smaller."""
+    sizes = "".join(
+        f", {name} {kept}"
+        for name in ("kept_heads", "kept_channels")
+        if (kept := getattr(layer, name)) is not None
+    )
+    return f"attention {layer.attention}, mlp {layer.mlp}, sink_threshold {layer.sink_threshold:g}{sizes}"

@@ -16,7 +16,7 @@ from hwsearch.plan import CachePolicy, CompressionPlan
 from hwsearch.runtime import Runtime, measure_agreement
 from hwsearch.search import SearchSpace, Target, load_study, prepare, resolve
 from hwsearch.search.objective import size_bytes
-from hwsearch.search.preparation import fastest_plan
+from hwsearch.search.preparation import check_feasible, fastest_plan
 from hwsearch.search.run import identity, run_study
 from hwsearch.search.spec import StudySpec
 from hwsearch.testing.device import formula_device
@@ -118,6 +118,8 @@ def test_the_fastest_plan_is_the_fastest_of_all(objective):
     found = fastest_plan(limited)
     assert found in within and len(within) < space.size
     assert objective_ms(tied, found) == pytest.approx(min(objective_ms(tied, p) for p in within))
+    with pytest.raises(InfeasibleTargetError, match=r"layer \d .*kept_heads 1, kept_channels 64"):
+        check_feasible(dataclasses.replace(tied, target_ms=1e-3))
     with pytest.raises(InfeasibleTargetError, match="the smallest takes"):
         fastest_plan(dataclasses.replace(tied, max_bytes=1))
 
