@@ -74,7 +74,7 @@ def main() -> None:
     workload = default_workload(denoiser)
     plans = draw(denoiser, options.plans, seed=options.seed)
     sinks = calibrate_sinks(denoiser, calibration_questions(16))
-    effort = Effort(1, options.rounds, options.sessions)
+    effort = Effort(1, options.rounds, options.sessions, options.calibration)
     with progress_bar() as bar:
         show = tracked(bar)
         bundles = export_plans(denoiser, plans, sinks, options.out / "bundles", show)
@@ -124,6 +124,7 @@ def report(frame: pd.DataFrame, out: Path) -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plans", type=int, default=18)
+    parser.add_argument("--calibration", type=int, default=12, help="mixed plans to calibrate with")
     parser.add_argument("--rounds", type=int, default=8, help="samples of each a session")
     parser.add_argument("--sessions", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0, help="of the plans")
