@@ -117,7 +117,7 @@ class WeightPruning(Frozen):
     sinks: Literal["ignore", "global", "layer", "preserve"] = "layer"
 
 
-class _Sparing(Frozen):
+class Sparing(Frozen):
     """Written without those later additions to the schema that hold their defaults."""
 
     _later: ClassVar[frozenset[str]] = frozenset()
@@ -129,7 +129,7 @@ class _Sparing(Frozen):
         return {name: value for name, value in handler(self).items() if name not in spared}
 
 
-class LayerPlan(_Sparing):
+class LayerPlan(Sparing):
     """What is done to one layer.
 
     Attributes:
@@ -266,7 +266,7 @@ class Decoding(Frozen):
         return self.num_blocks * -(-self.steps_per_block // self.refresh_interval)
 
 
-class CompressionPlan(_Sparing):
+class CompressionPlan(Sparing):
     """A whole plan.
 
     Attributes:

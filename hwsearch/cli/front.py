@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwsearch.cli.options import json_option, megabytes, print_json, print_table, storage_option
+from hwsearch.cli.options import (
+    json_option,
+    megabytes,
+    percent,
+    print_json,
+    print_table,
+    storage_option,
+)
 
 if TYPE_CHECKING:
-    from hwsearch.plan import CompressionPlan
+    from hwsearch.plan import CachePolicy, CompressionPlan
     from hwsearch.search import Study
 
 
@@ -98,15 +105,41 @@ def answer_target(study: Study, target_ms: float, as_json: bool) -> None:
         ],
     )
     print_table("its layers", *plan_rows(found.plan))
+    if found.plan.cache != type(found.plan.cache)():
+        click.echo(cache_line(found.plan.cache))
 
 
 def plan_rows(plan: CompressionPlan) -> tuple[list[str], list[tuple[object, ...]]]:
     """A plan as a table's columns and rows."""
     rows: list[tuple[object, ...]] = [
-        (index, layer.sink_threshold, layer.attention.value, layer.mlp.value)
+        (
+            index,
+            layer.sink_threshold,
+            layer.attention.value,
+            layer.kept_heads or "all",
+            layer.mlp.value,
+            layer.kept_channels or "all",
+        )
         for index, layer in enumerate(plan.layers)
     ]
-    return ["layer", "sink threshold", "attention", "mlp"], [*rows, ("head", "", "", plan.head)]
+    rows.append(("head", "", "", "", plan.head.value, ""))
+    return ["layer", "sink threshold", "attention", "heads", "mlp", "channels"], rows
+
+
+def cache_line(cache: CachePolicy) -> str:
+    """By which rule positions stay, and how many of them when.
+
+    >>> from hwsearch.plan import CachePolicy
+    >>> cache_line(CachePolicy(late_scale=0.5))
+    'cached positions by keep-stable; shares x 1 while more than 50.0 % is unwritten, then x 0.5'
+    """
+    line = f"cached positions by {cache.rule.value}"
+    if cache.early_scale == cache.late_scale == 1.0:
+        return line
+    return (
+        f"{line}; shares x {cache.early_scale:g} while more than {percent(cache.boundary)} is "
+        f"unwritten, then x {cache.late_scale:g}"
+    )
 
 
 def front_rows(study: Study) -> tuple[list[str], list[tuple[object, ...]]]:

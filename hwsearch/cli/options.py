@@ -14,6 +14,12 @@ from rich.table import Table
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 seed_option = click.option("--seed", default=0, show_default=True, help="Seed of all chance.")
+kept_heads_option = click.option(
+    "--kept-heads", help="Shares of the heads that layers may keep, comma separated: 1.0,0.5."
+)
+kept_channels_option = click.option(
+    "--kept-channels", help="Shares of the mlp's channels that layers may keep, comma separated."
+)
 storage_option = click.option(
     "--storage", help="Optuna storage: a URL, or the path of an SQLite file."
 )
@@ -60,6 +66,26 @@ def tracked(bar: Progress) -> Callable[[str], Callable[[Iterable[int]], Iterable
         return lambda items: bar.track(list(items), description=description)
 
     return describe
+
+
+def shares(text: str | None) -> tuple[float, ...]:
+    """Shares of a comma-separated list; none for no text.
+
+    >>> shares("1.0,0.5"), shares(None)
+    ((1.0, 0.5), ())
+
+    Raises:
+        InputError: one is no number above 0 and at most 1.
+    """
+    from hwsearch.errors import InputError
+
+    try:
+        found = tuple(float(part) for part in (text or "").split(",") if part)
+    except ValueError:
+        found = (0.0,)
+    if not all(0.0 < share <= 1.0 for share in found):
+        raise InputError(f"shares must be above 0 and at most 1, comma separated; got {text!r}")
+    return found
 
 
 def percent(share: float) -> str:

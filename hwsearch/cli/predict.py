@@ -45,7 +45,10 @@ def command(
     if as_json:
         print_json(forecast)
         return
-    columns = ["layer", "kept share", "attention", "mlp", "ms", "10th-90th", "refreshes", "steps"]
+    columns = [
+        "layer", "kept share", "attention", "heads", "mlp", "channels", "ms", "10th-90th",
+        "refreshes", "steps",
+    ]  # fmt: skip
     print_table(headline(forecast), columns, map(layer_row, forecast["layers"]))
     rows = [
         (name, f"{part['ms']:.2f}", percent(part["ms"] / forecast["generation_ms"]))
@@ -73,7 +76,9 @@ def layer_row(layer: dict[str, Any]) -> tuple[object, ...]:
         layer["layer"],
         f"{layer['kept_share']:.3g}",
         layer["attention"],
+        layer["kept_heads"] or "all",
         layer["mlp"],
+        layer["kept_channels"] or "all",
         f"{layer['ms']:.2f}",
         between(layer["percentiles_10_90_ms"]),
         f"{layer['refresh_ms']:.2f}",

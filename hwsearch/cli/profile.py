@@ -7,10 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsearch.cli.options import json_option, percent, print_json, progress_bar, stderr, tracked
+from hwsearch.cli.options import (
+    json_option,
+    kept_channels_option,
+    kept_heads_option,
+    percent,
+    print_json,
+    progress_bar,
+    shares,
+    stderr,
+    tracked,
+)
 
 if TYPE_CHECKING:
     from hwsearch.latency.device import Device
+    from hwsearch.latency.profile import Kept
 
 
 @click.command(name="profile")
@@ -27,6 +38,8 @@ if TYPE_CHECKING:
     "--grid",
     help="Sizes to time instead: rows, features, keys, heads, head_dim and vocab, as in docs/latency.md.",
 )
+@kept_heads_option
+@kept_channels_option
 @click.option("--prompt-length", type=int, help="Tokens of the prompt; the task's median if left.")
 @click.option(
     "--runtime",
@@ -80,7 +93,7 @@ def make_kit(folder: Path, flags: dict[str, Any]) -> tuple[Path, int]:
     from hwsearch.jobs.timing import wanted_operators
     from hwsearch.latency.kit import write_kit
 
-    keys = wanted_operators(flags["model"], flags["grid"], flags["prompt_length"])
+    keys = wanted_operators(flags["model"], flags["grid"], flags["prompt_length"], kept(flags))
     return write_kit(keys, folder), len(keys)
 
 
@@ -101,8 +114,20 @@ def timed(flags: dict[str, Any]) -> Device:
             name: flags[name] for name in ("model", "grid", "prompt_length", "runtime", "overwrite")
         }
         return profile_here(
-            flags["name"], flags["out"], effort=effort, tracked=tracked(bar), **chosen
+            flags["name"],
+            flags["out"],
+            kept=kept(flags),
+            effort=effort,
+            tracked=tracked(bar),
+            **chosen,
         )
+
+
+def kept(flags: dict[str, Any]) -> Kept:
+    """Sizes of pruned layers that are timed, too."""
+    from hwsearch.latency.profile import Kept
+
+    return Kept(shares(flags["kept_heads"]), shares(flags["kept_channels"]))
 
 
 def document(device: Device) -> dict[str, Any]:

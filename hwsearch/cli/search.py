@@ -10,6 +10,8 @@ import click
 from hwsearch.cli.front import front_rows
 from hwsearch.cli.options import (
     json_option,
+    kept_channels_option,
+    kept_heads_option,
     percent,
     print_json,
     print_table,
@@ -48,6 +50,12 @@ if TYPE_CHECKING:
     type=click.Choice(["tied", "thirds", "free", "refine"]),
     help="Layers treated alike: all, a third each, none; or from all to none, step by step.",
 )
+@kept_heads_option
+@kept_channels_option
+@click.option("--rules", help="Rules of which cached positions stay, comma separated.")
+@click.option("--early-scales", help="Factors of all kept shares early in a generation.")
+@click.option("--late-scales", help="Factors of all kept shares late in a generation.")
+@click.option("--boundaries", help="Unwritten shares of the generation at which early may end.")
 @click.option("--refine", help="Finished study with coarser groups to go on from.")
 @click.option(
     "--pruner",

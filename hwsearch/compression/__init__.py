@@ -3,7 +3,7 @@
 from hwsearch.compression.bank import WeightBank, check_fits, compress, linear_formats
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.compression.formats import SimulatedLinear, simulate
-from hwsearch.compression.pruning import WeightCalibration, noisy_passes
+from hwsearch.compression.pruning import WeightCalibration, noisy_passes, own_calibration
 
 __all__ = [
     "CompressedDenoiser",
@@ -14,5 +14,6 @@ __all__ = [
     "compress",
     "linear_formats",
     "noisy_passes",
+    "own_calibration",
     "simulate",
 ]

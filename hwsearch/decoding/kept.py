@@ -115,6 +115,8 @@ class KeptShares(Sequence[float]):
 
     def at(self, layer: int, refresh: int) -> float:
         """Share that a layer keeps after one of the refreshes, the first being 0."""
+        if self.shares[layer] == 1.0:
+            return 1.0
         scale = self.policy.scale(min(refresh, self.refreshes - 1), self.refreshes)
         return min(1.0, scale * self.shares[layer])
 

@@ -8,12 +8,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING
 
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.errors import PlanError
+from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
 
 if TYPE_CHECKING:
     from hwsearch.denoisers.network import LinearSizes
@@ -118,29 +119,64 @@ def matrix_bytes(matrix: Matrix, weight_format: WeightFormat) -> int:
     return out_features * ceil(in_features / BLOCK_SIZE) * (BLOCK_SIZE * bits // 8 + 4)
 
 
+def check_sizes(geometry: Geometry, plan: CompressionPlan) -> None:
+    """Raise `PlanError` if a layer shall keep more heads or channels than there are."""
+    most = {"kept_heads": geometry.num_kv_heads, "kept_channels": geometry.intermediate_size}
+    for index, layer in enumerate(plan.layers):
+        for name, there in most.items():
+            kept = getattr(layer, name)
+            if kept is not None and kept > there:
+                raise PlanError(f"layer {index}: {name} must be at most {there}; got {kept}")
+
+
+def layer_bytes(geometry: Geometry, layer: LayerPlan) -> int:
+    """Bytes of one layer's projections under a plan, biases included and norms left out."""
+    g = geometry.keeping(layer.kept_heads, layer.kept_channels)
+    total = 4 * (g.query_size + 2 * g.kv_size) * g.qkv_bias
+    total += sum(matrix_bytes(matrix, layer.attention) for matrix in attention_matrices(g))
+    return total + sum(matrix_bytes(matrix, layer.mlp) for matrix in mlp_matrices(g))
+
+
 def plan_bytes(geometry: Geometry, plan: CompressionPlan) -> int:
     """Bytes of all weights under a plan. Embedding, biases and norms stay fp32.
 
-    A tied head counts again once its format is another than the embedding's.
+    Heads and channels that went are not counted; weights that are zero are: they are stored as the
+    others are. A tied head counts again once its format is another than the embedding's.
+
+    Raises:
+        PlanError: as `check_sizes`.
     """
+    check_sizes(geometry, plan)
     g, count = geometry, parameters(geometry)
-    biases = (g.query_size + 2 * g.kv_size) * g.qkv_bias * g.num_layers
-    total = 4 * (count.embedding + count.norms + biases)
-    for layer in plan.layers:
-        total += sum(matrix_bytes(matrix, layer.attention) for matrix in attention_matrices(g))
-        total += sum(matrix_bytes(matrix, layer.mlp) for matrix in mlp_matrices(g))
+    total = 4 * (count.embedding + count.norms)
+    total += sum(layer_bytes(g, layer) for layer in plan.layers)
     shared = g.tie_embeddings and plan.head is WeightFormat.FP32
     return total + (0 if shared else matrix_bytes((g.vocab_size, g.hidden_size), plan.head))
 
 
 def own_bytes(sizes: LinearSizes, plan: CompressionPlan) -> int:
-    """Bytes of a network of one's own under a plan: fp32 for all that no plan changes."""
+    """Bytes of a network of one's own under a plan: fp32 for all that no plan changes.
+
+    Raises:
+        PlanError: as `check_own`.
+    """
+    check_own(plan)
     total = 4 * sizes.others
     for layer, named in zip(plan.layers, sizes.layers, strict=True):
         for group, matrices in named.items():
             fmt = WeightFormat(getattr(layer, group))
             total += sum(matrix_bytes(matrix, fmt) for matrix in matrices)
     return total + (0 if sizes.head is None else matrix_bytes(sizes.head, plan.head))
+
+
+def check_own(plan: CompressionPlan) -> None:
+    """Raise `PlanError` if a plan drops heads or channels, which a network of one's own does not tell."""
+    for index, layer in enumerate(plan.layers):
+        if (layer.kept_heads, layer.kept_channels) != (None, None):
+            raise PlanError(
+                f"layer {index}: kept_heads and kept_channels need a network in Llama form; prune "
+                "single weights by sparsity instead"
+            )
 
 
 def bytes_by_format(geometry: Geometry) -> dict[str, int]:
@@ -169,6 +205,12 @@ def work(geometry: Geometry, rows: int, keys: int, predicted: int) -> Work:
         mlp=each * _entries(mlp_matrices(g)),
         head=2 * predicted * g.vocab_size * g.hidden_size,
     )
+
+
+def layer_work(geometry: Geometry, layer: LayerPlan, rows: int, keys: int) -> int:
+    """Operations of one layer with the heads and channels that it keeps, as `work` counts them."""
+    g = replace(geometry.keeping(layer.kept_heads, layer.kept_channels), num_layers=1)
+    return work(g, rows, keys, predicted=0).total
 
 
 def _entries(matrices: list[Matrix]) -> int:

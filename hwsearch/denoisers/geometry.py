@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+#: Channels are kept in multiples of this: what blocks of weights, and vector units, come in.
+CHANNELS = 32
 
 
 @dataclass(frozen=True)
@@ -50,3 +53,30 @@ class Geometry:
     def kv_size(self) -> int:
         """Width of all key (or value) heads together."""
         return self.num_kv_heads * self.head_dim
+
+    def keeping(self, kept_heads: int | None = None, kept_channels: int | None = None) -> Geometry:
+        """Sizes of a layer of which heads or channels went.
+
+        Args:
+            kept_heads: key / value heads that stay, each with its query heads; None keeps all.
+            kept_channels: inner channels of the mlp that stay; None keeps all.
+        """
+        if kept_heads is None and kept_channels is None:
+            return self
+        heads = self.num_kv_heads if kept_heads is None else kept_heads
+        return replace(
+            self,
+            num_heads=heads * (self.num_heads // self.num_kv_heads),
+            num_kv_heads=heads,
+            intermediate_size=self.intermediate_size if kept_channels is None else kept_channels,
+        )
+
+    def heads_of(self, share: float) -> int | None:
+        """Key / value heads that are nearest to a share of them, at least one; None for all."""
+        kept = max(1, int(share * self.num_kv_heads + 0.5))
+        return kept if kept < self.num_kv_heads else None
+
+    def channels_of(self, share: float) -> int | None:
+        """Inner channels nearest to a share of them, in multiples of `CHANNELS`; None for all."""
+        kept = max(CHANNELS, round(share * self.intermediate_size / CHANNELS) * CHANNELS)
+        return kept if kept < self.intermediate_size else None

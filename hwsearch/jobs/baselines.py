@@ -41,9 +41,6 @@ from hwsearch.tasks.task import GSM_MINI
 #: Shares that are pruned and answered for, and those that only the KL is measured at.
 SHARES, SWEEP = (0.3, 0.5), (0.1, 0.2, 0.4, 0.6, 0.7)
 
-#: Channels are kept in multiples of this: what blocks of weights, and vector units, come in.
-CHANNELS = 32
-
 ROWS_FILE, SPEED_FILE, RUN_FILE = "rows.jsonl", "speed.json", "run.json"
 
 
@@ -227,10 +224,12 @@ class Bench:
 
     def _sizes(self, share: float) -> dict[str, int]:
         """Heads and channels that stay where a share goes."""
-        g = self.denoiser.geometry
-        channels = round((1.0 - share) * g.intermediate_size / CHANNELS) * CHANNELS
-        heads = int((1.0 - share) * g.num_kv_heads + 0.5)
-        return {"kept_heads": max(1, heads), "kept_channels": max(CHANNELS, channels)}
+        g, kept = self.denoiser.geometry, 1.0 - share
+        heads, channels = g.heads_of(kept), g.channels_of(kept)
+        return {
+            "kept_heads": heads or g.num_kv_heads,
+            "kept_channels": channels or g.intermediate_size,
+        }
 
     def speeds(self, jobs: Sequence[Job], rounds: int, tracked: Tracked) -> dict[str, float]:
         """Measured generation time of the unpruned export over that of each kind of pruned one.

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hwsearch.compression import compress
+from hwsearch.compression import WeightBank, check_fits, compress, own_calibration
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.errors import InfeasibleTargetError
@@ -222,14 +222,17 @@ def export(
         plan: what to do to each layer.
         out: the bundle's folder.
         sinks: turns thresholds into kept shares; None calibrates on gsm-mini's questions if any
-            layer has a threshold below 1.
+            layer has a threshold below 1. Weights are pruned by those questions, too.
         overwrite: replace a folder that is there.
 
     Raises:
         PlanError: the plan does not fit the model.
         InputError: `out` exists and `overwrite` is false.
     """
-    compressed = compress(denoiser, plan)
+    check_fits(plan, denoiser)
+    prunes = any(layer.prunes for layer in plan.layers)
+    weights = own_calibration(denoiser, calibration_questions()) if prunes else None
+    compressed = compress(denoiser, plan, WeightBank(denoiser, weights))
     shares: Sequence[float] = (1.0,) * len(plan.layers)
     if any(layer.sink_threshold < 1.0 for layer in plan.layers):
         shares = (sinks or calibrate_sinks(denoiser, calibration_questions())).kept_shares(plan)

@@ -9,7 +9,7 @@ from hwsearch.jobs.subjects import subject_of
 from hwsearch.latency.device import load_device
 from hwsearch.latency.energy import arithmetic
 from hwsearch.latency.parts import Choice
-from hwsearch.latency.predict import Latency, Predictor, layer_choices
+from hwsearch.latency.predict import Latency, Predictor
 from hwsearch.plan import CompressionPlan
 
 
@@ -71,10 +71,11 @@ def where(
     calibration found beside the operators (negative where they cost less in a model than alone).
     """
     groups: dict[str, list[Choice]] = {"projections": [], "attention": [], "mlp": []}
-    for layer, share in zip(plan.layers, shares, strict=True):
-        for name, choice in zip(groups, _by_group(layer_choices(layer, share)), strict=True):
-            groups[name].append(choice)
-    groups["head"] = [("ends", plan.head)]
+    names = {"attention": "projections", "kept": "attention", "mlp": "mlp"}
+    for choices in predictor.choices(plan, shares):
+        for choice in choices:
+            groups[names[choice.part]].append(choice)
+    groups["head"] = [Choice("ends", plan.head)]
     found = {}
     for name, choices in groups.items():
         refresh, step = predictor.added_by_pass_ms(choices)
@@ -82,11 +83,6 @@ def where(
     total = predictor.predict(plan, shares).generation_ms
     found["fixed"] = {"ms": total - sum(group["ms"] for group in found.values())}
     return found
-
-
-def _by_group(choices: Sequence[Choice]) -> tuple[Choice, Choice, Choice]:
-    attention, mlp, kept = choices
-    return attention, kept, mlp
 
 
 def _binding(
@@ -107,8 +103,9 @@ def _layers(
 ) -> list[dict[str, Any]]:
     """Each layer; its percentiles take the whole generation's relative error for its own."""
     rows = []
+    choices = predictor.choices(plan, shares)
     for index, (layer, share) in enumerate(zip(plan.layers, shares, strict=True)):
-        refresh, step = predictor.added_by_pass_ms(layer_choices(layer, share))
+        refresh, step = predictor.added_by_pass_ms(choices[index])
         ms, interval = refresh + step, latency.intervals_ms
         rows.append(
             {
@@ -116,6 +113,8 @@ def _layers(
                 "kept_share": share,
                 "attention": layer.attention.value,
                 "mlp": layer.mlp.value,
+                "kept_heads": layer.kept_heads,
+                "kept_channels": layer.kept_channels,
                 "ms": ms,
                 "refresh_ms": refresh,
                 "step_ms": step,

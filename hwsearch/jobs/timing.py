@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsearch.compression import WeightBank, compress
+from hwsearch.compression import WeightBank, WeightCalibration, compress
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.denoisers.network import linear_sizes
+from hwsearch.errors import InputError
 from hwsearch.export import Exporter
 from hwsearch.export.quantise import FORMATS
 from hwsearch.jobs.progress import Tracked, untracked
@@ -30,7 +31,7 @@ from hwsearch.latency.folder import Journal, check_same, write_device
 from hwsearch.latency.full_pass import full_pass_keys, predictor_of
 from hwsearch.latency.measure import measure
 from hwsearch.latency.operators import OpKey, Workload
-from hwsearch.latency.profile import operators_of, profile
+from hwsearch.latency.profile import Kept, operators_of, profile
 from hwsearch.latency.shapes import ShapeGrid
 from hwsearch.latency.table import LatencyTable
 from hwsearch.plan import CompressionPlan
@@ -66,6 +67,7 @@ def profile_machine(
     out: Path,
     *,
     workload: Workload | None = None,
+    kept: Kept | None = None,
     effort: Effort | None = None,
     overwrite: bool = False,
     tracked: Tracked = untracked,
@@ -80,6 +82,7 @@ def profile_machine(
         name: the device's name.
         out: folder of devices; the device becomes a folder in it, whole or not at all.
         workload: what is generated; None takes gsm-mini's median prompt.
+        kept: shares of heads and channels that pruned layers keep.
         effort: threads, rounds and sessions.
         overwrite: time everything anew.
         tracked: shows progress.
@@ -88,7 +91,8 @@ def profile_machine(
         InputError: the device was timed on another machine or with other settings.
     """
     effort, workload = effort or Effort(), workload or default_workload(denoiser)
-    keys = _operators(denoiser, workload)
+    kept = kept or Kept()
+    keys = _operators(denoiser, workload, kept)
     before, table = time_operators(name, out, keys, effort, overwrite, tracked)
     info = before or machine_info(name, effort)
     device = Device(info, table, out / name)
@@ -99,7 +103,11 @@ def profile_machine(
         if denoiser.is_cached:
             sinks = calibrate_sinks(denoiser, calibration_questions(16))
         plans = calibration_plans(
-            denoiser.num_layers, table.formats(), thresholds, mixed=effort.mixed_plans
+            denoiser.num_layers,
+            table.formats(),
+            thresholds,
+            mixed=effort.mixed_plans,
+            sizes=_sizes(denoiser, kept),
         )
         fresh = calibrate(
             device, denoiser, workload, sinks, plans, sessions=effort.sessions, tracked=tracked
@@ -117,11 +125,14 @@ def profile_here(
     grid: str | None = None,
     prompt_length: int | None = None,
     runtime: str = RUNTIME,
+    kept: Kept | None = None,
     effort: Effort | None = None,
     overwrite: bool = False,
     tracked: Tracked = untracked,
 ) -> Device:
     """Time this machine for a model, for the sizes in a ``config.json``, or for a grid.
+
+    `kept` adds the sizes of pruned layers.
 
     Only a model with weights is also run whole, to calibrate; the torch runtimes run one of random
     weights instead. Errors are those of `profile_machine`.
@@ -129,25 +140,37 @@ def profile_here(
     if runtime != RUNTIME:
         from hwsearch.jobs.timing_torch import profile_torch
 
-        return profile_torch(name, out, model, runtime, prompt_length, effort, overwrite, tracked)
+        return profile_torch(
+            name, out, model, runtime, prompt_length, effort, overwrite, tracked, kept
+        )
     if grid is not None or Path(model).suffix == ".json":
-        keys = wanted_operators(model, grid, prompt_length)
+        keys = wanted_operators(model, grid, prompt_length, kept)
         return profile_grid(keys, name, out, effort=effort, overwrite=overwrite, tracked=tracked)
     denoiser = load_denoiser(model)
     workload = default_workload(denoiser)
     if prompt_length is not None:
         workload = Workload(prompt_length, denoiser.decoding)
     return profile_machine(
-        denoiser, name, out, workload=workload, effort=effort, overwrite=overwrite, tracked=tracked
+        denoiser,
+        name,
+        out,
+        workload=workload,
+        kept=kept,
+        effort=effort,
+        overwrite=overwrite,
+        tracked=tracked,
     )
 
 
-def wanted_operators(model: str, grid: str | None, prompt_length: int | None) -> list[OpKey]:
+def wanted_operators(
+    model: str, grid: str | None, prompt_length: int | None, kept: Kept | None = None
+) -> list[OpKey]:
     """Operators of a grid, or else of a model. Raises `InputError` for a grid that is none."""
     if grid is not None:
         return ShapeGrid.parse(grid).operators()
     subject = subject_of(model, prompt_length)
-    return operators_of(subject.geometry, Workload(subject.prompt_length, subject.decoding))
+    workload = Workload(subject.prompt_length, subject.decoding)
+    return operators_of(subject.geometry, workload, kept=kept)
 
 
 def profile_grid(
@@ -222,10 +245,25 @@ def time_operators(
     return before, table
 
 
-def _operators(denoiser: Denoiser, workload: Workload) -> list[OpKey]:
+def _operators(denoiser: Denoiser, workload: Workload, kept: Kept) -> list[OpKey]:
     if denoiser.is_cached:
-        return operators_of(denoiser.geometry, workload)
+        return operators_of(denoiser.geometry, workload, kept=kept)
+    if kept != Kept():
+        raise InputError(
+            f"model {denoiser.name!r} has no heads and channels that hwsearch knows of, so there are "
+            "no pruned sizes to time; leave out --kept-heads and --kept-channels"
+        )
     return full_pass_keys(linear_sizes(denoiser.network), workload, FORMATS)
+
+
+def _sizes(denoiser: Denoiser, kept: Kept) -> dict[str, list[int | None]]:
+    if not denoiser.is_cached:
+        return {}
+    geometry = denoiser.geometry
+    return {
+        "kept_heads": kept.head_counts(geometry),
+        "kept_channels": kept.channel_counts(geometry),
+    }
 
 
 def calibrate(
@@ -287,7 +325,8 @@ def export_plans(
     tracked: Tracked = untracked,
 ) -> dict[str, Bundle]:
     """Bundles of plans, called by their place in `plans`; one that is in `folder` is kept."""
-    exporter, bank = Exporter(denoiser), WeightBank(denoiser)
+    # plans that prune do so by magnitude, which looks at no activations
+    exporter, bank = Exporter(denoiser), WeightBank(denoiser, WeightCalibration(denoiser, ()))
     bundles = {}
     for index in tracked("exporting plans")(range(len(plans))):
         path = folder / f"plan{index}"

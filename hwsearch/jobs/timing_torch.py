@@ -23,7 +23,7 @@ from hwsearch.latency.environment import environment, processor
 from hwsearch.latency.folder import write_device
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.predict import Predictor
-from hwsearch.latency.profile import SHARES, operators_of
+from hwsearch.latency.profile import SHARES, Kept, operators_of
 from hwsearch.latency.table import LatencyTable
 from hwsearch.latency.table_csv import EXTRA_FORMATS
 from hwsearch.latency.torch_clock import clock_of, sample
@@ -52,6 +52,7 @@ def profile_torch(
     effort: Effort | None = None,
     overwrite: bool = False,
     tracked: Tracked = untracked,
+    kept: Kept | None = None,
 ) -> Device:
     """Time a model's shapes with torch, and write the device's folder with its whole-model check.
 
@@ -64,6 +65,7 @@ def profile_torch(
         effort: rounds and sessions; threads are left to torch.
         overwrite: replace a device of the same name.
         tracked: shows progress.
+        kept: shares of heads and channels that pruned layers keep.
 
     Raises:
         InputError: there is no such GPU, or the device exists and `overwrite` is false.
@@ -73,7 +75,7 @@ def profile_torch(
     device, effort, config = torch_device(runtime), effort or Effort(), read_config(model)
     workload = Workload(prompt_length or PROMPT_LENGTH, config.decoding)
     formats, refused = usable_formats(config.geometry, device)
-    keys = torch_operators(config.geometry, workload, formats)
+    keys = torch_operators(config.geometry, workload, formats, kept)
     table = time_operators(keys, device, effort, tracked)
     info = _info(name, runtime, device, refused)
     predictor = Predictor(Device(info, table, out / name), config.geometry, workload)
@@ -128,10 +130,12 @@ def _sizes(g: Geometry) -> list[tuple[int, int]]:
     ]
 
 
-def torch_operators(geometry: Geometry, workload: Workload, formats: Sequence[str]) -> list[OpKey]:
+def torch_operators(
+    geometry: Geometry, workload: Workload, formats: Sequence[str], kept: Kept | None = None
+) -> list[OpKey]:
     """Operators of the model in the formats of plans, and its products in the others."""
     of_plans = [WeightFormat(fmt) for fmt in formats if fmt not in EXTRA_FORMATS]
-    keys = operators_of(geometry, workload, of_plans)
+    keys = operators_of(geometry, workload, of_plans, kept)
     products = {replace(key, format="") for key in keys if key.kind == "linear"}
     extra = [fmt for fmt in formats if fmt in EXTRA_FORMATS]
     return sorted([*keys, *(replace(key, format=fmt) for key in products for fmt in extra)])

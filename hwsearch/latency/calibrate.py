@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 
 from hwsearch.latency.device import Calibration, Line
 from hwsearch.latency.operators import Workload
-from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
+from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat, WeightPruning
+
+#: Pruning that needs no calibration.
+MAGNITUDE: Final = WeightPruning(method="magnitude", sinks="ignore")
 
 
 def fit_line(sums_ms: Sequence[float], measured_ms: Sequence[float]) -> Line:
@@ -80,21 +84,35 @@ def calibration_plans(
     thresholds: Sequence[float],
     mixed: int = 8,
     seed: int = 0,
+    sizes: Mapping[str, Sequence[int | None]] | None = None,
 ) -> list[CompressionPlan]:
-    """Plans that span what a search will visit: each format everywhere, and random mixes."""
+    """Plans that span what a search will visit: each format everywhere, and random mixes.
+
+    Args:
+        num_layers: layers of the model.
+        formats: weight formats, least compressed first.
+        thresholds: sink thresholds.
+        mixed: random mixes.
+        seed: of the mixes.
+        sizes: ``kept_heads`` and ``kept_channels`` that layers of mixes may have, for those that are
+            pruned at all. Which of them stay costs no time, so magnitude decides.
+    """
     uniform = [CompressionPlan.uniform(num_layers, f.value, f.value, head=f) for f in formats]
-    rng = random.Random(seed)
+    rng, pruned = random.Random(seed), {k: v for k, v in (sizes or {}).items() if len(v) > 1}
+    pruning = MAGNITUDE if pruned else WeightPruning()
+
+    def layer() -> LayerPlan:
+        chosen: dict[str, Any] = {"sink_threshold": rng.choice(thresholds)}
+        chosen |= {group: rng.choice(formats) for group in ("attention", "mlp")}
+        return LayerPlan.model_validate(
+            chosen | {name: rng.choice(counts) for name, counts in pruned.items()}
+        )
+
     mixes = [
         CompressionPlan(
-            layers=tuple(
-                LayerPlan(
-                    sink_threshold=rng.choice(thresholds),
-                    attention=rng.choice(formats),
-                    mlp=rng.choice(formats),
-                )
-                for _ in range(num_layers)
-            ),
+            layers=tuple(layer() for _ in range(num_layers)),
             head=rng.choice(formats),
+            pruning=pruning,
         )
         for _ in range(mixed)
     ]

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hwsearch.errors import InputError
+from hwsearch.errors import InputError, MissingShapeError
 from hwsearch.latency.predict import Latency, Predictor
-from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
+from hwsearch.plan import CompressionPlan, WeightFormat
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def compare_on(
 
     Raises:
         InputError: there is no candidate.
-        MissingShapeError: the device cannot price an operator although it has its format.
+        MissingShapeError: the device cannot price an operator of a plan that keeps all heads and
+            channels, although it has its format.
     """
     if not candidates:
         raise InputError("there is no plan to compare: the study has no finished trial")
@@ -156,11 +157,7 @@ def _halved(plan: CompressionPlan) -> CompressionPlan:
         return WeightFormat.FP16 if fmt is WeightFormat.FP32 else fmt
 
     layers = tuple(
-        LayerPlan(
-            sink_threshold=layer.sink_threshold,
-            attention=half(layer.attention),
-            mlp=half(layer.mlp),
-        )
+        layer.model_copy(update={"attention": half(layer.attention), "mlp": half(layer.mlp)})
         for layer in plan.layers
     )
     return plan.model_copy(update={"layers": layers, "head": half(plan.head)})
@@ -179,7 +176,12 @@ def _cell(
     if why_not:
         return Cell(None, why_not)
     kept = shares(own)
-    found = cost(predictor, own, kept)
+    try:
+        found = cost(predictor, own, kept)
+    except MissingShapeError:
+        if not any(layer.kept_heads or layer.kept_channels for layer in plan.layers):
+            raise
+        return Cell(None, "fewer heads or channels, whose sizes are not timed here")
     meets = found <= ratio * base * (1 + 1e-9)
     return Cell(predictor.predict(own, kept), "", found, found / base, meets)
 

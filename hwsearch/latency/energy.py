@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hwsearch.latency.causes import WEIGHT_BYTES
-from hwsearch.latency.operators import OpKey, refresh_operators, step_operators
+from hwsearch.latency.operators import OpKey, generation_operators
 from hwsearch.latency.predict import Predictor
 from hwsearch.latency.roofline import moved_bytes
 from hwsearch.plan import CompressionPlan, WeightFormat
@@ -45,12 +45,8 @@ def arithmetic(
 
 
 def _picojoules(predictor: Predictor, plan: CompressionPlan, kept_shares: Sequence[float]) -> float:
-    work = predictor.workload
-    parts = (predictor.geometry, plan, kept_shares, work)
-    refreshes = work.decoding.refreshes
-    steps = work.decoding.steps - refreshes
-    refresh, step = _sum(refresh_operators(*parts)), _sum(step_operators(*parts))
-    return refreshes * refresh + steps * step
+    parts = (predictor.geometry, plan, kept_shares, predictor.workload)
+    return sum(map(_sum, generation_operators(*parts)))
 
 
 def _sum(operators: Counter[OpKey]) -> float:
@@ -65,4 +61,6 @@ def operator_pj(key: OpKey) -> float:
         macs = float(key.rows * key.in_features * key.out_features)
     elif key.kind.startswith("attention"):
         macs = 2.0 * key.rows * key.in_features * key.out_features
+    elif key.kind == "mean-query":
+        macs = float(key.in_features * key.kv_size)
     return macs * MAC_PJ[fmt] + moved_bytes(key, WEIGHT_BYTES[fmt]) * BYTE_PJ

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from hwsearch.denoisers.accounting import check_own
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import LinearSizes, linear_sizes
 from hwsearch.errors import InputError
 from hwsearch.latency.device import Calibration, Device, Line
 from hwsearch.latency.operators import OpKey, Workload, linear
 from hwsearch.latency.parts import Part
+from hwsearch.latency.phases import PLAIN, Caching
 from hwsearch.latency.predict import Latency, Predictor
 from hwsearch.latency.uncertainty import Spread
 from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
@@ -23,7 +25,12 @@ from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
 def full_pass_operators(
     sizes: LinearSizes, plan: CompressionPlan, workload: Workload
 ) -> Counter[OpKey]:
-    """The named linears of one full pass; the head too runs on all positions."""
+    """The named linears of one full pass; the head too runs on all positions.
+
+    Raises:
+        PlanError: the plan drops heads or channels.
+    """
+    check_own(plan)
     total: Counter[OpKey] = Counter()
     for index, layer in enumerate(plan.layers):
         total += layer_linears(sizes, index, layer, workload.length)
@@ -104,15 +111,21 @@ class FullPassPredictor(Predictor):
         total = self._sum(full_pass_operators(self._sizes, plan, self.workload))
         return total, total
 
-    def layer_ms(self, layer: LayerPlan, kept_share: float) -> float:
+    def layer_ms(self, layer: LayerPlan, kept_share: float, caching: Caching = PLAIN) -> float:
         """What the linears of a layer add to a generation, in the mean over the model's layers."""
-        layers, rows = len(self._sizes.layers), self.workload.length
-        each = [layer_linears(self._sizes, index, layer, rows) for index in range(layers)]
-        mean = sum(map(self._sum, each)) / layers
+        layers = len(self._sizes.layers)
+        return sum(self._layer_ms(index, layer) for index in range(layers)) / layers
+
+    def layers_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> list[float]:
+        """What the linears of each layer of a plan add to a generation."""
+        return [self._layer_ms(index, layer) for index, layer in enumerate(plan.layers)]
+
+    def _layer_ms(self, index: int, layer: LayerPlan) -> float:
+        linears = layer_linears(self._sizes, index, layer, self.workload.length)
         slope = self._line().slope * (
             1.0 if self.calibration is None else self.calibration.slopes[2]
         )
-        return self.workload.decoding.steps * slope * mean
+        return self.workload.decoding.steps * slope * self._sum(linears)
 
     def _sum(self, operators: Counter[OpKey]) -> float:
         cost = self.device.costs.cost_us

@@ -17,6 +17,7 @@ AXES = {
     "linear": ("rows", "out_features", "in_features"),
     "attention": ("cached", "rows", "heads"),
     "attention-mass": ("cached", "rows", "heads"),
+    "mean-query": ("in_features", "rows", "heads"),
     "norm": ("rows", "in_features"),
     "swiglu": ("rows", "in_features"),
     "rotary": ("rows", "heads"),

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hwsearch.decoding.cache import kept_count
+from hwsearch.denoisers.accounting import check_sizes
 from hwsearch.denoisers.geometry import Geometry
+from hwsearch.latency.phases import Caching, Signal, steps_after
 from hwsearch.plan import CompressionPlan, Decoding, LayerPlan, WeightFormat
 
 #: What each kind of operator is, and what its sizes mean.
@@ -19,6 +21,7 @@ KINDS = {
     "linear": "rows x in_features times in_features x out_features, in a weight format",
     "attention": "rows queries against in_features keys, out_features wide in all, over heads",
     "attention-mass": "the same, and the probability each key receives",
+    "mean-query": "mean of rows queries, out_features wide, times in_features keys, mean over heads",
     "norm": "RMSNorm of rows x in_features",
     "swiglu": "silu(gate) * up on rows x in_features each",
     "rotary": "rotary positions on rows x in_features over heads",
@@ -83,34 +86,83 @@ class Workload:
 def refresh_operators(
     geometry: Geometry, plan: CompressionPlan, kept_shares: Sequence[float], workload: Workload
 ) -> Counter[OpKey]:
-    """Operators of one refresh pass: all positions, and the head on the block's rows."""
-    rows = workload.length
-    total = ends(geometry, plan.head, workload.decoding.block_length)
+    """Operators of one refresh pass: all positions, and the head on the block's rows.
+
+    Every refresh of a generation runs the same graph, whatever its phase.
+
+    Raises:
+        PlanError: a layer shall keep more heads or channels than there are.
+    """
+    check_sizes(geometry, plan)
+    rows, block = workload.length, workload.decoding.block_length
+    caching = Caching.of(plan, kept_shares, workload.decoding)
+    total = ends(geometry, plan.head, block)
     for layer, share in zip(plan.layers, kept_shares, strict=True):
-        total += layer_operators(geometry, layer, rows, rows, want_mass=share < 1.0)
+        signal = caching.signal_for(share)
+        total += layer_operators(geometry, layer, rows, rows, signal, block)
     return total
 
 
 def step_operators(
-    geometry: Geometry, plan: CompressionPlan, kept_shares: Sequence[float], workload: Workload
+    geometry: Geometry,
+    plan: CompressionPlan,
+    kept_shares: Sequence[float],
+    workload: Workload,
+    factor: float = 1.0,
 ) -> Counter[OpKey]:
-    """Operators of one step pass: the block's rows against each layer's kept positions."""
+    """Operators of one step pass: the block's rows against each layer's kept positions.
+
+    Args:
+        geometry: the model's sizes.
+        plan: what is done to each layer.
+        kept_shares: share of cached positions that each layer keeps.
+        workload: what is generated.
+        factor: of the kept shares in the step's phase.
+
+    Raises:
+        PlanError: as `refresh_operators`.
+    """
+    check_sizes(geometry, plan)
     rows = workload.decoding.block_length
+    caching = Caching(phases=((factor, 1.0),))
     total = ends(geometry, plan.head, rows)
     for layer, share in zip(plan.layers, kept_shares, strict=True):
-        keys = kept_count(share, workload.outside) + rows
+        ((kept, _),) = caching.shares_of(share)
+        keys = kept_count(kept, workload.outside) + rows
         total += layer_operators(geometry, layer, rows, keys)
     return total
 
 
+def generation_operators(
+    geometry: Geometry, plan: CompressionPlan, kept_shares: Sequence[float], workload: Workload
+) -> tuple[Counter[OpKey], Counter[OpKey]]:
+    """Operators of all refreshes of a generation, and of all its steps. Raises as the passes do."""
+    parts = (geometry, plan, kept_shares, workload)
+    refreshes, steps = Counter[OpKey](), Counter[OpKey]()
+    for key, count in refresh_operators(*parts).items():
+        refreshes[key] = count * workload.decoding.refreshes
+    total = sum(steps_after(workload.decoding))
+    caching = Caching.of(plan, kept_shares, workload.decoding)
+    for factor, weight in caching.phases if total else ():
+        for key, count in step_operators(*parts, factor).items():
+            steps[key] += count * round(weight * total)
+    return refreshes, steps
+
+
 def layer_operators(
-    geometry: Geometry, layer: LayerPlan, rows: int, keys: int, want_mass: bool = False
+    geometry: Geometry,
+    layer: LayerPlan,
+    rows: int,
+    keys: int,
+    signal: Signal = "",
+    block: int = 0,
 ) -> Counter[OpKey]:
-    """Operators of one layer on `rows` rows against `keys` keys."""
+    """Operators of one layer with the heads and channels it keeps; arguments as of `mixing`."""
+    g = geometry.keeping(layer.kept_heads, layer.kept_channels)
     return (
-        projections(geometry, layer.attention, rows)
-        + mixing(geometry, rows, keys, want_mass)
-        + mlp(geometry, layer.mlp, rows)
+        projections(g, layer.attention, rows)
+        + mixing(g, rows, keys, signal, block)
+        + mlp(g, layer.mlp, rows)
     )
 
 
@@ -126,8 +178,18 @@ def projections(geometry: Geometry, fmt: WeightFormat, rows: int) -> Counter[OpK
     )
 
 
-def mixing(geometry: Geometry, rows: int, keys: int, want_mass: bool) -> Counter[OpKey]:
-    """Of one layer: rotation of queries and keys, and attention."""
+def mixing(
+    geometry: Geometry, rows: int, keys: int, signal: Signal = "", block: int = 0
+) -> Counter[OpKey]:
+    """Of one layer: rotation of queries and keys, attention, and what positions are chosen by.
+
+    Args:
+        geometry: sizes of the layer.
+        rows: queries.
+        keys: what they attend to.
+        signal: what is handed out beside.
+        block: rows whose mean query is compared with the keys, where that is the signal.
+    """
     g = geometry
     norms = [OpKey("norm", rows * n, g.head_dim) for n in (g.num_heads, g.num_kv_heads)]
     return Counter(
@@ -135,15 +197,27 @@ def mixing(geometry: Geometry, rows: int, keys: int, want_mass: bool) -> Counter
             *(norms if g.qk_norm else ()),
             OpKey("rotary", rows, g.query_size + g.kv_size, 0, g.num_heads + g.num_kv_heads),
             OpKey(
-                "attention-mass" if want_mass else "attention",
+                "attention-mass" if signal == "mass" else "attention",
                 rows,
                 keys,
                 g.query_size,
                 g.num_heads,
-                kv_heads=0 if g.num_kv_heads == g.num_heads else g.num_kv_heads,
+                kv_heads=_shared(g),
             ),
+            *([mean_query(g, block, keys)] if signal == "query" else ()),
         ]
     )
+
+
+def mean_query(geometry: Geometry, block: int, keys: int) -> OpKey:
+    """Key of the products of all keys with the mean query of a block's rows."""
+    g = geometry
+    return OpKey("mean-query", block, keys, g.query_size, g.num_heads, kv_heads=_shared(g))
+
+
+def _shared(geometry: Geometry) -> int:
+    """Key / value heads where queries share them, else 0."""
+    return 0 if geometry.num_kv_heads == geometry.num_heads else geometry.num_kv_heads
 
 
 def mlp(geometry: Geometry, fmt: WeightFormat, rows: int) -> Counter[OpKey]:

@@ -5,14 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hwsearch.latency.costs import Costs
 from hwsearch.latency.operators import OpKey
+from hwsearch.latency.phases import PLAIN, Caching
 from hwsearch.plan import WeightFormat
 
-#: What is chosen, and what for it: ("attention" | "mlp" | "ends", format) or ("kept", share).
-Choice = tuple[Literal["attention", "mlp", "ends"], WeightFormat] | tuple[Literal["kept"], float]
+
+class Choice(NamedTuple):
+    """One thing that a plan chooses, as far as it takes time.
+
+    Attributes:
+        part: what is chosen: a layer's ``attention`` projections, its ``mlp``, how many positions it
+            has ``kept``, or the ``ends`` of a pass.
+        value: a format; the kept share of ``kept``.
+        size: key / value heads, or channels of the mlp, that stay; None for all.
+        caching: how ``kept`` positions are chosen.
+    """
+
+    part: Literal["attention", "mlp", "ends", "kept"]
+    value: WeightFormat | float
+    size: int | None = None
+    caching: Caching = PLAIN
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Plan + device -> milliseconds: the sum of a pass's operators, calibrated on whole-model runs.
 
-A pass is a sum over layers, and a layer one over its attention format, its mlp format and its kept
-share. Each such part is priced once, so that a plan costs a few look-ups.
+A pass is a sum over layers, and a layer one over its projections (by format and kept heads), its mlp
+(by format and kept channels) and its attention (by kept positions and heads). Each such part is
+priced once, so that a plan costs a few look-ups. Where kept positions change within a generation,
+a step is the mean over the generation's steps, which leaves every sum exact.
 """
 
 from __future__ import annotations
@@ -10,21 +12,22 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hwsearch.decoding.cache import kept_count
-from hwsearch.decoding.kept import MASS_RULES
+from hwsearch.denoisers.accounting import check_sizes
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.errors import InputError, PlanError
+from hwsearch.errors import InputError, MissingShapeError
 from hwsearch.latency.device import Calibration, Device, Line
 from hwsearch.latency.operators import (
     OpKey,
     Workload,
     ends,
+    generation_operators,
     mixing,
     mlp,
     projections,
-    refresh_operators,
     step_operators,
 )
 from hwsearch.latency.parts import Choice, Part, total
+from hwsearch.latency.phases import PLAIN, Caching
 from hwsearch.latency.roofline import parts_of
 from hwsearch.latency.uncertainty import Latency, Spread
 from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
@@ -67,9 +70,8 @@ class Predictor:
 
         Raises:
             MissingShapeError: the device cannot price an operator.
-            PlanError: see `check_priceable`.
+            PlanError: a layer shall keep more heads or channels than there are.
         """
-        check_priceable(plan)
         refresh, step = self.pass_parts(plan, kept_shares)
         lines = (None, None, None) if self.calibration is None else self.calibration.lines
         refresh, step = _calibrated(lines[0], refresh), _calibrated(lines[1], step)
@@ -115,7 +117,8 @@ class Predictor:
         if roofline is None:
             return None
         parts = (self.geometry, plan, kept_shares, self.workload)
-        refresh, step = refresh_operators(*parts), step_operators(*parts)
+        refresh, step = generation_operators(*parts)
+        step = step or step_operators(*parts)
         return parts_of(roofline, refresh).binding, parts_of(roofline, step).binding
 
     def sums_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[float, float]:
@@ -123,13 +126,23 @@ class Predictor:
         refresh, step = self.pass_parts(plan, kept_shares)
         return refresh.ms, step.ms
 
-    def layer_ms(self, layer: LayerPlan, kept_share: float) -> float:
+    def layer_ms(self, layer: LayerPlan, kept_share: float, caching: Caching = PLAIN) -> float:
         """What one layer adds to a generation: exactly additive over layers."""
-        return self.added_ms(layer_choices(layer, kept_share))
+        return self.added_ms(layer_choices(layer, kept_share, caching))
+
+    def layers_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> list[float]:
+        """What each layer of a plan adds to a generation."""
+        return [self.added_ms(choices) for choices in self.choices(plan, kept_shares)]
+
+    def choices(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> list[list[Choice]]:
+        """The choices that make up each layer of a plan."""
+        caching = Caching.of(plan, kept_shares, self.workload.decoding)
+        pairs = zip(plan.layers, kept_shares, strict=True)
+        return [layer_choices(layer, share, caching) for layer, share in pairs]
 
     def head_ms(self, head: WeightFormat) -> float:
         """What the last norm, the head and the choice of tokens add to a generation."""
-        return self.added_ms([("ends", head)])
+        return self.added_ms([Choice("ends", head)])
 
     def added_ms(self, choices: Sequence[Choice]) -> float:
         """What some choices add to a generation."""
@@ -148,10 +161,11 @@ class Predictor:
         return refresh, step
 
     def pass_parts(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[Part, Part]:
-        """A refresh and a step as operator sums with their standard errors."""
-        counts: Counter[Choice] = Counter([("ends", plan.head)])
-        for layer, share in zip(plan.layers, kept_shares, strict=True):
-            counts.update(layer_choices(layer, share))
+        """A refresh and the mean step as operator sums with their standard errors."""
+        check_sizes(self.geometry, plan)
+        counts: Counter[Choice] = Counter([Choice("ends", plan.head)])
+        for choices in self.choices(plan, kept_shares):
+            counts.update(choices)
         priced = [(self._priced(choice), count) for choice, count in counts.items()]
         refresh = total([pair[0].times(count) for pair, count in priced])
         return refresh, total([pair[1].times(count) for pair, count in priced])
@@ -159,51 +173,61 @@ class Predictor:
     def _priced(self, choice: Choice) -> tuple[Part, Part]:
         found = self._parts.get(choice)
         if found is None:
-            found = self._parts[choice] = (self._part(choice, True), self._part(choice, False))
+            try:
+                found = self._parts[choice] = (self._refresh(choice), self._step(choice))
+            except MissingShapeError as error:
+                raise self._with_option(error, choice) from error
         return found
 
-    def _part(self, choice: Choice, refresh: bool) -> Part:
-        return Part.of(self._operators(choice, refresh), self.device.costs)
+    def _with_option(self, error: MissingShapeError, choice: Choice) -> MissingShapeError:
+        """The error; the option that times a pruned size, where that is what is missing."""
+        if choice.size is None:
+            return error
+        mlp, g = choice.part == "mlp", self.geometry
+        share = choice.size / (g.intermediate_size if mlp else g.num_kv_heads)
+        return MissingShapeError(f"{error} --kept-{'channels' if mlp else 'heads'} {share:.3g}")
 
-    def _operators(self, choice: Choice, refresh: bool) -> Counter[OpKey]:
-        """Operators that a choice stands for in a refresh or in a step."""
-        work, block = self.workload, self.workload.decoding.block_length
-        rows = work.length if refresh else block
-        if choice[0] == "attention":
-            return projections(self.geometry, choice[1], rows)
-        if choice[0] == "mlp":
-            return mlp(self.geometry, choice[1], rows)
-        if choice[0] == "ends":
-            return ends(self.geometry, choice[1], block)
-        keys = rows if refresh else kept_count(choice[1], work.outside) + rows
-        return mixing(self.geometry, rows, keys, refresh and choice[1] < 1.0)
+    def _refresh(self, choice: Choice) -> Part:
+        """What a choice adds to a refresh."""
+        rows, costs = self.workload.length, self.device.costs
+        if choice.part != "kept":
+            return Part.of(self._products(choice, rows), costs)
+        assert isinstance(choice.value, float), "what is kept is a share"
+        signal, block = choice.caching.signal_for(choice.value), self.workload.decoding.block_length
+        heads = self.geometry.keeping(choice.size)
+        return Part.of(mixing(heads, rows, rows, signal, block), costs)
 
-
-def check_priceable(plan: CompressionPlan) -> None:
-    """Refuse what operator sums do not know yet, rather than price it as if it were not there.
-
-    Raises:
-        PlanError: heads or channels are pruned, or cached positions are chosen in another way than
-            by running attention mass, all through a generation alike.
-    """
-    for index, layer in enumerate(plan.layers):
-        if layer.kept_heads is not None or layer.kept_channels is not None:
-            raise PlanError(
-                f"layer {index}: times with kept_heads or kept_channels are measured, not "
-                "predicted; export the plan and time its bundle (hwsearch baselines does)"
-            )
-    phased = (plan.cache.early_scale, plan.cache.late_scale) != (1.0, 1.0)
-    prunes = any(layer.sink_threshold < 1.0 for layer in plan.layers)
-    if prunes and (phased or not plan.cache.running or plan.cache.rule not in MASS_RULES):
-        raise PlanError(
-            f"times with cache rule {plan.cache.rule.value!r}, phases or calibrated scores are "
-            "measured, not predicted; export the plan and time its bundle (hwsearch baselines does)"
+    def _step(self, choice: Choice) -> Part:
+        """What a choice adds to a step, in the mean over the steps of a generation."""
+        rows, costs = self.workload.decoding.block_length, self.device.costs
+        if choice.part != "kept":
+            return Part.of(self._products(choice, rows), costs)
+        assert isinstance(choice.value, float), "what is kept is a share"
+        heads, outside = self.geometry.keeping(choice.size), self.workload.outside
+        return total(
+            Part.of(mixing(heads, rows, kept_count(share, outside) + rows), costs).times(weight)
+            for share, weight in choice.caching.shares_of(choice.value)
         )
 
+    def _products(self, choice: Choice, rows: int) -> Counter[OpKey]:
+        """Operators of a choice of a format on some rows; the ends run on the block's alone."""
+        fmt = choice.value
+        assert isinstance(fmt, WeightFormat), "products have a format"
+        if choice.part == "attention":
+            return projections(self.geometry.keeping(choice.size), fmt, rows)
+        if choice.part == "mlp":
+            return mlp(self.geometry.keeping(kept_channels=choice.size), fmt, rows)
+        return ends(self.geometry, fmt, self.workload.decoding.block_length)
 
-def layer_choices(layer: LayerPlan, kept_share: float) -> list[Choice]:
-    """The choices that make up a layer."""
-    return [("attention", layer.attention), ("mlp", layer.mlp), ("kept", kept_share)]
+
+def layer_choices(layer: LayerPlan, kept_share: float, caching: Caching = PLAIN) -> list[Choice]:
+    """The choices that make up a layer: its projections, its mlp, and what it keeps."""
+    return [
+        Choice("attention", layer.attention, layer.kept_heads),
+        Choice("mlp", layer.mlp, layer.kept_channels),
+        # layers that keep all positions are alike, however others choose theirs
+        Choice("kept", float(kept_share), layer.kept_heads, caching if kept_share < 1.0 else PLAIN),
+    ]
 
 
 def _calibrated(line: Line | None, part: Part) -> Part:

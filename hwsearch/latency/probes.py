@@ -49,6 +49,18 @@ class Probe:
         self.constants.append(numpy_helper.from_array(value.astype(np.float32), name))
         return name
 
+    def whole(self, name: str, value: int) -> str:
+        """A whole number."""
+        return self._fixed(name, np.array(value, dtype=np.int64))
+
+    def wholes(self, name: str, *values: int) -> str:
+        """Whole numbers, such as axes or a shape."""
+        return self._fixed(name, np.array(values, dtype=np.int64))
+
+    def _fixed(self, name: str, value: NDArray[np.int64]) -> str:
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
     def node(self, op: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
         """A node called as its first output."""
         node = helper.make_node(op, inputs, list(outputs), name=outputs[0], **attributes)
@@ -136,9 +148,7 @@ def _attention(probe: Probe, key: OpKey, name: str, want_mass: bool = False) -> 
         heads["qk_matmul_output_mode"] = 3
     probe.outputs.append(probe.node("Attention", [*qkv, *past], *outputs, **heads))
     if want_mass:
-        axes = numpy_helper.from_array(np.array([1, 2], dtype=np.int64), f"{name}.axes")
-        probe.constants.append(axes)
-        mass = [outputs[-1], axes.name]
+        mass = [outputs[-1], probe.wholes(f"{name}.axes", 1, 2)]
         probe.outputs.append(probe.node("ReduceSum", mass, f"{name}.mass", keepdims=0))
 
 
@@ -146,13 +156,33 @@ def _attention_mass(probe: Probe, key: OpKey, name: str) -> None:
     _attention(probe, key, name, want_mass=True)
 
 
+def _mean_query(probe: Probe, key: OpKey, name: str) -> None:
+    """As `hwsearch.export.graphs` has it: mean over rows and grouped heads, product, mean over heads."""
+    kv_heads, size = key.kv_heads or key.heads, key.out_features // key.heads
+    query = probe.feed(f"{name}.q", 1, key.in_features, key.out_features)
+    keys = probe.feed(f"{name}.k", 1, kv_heads, key.in_features, size)
+    ends = [probe.whole(f"{name}.{part}", at) for part, at in (("from", 0), ("to", key.rows))]
+    rows = probe.node("Range", [*ends, probe.whole(f"{name}.by", 1)], f"{name}.rows")
+    block = probe.node("Gather", [query, rows], f"{name}.block", axis=1)
+    mean = probe.node(
+        "ReduceMean", [block, probe.wholes(f"{name}.row", 1)], f"{name}.mean", keepdims=0
+    )
+    shape = probe.wholes(f"{name}.shape", 1, kv_heads, -1, size)
+    grouped = probe.node("Reshape", [mean, shape], f"{name}.grouped")
+    pair = probe.wholes(f"{name}.pair", 2)
+    shared = probe.node("ReduceMean", [grouped, pair], f"{name}.shared", keepdims=0)
+    column = probe.node("Unsqueeze", [shared, probe.wholes(f"{name}.last", 3)], f"{name}.column")
+    product = probe.node("MatMul", [keys, column], f"{name}.product")
+    heads = probe.wholes(f"{name}.heads", 1, 3)
+    probe.outputs.append(probe.node("ReduceMean", [product, heads], f"{name}.y", keepdims=0))
+
+
 def _predict(probe: Probe, key: OpKey, name: str) -> None:
     logits = probe.feed(f"{name}.x", 1, key.rows, key.in_features)
     probe.outputs.append(probe.node("ArgMax", [logits], f"{name}.token", axis=-1, keepdims=0))
     softmax = probe.node("Softmax", [logits], f"{name}.softmax", axis=-1)
-    axes = numpy_helper.from_array(np.array([-1], dtype=np.int64), f"{name}.axes")
-    probe.constants.append(axes)
-    confidence = probe.node("ReduceMax", [softmax, axes.name], f"{name}.confidence", keepdims=0)
+    axes = probe.wholes(f"{name}.axes", -1)
+    confidence = probe.node("ReduceMax", [softmax, axes], f"{name}.confidence", keepdims=0)
     probe.outputs.append(confidence)
 
 
@@ -160,6 +190,7 @@ _BUILDERS: dict[str, Callable[[Probe, OpKey, str], None]] = {
     "linear": _linear,
     "attention": _attention,
     "attention-mass": _attention_mass,
+    "mean-query": _mean_query,
     "norm": _norm,
     "swiglu": _swiglu,
     "rotary": _rotary,

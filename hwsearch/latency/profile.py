@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import onnx
 import onnxruntime
@@ -14,6 +15,7 @@ from hwsearch.latency.clock import interleave
 from hwsearch.latency.operators import (
     OpKey,
     Workload,
+    mean_query,
     mixing,
     refresh_operators,
     step_operators,
@@ -33,19 +35,58 @@ BATCH_BYTES = 2e9
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Shares of heads and of channels that pruned layers keep.
+
+    Attributes:
+        heads: of the key / value heads, beside all of them.
+        channels: of the mlp's channels, beside all of them.
+    """
+
+    heads: tuple[float, ...] = ()
+    channels: tuple[float, ...] = ()
+
+    def head_counts(self, geometry: Geometry) -> list[int | None]:
+        """Numbers of heads, all of them (None) first."""
+        return list(dict.fromkeys([None, *map(geometry.heads_of, self.heads)]))
+
+    def channel_counts(self, geometry: Geometry) -> list[int | None]:
+        """Numbers of channels, all of them (None) first."""
+        return list(dict.fromkeys([None, *map(geometry.channels_of, self.channels)]))
+
+
 def operators_of(
-    geometry: Geometry, workload: Workload, formats: Sequence[WeightFormat] = FORMATS
+    geometry: Geometry,
+    workload: Workload,
+    formats: Sequence[WeightFormat] = FORMATS,
+    kept: Kept | None = None,
 ) -> list[OpKey]:
-    """Every operator that some plan of the model may need for the workload."""
+    """Every operator that some plan of the model may need for the workload.
+
+    Args:
+        geometry: the model's sizes.
+        workload: what is generated.
+        formats: weight formats of the plans.
+        kept: what pruned layers may keep.
+    """
+    kept = kept or Kept()
+    sizes = {geometry.keeping(heads) for heads in kept.head_counts(geometry)}
+    sizes |= {geometry.keeping(None, channels) for channels in kept.channel_counts(geometry)}
+    return sorted({key for g in sizes for key in _operators(g, workload, formats)})
+
+
+def _operators(g: Geometry, workload: Workload, formats: Sequence[WeightFormat]) -> set[OpKey]:
+    """Operators of layers of one size, at the kept shares that are timed."""
     keys: set[OpKey] = set()
     for fmt in formats:
         for share in SHARES:
             plan = CompressionPlan.uniform(1, fmt.value, fmt.value, head=fmt)
-            keys |= set(refresh_operators(geometry, plan, [share], workload))
-            keys |= set(step_operators(geometry, plan, [share], workload))
+            keys |= set(refresh_operators(g, plan, [share], workload))
+            keys |= set(step_operators(g, plan, [share], workload))
     block = workload.decoding.block_length
     fewest = kept_count(0.0, workload.outside) + block
-    return sorted(keys | set(mixing(geometry, block, fewest, want_mass=False)))
+    return keys | set(mixing(g, block, fewest)) | {mean_query(g, block, workload.length)}
 
 
 def profile(

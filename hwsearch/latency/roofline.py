@@ -130,6 +130,8 @@ def moved_bytes(key: OpKey, bytes_per_weight: float) -> float:
     if key.kind.startswith("attention"):
         probabilities = rows * inner * key.heads if key.kind == "attention-mass" else 0
         return (2 * rows * outer + 2 * inner * key.kv_size + probabilities) * ELEMENT_BYTES
+    if key.kind == "mean-query":
+        return (rows * outer + inner * key.kv_size + inner) * ELEMENT_BYTES
     streams = {"norm": 2, "rotary": 2, "swiglu": 3, "predict": 1}[key.kind]
     return streams * rows * inner * ELEMENT_BYTES
 

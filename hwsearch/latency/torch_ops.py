@@ -23,6 +23,12 @@ def attend_with_mass(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor,
     return probability @ value, probability.sum(dim=(1, 2))
 
 
+def mean_query(query: Tensor, key: Tensor, rows: int) -> Tensor:
+    """Products ``[keys]`` of ``[kv_heads, keys, dim]`` with the mean of rows of ``[heads, keys, dim]``."""
+    mean = query[:, :rows].mean(dim=1).unflatten(0, (len(key), -1)).mean(dim=1)
+    return (key @ mean[..., None]).mean(dim=(0, 2))
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary positions on ``[rows, heads, dim]``; cos and sin are ``[rows, 1, dim]``."""
     first, second = x.chunk(2, dim=-1)

@@ -83,6 +83,15 @@ def _qkv(key: OpKey, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, 
     return query, keys, values
 
 
+def _mean_query(key: OpKey, device: torch.device, dtype: torch.dtype) -> Run:
+    dim, kv_heads = key.out_features // key.heads, key.kv_heads or key.heads
+    query, keys = (
+        torch.randn(heads, key.in_features, dim, device=device, dtype=dtype)
+        for heads in (key.heads, kv_heads)
+    )
+    return lambda: ops.mean_query(query, keys, key.rows)
+
+
 def _norm(key: OpKey, device: torch.device, dtype: torch.dtype) -> Run:
     x = torch.randn(key.rows, key.in_features, device=device, dtype=dtype)
     scale = torch.ones(key.in_features, device=device, dtype=dtype)
@@ -111,6 +120,7 @@ _BUILDERS: dict[str, Callable[[OpKey, torch.device, torch.dtype], Run]] = {
     "linear": _linear,
     "attention": _attention,
     "attention-mass": _attention_mass,
+    "mean-query": _mean_query,
     "norm": _norm,
     "swiglu": _swiglu,
     "rotary": _rotary,

@@ -42,7 +42,7 @@ class Latency:
 
     Attributes:
         refresh_ms: one refresh pass.
-        step_ms: one step pass.
+        step_ms: one step pass; the mean over a generation, where its phases keep different shares.
         generation_ms: a whole generation of the workload.
         generation_joules: power times that; None where nobody measured the device's power.
         intervals_ms: 10th and 90th percentile of each; None where the error is unknown.

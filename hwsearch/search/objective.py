@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -13,8 +13,9 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.predict import Latency, Predictor
 from hwsearch.plan import CompressionPlan
 from hwsearch.search.early import NEVER, Candidate, Early
-from hwsearch.search.samplers import LATENCY, SIZE, CostTable, Known
+from hwsearch.search.samplers import LATENCY, SIZE, Known
 from hwsearch.search.space import SearchSpace, is_uniform
+from hwsearch.search.terms import CostTable, Terms
 from hwsearch.sinks import SinkProfile
 from hwsearch.tasks.proxies import GradualProxy, Proxy
 from hwsearch.tasks.states import StateLoss
@@ -113,17 +114,30 @@ class Objective:
         compressed = compress(self.denoiser, plan, self.bank)
         return self.proxy.by_state(compressed.network, self.sinks.kept_shares(plan))
 
+    @cached_property
+    def times(self) -> Terms:
+        """Milliseconds of every plan, exactly: a sum of tables over parameters that act together.
+
+        Each parameter acts by itself unless heads, channels or the cache may be chosen.
+        """
+        return Terms.measure(self.space, lambda plan: self.latency(plan).generation_ms)
+
+    @cached_property
+    def weights(self) -> Terms:
+        """Bytes of every plan's weights, in the same way."""
+        return Terms.measure(self.space, lambda plan: size_bytes(self.denoiser, plan), False)
+
     def costs(self) -> CostTable:
         """What each choice of each parameter adds to the generation time, in milliseconds.
 
-        Added to the time of the plan of first choices. Exact: a pass is a sum over
-        layers, and a layer is a sum over threshold, attention format and mlp format.
+        Added to the time of the plan of first choices. Exact where `times` are additive, or else
+        the mean over all plans of the space.
         """
-        return self._added(lambda plan: self.latency(plan).generation_ms)
+        return self.times.table
 
     def sizes(self) -> CostTable:
-        """What each choice of each parameter adds to the bytes of the weights; exact, too."""
-        return self._added(lambda plan: size_bytes(self.denoiser, plan))
+        """What each choice of each parameter adds to the bytes of the weights, in the same way."""
+        return self.weights.table
 
     @cached_property
     def first(self) -> CompressionPlan:
@@ -137,18 +151,7 @@ class Objective:
     def known(self) -> Known:
         """What a sampler may know before the first trial."""
         budget_ms = None if self.two else self.budget_ms()
-        return Known(self.space.distributions(), self.costs(), budget_ms, self.space.kinds())
-
-    def _added(self, measure: Callable[[CompressionPlan], float]) -> CostTable:
-        zeros = dict.fromkeys(self.space.parameters(), 0)
-        base = measure(self.first)
-        return {
-            name: {
-                index: measure(self.space.plan({**zeros, name: index})) - base
-                for index in range(len(choices))
-            }
-            for name, choices in self.space.parameters().items()
-        }
+        return Known(self.space.distributions(), self.times, budget_ms, self.space.kinds())
 
 
 def size_bytes(denoiser: Denoiser, plan: CompressionPlan) -> int:

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from hwsearch.compression import WeightBank
+from hwsearch.compression import WeightBank, own_calibration
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
 from hwsearch.latency.device import Device
 from hwsearch.latency.full_pass import predictor_of
 from hwsearch.latency.operators import Workload
-from hwsearch.plan import CompressionPlan, Decoding
-from hwsearch.search.exact import cheapest
+from hwsearch.plan import CompressionPlan, Decoding, LayerPlan
+from hwsearch.search.exact import cheapest_of
 from hwsearch.search.objective import Objective, size_bytes
-from hwsearch.search.space import SearchSpace
+from hwsearch.search.space import WHOLE, SearchSpace
 from hwsearch.search.study import Study
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.tasks.frozen import FrozenStates
@@ -26,6 +26,9 @@ from hwsearch.tasks.proxies import PROXIES, Proxy, make_proxy
 
 #: Calibration questions behind the sink profile and the frozen states.
 QUESTIONS = 32
+
+#: Losses that see each pass without those before it.
+ONE_REFRESH = ("nll", "digits")
 
 #: Slowest layers that are named when a target is infeasible.
 BINDING = 3
@@ -89,6 +92,7 @@ def prepare(
             f"{denoiser.num_layers}"
         )
     space.check(device)
+    check_model(space, denoiser, proxy)
     calibration = device.info.calibration(denoiser.name)
     predictor = predictor_of(device, denoiser, workload, calibration)
     sinks = sinks_of(denoiser, space, questions)
@@ -100,13 +104,46 @@ def prepare(
         predictor=predictor,
         sinks=sinks,
         proxy=proxy or FrozenStates.record(denoiser, questions),
-        bank=WeightBank(denoiser),
+        bank=bank_of(denoiser, space, questions),
         target_ms=target.resolve_ms(baseline),
         max_bytes=max_bytes,
         two=two,
     )
     check_feasible(objective)
     return objective
+
+
+def check_model(space: SearchSpace, denoiser: Denoiser, proxy: Proxy | None = None) -> None:
+    """Refuse sizes and phases that a model, or a loss, does not know.
+
+    Raises:
+        StudyError: heads or channels are offered that the model does not have; or phases, and the
+            loss judges every pass as a generation's first.
+    """
+    if space.prunes and not denoiser.is_cached:
+        raise StudyError(
+            f"model {denoiser.name!r} is not in Llama form, so it has no heads or channels to search: "
+            "leave [space].kept_heads and kept_channels out"
+        )
+    most = {}
+    if space.prunes:
+        geometry = denoiser.geometry
+        most = {"kept_heads": geometry.num_kv_heads, "kept_channels": geometry.intermediate_size}
+    for name, there in most.items():
+        for kept in getattr(space, name):
+            if kept is not None and kept > there:
+                raise StudyError(f"[space].{name} must be at most {there}; got {kept}")
+    phased = {f"{WHOLE}early_scale", f"{WHOLE}late_scale"} & space.plan_dials.keys()
+    if phased and proxy is not None and proxy.name in ONE_REFRESH:
+        raise StudyError(
+            f"loss {proxy.name!r} judges every pass as the first of a generation, so it cannot tell "
+            "early from late: take the loss kl or agreement, or leave early_scales and late_scales out"
+        )
+
+
+def bank_of(denoiser: Denoiser, space: SearchSpace, questions: Sequence[str]) -> WeightBank:
+    """Modules for the plans of a space; calibrated only where it prunes weights, which takes a while."""
+    return WeightBank(denoiser, own_calibration(denoiser, questions) if space.prunes else None)
 
 
 def sinks_of(denoiser: Denoiser, space: SearchSpace, questions: list[str]) -> SinkProfile:
@@ -200,12 +237,11 @@ def fastest_plan(objective: Objective) -> CompressionPlan:
     Raises:
         InfeasibleTargetError: no plan stays within it.
     """
-    space, costs, sizes = objective.space, objective.costs(), objective.sizes()
-    first = size_bytes(objective.denoiser, objective.first)
-    room = None if objective.max_bytes is None else float(objective.max_bytes - first)
-    chosen = cheapest(costs, sizes, room)
+    space, times, weights = objective.space, objective.times, objective.weights
+    room = None if objective.max_bytes is None else objective.max_bytes - weights.first
+    chosen = cheapest_of(times, weights, room)
     if chosen is None:
-        smallest = cheapest(sizes, costs, None)
+        smallest = cheapest_of(weights, times, None)
         assert smallest is not None, "without a limit every plan is admissible"
         least = size_bytes(objective.denoiser, space.plan(smallest))
         raise InfeasibleTargetError(
@@ -222,7 +258,7 @@ def check_feasible(objective: Objective) -> None:
     if objective.two or latency.generation_ms <= objective.target_ms:
         return
     shares = objective.sinks.kept_shares(plan)
-    layers = [objective.predictor.layer_ms(*pair) for pair in zip(plan.layers, shares, strict=True)]
+    layers = objective.predictor.layers_ms(plan, shares)
     raise InfeasibleTargetError(explain_miss(objective, plan, latency.generation_ms, layers))
 
 
@@ -232,9 +268,7 @@ def explain_miss(
     """One line: the fastest plan, what it reaches, and which layers bind."""
     order = sorted(range(len(layers_ms)), key=lambda i: -layers_ms[i])
     binding = ", ".join(
-        f"layer {i} {layers_ms[i]:.2f} ms (attention {plan.layers[i].attention}, mlp "
-        f"{plan.layers[i].mlp}, sink_threshold {plan.layers[i].sink_threshold:g})"
-        for i in order[:BINDING]
+        f"layer {i} {layers_ms[i]:.2f} ms ({_said(plan.layers[i])})" for i in order[:BINDING]
     )
     limit = "" if objective.max_bytes is None else f" within {objective.max_bytes} bytes"
     return (
@@ -244,3 +278,13 @@ def explain_miss(
         + (" or max_bytes," if limit else ",")
         + " or offer faster formats or fewer decoding steps"
     )
+
+
+def _said(layer: LayerPlan) -> str:
+    """What a plan says of a layer; sizes where they are smaller."""
+    sizes = "".join(
+        f", {name} {kept}"
+        for name in ("kept_heads", "kept_channels")
+        if (kept := getattr(layer, name)) is not None
+    )
+    return f"attention {layer.attention}, mlp {layer.mlp}, sink_threshold {layer.sink_threshold:g}{sizes}"

@@ -12,10 +12,11 @@ import numpy as np
 from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
 from hwsearch.plan import CompressionPlan
 from hwsearch.search.additive.advisor import LEAST
+from hwsearch.search.additive.cost import AdditiveCost
 from hwsearch.search.additive.oracle import LossModel
-from hwsearch.search.exact import cheapest
-from hwsearch.search.samplers import CostTable
+from hwsearch.search.exact import cheapest_of
 from hwsearch.search.study import Study, ended, finished
+from hwsearch.search.terms import CostTable, Terms
 
 #: Standard deviations that a prediction must lie below the best measured loss to be preferred.
 CAUTION = 1.0
@@ -94,49 +95,45 @@ def resolve(study: Study, target_ms: float) -> Resolved:
 
 @dataclass(frozen=True)
 class Totals:
-    """Milliseconds and bytes of plans, as sums over their choices.
+    """Milliseconds and bytes of plans, exactly.
 
     Attributes:
-        first_ms: time of the plan of first choices.
-        costs: milliseconds that each choice adds.
-        first_bytes: bytes of the plan of first choices.
-        sizes: bytes that each choice adds.
+        times: milliseconds.
+        sizes: bytes of the weights.
     """
 
-    first_ms: float
-    costs: CostTable
-    first_bytes: float
-    sizes: CostTable
+    times: Terms
+    sizes: Terms
 
     @classmethod
     def of(cls, study: Study) -> Totals:
         """Those of a study. Raises `StudyError` if it does not keep them."""
         kept = study.optuna.user_attrs
         try:
-            return cls(
-                float(kept["first_ms"]),
-                _table(kept["costs"]),
-                float(kept["first_bytes"]),
-                _table(kept["sizes"]),
-            )
+            first_ms, first_bytes = float(kept["first_ms"]), float(kept["first_bytes"])
+            costs, sizes = _table(kept["costs"]), _table(kept["sizes"])
         except KeyError as error:
             raise StudyError(
                 f"study {study.name} does not keep its {error.args[0]}: "
                 "run hwsearch search on it once more"
             ) from error
+        if "cost_terms" in kept:
+            times = Terms.read(first_ms, kept["cost_terms"])
+            return cls(times, Terms.read(first_bytes, kept["size_terms"]))
+        return cls(Terms.additive(first_ms, costs), Terms.additive(first_bytes, sizes))
 
     def ms(self, params: dict[str, int]) -> float:
         """Milliseconds of a plan."""
-        return self.first_ms + sum(self.costs[name][choice] for name, choice in params.items())
+        return self.times.of(params)
 
     def bytes(self, params: dict[str, int]) -> float:
         """Bytes of a plan's weights."""
-        return self.first_bytes + sum(self.sizes[name][choice] for name, choice in params.items())
+        return self.sizes.of(params)
 
     def check(self, target_ms: float, study: Study) -> None:
         """Raise `InfeasibleTargetError` if no plan meets the target."""
-        room = None if np.isinf(study.max_bytes) else study.max_bytes - self.first_bytes
-        fastest = cheapest(self.costs, self.sizes, room)
+        room = None if np.isinf(study.max_bytes) else study.max_bytes - self.sizes.first
+        fastest = cheapest_of(self.times, self.sizes, room)
         assert fastest is not None, "the search checked that the limit of bytes can be met"
         least_ms = self.ms(fastest)
         if least_ms <= target_ms:
@@ -144,8 +141,8 @@ class Totals:
         by_group: dict[str, float] = {}
         for name, choice in fastest.items():
             group = name.rpartition(".")[0] or name
-            most = max(self.costs[name].values())
-            by_group[group] = by_group.get(group, 0.0) + most - self.costs[name][choice]
+            costs = self.times.table[name]
+            by_group[group] = by_group.get(group, 0.0) + max(costs.values()) - costs[choice]
         saved = sorted(by_group.items(), key=lambda item: item[1])
         binding = ", ".join(f"{group} saves {ms:.2f} ms" for group, ms in saved[:3])
         raise InfeasibleTargetError(
@@ -162,15 +159,15 @@ def _predicted(
         return None
     model = LossModel(
         study.space.distributions(),
-        totals.costs,
+        AdditiveCost.of_terms(totals.times),
         kinds=study.space.kinds(),
         trials=ended(study.optuna),
         directions=tuple(study.optuna.directions),
     )
-    size = totals.sizes if np.isfinite(study.max_bytes) else None
-    found = model.best(
-        target_ms - totals.first_ms, (size, study.max_bytes - totals.first_bytes) if size else None
-    )
+    limit = None
+    if np.isfinite(study.max_bytes):
+        limit = AdditiveCost.of_terms(totals.sizes), study.max_bytes - totals.sizes.first
+    found = model.best(target_ms - totals.times.first, limit)
     if found is None:
         return None
     params, loss, spread = found

@@ -234,6 +234,12 @@ def identity(objective: Objective) -> dict[str, str]:
 
 def described(objective: Objective) -> dict[str, Any]:
     """What else a study keeps: its limits, and all it takes to answer another target."""
+    jointly = {}
+    if not (objective.times.is_additive and objective.weights.is_additive):
+        jointly = {
+            "cost_terms": objective.times.document(),
+            "size_terms": objective.weights.document(),
+        }
     return {
         "target_ms": objective.target_ms,
         "max_bytes": objective.max_bytes,
@@ -241,6 +247,7 @@ def described(objective: Objective) -> dict[str, Any]:
         "costs": objective.costs(),
         "first_bytes": size_bytes(objective.denoiser, objective.first),
         "sizes": objective.sizes(),
+        **jointly,
     }
 
 

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 import optuna
 
 from hwsearch.errors import InputError, UnknownNameError
+from hwsearch.search.terms import Terms
 
 #: Name of the constraint in every study: predicted milliseconds above the target.
 LATENCY = "generation_ms"
 
 #: Name of the constraint where bytes are limited: bytes above the limit.
 SIZE = "size_bytes"
-
-#: What each choice, by its index, of each parameter adds to something.
-CostTable = dict[str, dict[int, float]]
 
 
 @dataclass(frozen=True)
@@ -26,23 +24,24 @@ class Known:
 
     Attributes:
         distributions: the parameters.
-        costs: milliseconds that each choice of each parameter adds.
+        costs: milliseconds that the choices of parameters add.
         budget_ms: most milliseconds that the choices of a plan may add together; None where
             latency is an objective.
         kinds: what each parameter sets; those of one kind have like effects.
     """
 
     distributions: Mapping[str, optuna.distributions.BaseDistribution]
-    costs: CostTable
+    costs: Terms
     budget_ms: float | None
     kinds: Mapping[str, str]
 
 
 def _additive(seed: int, known: Known) -> optuna.samplers.BaseSampler:
     from hwsearch.search.additive import AdditiveSampler
+    from hwsearch.search.additive.cost import AdditiveCost
 
     return AdditiveSampler(
-        known.costs,
+        AdditiveCost.of_terms(known.costs),
         known.budget_ms,
         LATENCY,
         seed,

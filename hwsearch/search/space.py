@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise, product
 from math import prod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import optuna
 from pydantic import Field
@@ -14,16 +14,35 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import StudyError
 from hwsearch.export.quantise import FORMATS
 from hwsearch.latency.device import Device
-from hwsearch.plan import CompressionPlan, Frozen, LayerPlan, WeightFormat
+from hwsearch.plan import (
+    CachePolicy,
+    CacheRule,
+    CompressionPlan,
+    LayerPlan,
+    Sparing,
+    WeightFormat,
+)
 
 #: Thresholds offered unless a study says otherwise, most careful first.
 THRESHOLDS = (1.0, 0.9, 0.7, 0.5, 0.25)
+
+#: How names of parameters begin that the whole plan shares, beside the head.
+WHOLE = "cache."
 
 #: How layers may be tied: all alike, in three runs of neighbours, or each by itself.
 Groups = Literal["tied", "thirds", "free"]
 
 
-class SearchSpace(Frozen):
+#: Choices of how many heads, or channels, a layer keeps; None keeps all.
+Counts = Annotated[tuple[Annotated[int, Field(ge=1)] | None, ...], Field(min_length=1)]
+
+#: Choices of a factor of the kept shares.
+Scales = Annotated[
+    tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], Field(min_length=1)
+]
+
+
+class SearchSpace(Sparing):
     """The choices of a study. Every choice list is ordered, least compressed first.
 
     A parameter is the index of a choice, so that samplers see the order. Layers of one group share
@@ -35,12 +54,37 @@ class SearchSpace(Frozen):
         formats: weight formats that any layer's attention and mlp, and the head, may take; those of
             an exported bundle unless a device says otherwise.
         groups: which layers are treated alike.
+        kept_heads: key / value heads that any layer may keep.
+        kept_channels: channels of the mlp that any layer may keep.
+        rules: by which cached positions are kept, in the whole plan.
+        early_scales: factors of all kept shares early in a generation.
+        late_scales: and late.
+        boundaries: unwritten shares of the generation at which early may end.
     """
 
     num_layers: Annotated[int, Field(ge=1)]
     thresholds: Annotated[tuple[float, ...], Field(min_length=1)] = THRESHOLDS
     formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] = FORMATS
     groups: Groups = "free"
+    kept_heads: Counts = (None,)
+    kept_channels: Counts = (None,)
+    rules: Annotated[tuple[CacheRule, ...], Field(min_length=1)] = (CacheRule.KEEP_STABLE,)
+    early_scales: Scales = (1.0,)
+    late_scales: Scales = (1.0,)
+    boundaries: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = (
+        0.5,
+    )
+
+    #: The lists that hold choices of a layer's size, and of the whole plan's cache by its fields.
+    SIZES: ClassVar[tuple[str, ...]] = ("kept_heads", "kept_channels")
+    CACHE: ClassVar[dict[str, str]] = {
+        "rule": "rules",
+        "early_scale": "early_scales",
+        "late_scale": "late_scales",
+        "boundary": "boundaries",
+    }
+    # studies are known by their space's text, which was there before these
+    _later = frozenset({*SIZES, *CACHE.values()})
 
     @classmethod
     def of(cls, denoiser: Denoiser, device: Device) -> SearchSpace:
@@ -65,7 +109,8 @@ class SearchSpace(Frozen):
                     f"format {fmt.value} is not timed on device {device.info.name}, which has "
                     f"{', '.join(known)}; drop it from [space].formats or profile the device"
                 )
-        for name, choices in (("thresholds", self.thresholds), ("formats", self.formats)):
+        for name in ("thresholds", "formats", *sorted(self._later)):
+            choices = getattr(self, name)
             if len(set(choices)) < len(choices):
                 twice = ", ".join(str(choice) for choice in choices)
                 raise StudyError(f"[space].{name} must not repeat a choice; got {twice}")
@@ -79,7 +124,26 @@ class SearchSpace(Frozen):
     def dials(self) -> dict[str, tuple[Any, ...]]:
         """Choices of each field of a `LayerPlan` that the space varies: add one here to search it."""
         formats = tuple(fmt.value for fmt in self.formats)
-        return {"sink_threshold": self.thresholds, "attention": formats, "mlp": formats}
+        sizes = {name: getattr(self, name) for name in self.SIZES if self._varies(name)}
+        return {"sink_threshold": self.thresholds, "attention": formats, "mlp": formats, **sizes}
+
+    @property
+    def plan_dials(self) -> dict[str, tuple[Any, ...]]:
+        """Choices of what the whole plan shares: fields of its cache, by parameter name."""
+        return {
+            f"{WHOLE}{field}": getattr(self, name)
+            for field, name in self.CACHE.items()
+            if self._varies(name)
+        }
+
+    @property
+    def prunes(self) -> bool:
+        """Whether any plan has fewer heads or channels, and so needs calibrated weights."""
+        return any(self._varies(name) for name in self.SIZES)
+
+    def _varies(self, name: str) -> bool:
+        """Whether a list offers anything but its default."""
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
 
     @property
     def spans(self) -> dict[str, range]:
@@ -96,7 +160,7 @@ class SearchSpace(Frozen):
             for group in self.spans
             for field, choices in self.dials.items()
         }
-        return {**named, "head": self.dials["mlp"]}
+        return {**named, "head": self.dials["mlp"], **self.plan_dials}
 
     def kinds(self) -> dict[str, str]:
         """What each parameter sets, by name: parameters of one kind have like effects."""
@@ -128,10 +192,27 @@ class SearchSpace(Frozen):
             }
             layers.extend([LayerPlan.model_validate(chosen)] * len(span))
         head = _choice(self.dials["mlp"], params["head"])
-        return CompressionPlan(layers=tuple(layers), head=WeightFormat(head))
+        return CompressionPlan(
+            layers=tuple(layers), head=WeightFormat(head), cache=self._cache(params, layers)
+        )
+
+    def _cache(self, params: Mapping[str, Any], layers: Sequence[LayerPlan]) -> CachePolicy:
+        """How layers choose positions; where it makes no difference, the default."""
+        if all(layer.sink_threshold == 1.0 for layer in layers):
+            return CachePolicy()
+        dials = self.plan_dials.items()
+        chosen = {
+            name.removeprefix(WHOLE): _choice(choices, params[name]) for name, choices in dials
+        }
+        policy = CachePolicy.model_validate(chosen)
+        if policy.early_scale == policy.late_scale:
+            return policy.model_copy(update={"boundary": CachePolicy().boundary})
+        return policy
 
     def params(self, plan: CompressionPlan) -> dict[str, int]:
         """Parameters of a plan: the inverse of `plan`.
+
+        Choices that make no difference to the plan are the first ones.
 
         Raises:
             StudyError: the plan is not in the space.
@@ -142,9 +223,26 @@ class SearchSpace(Frozen):
                 value = getattr(plan.layers[span.start], field)
                 named[f"{group}.{field}"] = _index(choices, value, f"{group}.{field}")
         named["head"] = _index(self.dials["mlp"], plan.head, "head")
-        if self.plan(named).layers != plan.layers:
+        named |= self._cache_params(plan)
+        again = self.plan(named)
+        if again.layers != plan.layers:
             raise StudyError(f"layers of a group must be alike with groups = {self.groups!r}")
+        if again.cache != plan.cache:
+            raise StudyError(f"cache must be {again.cache!r}, which is offered; got {plan.cache!r}")
         return named
+
+    def _cache_params(self, plan: CompressionPlan) -> dict[str, int]:
+        unused = set()
+        if all(layer.sink_threshold == 1.0 for layer in plan.layers):
+            unused = set(self.plan_dials)
+        elif plan.cache.early_scale == plan.cache.late_scale:
+            unused = {f"{WHOLE}boundary"}
+        return {
+            name: 0
+            if name in unused
+            else _index(choices, getattr(plan.cache, name.removeprefix(WHOLE)), name)
+            for name, choices in self.plan_dials.items()
+        }
 
     def offers(self, plan: CompressionPlan) -> bool:
         """Whether the plan is one of the space."""
@@ -155,11 +253,24 @@ class SearchSpace(Frozen):
         return True
 
     def uniform_plans(self) -> Iterator[CompressionPlan]:
-        """Every plan that treats all layers, and the head, alike."""
+        """Every plan that treats all layers, and the head, alike.
+
+        Where heads, channels or the cache may be chosen, too, plans of all formats and thresholds have
+        the first choice of each; the others come one at a time, with all formats.
+        """
         for fmt, threshold in product(self.formats, self.thresholds):
-            yield CompressionPlan.uniform(
-                self.num_layers, fmt.value, fmt.value, threshold, head=fmt
-            )
+            yield self._uniform(fmt, {"sink_threshold": threshold})
+        for name in (name for name in self.SIZES if name in self.dials):
+            for fmt, count in product(self.formats, self.dials[name][1:]):
+                yield self._uniform(fmt, {name: count})
+
+    def _uniform(self, fmt: WeightFormat, changed: Mapping[str, Any]) -> CompressionPlan:
+        params: dict[str, Any] = dict.fromkeys(self.parameters(), 0)
+        params["head"] = fmt.value
+        layer = {"attention": fmt.value, "mlp": fmt.value, **changed}
+        for group, (field, value) in product(self.spans, layer.items()):
+            params[f"{group}.{field}"] = self.dials[field].index(value)
+        return self.plan(params)
 
     @property
     def size(self) -> int:

@@ -15,16 +15,33 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from hwsearch.errors import StudyError
-from hwsearch.plan import Frozen, WeightFormat, explain
+from hwsearch.plan import CacheRule, Frozen, WeightFormat, explain
 from hwsearch.search.early import Early, Pruner
+from hwsearch.search.space import Scales, SearchSpace
 from hwsearch.search.study import Study, load_study
 
+if TYPE_CHECKING:
+    from hwsearch.denoisers.denoiser import Denoiser
+
 Threshold = Annotated[float, Field(ge=0.0, le=1.0)]
+Shares = Annotated[tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...], Field(min_length=1)]
+
+#: Lists of choices that flags may give as comma-separated text.
+LISTS = (
+    "formats",
+    "thresholds",
+    "kept_heads",
+    "kept_channels",
+    "rules",
+    "early_scales",
+    "late_scales",
+    "boundaries",
+)
 
 
 class SpaceSpec(Frozen):
@@ -35,11 +52,44 @@ class SpaceSpec(Frozen):
         formats: weight formats, least compression first.
         groups: which layers are treated alike: ``tied``, ``thirds`` or ``free``; or ``refine``, which
             goes from the first to the last.
+        kept_heads: shares of the key / value heads that a layer may keep, 1.0 first.
+        kept_channels: shares of the mlp's channels that a layer may keep, 1.0 first.
+        rules: by which cached positions are kept, in the whole plan.
+        early_scales: factors of all kept shares early in a generation.
+        late_scales: and late.
+        boundaries: unwritten shares of the generation at which early may end.
     """
 
     thresholds: Annotated[tuple[Threshold, ...], Field(min_length=1)] | None = None
     formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] | None = None
     groups: Literal["tied", "thirds", "free", "refine"] | None = None
+    kept_heads: Shares | None = None
+    kept_channels: Shares | None = None
+    rules: Annotated[tuple[CacheRule, ...], Field(min_length=1)] | None = None
+    early_scales: Scales | None = None
+    late_scales: Scales | None = None
+    boundaries: Annotated[tuple[Threshold, ...], Field(min_length=1)] | None = None
+
+    def chosen(self, denoiser: Denoiser) -> dict[str, Any]:
+        """What is said, as a `SearchSpace` of a model has it: sizes for shares.
+
+        Raises:
+            StudyError: two shares keep the same size.
+            InputError: shares of heads or channels are given, and the model has none.
+        """
+        said = self.model_dump(exclude_none=True)
+        for name in (name for name in SearchSpace.SIZES if name in said):
+            g, shares = denoiser.geometry, said[name]
+            counts = tuple(map(g.heads_of if name == "kept_heads" else g.channels_of, shares))
+            if len(set(counts)) < len(counts):
+                most = g.num_kv_heads if name == "kept_heads" else g.intermediate_size
+                listed = ", ".join(str(count or most) for count in counts)
+                raise StudyError(
+                    f"[space].{name} must keep another size by each share; {shares} keep {listed} "
+                    f"of {most}"
+                )
+            said[name] = counts
+        return said
 
 
 class StudySpec(Frozen):
@@ -109,17 +159,15 @@ class StudySpec(Frozen):
 
         Args:
             path: a TOML file, or None.
-            flags: values by key; ``formats`` and ``thresholds`` may be comma-separated text.
-                None means that the flag was not given.
+            flags: values by key; those of `LISTS` are comma-separated text. None means that the flag
+                was not given.
 
         Raises:
             StudyError: the file cannot be read, or a key is unknown, missing or out of range.
         """
         data = read_toml(path) if path is not None else {}
         given = {key: value for key, value in flags.items() if value is not None}
-        space: dict[str, Any] = {
-            k: given.pop(k).split(",") for k in ("formats", "thresholds") if k in given
-        }
+        space: dict[str, Any] = {k: given.pop(k).split(",") for k in LISTS if k in given}
         if "groups" in given:
             space["groups"] = given.pop("groups")
         if {"target_ms", "target_ratio"} & given.keys():
@@ -167,10 +215,9 @@ def run_spec(
     from hwsearch.latency.device import load_device
     from hwsearch.latency.operators import Workload
     from hwsearch.search.run import search
-    from hwsearch.search.space import SearchSpace
 
     denoiser, device = load_denoiser(spec.model), load_device(spec.device)
-    chosen = spec.space.model_dump(exclude_none=True)
+    chosen = spec.space.chosen(denoiser)
     coarse_to_fine = chosen.get("groups") == "refine"
     if coarse_to_fine:
         chosen["groups"] = "free"

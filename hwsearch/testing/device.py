@@ -7,7 +7,7 @@ from pathlib import Path
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.latency.device import Device, DeviceInfo, Provenance
 from hwsearch.latency.operators import OpKey, Workload
-from hwsearch.latency.profile import operators_of
+from hwsearch.latency.profile import Kept, operators_of
 from hwsearch.latency.table import LatencyTable
 
 #: Nanoseconds of a thousand multiply-adds in each format.
@@ -23,9 +23,12 @@ def formula_us(key: OpKey) -> float:
     return key.rows * key.in_features / 1e4
 
 
-def formula_device(geometry: Geometry, workload: Workload, name: str = "formula") -> Device:
-    """A device that has timed every operator of a model, by `formula_us`."""
-    samples = {key: ((formula_us(key),) * 3,) for key in operators_of(geometry, workload)}
+def formula_device(
+    geometry: Geometry, workload: Workload, name: str = "formula", kept: Kept | None = None
+) -> Device:
+    """A device that has timed every operator of a model, by `formula_us`; with `kept`, of pruned ones."""
+    keys = operators_of(geometry, workload, kept=kept)
+    samples = {key: ((formula_us(key),) * 3,) for key in keys}
     info = DeviceInfo(
         name=name,
         provenance=Provenance.MODELLED,

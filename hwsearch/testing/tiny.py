@@ -32,19 +32,23 @@ def tiny_geometry(
     hidden: int = 64,
     heads: int = 2,
     grouped: bool = False,
+    kv_heads: int | None = None,
     vocab_size: int = 64,
     tie_embeddings: bool = False,
     qkv_bias: bool = False,
     qk_norm: bool = False,
     logit_shift: bool = False,
 ) -> Geometry:
-    """Sizes of a tiny transformer; `grouped` lets all query heads share one key / value head."""
+    """Sizes of a tiny transformer; `grouped` lets all query heads share one key / value head.
+
+    `kv_heads` says how many of those there are otherwise.
+    """
     return Geometry(
         vocab_size=vocab_size,
         hidden_size=hidden,
         num_layers=layers,
         num_heads=heads,
-        num_kv_heads=1 if grouped else heads,
+        num_kv_heads=kv_heads or (1 if grouped else heads),
         head_dim=hidden // heads,
         intermediate_size=2 * hidden,
         tie_embeddings=tie_embeddings,
@@ -61,6 +65,7 @@ def tiny_denoiser(
     hidden: int = 64,
     heads: int = 2,
     grouped: bool = False,
+    kv_heads: int | None = None,
     tie_embeddings: bool = False,
     qkv_bias: bool = False,
     qk_norm: bool = False,
@@ -80,6 +85,7 @@ def tiny_denoiser(
         hidden=hidden,
         heads=heads,
         grouped=grouped,
+        kv_heads=kv_heads,
         tie_embeddings=tie_embeddings,
         qkv_bias=qkv_bias,
         qk_norm=qk_norm,

@@ -1,10 +1,12 @@
 import json
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
 from hwsearch.cli.main import VERBS
+from hwsearch.plan import CompressionPlan
 
 
 def test_help_lists_every_verb(run):
@@ -104,6 +106,49 @@ def test_inspect_reads_a_config_alone(run, tmp_path):
     document = json.loads(out)
     assert document["parameters"]["total"] == pytest.approx(8.0e9, rel=0.01)
     assert document["bytes"]["w4"] < document["bytes"]["w8"] < document["bytes"]["fp32"]
+
+
+def test_inspect_tells_a_plan_layer_by_layer(run, tmp_path):
+    plan = CompressionPlan.uniform(6, kept_heads=3).model_dump(mode="json")
+    plan["layers"][1] = {"kept_channels": 448, "mlp": "w8a8"}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    code, out, err = run("inspect", "gsm-mini", "--plan", tmp_path / "plan.json", "--json")
+    assert code == 0, err
+    first, second, *_ = json.loads(out)["plan"]["layers"]
+    # 3 of 5 heads of 64 against a hidden size of 320, and three mlp matrices of 896 channels
+    assert first["size_bytes"] == 4 * (4 * 192 * 320 + 3 * 320 * 896)
+    products = 4 * 320 * 320 * 4 + 2 * 448 * (320 + 5) + 320 * (448 + 5)
+    assert (second["kept_channels"], second["size_bytes"]) == (448, products)
+    code, out, _ = run("inspect", "gsm-mini", "--plan", tmp_path / "plan.json")
+    assert code == 0 and "448" in out
+    plan["layers"].pop()
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    code, _, err = run("inspect", "gsm-mini", "--plan", tmp_path / "plan.json")
+    assert code == 2 and "the plan has 5 layers but the model has 6" in err
+
+
+def test_a_dry_run_prints_sizes_and_phases(run):
+    flags = ("--kept-heads", "1.0,0.6", "--late-scales", "1.0,0.5", "--rules", "mass")
+    search = ("search", "--model", "gsm-mini", "--device", "cpu", "--target-ratio", "0.5")
+    code, out, err = run(*search, *flags, "--dry-run")
+    assert code == 0, err
+    space = tomllib.loads(out)["space"]
+    assert space == {"kept_heads": [1.0, 0.6], "late_scales": [1.0, 0.5], "rules": ["mass"]}
+    code, _, err = run(*search, "--kept-heads", "1.0,1.5", "--dry-run")
+    assert code == 2 and "space.kept_heads.1" in err
+    code, _, err = run("profile", "--kept-channels", "half", "--kit", "/nowhere/kit")
+    assert code == 2 and "shares must be above 0 and at most 1" in err
+
+
+def test_predict_names_the_option_that_times_a_missing_size(run, tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text(CompressionPlan.uniform(6, kept_heads=3).to_json())
+    code, _, err = run("predict", path, "--device", "cpu")
+    assert code == 2 and "--kept-heads 0.6" in err
+    path.write_text(CompressionPlan.uniform(6, "w8", "w8", head="w8", kept_heads=3).to_json())
+    code, out, err = run("predict", path, "--device", "raspberry-pi-5")
+    assert code == 0, err
+    assert "heads" in out and "channels" in out
 
 
 def test_the_console_script_is_installed():

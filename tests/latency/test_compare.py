@@ -6,6 +6,7 @@ from hwsearch.errors import InputError
 from hwsearch.latency.compare import Candidate, adapt, compare_on, joules
 from hwsearch.latency.device import CHECKOUT, load_device
 from hwsearch.latency.predict import Predictor
+from hwsearch.latency.profile import Kept
 from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.report.comparison import draw_cross
 from hwsearch.testing.device import formula_device
@@ -91,3 +92,16 @@ def test_the_cross_table_is_drawn(tmp_path, suffix):
 def test_a_picture_of_no_known_kind_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot draw"):
         draw_cross("t", ["p"], ["a"], [[0.4]], 0.5, Path(tmp_path / "cross.doc"))
+
+
+def test_a_pruned_plan_runs_where_its_sizes_are_timed():
+    pruned = Candidate("pruned", uniform("w8", kept_heads=1, kept_channels=64), rank=0.5)
+    candidates = [*CANDIDATES, pruned]
+    for kept, runs in ((None, False), (Kept((0.5,), (0.5,)), True)):
+        device = formula_device(GEOMETRY, WORK, kept=kept)
+        column = compare_on(Predictor(device, GEOMETRY, WORK), candidates, all_kept, 0.5)
+        assert (column.cells[-1].latency is not None) == runs
+        assert runs or "not timed here" in column.cells[-1].why_not
+    # where fp32 is run as fp16, heads stay as they were planned
+    adapted, why_not = adapt(uniform("fp32", kept_heads=1), ("fp16",))
+    assert not why_not and adapted.layers[0].kept_heads == 1

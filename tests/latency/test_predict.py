@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hwsearch.errors import InputError, PlanError
+from hwsearch.errors import InputError, MissingShapeError, PlanError
 from hwsearch.jobs.predicting import where
 from hwsearch.latency.causes import fit_table
 from hwsearch.latency.device import Calibration, Device, Line
@@ -181,17 +181,22 @@ def test_energy_of_a_device_without_power_is_refused(device):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"kept_heads": 1}, "layer 0: times with kept_heads"),
-        ({"kept_channels": 64}, "layer 0: times with kept_heads or kept_channels"),
-        ({"sink_threshold": 0.5, "cache": {"rule": "mean-query"}}, "'mean-query'"),
-        ({"sink_threshold": 0.5, "cache": {"early_scale": 1.5}}, "phases"),
-        ({"sink_threshold": 0.5, "cache": {"running": False}}, "calibrated scores"),
+        ({"kept_heads": 3}, "layer 0: kept_heads must be at most 2; got 3"),
+        ({"kept_channels": 129}, "layer 0: kept_channels must be at most 128; got 129"),
     ],
 )
-def test_what_sums_do_not_know_is_refused(device, changes, said):
+def test_more_than_there_is_cannot_be_kept(device, changes, said):
     plan = CompressionPlan.uniform(3, **changes)
     with pytest.raises(PlanError, match=said):
         Predictor(device, GEOMETRY, WORK).predict(plan, shares_of(plan))
+
+
+def test_a_pruned_size_that_was_not_timed_is_named_with_its_option(device):
+    predictor = Predictor(device, GEOMETRY, WORK)
+    with pytest.raises(MissingShapeError, match=r"hwsearch profile .* --kept-heads 0\.5$"):
+        predictor.predict(CompressionPlan.uniform(3, kept_heads=1), [1.0] * 3)
+    with pytest.raises(MissingShapeError, match=r"hwsearch profile .* --kept-channels 0\.25$"):
+        predictor.predict(CompressionPlan.uniform(3, kept_channels=32), [1.0] * 3)
 
 
 def test_zeroed_weights_and_an_unused_rule_cost_what_they_cost(device):

@@ -14,6 +14,7 @@ EXAMPLES = {
     "linear": OpKey("linear", 5, 64, 32),
     "attention": OpKey("attention", 4, 11, 32, 2),
     "attention-mass": OpKey("attention-mass", 6, 6, 32, 2),
+    "mean-query": OpKey("mean-query", 3, 7, 64, 4, kv_heads=2),
     "norm": OpKey("norm", 5, 32),
     "swiglu": OpKey("swiglu", 5, 32),
     "rotary": OpKey("rotary", 5, 32, 0, 2),
@@ -64,6 +65,13 @@ def test_mass_sums_to_heads_times_queries():
     _, _, outputs = run(EXAMPLES["attention-mass"])
     assert outputs["attention-mass0.mass"].shape == (1, 6)
     assert outputs["attention-mass0.mass"].sum() == pytest.approx(2 * 6, rel=1e-5)
+
+
+def test_mean_query_is_what_sparse_dllm_looks_at():
+    feeds, _, outputs = run(EXAMPLES["mean-query"])
+    query = feeds["mean-query0.q"][0, :3].mean(axis=0).reshape(2, 2, 16).mean(axis=1)
+    expected = (feeds["mean-query0.k"][0] * query[:, None]).sum(axis=2).mean(axis=0)
+    np.testing.assert_allclose(outputs["mean-query0.y"], expected[None], atol=1e-5)
 
 
 @pytest.mark.parametrize(

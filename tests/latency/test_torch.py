@@ -78,6 +78,7 @@ EXAMPLES = {
     "linear": OpKey("linear", 5, 64, 32, format="fp16"),
     "attention": OpKey("attention", 4, 11, 64, 4, kv_heads=2),
     "attention-mass": OpKey("attention-mass", 6, 6, 64, 4),
+    "mean-query": OpKey("mean-query", 3, 7, 64, 4, kv_heads=2),
     "norm": OpKey("norm", 5, 32),
     "swiglu": OpKey("swiglu", 5, 32),
     "rotary": OpKey("rotary", 5, 64, 0, 4),

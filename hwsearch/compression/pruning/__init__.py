@@ -1,5 +1,6 @@
 """Which weights, heads and channels go: importance from calibration, sinks weighed down or up."""
 
+from hwsearch.compression.pruning.answers import own_calibration
 from hwsearch.compression.pruning.calibration import Activations, WeightCalibration, noisy_passes
 from hwsearch.compression.pruning.layer import prune_layer
 from hwsearch.compression.pruning.masks import lowest_share, n_of_m, zeroed_share
@@ -11,6 +12,7 @@ __all__ = [
     "lowest_share",
     "n_of_m",
     "noisy_passes",
+    "own_calibration",
     "prune_layer",
     "sparsegpt",
     "zeroed_share",

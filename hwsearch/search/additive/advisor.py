@@ -44,7 +44,7 @@ class Advisor:
         self._constraint = constraint_name
         self._known = None
         if cost is not None:
-            self._known = CostModel(space, cost.columns(space), cost.constant)
+            self._known = CostModel.known(space, cost)
         columns = None if self._known is None else self._known.columns
         self._design = initial_plans(space, columns, scores)
         self._first = len(initial_plans(space, columns, 0))

@@ -1,15 +1,18 @@
-"""Known additive costs: what each choice of each parameter contributes."""
+"""Known costs: what each choice of each parameter contributes, exactly or nearly."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hwsearch.errors import InputError
-from hwsearch.search.additive.encoding import ChoiceSpace, Floats
+from hwsearch.search.additive.encoding import ChoiceSpace, Floats, Rows
+
+if TYPE_CHECKING:
+    from hwsearch.search.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,13 @@ class AdditiveCost:
     Attributes:
         term: cost of one choice of one parameter.
         constant: cost that every plan pays.
+        whole: cost of whole plans, where the sum is only near it: given parameter names and
+            the index of each choice, ``[plans, names]``, it answers ``[plans]``.
     """
 
     term: Callable[[str, Any], float]
     constant: float = 0.0
+    whole: Callable[[Sequence[str], Rows], Floats] | None = None
 
     @classmethod
     def of(cls, cost: Any, constant: float = 0.0) -> AdditiveCost | None:
@@ -32,6 +38,13 @@ class AdditiveCost:
         if isinstance(cost, Mapping):
             return cls(_Table(cost), constant)
         return cls(cost, constant)
+
+    @classmethod
+    def of_terms(cls, terms: Terms) -> AdditiveCost:
+        """What plans add to the first, of tables over one parameter each or over several."""
+        whole = None if terms.is_additive else terms.added
+        constant = 0.0 if terms.is_additive else terms.constant
+        return cls(_Table(terms.table), constant, whole)
 
     def columns(self, space: ChoiceSpace) -> Floats:
         """Cost of each one-hot column, [columns].

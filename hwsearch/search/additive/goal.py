@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from hwsearch.search.additive.acquire import Staircase, expectation, gaussian_nodes
+from hwsearch.search.additive.cost import AdditiveCost
 from hwsearch.search.additive.encoding import ChoiceSpace, Floats, Rows
 from hwsearch.search.additive.model import swap_rows
 from hwsearch.search.additive.surrogate import Predictor
@@ -18,19 +21,34 @@ MARGIN = 0.02  # how far beyond the ends of the front the reference point lies
 
 @dataclass(frozen=True)
 class CostModel:
-    """Cost of a plan: known column by column, or learned from trials.
+    """Cost of a plan: known column by column, known of whole plans, or learned from trials.
 
     Attributes:
         space: the plans.
         columns: cost of each column, [columns].
         constant: cost that every plan pays.
         learned: the model behind `columns` if they were learned.
+        whole: cost of plans [n, groups] where `columns` only come near it, [n].
     """
 
     space: ChoiceSpace
     columns: Floats
     constant: float = 0.0
     learned: Predictor | None = None
+    whole: Callable[[Rows], Floats] | None = None
+
+    @classmethod
+    def known(cls, space: ChoiceSpace, cost: AdditiveCost) -> CostModel:
+        """The cost model of a known cost."""
+        whole = None if cost.whole is None else partial(cost.whole, space.names)
+        return cls(space, cost.columns(space), cost.constant, whole=whole)
+
+    def at(self, plan: Rows) -> CostModel:
+        """The same as a sum over columns: exact for `plan` and its single swaps, near it elsewhere."""
+        if self.whole is None:
+            return self
+        here = float(self.whole(plan[None])[0])
+        return CostModel(self.space, self.whole(swap_rows(self.space, plan)) - here, here)
 
     @classmethod
     def of_predictor(cls, space: ChoiceSpace, learned: Predictor) -> CostModel:
@@ -43,6 +61,8 @@ class CostModel:
 
     def of(self, rows: Rows) -> Floats:
         """Cost of each plan, [n]."""
+        if self.whole is not None:
+            return self.whole(rows)
         return self.constant + self.space.total(rows, self.columns)
 
     def within(self, rows: Rows, budget: float) -> Floats:
@@ -105,6 +125,7 @@ def staircase_of(cost: CostModel, costs: Floats, losses: Floats, budget: float |
     """The measured front of trials, with a reference point just beyond both its ends."""
     space = cost.space
     low = cost.constant + float(np.minimum.reduceat(cost.columns, space.offsets).sum())
+    low = min(low, float(costs.min(initial=low)))
     order = np.lexsort((losses, costs))
     front = losses[order] <= np.minimum.accumulate(losses[order])
     high = float(cost.of(space.reference_row[None])[0])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial
 
 from hwsearch.search.additive.advisor import FRONTIER, TUNE_LIMIT, nearest
 from hwsearch.search.additive.cost import AdditiveCost
-from hwsearch.search.additive.encoding import ChoiceSpace, Floats, Rows
+from hwsearch.search.additive.encoding import ChoiceSpace, Rows
+from hwsearch.search.additive.goal import CostModel
 from hwsearch.search.additive.model import swap_rows
 from hwsearch.search.additive.propose import ENUMERATE
 from hwsearch.search.additive.records import Ledger
@@ -21,7 +22,7 @@ from hwsearch.search.additive.solve import solve_front
 from hwsearch.search.additive.surrogate import FIT_LIMIT, Predictor, fit_loss
 from hwsearch.search.additive.tune import tune
 
-Terms = Mapping[str, Mapping[Any, float]]
+Bounds = list[tuple[CostModel, float]]
 PRICES = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the further limit, against the loss
 ROUNDS = 20  # of single swaps
 
@@ -31,7 +32,7 @@ class LossModel:
 
     Args:
         search_space: distributions by name.
-        cost: cost of each choice.
+        cost: cost of plans.
         kinds: what each parameter sets.
         trials: finished trials, at least `hwsearch.search.additive.advisor.LEAST`, and stopped ones.
         directions: of the study.
@@ -40,27 +41,26 @@ class LossModel:
     def __init__(
         self,
         search_space: Mapping[str, BaseDistribution],
-        cost: Terms,
+        cost: AdditiveCost,
         *,
         kinds: Mapping[str, str],
         trials: Sequence[FrozenTrial],
         directions: Sequence[StudyDirection],
     ) -> None:
-        most = max((len(terms) for terms in cost.values()), default=1)
-        self.space = ChoiceSpace.of(search_space, {}, most, kinds)
-        self._cost = _columns(cost, self.space)
+        self.space = ChoiceSpace.of(search_space, {}, sys.maxsize, kinds)
+        self._cost = CostModel.known(self.space, cost)
         self._evidence = Ledger(self.space, directions).read(trials, -1)
         measured = self._evidence.rows[self._evidence.spread == 0]
         self._tried = set(map(tuple, measured.tolist()))
 
     def best(
-        self, budget: float, limit: tuple[Terms, float] | None = None
+        self, budget: float, limit: tuple[AdditiveCost, float] | None = None
     ) -> tuple[dict[str, int], float, float] | None:
         """The untried plan of least predicted loss whose total cost is at most `budget`.
 
         Args:
             budget: largest total cost.
-            limit: a further quantity of each choice, and the most that a plan may have of it.
+            limit: a further quantity of plans, and the most that a plan may have of it.
 
         Returns:
             Parameters, predicted loss and its standard deviation; None if no untried plan is within
@@ -68,9 +68,9 @@ class LossModel:
         """
         bounds = [(self._cost, budget)]
         if limit is not None:
-            bounds.append((_columns(limit[0], self.space), limit[1]))
+            bounds.append((CostModel.known(self.space, limit[0]), limit[1]))
         losses = self._evidence.values[:, 0]
-        costs = self.space.total(self._evidence.rows, self._cost)
+        costs = self._cost.of(self._evidence.rows)
         near = nearest(costs, losses, budget, FIT_LIMIT)
         model = self._fit(near)
         if self.space.plans <= ENUMERATE:
@@ -106,29 +106,29 @@ class LossModel:
             spread=spread,
         )
 
-    def _within(self, rows: Rows, bounds: list[tuple[Floats, float]]) -> NDArray[np.bool_]:
+    def _within(self, rows: Rows, bounds: Bounds) -> NDArray[np.bool_]:
         """Which plans keep all bounds, [n]."""
         kept = np.ones(len(rows), dtype=bool)
-        for columns, most in bounds:
-            kept &= self.space.total(rows, columns) <= most + 1e-9 * abs(most)
+        for cost, most in bounds:
+            kept &= cost.of(rows) <= most + 1e-9 * abs(most)
         return kept
 
-    def _starts(
-        self, model: Predictor, near: Rows, bounds: list[tuple[Floats, float]]
-    ) -> Iterator[Rows]:
+    def _starts(self, model: Predictor, near: Rows, bounds: Bounds) -> Iterator[Rows]:
         """Exact answers of the model made additive at two plans, and the best plans measured."""
         rows = self._evidence.rows[near[:FRONTIER]]
         for plan in (self.space.reference_row, rows[0]):
             effects, _ = model.posterior.swaps_at(plan)
-            yield solve_front(self.space, effects, self._cost, bounds[0][1])[-8:]
-            for toll, _ in bounds[1:]:
+            cost = self._cost.at(plan)
+            budget, last = bounds[0][1] - cost.constant, 8 if cost is self._cost else FRONTIER
+            yield solve_front(self.space, effects, cost.columns, budget)[-last:]
+            for toll in (limit.at(plan).columns for limit, _ in bounds[1:]):
                 per_toll = np.ptp(effects) / max(float(np.ptp(toll)), 1e-12)
                 for price in PRICES:
                     paid = effects + price * per_toll * toll
-                    yield solve_front(self.space, paid, self._cost, bounds[0][1])[-8:]
+                    yield solve_front(self.space, paid, cost.columns, budget)[-last:]
         yield rows
 
-    def _climb(self, model: Predictor, plan: Rows, bounds: list[tuple[Floats, float]]) -> Rows:
+    def _climb(self, model: Predictor, plan: Rows, bounds: Bounds) -> Rows:
         """Swap one choice after another while the predicted loss falls."""
         value = float(model.mean(plan[None])[0])
         for _ in range(ROUNDS):
@@ -139,9 +139,3 @@ class LossModel:
                 break
             plan, value = swaps[means.argmin()], float(means.min())
         return plan
-
-
-def _columns(terms: Terms, space: ChoiceSpace) -> Floats:
-    table = AdditiveCost.of(terms)
-    assert table is not None, "a table of costs was given"
-    return table.columns(space)

@@ -82,20 +82,26 @@ def _pool(
     fronts = []
     for plan in (space.reference_row, anchor):
         effects, spread = loss.posterior.swaps_at(plan)
-        fronts.append(_front(space, effects, goal))
-        fronts.append(_front(space, effects + spread * rng.normal(size=len(spread)), goal))
+        fronts.append(_front(space, effects, goal, plan))
+        drawn = effects + spread * rng.normal(size=len(spread))
+        fronts.append(_front(space, drawn, goal, plan))
         fronts.extend(_limited(space, effects, goal, plan))
     parents = np.concatenate([*fronts, incumbents])
     children = parents[rng.integers(len(parents), size=max(POOL - len(parents), POOL // 2))]
     return np.unique(np.concatenate([parents, _mutated(space, children, rng)]), axis=0)
 
 
-def _front(space: ChoiceSpace, effects: Floats, goal: Goal) -> Rows:
-    """Up to `FRONT` plans of the exact front of additive effects, evenly over its costs."""
-    budget = None if goal.budget is None else goal.budget - goal.cost.constant
-    plans = solve_front(space, effects, goal.cost.columns, budget, GRID)
+def _front(space: ChoiceSpace, effects: Floats, goal: Goal, plan: Rows) -> Rows:
+    """Up to `FRONT` plans of the exact front of effects that are additive around `plan`.
+
+    Evenly over its costs, or those nearest to the budget; more of those where the cost itself is
+    additive around `plan` alone, since some will turn out to be over it.
+    """
+    cost = goal.cost.at(plan)
+    budget = None if goal.budget is None else goal.budget - cost.constant
+    plans = solve_front(space, effects, cost.columns, budget, GRID)
     if goal.staircase is None:
-        return plans[-8:]
+        return plans[-8:] if cost is goal.cost else plans[-FRONT:]
     if len(plans) <= FRONT:
         return plans
     return plans[np.linspace(0, len(plans) - 1, FRONT).astype(int)]
@@ -107,7 +113,7 @@ def _limited(space: ChoiceSpace, effects: Floats, goal: Goal, plan: Rows) -> Ite
         toll, _ = limit.posterior.swaps_at(plan)
         price = np.ptp(effects) / max(float(np.ptp(toll)), 1e-12)
         for factor in (0.3, 1.0, 3.0):
-            yield _front(space, effects + factor * price * toll, goal)
+            yield _front(space, effects + factor * price * toll, goal, plan)
 
 
 def _mutated(space: ChoiceSpace, rows: Rows, rng: np.random.Generator) -> Rows:

@@ -1,0 +1,37 @@
+"""Calibration of pruned weights on what the model itself answers: questions are all it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwsearch.compression.pruning.calibration import WeightCalibration, noisy_passes
+from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.passes import backend_of
+
+#: Most questions of one prompt length that are answered together.
+BATCH = 16
+
+
+def own_calibration(denoiser: Denoiser, questions: Sequence[str]) -> WeightCalibration:
+    """Calibration on the uncompressed model's own answers, masked at several noise levels.
+
+    Args:
+        denoiser: the uncompressed model.
+        questions: calibration questions.
+
+    Raises:
+        InputError: there are no questions.
+    """
+    backend = backend_of(denoiser.network, [1.0] * denoiser.num_layers)
+    prompts = [denoiser.prompt(question) for question in questions]
+    sequences: list[tuple[list[int], list[int]]] = []
+    for group in groups_of_equal_length(prompts, BATCH):
+        asked = np.array([prompts[index] for index in group])
+        tokens = generate(backend, asked, denoiser.decoding, denoiser.mask_token_id)
+        length = asked.shape[1]
+        sequences += [(row[:length], row[length:]) for row in tokens.tolist()]
+    return WeightCalibration(denoiser, noisy_passes(denoiser, sequences))

@@ -1,0 +1,92 @@
+"""What choosing cached positions costs: signals that a refresh hands out, and kept shares by phase.
+
+Kept shares change with the refreshes of a generation where a plan has phases (`CachePolicy`), so
+steps of one generation differ. They are grouped by the factor of their kept shares: a generation is
+then a sum over few kinds of steps, whatever the number of its refreshes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from hwsearch.decoding.kept import MASS_RULES, KeptShares
+from hwsearch.decoding.schedule import passes
+from hwsearch.plan import CachePolicy, CacheRule, CompressionPlan, Decoding
+
+#: What a refresh hands out for a layer to choose its positions by: attention mass, the keys' product
+#: with the block's mean query, or nothing.
+Signal = Literal["mass", "query", ""]
+
+
+@dataclass(frozen=True)
+class Caching:
+    """How layers that drop cached positions choose them, as far as it takes time.
+
+    Attributes:
+        signal: what a refresh hands out for them.
+        phases: factors of their kept shares, and the share of all steps that follows a refresh with
+            that factor; of all refreshes, where there are no steps.
+    """
+
+    signal: Signal = "mass"
+    phases: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
+
+    @classmethod
+    def of(cls, plan: CompressionPlan, kept_shares: Sequence[float], decoding: Decoding) -> Caching:
+        """That of a plan; `KeptShares` say for themselves how they are chosen."""
+        if isinstance(kept_shares, KeptShares):
+            return _caching(kept_shares.policy, kept_shares.refreshes, decoding)
+        return _caching(plan.cache, decoding.refreshes, decoding)
+
+    def signal_for(self, share: float) -> Signal:
+        """What a layer of a kept share asks a refresh for; one that keeps all asks for nothing."""
+        return self.signal if share < 1.0 else ""
+
+    def shares_of(self, share: float) -> list[tuple[float, float]]:
+        """Shares that a layer really keeps, each with the share of the steps that see it."""
+        if share == 1.0:
+            return [(1.0, 1.0)]
+        return [(min(1.0, factor * share), weight) for factor, weight in self.phases]
+
+
+#: Layers that keep all positions, and those of plans that say nothing of the cache.
+PLAIN = Caching()
+
+
+@lru_cache(maxsize=1024)
+def _caching(policy: CachePolicy, refreshes: int, decoding: Decoding) -> Caching:
+    steps = steps_after(decoding)
+    if not any(steps):
+        steps = [1] * len(steps)
+    counts: Counter[float] = Counter()
+    for refresh, count in enumerate(steps):
+        counts[policy.scale(min(refresh, refreshes - 1), refreshes)] += count
+    total = sum(steps)
+    phases = tuple((factor, count / total) for factor, count in counts.items() if count)
+    return Caching(_signal(policy), phases)
+
+
+def _signal(policy: CachePolicy) -> Signal:
+    if policy.rule is CacheRule.MEAN_QUERY:
+        return "query"
+    return "mass" if policy.running and policy.rule in MASS_RULES else ""
+
+
+def steps_after(decoding: Decoding) -> list[int]:
+    """Steps that follow each refresh of a generation.
+
+    >>> from hwsearch.plan import Decoding
+    >>> steps_after(Decoding(gen_length=8, block_length=4, steps=6, refresh_interval=2))
+    [1, 0, 1, 0]
+    """
+    counts: list[int] = []
+    for each in passes(decoding):
+        if each.refresh:
+            counts.append(0)
+        else:
+            counts[-1] += 1
+    return counts
