@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from hwsearch.errors import TableError, UnknownNameError
+from hwsearch.errors import InputError, TableError, UnknownNameError
 from hwsearch.latency.costs import Costs
 from hwsearch.latency.roofline import Positive, Roofline
 from hwsearch.latency.table import LatencyTable
@@ -121,6 +121,10 @@ class Power(Frozen):
     scope: str
     source: str
 
+    def joules(self, ms: float) -> float:
+        """Energy of some milliseconds."""
+        return self.watts * ms / 1e3
+
 
 class DeviceInfo(Frozen):
     """What `device.toml` says.
@@ -174,6 +178,17 @@ class DeviceInfo(Frozen):
         """Largest error among formats that were held out; None where none could be."""
         errors = [abs(check.error) for check in self.checks if check.held_out == "format"]
         return max(errors, default=None)
+
+    @property
+    def known_power(self) -> Power:
+        """Its power. Raises `InputError` where nobody measured or published it."""
+        if self.power is None:
+            raise InputError(
+                f"device {self.name} has no [power] in its device.toml, so its energy is unknown; "
+                f"measure watts while a model runs and write them there, or choose a device that "
+                f"has them, such as jetson-orin-nano-super-15w"
+            )
+        return self.power
 
     def calibration(self, model: str) -> Calibration | None:
         """The calibration made with this model, if there is one."""
