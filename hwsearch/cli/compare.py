@@ -151,7 +151,7 @@ def remarks(found: Comparison) -> list[str]:
     lines = [f"{column.name}: {column.note}" for column in found.columns if column.note]
     raw = [c.name for c in found.columns if c.predictor.calibration is None]
     if raw:
-        lines.append(f"not calibrated on this model: {', '.join(raw)}")
+        lines.append(f"uncalibrated, plain sums of operators: {', '.join(raw)}")
     if {column.predictor.device.info.provenance for column in found.columns} > {"measured"}:
         lines.append(
             "milliseconds of different provenance compare loosely; shares of a device's own "

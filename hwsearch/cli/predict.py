@@ -62,7 +62,7 @@ def headline(forecast: dict[str, Any]) -> str:
     return (
         f"{forecast['generation_ms']:.2f} ms{between(ends and ends['generation'], brackets=True)} "
         f"a generation on {forecast['device']} ({forecast['provenance']}"
-        f"{'' if forecast['calibrated'] else ', sums not calibrated on this model'}): "
+        f"{'' if forecast['calibrated'] else ', uncalibrated: plain sums of operators'}): "
         f"refresh {forecast['refresh_ms']:.3f} ms, step {forecast['step_ms']:.3f} ms"
     )
 

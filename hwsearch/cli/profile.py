@@ -65,9 +65,8 @@ def command(as_json: bool, kit: Path | None, results: Path | None, **flags: Any)
     A device that is there is added to; a run that was cut off goes on where it was.
     """
     if kit is not None:
-        folder, count = make_kit(kit, flags)
-        answer = {"kit": str(folder), "operators": count}
-        text = f"{count} operators in {folder}; copy it to the device and: python measure.py"
+        answer = make_kit(kit, flags)
+        text = kit_sentence(answer)
     else:
         device = bring(results, flags) if results is not None else timed(flags)
         answer = document(device)
@@ -75,13 +74,33 @@ def command(as_json: bool, kit: Path | None, results: Path | None, **flags: Any)
     print_json(answer) if as_json else stderr.print(text)
 
 
-def make_kit(folder: Path, flags: dict[str, Any]) -> tuple[Path, int]:
-    """Write a kit; where, and how many operators it times."""
-    from hwsearch.jobs.timing import wanted_operators
+def make_kit(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
+    """Write a kit; where, how many operators it times, and how many plans it runs whole."""
+    from hwsearch.jobs.timing import wanted_models, wanted_operators
     from hwsearch.latency.kit import write_kit
 
-    keys = wanted_operators(flags["model"], flags["grid"], flags["prompt_length"])
-    return write_kit(keys, folder), len(keys)
+    wanted = (flags["model"], flags["grid"], flags["prompt_length"])
+    keys, models = wanted_operators(*wanted), wanted_models(*wanted)
+    return {
+        "kit": str(write_kit(keys, folder, models)),
+        "operators": len(keys),
+        "whole_models": 0 if models is None else len(models.plans),
+        "whole_layers": 0 if models is None else models.geometry.num_layers,
+        "model_layers": None if models is None else models.model_layers,
+    }
+
+
+def kit_sentence(kit: dict[str, Any]) -> str:
+    """A kit in one line."""
+    whole = "no whole model, so what comes back stays uncalibrated"
+    if kit["whole_models"]:
+        whole = f"{kit['whole_models']} whole models of {kit['whole_layers']} layers"
+        if kit["whole_layers"] < kit["model_layers"]:
+            whole += f" (of {kit['model_layers']}, which would not fit on a small board)"
+    return (
+        f"{kit['operators']} operators and {whole} in {kit['kit']}; copy it to the device and: "
+        "python measure.py"
+    )
 
 
 def bring(results: Path, flags: dict[str, Any]) -> Device:
@@ -118,7 +137,7 @@ def sentence(device: Device) -> str:
     """The device in one line."""
     text = f"{len(device.table.samples)} operators timed in {device.folder}; "
     if not device.info.calibrations:
-        return text + "sums are not calibrated: no whole model was run"
+        return text + "sums are uncalibrated: no whole model was run"
     line = device.info.calibrations[-1]
     ends = f"{percent(line.refresh.mape)} (refresh) and {percent(line.step.mape)} (step)"
     return text + f"sums are calibrated to {ends} on {line.model}"

@@ -26,6 +26,7 @@ from hwsearch.latency.device import (
 from hwsearch.latency.environment import environment, processor
 from hwsearch.latency.folder import Journal, check_same, write_device
 from hwsearch.latency.full_pass import full_pass_keys, predictor_of
+from hwsearch.latency.kit_models import KitModels, kit_models
 from hwsearch.latency.measure import measure
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.profile import operators_of, profile
@@ -144,6 +145,15 @@ def wanted_operators(model: str, grid: str | None, prompt_length: int | None) ->
         return ShapeGrid.parse(grid).operators()
     subject = subject_of(model, prompt_length)
     return operators_of(subject.geometry, Workload(subject.prompt_length, subject.decoding))
+
+
+def wanted_models(model: str, grid: str | None, prompt_length: int | None) -> KitModels | None:
+    """The whole models that a kit can run: none for a grid, nor of a model too large for a board."""
+    if grid is not None:
+        return None
+    subject = subject_of(model, prompt_length)
+    workload = Workload(subject.prompt_length, subject.decoding)
+    return kit_models(subject.name, subject.geometry, workload)
 
 
 def profile_grid(

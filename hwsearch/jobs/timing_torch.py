@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,8 +17,8 @@ from hwsearch.errors import InputError
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.jobs.subjects import PROMPT_LENGTH, config_name
 from hwsearch.jobs.timing import Effort
-from hwsearch.latency.calibrate import calibration_plans, fit_line
-from hwsearch.latency.device import Calibration, Device, DeviceInfo, Provenance, load_device
+from hwsearch.latency.calibrate import calibration_plans
+from hwsearch.latency.device import Device, DeviceInfo, Provenance, load_device
 from hwsearch.latency.environment import environment, processor
 from hwsearch.latency.folder import write_device
 from hwsearch.latency.operators import OpKey, Workload
@@ -29,18 +29,11 @@ from hwsearch.latency.table_csv import EXTRA_FORMATS
 from hwsearch.latency.torch_clock import clock_of, sample
 from hwsearch.latency.torch_kernels import FORMATS, linear_kernel
 from hwsearch.latency.torch_probes import build_run
+from hwsearch.latency.whole import WHOLE_FILE, Whole, calibrate_wholes, whole_frame
 from hwsearch.plan import CompressionPlan, WeightFormat
 
 #: Mixed plans that the line is not fitted on, run whole to say how far it is off.
 HELD_OUT = 6
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A plan that was run whole: operator sums, and measured passes, in milliseconds."""
-
-    sums: tuple[float, float]
-    measured: tuple[float, float]
 
 
 def profile_torch(
@@ -84,9 +77,8 @@ def profile_torch(
     wholes = [run_whole(plans[i], predictor, device, i, effort) for i in show(range(len(plans)))]
     calibration = calibrate_wholes(config_name(model), wholes[:-HELD_OUT])
     info = info.model_copy(update={"calibrations": (calibration,)})
-    folder = write_device(info, table, out)
-    whole_frame(wholes, calibration).to_csv(folder / "whole-model.csv", index=False)
-    return load_device(folder)
+    check = whole_frame(wholes, calibration, HELD_OUT)
+    return load_device(write_device(info, table, out, {WHOLE_FILE: check}))
 
 
 def torch_device(runtime: str) -> torch.device:
@@ -173,30 +165,6 @@ def run_whole(
     timed = sample(runs, effort.rounds, clock_of(device))
     medians = [float(pd.Series(timed[name]).median()) / 1e3 for name in ("refresh", "step")]
     return Whole(predictor.sums_ms(plan, shares), (medians[0], medians[1]))
-
-
-def calibrate_wholes(model: str, wholes: Sequence[Whole]) -> Calibration:
-    """The lines of refresh and step."""
-    refresh, step = (
-        fit_line([w.sums[part] for w in wholes], [w.measured[part] for w in wholes])
-        for part in (0, 1)
-    )
-    return Calibration(model=model, refresh=refresh, step=step)
-
-
-def whole_frame(wholes: Sequence[Whole], calibration: Calibration) -> pd.DataFrame:
-    """Every plan that was run whole: sums, prediction, measurement, and whether it was fitted on."""
-    rows = []
-    for index, whole in enumerate(wholes):
-        row: dict[str, object] = {"plan": index, "fitted": index < len(wholes) - HELD_OUT}
-        for part, name in enumerate(("refresh", "step")):
-            line = calibration.lines[part]
-            assert line is not None
-            row[f"{name}_sum_ms"] = whole.sums[part]
-            row[f"{name}_predicted_ms"] = line.intercept_ms + line.slope * whole.sums[part]
-            row[f"{name}_measured_ms"] = whole.measured[part]
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def _info(name: str, runtime: str, device: torch.device, refused: dict[str, str]) -> DeviceInfo:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+
+import pandas as pd
 
 from hwsearch.errors import InputError, TableError
 from hwsearch.latency.device import DeviceInfo, write_info
@@ -15,8 +18,23 @@ from hwsearch.latency.table import LatencyTable, Samples
 SAME = ("processor", "system", "onnxruntime", "torch", "threads", "governor")
 
 
-def write_device(info: DeviceInfo, table: LatencyTable, out: Path) -> Path:
-    """Write ``out/NAME`` with table and `device.toml`; one that is there is replaced. Returns it."""
+def write_device(
+    info: DeviceInfo,
+    table: LatencyTable,
+    out: Path,
+    beside: Mapping[str, pd.DataFrame] | None = None,
+) -> Path:
+    """Write ``out/NAME`` whole or not at all; one that is there is replaced.
+
+    Args:
+        info: for `device.toml`.
+        table: the samples.
+        out: folder of devices.
+        beside: further CSV files by name.
+
+    Returns:
+        The folder.
+    """
     folder = out / info.name
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{info.name}.") as temporary:
@@ -25,6 +43,8 @@ def write_device(info: DeviceInfo, table: LatencyTable, out: Path) -> Path:
         table.write(fresh / f"{info.runtime}.csv")
         counted = info.model_copy(update={"samples": table.count()})
         write_info(counted, fresh / "device.toml")
+        for name, frame in (beside or {}).items():
+            frame.to_csv(fresh / name, index=False)
         if folder.exists():
             folder.rename(Path(temporary) / "replaced")
         fresh.rename(folder)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -73,22 +73,25 @@ def check_columns(found: list[str], path: Path) -> None:
         )
 
 
-def check_rows(frame: pd.DataFrame, path: Path, first_line: int = 2) -> None:
+def check_rows(
+    frame: pd.DataFrame, path: Path, first_line: int = 2, kinds: Sequence[str] = tuple(KINDS)
+) -> None:
     """Refuse a row with an impossible value. Raises `TableError`, naming the line.
 
     Args:
         frame: the rows.
         path: the file, for the message.
         first_line: line of the file that the first row stands on.
+        kinds: what may be timed.
     """
     for column in [*_SIZES, "sample_us"]:
         if not pd.api.types.is_numeric_dtype(frame[column]):
             row = int(pd.to_numeric(frame[column], errors="coerce").isna().to_numpy().argmax())
-            _refuse(path, row + first_line, f"{column} must be a number", frame[column][row])
-    for column, good, rule in _rules(frame):
+            refuse(path, row + first_line, f"{column} must be a number", frame[column][row])
+    for column, good, rule in _rules(frame, kinds):
         if not good.all():
             row = int((~good).to_numpy().argmax())
-            _refuse(path, row + first_line, rule, frame[column][row])
+            refuse(path, row + first_line, rule, frame[column][row])
 
 
 def check_order(frame: pd.DataFrame, path: Path, first_line: int = 2) -> None:
@@ -112,12 +115,11 @@ def _refuse_first(
         row = int(wrong.argmax())
         number, due = int(found.iloc[row]), int(expected.iloc[row])
         rule = f"{column} must be {due} here: a row before it is missing, moved or there twice"
-        _refuse(path, row + first_line, rule, number)
+        refuse(path, row + first_line, rule, number)
 
 
-def _rules(frame: pd.DataFrame) -> Iterator[tuple[str, pd.Series, str]]:
+def _rules(frame: pd.DataFrame, kinds: Sequence[str]) -> Iterator[tuple[str, pd.Series, str]]:
     """Column, which of its rows are good, and what makes a row good."""
-    kinds = list(KINDS)
     formats = [*(fmt.value for fmt in WeightFormat), *EXTRA_FORMATS]
     yield "kind", frame["kind"].isin(kinds), f"kind must be one of {', '.join(kinds)}"
     yield "format", frame["format"].isin(formats), f"format must be one of {', '.join(formats)}"
@@ -138,6 +140,7 @@ def _key(values: Any) -> OpKey:
     return OpKey(str(kind), *sizes, str(fmt), int(kv_heads))
 
 
-def _refuse(path: Path, line: int, rule: str, value: object) -> None:
+def refuse(path: Path, line: int, rule: str, value: object) -> NoReturn:
+    """Raise `TableError` for a line of a file."""
     plain = value.item() if isinstance(value, np.generic) else value
     raise TableError(f"{path}, row {line}: {rule}; got {plain!r}")

@@ -1,6 +1,9 @@
 """profile, predict and compare as a shell calls them."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import optuna
 import pandas as pd
@@ -175,6 +178,44 @@ def test_a_kit_is_written_for_a_grid(run, tmp_path):
     document = json.loads(out)
     assert document["operators"] == len(list((tmp_path / "kit" / "graphs").iterdir()))
     assert (tmp_path / "kit" / "measure.py").is_file()
+    assert document["whole_models"] == 0
+
+
+TINY = {
+    "model_type": "llama", "hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "num_hidden_layers": 2, "intermediate_size": 128, "vocab_size": 64, "hidden_act": "silu",
+    "hwsearch": {
+        "decoding": {"gen_length": 8, "block_length": 4, "steps": 8, "refresh_interval": 2}
+    },
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_kit_is_written_measured_imported_and_predicted(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("tiny", "other"):
+        Path(name).mkdir()
+        Path(name, "config.json").write_text(json.dumps(TINY))
+    sizes = ("--shapes-of", "tiny/config.json", "--prompt-length", 6)
+    code, _, err = run("profile", "--kit", "kit", *sizes)
+    assert code == 0, err
+    assert "8 whole models of 2 layers" in " ".join(err.split())
+    measure = [sys.executable, "-I", "measure.py", "--rounds", "2", "--sessions", "2"]
+    subprocess.run(measure, cwd="kit", check=True, capture_output=True)
+    code, out, err = run("profile", "--import", "kit/results.csv", "--device", "board", "--json")
+    assert code == 0, err
+    assert json.loads(out)["device"]["calibrations"][0]["model"] == "tiny"
+    Path("plan.json").write_text(CompressionPlan.uniform(2, "w8a8", "w4").to_json())
+    on_board = ("predict", "plan.json", "--device", "board", "--prompt-length", 6)
+    code, out, err = run(*on_board, "--model", "tiny/config.json", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["calibrated"] and found["percentiles_10_90_ms"] is not None
+    code, out, err = run(*on_board, "--model", "other/config.json")
+    assert code == 0, err
+    assert "uncalibrated" in out and "no percentiles" in out
+    code, out, err = run("profile", "--import", "kit/results.csv", "--device", "board")
+    assert code == 2 and "exists already" in err
 
 
 def test_a_grid_is_timed_resumed_and_then_left_alone(run, tmp_path):
