@@ -58,13 +58,21 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Make a device of what a kit brought back.",
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Of a torch runtime: say what and how long, and stop."
+)
 @json_option
-def command(as_json: bool, kit: Path | None, results: Path | None, **flags: Any) -> None:
+def command(
+    as_json: bool, kit: Path | None, results: Path | None, dry_run: bool, **flags: Any
+) -> None:
     """Time a device's operators, and calibrate their sums on whole-model runs.
 
     A device that is there is added to; a run that was cut off goes on where it was.
     """
-    if kit is not None:
+    if dry_run:
+        answer = foreseen(flags)
+        text = "\n".join(answer["lines"])
+    elif kit is not None:
         answer = make_kit(kit, flags)
         text = kit_sentence(answer)
     else:
@@ -103,6 +111,26 @@ def kit_sentence(kit: dict[str, Any]) -> str:
     )
 
 
+def foreseen(flags: dict[str, Any]) -> dict[str, Any]:
+    """What a torch runtime would do, and about how long it would take."""
+    from hwsearch.errors import InputError
+    from hwsearch.jobs.timing import RUNTIME, Effort
+
+    if flags["runtime"] == RUNTIME:
+        raise InputError("--dry-run is for --runtime torch-cuda and torch-cpu")
+    from hwsearch.jobs.timing_torch import torch_job
+
+    effort = Effort(flags["threads"], flags["rounds"], flags["sessions"])
+    job = torch_job(flags["model"], flags["runtime"], flags["prompt_length"], effort)
+    return {
+        "operators": len(job.keys),
+        "plans": len(job.plans),
+        "left_out": job.refused,
+        "estimate_s": job.estimate_s,
+        "lines": job.lines(),
+    }
+
+
 def bring(results: Path, flags: dict[str, Any]) -> Device:
     """A device of what a kit brought back."""
     from hwsearch.latency.kit_import import import_results
@@ -120,7 +148,12 @@ def timed(flags: dict[str, Any]) -> Device:
             name: flags[name] for name in ("model", "grid", "prompt_length", "runtime", "overwrite")
         }
         return profile_here(
-            flags["name"], flags["out"], effort=effort, tracked=tracked(bar), **chosen
+            flags["name"],
+            flags["out"],
+            effort=effort,
+            tracked=tracked(bar),
+            say=stderr.print,
+            **chosen,
         )
 
 

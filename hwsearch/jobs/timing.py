@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.denoisers.network import linear_sizes
+from hwsearch.errors import InputError
 from hwsearch.export import Exporter
 from hwsearch.export.quantise import FORMATS
-from hwsearch.jobs.progress import Tracked, untracked
+from hwsearch.jobs.progress import Tracked, silent, untracked
 from hwsearch.jobs.subjects import subject_of
 from hwsearch.latency.calibrate import calibration_plans, fit_lines
 from hwsearch.latency.device import (
@@ -117,16 +118,22 @@ def profile_here(
     effort: Effort | None = None,
     overwrite: bool = False,
     tracked: Tracked = untracked,
+    say: Callable[[str], None] = silent,
 ) -> Device:
     """Time this machine for a model, for the sizes in a ``config.json``, or for a grid.
 
     Only a model with weights is also run whole, to calibrate; the torch runtimes run one of random
-    weights instead. Errors are those of `profile_machine`.
+    weights instead, and say beforehand how long they will take. Errors are those of
+    `profile_machine`.
     """
     if runtime != RUNTIME:
         from hwsearch.jobs.timing_torch import profile_torch
 
-        return profile_torch(name, out, model, runtime, prompt_length, effort, overwrite, tracked)
+        if grid is not None:
+            raise InputError(f"--grid is timed by {RUNTIME}; give --shapes-of with {runtime}")
+        return profile_torch(
+            name, out, model, runtime, prompt_length, effort, overwrite, tracked, say
+        )
     if grid is not None or Path(model).suffix == ".json":
         keys = wanted_operators(model, grid, prompt_length)
         return profile_grid(keys, name, out, effort=effort, overwrite=overwrite, tracked=tracked)
