@@ -133,8 +133,12 @@ def foreseen(flags: dict[str, Any]) -> dict[str, Any]:
 
 def bring(results: Path, flags: dict[str, Any]) -> Device:
     """A device of what a kit brought back."""
+    from hwsearch.errors import InputError
     from hwsearch.latency.kit_import import import_results
 
+    given = click.get_current_context().get_parameter_source("name")
+    if given is click.core.ParameterSource.DEFAULT:
+        raise InputError("--import needs --device NAME: what the device is to be called")
     return import_results(results, flags["name"], flags["out"], overwrite=flags["overwrite"])
 
 

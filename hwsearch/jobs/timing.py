@@ -25,7 +25,7 @@ from hwsearch.latency.device import (
     load_device,
 )
 from hwsearch.latency.environment import environment, processor
-from hwsearch.latency.folder import Journal, check_same, write_device
+from hwsearch.latency.folder import Journal, check_same, counts, write_device
 from hwsearch.latency.full_pass import full_pass_keys, predictor_of
 from hwsearch.latency.kit_models import KitModels, kit_models
 from hwsearch.latency.measure import measure
@@ -183,7 +183,7 @@ def profile_grid(
 
 def finish(info: DeviceInfo, before: DeviceInfo | None, table: LatencyTable, out: Path) -> Device:
     """Write a device unless nothing changed, and forget what was kept of the unfinished one."""
-    changed = info.model_copy(update={"samples": table.count()}) != before
+    changed = info.model_copy(update=counts(table)) != before
     folder = write_device(info, table, out) if changed else out / info.name
     Journal(out, info.name, {}).remove()
     return load_device(folder)

@@ -41,7 +41,7 @@ def write_device(
         fresh = Path(temporary) / info.name
         fresh.mkdir()
         table.write(fresh / f"{info.runtime}.csv")
-        counted = info.model_copy(update={"samples": table.count()})
+        counted = info.model_copy(update=counts(table))
         write_info(counted, fresh / "device.toml")
         for name, frame in (beside or {}).items():
             frame.to_csv(fresh / name, index=False)
@@ -49,6 +49,11 @@ def write_device(
             folder.rename(Path(temporary) / "replaced")
         fresh.rename(folder)
     return folder
+
+
+def counts(table: LatencyTable) -> dict[str, object]:
+    """What `device.toml` keeps of a table, so that a changed one is noticed."""
+    return {"samples": table.count(), "total_us": table.total_us()}
 
 
 class Journal:

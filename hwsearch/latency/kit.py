@@ -93,7 +93,7 @@ def _write_models(models: KitModels, batch: int, folder: Path) -> list[dict[str,
             {
                 "key": asdict(each.key),
                 "graph": name,
-                "batch": batch + each.key.in_features // plans_a_batch,
+                "batch": batch + (each.key.in_features - 1) // plans_a_batch,
                 "copies": 1,
                 "weights": _write_bare(each.graph, folder / "graphs" / name),
                 "inputs": each.inputs,

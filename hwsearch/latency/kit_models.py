@@ -26,7 +26,7 @@ from hwsearch.latency.profile import SHARES
 from hwsearch.plan import CompressionPlan, Decoding, Frozen
 
 #: What the two passes of a plan are called among the operators; `rows` is theirs, and `in_features`
-#: the plan's place in the kit.
+#: the plan's place in the kit, counted from 1.
 PASSES = ("refresh", "step")
 
 #: Float weights of a pass that a small board can hold, in bytes.
@@ -72,7 +72,7 @@ class KitModels(Frozen):
     def key(self, plan: int, part: int) -> OpKey:
         """What a pass of a plan is called in the results."""
         rows = (self.workload.length, self.decoding.block_length)[part]
-        return OpKey(PASSES[part], rows, plan)
+        return OpKey(PASSES[part], rows, plan + 1)
 
     def keys(self) -> list[OpKey]:
         """Both passes of every plan."""

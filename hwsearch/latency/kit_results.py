@@ -99,7 +99,7 @@ def _models(text: str | None, path: Path) -> KitModels | None:
     for index, entry in enumerate(models.plans):
         if {len(entry.plan.layers), len(entry.kept_shares)} != {layers}:
             raise TableError(
-                f"{path}: whole: plan {index} must have {layers} layers and as many kept shares"
+                f"{path}: whole: plan {index + 1} must have {layers} layers and as many kept shares"
             )
     return models
 

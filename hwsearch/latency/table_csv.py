@@ -12,11 +12,15 @@ import pandas as pd
 
 from hwsearch.errors import TableError
 from hwsearch.latency.operators import KINDS, OpKey
+from hwsearch.latency.table import DIGITS
 from hwsearch.plan import WeightFormat
 
 KEY_COLUMNS = [field.name for field in fields(OpKey)]
 COLUMNS = [*KEY_COLUMNS, "session", "sample", "sample_us"]
 _SIZES = ["rows", "in_features", "out_features", "heads", "kv_heads", "session", "sample"]
+
+#: Sizes that no operator goes without.
+_LEAST = {"rows": 1, "in_features": 1}
 
 #: Formats that a table may hold beside those of a plan: timed on GPUs, to be compared.
 EXTRA_FORMATS = ("fp8", "fp16-2:4")
@@ -28,7 +32,7 @@ LONGEST_US = 1e9
 def write_samples(samples: Mapping[OpKey, tuple[tuple[float, ...], ...]], path: Path) -> None:
     """Write samples, operators in order."""
     rows = [
-        (*(getattr(key, column) for column in KEY_COLUMNS), session, index, round(sample, 3))
+        (*(getattr(key, column) for column in KEY_COLUMNS), session, index, round(sample, DIGITS))
         for key in sorted(samples)
         for session, timed in enumerate(samples[key])
         for index, sample in enumerate(timed)
@@ -52,6 +56,8 @@ def read_samples(path: Path) -> dict[OpKey, tuple[tuple[float, ...], ...]]:
         raise TableError(f"{path}: no rows")
     check_rows(frame, path)
     check_order(frame, path)
+    check_operators(frame, path)
+    check_end(path)
     return samples_of(frame)
 
 
@@ -107,6 +113,26 @@ def check_order(frame: pd.DataFrame, path: Path, first_line: int = 2) -> None:
     _refuse_first(frame["session"], expected_sessions, "session", path, first_line)
 
 
+def check_operators(frame: pd.DataFrame, path: Path) -> None:
+    """Refuse operators that do not stand together and in order. Raises `TableError`."""
+    last = None
+    for row, values in enumerate(frame[KEY_COLUMNS].itertuples(index=False, name=None)):
+        key = _key(values)
+        if last is not None and key < last:
+            rule = "operators must stand together, in the order that they were written in"
+            refuse(path, row + 2, rule, str(key))
+        last = key
+
+
+def check_end(path: Path) -> None:
+    """Refuse a file that was cut within its last row. Raises `TableError`."""
+    text = path.read_bytes()
+    if not text.endswith(b"\n"):
+        rule = "the last row must end its line: the file was cut within it"
+        line = text.count(b"\n") + 1
+        refuse(path, line, rule, text.rpartition(b"\n")[2].decode("utf-8", "replace"))
+
+
 def _refuse_first(
     found: pd.Series, expected: pd.Series, column: str, path: Path, first_line: int
 ) -> None:
@@ -126,8 +152,9 @@ def _rules(frame: pd.DataFrame, kinds: Sequence[str]) -> Iterator[tuple[str, pd.
     sample = frame["sample_us"].between(0, LONGEST_US, inclusive="neither")
     yield "sample_us", sample, f"sample_us must lie between 0 and {LONGEST_US:g} microseconds"
     for size in _SIZES:
-        whole = (frame[size] >= 0) & (frame[size] % 1 == 0)
-        yield size, whole, f"{size} must be a whole number, 0 or more"
+        least = _LEAST.get(size, 0)
+        whole = (frame[size] >= least) & (frame[size] % 1 == 0)
+        yield size, whole, f"{size} must be a whole number, {least} or more"
     heads = frame["heads"].replace(0, np.nan)
     shared = (frame["kv_heads"] == 0) | (heads % frame["kv_heads"].replace(0, np.nan) == 0)
     yield "kv_heads", shared, "kv_heads must divide heads, or be 0"

@@ -125,6 +125,9 @@ def test_energy_is_compared_between_power_modes(run, config):
         (("compare", "--shapes-of", "gsm-mini", "--devices", "cpp"), "unknown device 'cpp'"),
         (("profile", "--grid", "rows=1"), "grid: .* is missing"),
         (("profile", "--import", "none.csv", "--device", "x"), "cannot read results none.csv"),
+        (("profile", "--import", "none.csv"), "--import needs --device NAME"),
+        (("profile", "--dry-run"), "--dry-run is for --runtime torch-cuda and torch-cpu"),
+        (("profile", "--runtime", "torch-cpu", "--grid", "rows=1"), "is timed by onnxruntime-cpu"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(run, tmp_path, monkeypatch, arguments, said):
