@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 @click.argument("study", required=False)
 @click.option("--devices", required=True, help="Devices, comma separated.")
 @click.option("--shapes-of", "model", help="Without a study: a model's uniform plans.")
-@click.option("--prompt-length", type=int, help="With --shapes-of: tokens of the prompt.")
+@click.option(
+    "--prompt-length",
+    type=click.IntRange(min=1),
+    help="With --shapes-of: tokens of the prompt.",
+)
 @click.option(
     "--target-ratio",
     type=click.FloatRange(min=0, min_open=True),

@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from hwsearch.cli.options import json_option, percent, print_json, print_table
+from hwsearch.cli.options import (
+    json_option,
+    percent,
+    print_json,
+    print_table,
+    prompt_length_option,
+)
 
 
 @click.command(name="predict")
@@ -19,7 +25,7 @@ from hwsearch.cli.options import json_option, percent, print_json, print_table
     help="The model of the plan, or a config.json for its sizes alone.",
 )
 @click.option("--device", default="cpu", show_default=True, help="A device, or its folder.")
-@click.option("--prompt-length", type=int, help="Tokens of the prompt; the task's median if left.")
+@prompt_length_option
 @click.option(
     "--objective",
     type=click.Choice(["latency", "energy"]),

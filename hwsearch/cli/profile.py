@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsearch.cli.options import json_option, percent, print_json, progress_bar, stderr, tracked
+from hwsearch.cli.options import (
+    count_option,
+    json_option,
+    percent,
+    print_json,
+    progress_bar,
+    prompt_length_option,
+    stderr,
+    tracked,
+)
 
 if TYPE_CHECKING:
     from hwsearch.latency.device import Device
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
     "--grid",
     help="Sizes to time instead: rows, features, keys, heads, head_dim and vocab, as in docs/latency.md.",
 )
-@click.option("--prompt-length", type=int, help="Tokens of the prompt; the task's median if left.")
+@prompt_length_option
 @click.option(
     "--runtime",
     type=click.Choice(["onnxruntime-cpu", "torch-cuda", "torch-cpu"]),
@@ -43,9 +52,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder of devices.",
 )
-@click.option("--threads", default=1, show_default=True, help="Threads of the runtime.")
-@click.option("--rounds", default=10, show_default=True, help="Samples an operator and session.")
-@click.option("--sessions", default=3, show_default=True, help="Sessions.")
+@count_option("--threads", 1, "Threads of the runtime.")
+@count_option("--rounds", 10, "Samples an operator and session.")
+@count_option("--sessions", 3, "Sessions.")
 @click.option("--overwrite", is_flag=True, help="Time everything anew.")
 @click.option(
     "--kit",
@@ -69,6 +78,7 @@ def command(
 
     A device that is there is added to; a run that was cut off goes on where it was.
     """
+    check_one(kit, results, dry_run)
     if dry_run:
         answer = foreseen(flags)
         text = "\n".join(answer["lines"])
@@ -80,6 +90,16 @@ def command(
         answer = document(device)
         text = sentence(device)
     print_json(answer) if as_json else stderr.print(text)
+
+
+def check_one(kit: Path | None, results: Path | None, dry_run: bool) -> None:
+    """Refuse to do two things at once. Raises `InputError`."""
+    from hwsearch.errors import InputError
+
+    asked = {"--kit": kit is not None, "--import": results is not None, "--dry-run": dry_run}
+    given = [flag for flag, is_given in asked.items() if is_given]
+    if len(given) > 1:
+        raise InputError(f"give one of {', '.join(asked)}; got {' and '.join(given)}")
 
 
 def make_kit(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:

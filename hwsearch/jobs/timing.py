@@ -25,7 +25,7 @@ from hwsearch.latency.device import (
     load_device,
 )
 from hwsearch.latency.environment import environment, processor
-from hwsearch.latency.folder import Journal, check_same, counts, write_device
+from hwsearch.latency.folder import Journal, check_name, check_same, counts, write_device
 from hwsearch.latency.full_pass import full_pass_keys, predictor_of
 from hwsearch.latency.kit_models import KitModels, kit_models
 from hwsearch.latency.measure import measure
@@ -210,6 +210,7 @@ def time_operators(
     tracked: Tracked,
 ) -> tuple[DeviceInfo | None, LatencyTable]:
     """Time the operators that a device and its unfinished run lack; the device as it was, and all."""
+    check_name(name)
     facts = environment() | {"threads": str(effort.threads)}
     journal = Journal(out, name, facts)
     if overwrite:

@@ -20,7 +20,7 @@ from hwsearch.jobs.timing import Effort
 from hwsearch.latency.calibrate import calibration_plans
 from hwsearch.latency.device import Device, DeviceInfo, Provenance, load_device
 from hwsearch.latency.environment import environment, processor
-from hwsearch.latency.folder import write_device
+from hwsearch.latency.folder import check_name, write_device
 from hwsearch.latency.operators import OpKey, Workload, refresh_operators, step_operators
 from hwsearch.latency.predict import Predictor
 from hwsearch.latency.profile import SHARES, operators_of
@@ -145,6 +145,7 @@ def profile_torch(
         InputError: there is no such GPU, none of its formats runs, or the device exists and
             `overwrite` is false.
     """
+    check_name(name)
     if (out / name).exists() and not overwrite:
         raise InputError(f"{out / name} exists already; give another --device, or --overwrite")
     job = torch_job(model, runtime, prompt_length, effort)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -16,6 +17,15 @@ from hwsearch.latency.table import LatencyTable, Samples
 
 #: What must be the same for timings to stand in one table.
 SAME = ("processor", "system", "onnxruntime", "torch", "threads", "governor")
+
+
+def check_name(name: str) -> None:
+    """Refuse a device's name that is no plain folder name. Raises `InputError`."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InputError(
+            f"a device's name must be letters, digits, dots, dashes and underscores, and begin with "
+            f"a letter or digit, since its folder is called so; got {name!r}"
+        )
 
 
 def write_device(

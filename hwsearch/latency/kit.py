@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from hwsearch.errors import InputError
 from hwsearch.export.weights import Graph
@@ -28,8 +28,11 @@ from hwsearch.latency.table_csv import KEY_COLUMNS
 
 SCRIPT = Path(__file__).with_name("kit_script.py")
 
-#: Initializers up to this size stay in the graph: axes and the like.
+#: Initializers up to this size stay in the graph: scales of a whole tensor and the like.
 INLINE_BYTES = 64
+
+#: Types of initializers that always stay: axes and positions, which cannot be random.
+INDICES = ("int64", "int32", "bool")
 
 
 def write_kit(keys: Sequence[OpKey], folder: Path, models: KitModels | None = None) -> Path:
@@ -109,7 +112,9 @@ def _write_bare(graph: Graph, path: Path) -> dict[str, list[Any]]:
         del node.metadata_props[:]  # where the exporter found it: half of the file
     for constant in model.graph.initializer:
         value = graph.value(constant.name)
-        if value.nbytes > INLINE_BYTES:
+        if value.dtype.name in INDICES:
+            constant.CopyFrom(numpy_helper.from_array(value, constant.name))
+        elif value.nbytes > INLINE_BYTES:
             weights[constant.name] = [value.dtype.name, list(value.shape)]
             _leave_out(constant)
     path.write_bytes(model.SerializeToString())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hwsearch.errors import InputError, TableError
 from hwsearch.latency.device import Device, DeviceInfo, Provenance, load_device
-from hwsearch.latency.folder import write_device
+from hwsearch.latency.folder import check_name, write_device
 from hwsearch.latency.kit_models import PASSES, KitModels
 from hwsearch.latency.kit_results import COUNTS, read_results
 from hwsearch.latency.operators import OpKey
@@ -40,6 +40,7 @@ def import_results(
             machine they are of; the message names the row.
         InputError: the device exists and `overwrite` is false.
     """
+    check_name(name)
     if (out / name).exists() and not overwrite:
         raise InputError(f"{out / name} exists already; give another --device, or --overwrite")
     results = read_results(path)

@@ -192,7 +192,7 @@ def test_damaged_results_are_refused_and_leave_nothing(results, tmp_path, damage
 
 
 GEOMETRY = tiny_geometry(layers=2, hidden=64, heads=2, grouped=True)
-WORK = Workload(6, Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=2))
+WORK = Workload(6, Decoding(gen_length=32, block_length=16, steps=8, refresh_interval=2))
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +248,7 @@ def other_plan(lines):
 
 def without_a_pass(lines):
     """A pass's samples are taken away, and the head's counts with them."""
-    kept = [line for line in lines if not line.startswith("step,4,1,")]
+    kept = [line for line in lines if not line.startswith("step,16,1,")]
     count = next(line for line in lines if line.startswith("# operators:"))
     fewer = f"# operators: {int(count.split()[-1]) - 1}"
     return [fewer if line == count else line for line in kept]
