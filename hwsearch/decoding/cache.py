@@ -95,8 +95,13 @@ class SinkHistory:
 
     def rows(self, chosen: NDArray[np.bool_]) -> SinkHistory:
         """The history of some of the samples; `chosen` is ``[batch]``."""
-        sums = (self.hits, self.mass, self.soft, self.soft_squared)
-        return SinkHistory(*(value[chosen] for value in sums), self.passes)
+        return SinkHistory(
+            self.hits[chosen],
+            self.mass[chosen],
+            self.soft[chosen],
+            self.soft_squared[chosen],
+            self.passes,
+        )
 
     @property
     def transience(self) -> Floats:
