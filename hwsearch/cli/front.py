@@ -15,6 +15,7 @@ from hwsearch.cli.options import json_option, megabytes, print_json, print_table
 if TYPE_CHECKING:
     from hwsearch.plan import CompressionPlan
     from hwsearch.search import Study
+    from hwsearch.search.aim import Unit
 
 
 @click.command(name="front")
@@ -96,7 +97,7 @@ def answer_target(
     row = {
         "trial": "-" if found.trial is None else found.trial,
         f"loss ({found.loss_is}, nats)": loss,
-        **cost_cells(study, found.generation_ms),
+        **cost_cells(study.energy, found.generation_ms),
         "size": megabytes(found.size_bytes),
         "best uniform loss": uniform,
     }
@@ -125,10 +126,10 @@ def front_title(study: Study) -> str:
     return f"front of {study.name} (target {study.unit.show(study.target_ms)})"
 
 
-def cost_cells(study: Study, generation_ms: float) -> dict[str, str]:
+def cost_cells(energy: Unit | None, generation_ms: float) -> dict[str, str]:
     """What a generation takes, in milliseconds and, where the device's power is known, joules."""
     cells = {"generation ms": f"{generation_ms:.2f}"}
-    return cells if study.energy is None else {**cells, "J": study.energy.number(generation_ms)}
+    return cells if energy is None else {**cells, "J": energy.number(generation_ms)}
 
 
 def finite(value: float) -> float | None:
@@ -140,11 +141,12 @@ def front_rows(study: Study) -> tuple[list[str], list[tuple[object, ...]]]:
     """The front as a table's columns and rows."""
     import pandas as pd
 
+    energy = study.energy
     rows: list[tuple[object, ...]] = [
         (
             row["number"],
             f"{row['loss']:.5f}",
-            *cost_cells(study, row["generation_ms"]).values(),
+            *cost_cells(energy, row["generation_ms"]).values(),
             megabytes(row["size_bytes"]),
             "yes" if row["feasible"] else "no",
             "yes" if row["uniform"] else "no",
@@ -152,5 +154,5 @@ def front_rows(study: Study) -> tuple[list[str], list[tuple[object, ...]]]:
         )
         for row in study.front().to_dict(orient="records")
     ]
-    columns = ["trial", "loss (nats)", *cost_cells(study, 0.0)]
+    columns = ["trial", "loss (nats)", *cost_cells(energy, 0.0)]
     return [*columns, "size", "meets target", "uniform", "best uniform in that time"], rows

@@ -74,7 +74,9 @@ class Study:
         Columns: number, loss, generation_ms, generation_joules (NaN where the device's power is
         unknown), size_bytes, feasible, uniform, plan.
         """
-        rows = [self._row(trial) for trial in finished(self.optuna)]
+        # each of these asks the storage, so not once a trial
+        energy, most_ms, max_bytes = self.energy, min(self.target_ms, self.max_ms), self.max_bytes
+        rows = [self._row(trial, energy, most_ms, max_bytes) for trial in finished(self.optuna)]
         costs = ["generation_ms", "generation_joules", "size_bytes"]
         return pd.DataFrame(rows, columns=["number", "loss", *costs, "feasible", "uniform", "plan"])
 
@@ -133,16 +135,18 @@ class Study:
         best: CompressionPlan = frame["plan"].iloc[0]
         return best
 
-    def _row(self, trial: FrozenTrial) -> tuple[Any, ...]:
+    def _row(
+        self, trial: FrozenTrial, energy: Unit | None, most_ms: float, max_bytes: float
+    ) -> tuple[Any, ...]:
         plan = self.space.plan(trial.params)
         latency, size = trial.user_attrs["generation_ms"], trial.user_attrs["size_bytes"]
         return (
             trial.number,
             trial.values[0],
             latency,
-            float("nan") if self.energy is None else self.energy.of(latency),
+            float("nan") if energy is None else energy.of(latency),
             size,
-            latency <= min(self.target_ms, self.max_ms) and size <= self.max_bytes,
+            latency <= most_ms and size <= max_bytes,
             is_uniform(plan),
             plan,
         )
