@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
@@ -35,6 +36,7 @@ from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.profile import operators_of, profile
 from hwsearch.latency.shapes import ShapeGrid
 from hwsearch.latency.table import LatencyTable
+from hwsearch.latency.whole import Whole, whole_frame, with_runs
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, OnnxBackend
 from hwsearch.runtime.bundle import read_bundle
@@ -94,7 +96,7 @@ def profile_machine(
     before, table = time_operators(name, out, keys, effort, overwrite, tracked)
     info = before or machine_info(name, effort)
     device = Device(info, table, out / name)
-    known = info.calibration(denoiser.name)
+    known, runs = info.calibration(denoiser.name), None
     if known is None or before is None or table.count() != before.samples:
         thresholds = THRESHOLDS if denoiser.is_cached else (1.0,)
         sinks = SinkProfile.keeping_all(denoiser.num_layers)
@@ -103,12 +105,12 @@ def profile_machine(
         plans = calibration_plans(
             denoiser.num_layers, table.formats(), thresholds, mixed=effort.mixed_plans
         )
-        fresh = calibrate(
+        fresh, runs = calibrate(
             device, denoiser, workload, sinks, plans, sessions=effort.sessions, tracked=tracked
         )
         others = tuple(c for c in info.calibrations if c.model != denoiser.name)
         info = info.model_copy(update={"calibrations": (*others, fresh)})
-    return finish(info, before, table, out)
+    return finish(info, before, table, out, runs)
 
 
 def profile_here(
@@ -185,10 +187,20 @@ def profile_grid(
     return finish(before or machine_info(name, effort), before, table, out)
 
 
-def finish(info: DeviceInfo, before: DeviceInfo | None, table: LatencyTable, out: Path) -> Device:
-    """Write a device unless nothing changed, and forget what was kept of the unfinished one."""
-    changed = info.model_copy(update=counts(table)) != before
-    folder = write_device(info, table, out) if changed else out / info.name
+def finish(
+    info: DeviceInfo,
+    before: DeviceInfo | None,
+    table: LatencyTable,
+    out: Path,
+    runs: pd.DataFrame | None = None,
+) -> Device:
+    """Write a device unless nothing changed, and forget what was kept of the unfinished one.
+
+    Whole-model runs stand beside the table; a device that is timed anew keeps none of its old ones.
+    """
+    folder = out / info.name
+    if info.model_copy(update=counts(table)) != before:
+        write_device(info, table, out, with_runs(folder if before else None, runs))
     Journal(out, info.name, {}).remove()
     return load_device(folder)
 
@@ -256,11 +268,14 @@ def calibrate(
     rounds: int = 5,
     sessions: int = 3,
     tracked: Tracked = untracked,
-) -> Calibration:
+) -> tuple[Calibration, pd.DataFrame]:
     """Export some plans, run them whole, and fit how operator sums become pass times.
 
     Where a session's weights come to lie in memory moves a model's times by a percent or so, however
     often they are sampled; so the medians of several sessions are taken.
+
+    Returns:
+        The lines, and every run that they were fitted on.
     """
     predictor = predictor_of(device, denoiser, workload)
     shares = [sinks.kept_shares(plan) for plan in plans]
@@ -272,8 +287,10 @@ def calibrate(
             run_whole(bundles, denoiser, workload, device.info.threads, rounds, seed)
             for seed in show(range(sessions))
         ]
-    medians = np.median(measured, axis=0)
-    return fit_lines(denoiser.name, workload, sums, [tuple(row) for row in medians.tolist()])
+    medians = [tuple(row) for row in np.median(measured, axis=0).tolist()]
+    lines = fit_lines(denoiser.name, workload, sums, medians)
+    wholes = [Whole(pair, row[:2], row[2]) for pair, row in zip(sums, medians, strict=True)]
+    return lines, whole_frame(wholes, lines)
 
 
 def run_whole(

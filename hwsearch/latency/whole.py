@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -21,10 +22,12 @@ class Whole:
     Attributes:
         sums: of a refresh and of a step.
         measured: medians of both.
+        generation_ms: median of a generation, where one was run.
     """
 
     sums: tuple[float, float]
     measured: tuple[float, float]
+    generation_ms: float | None = None
 
 
 def calibrate_wholes(model: str, wholes: Sequence[Whole]) -> Calibration:
@@ -48,12 +51,30 @@ def whole_frame(
     """
     rows = []
     for index, whole in enumerate(wholes):
-        row: dict[str, object] = {"plan": index, "fitted": index < len(wholes) - held_out}
+        fitted = index < len(wholes) - held_out
+        row: dict[str, object] = {"model": calibration.model, "plan": index, "fitted": fitted}
         for part, name in enumerate(("refresh", "step")):
             line = calibration.lines[part]
             assert line is not None
             row[f"{name}_sum_ms"] = whole.sums[part]
             row[f"{name}_predicted_ms"] = line.intercept_ms + line.slope * whole.sums[part]
             row[f"{name}_measured_ms"] = whole.measured[part]
+        row["generation_measured_ms"] = whole.generation_ms
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def with_runs(folder: Path | None, fresh: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
+    """The file of a device's whole-model runs, fresh ones in place of those of the same model.
+
+    Args:
+        folder: whose runs are kept; None keeps none.
+        fresh: runs of one model; None where none was run.
+    """
+    known = pd.DataFrame()
+    if folder is not None and (folder / WHOLE_FILE).is_file():
+        known = pd.read_csv(folder / WHOLE_FILE)
+    if fresh is not None and not known.empty:
+        known = known[~known["model"].isin(fresh["model"])]
+    parts = [part for part in (known, fresh) if part is not None and not part.empty]
+    return {WHOLE_FILE: pd.concat(parts, ignore_index=True)} if parts else {}
