@@ -42,7 +42,7 @@ def search(
     questions: Sequence[str] | None = None,
     max_bytes: int | None = None,
     max_joules: float | None = None,
-    objective: str = Aim.LOSS,
+    aim: str = Aim.LOSS,
     refine: Study | None = None,
     trials: int = 100,
     name: str | None = None,
@@ -66,9 +66,9 @@ def search(
         questions: calibration questions; None takes those of gsm-mini.
         max_bytes: most bytes of weights; None does not limit them.
         max_joules: most energy beside a target of time; None does not limit it.
-        objective: an `Aim`: ``loss`` within the time, ``energy`` for loss within the energy, or
-            ``front`` and ``energy-front`` for all that no plan beats in both; the target then only
-            marks plans, and may be left out.
+        aim: an `Aim`, the study's objective: ``loss`` within the time, ``energy`` for loss within the
+            energy, or ``front`` and ``energy-front`` for all that no plan beats in both; the target
+            then only marks plans, and may be left out.
         refine: a finished study with coarser groups, whose trials count as this one's.
         trials: finished trials that the study shall have; uniform plans that meet the target are
             tried even beyond that number.
@@ -85,11 +85,11 @@ def search(
             energy is asked of a device whose power nobody measured.
         InfeasibleTargetError: no plan meets the target.
     """
-    aim = aim_of(objective)
-    target = _target(target_ms, target_ratio, target_joules, aim)
+    after = aim_of(aim)
+    target = _target(target_ms, target_ratio, target_joules, after)
     proxy = choose_proxy(loss, denoiser, questions)
     questions = list(questions or calibration_questions())
-    prepared = prepare(
+    objective = prepare(
         denoiser,
         space,
         device,
@@ -99,10 +99,10 @@ def search(
         proxy,
         max_bytes=max_bytes,
         max_joules=max_joules,
-        two=aim.two,
+        two=after.two,
     )
     return run_study(
-        prepared,
+        objective,
         trials=trials,
         name=name or f"{Path(denoiser.name).name}-{device.info.name}",
         storage=storage,

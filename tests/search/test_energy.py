@@ -169,7 +169,7 @@ def test_two_limits_of_energy_are_refused():
 def test_search_refuses_an_unknown_objective_and_joules_for_time():
     arguments = (tiny_denoiser(), SearchSpace(num_layers=2), device())
     with pytest.raises(UnknownNameError, match="did you mean 'energy'"):
-        search(*arguments, target_ms=1.0, objective="enrgy")
+        search(*arguments, target_ms=1.0, aim="enrgy")
     with pytest.raises(InputError, match="target_joules is the target of objective energy"):
         search(*arguments, target_joules=1.0)
 
