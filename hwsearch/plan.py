@@ -338,7 +338,10 @@ class CompressionPlan(Sparing):
 
 
 def explain(error: ValidationError) -> str:
-    """The first problem of a validation error: key, rule and value, in one line."""
+    """The first problem of a validation error: key, rule and value, in one line.
+
+    A rule about several keys names them itself, and the value would be the whole document.
+    """
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "(whole)"
     more = error.error_count() - 1
@@ -348,4 +351,6 @@ def explain(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{key}: missing{suffix}"
     message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return f"{message}{suffix}"
     return f"{key}: {message}, got {first['input']!r}{suffix}"

@@ -4,6 +4,7 @@ from hwsearch.errors import InputError
 from hwsearch.report import draw_front
 from hwsearch.search import Target
 from hwsearch.search.run import run_study
+from tests.search.test_energy import make
 from tests.search.test_run import make_objective
 
 
@@ -27,3 +28,17 @@ def test_an_unknown_kind_of_picture_is_refused(study, tmp_path):
     pytest.importorskip("matplotlib")
     with pytest.raises(InputError, match=r"cannot draw .*front\.xyz"):
         draw_front(study, tmp_path / "front.xyz")
+
+
+def test_a_study_of_energy_is_drawn_in_joules(study, tmp_path):
+    pytest.importorskip("matplotlib")
+    energy = run_study(
+        make(Target(ratio=0.6, energy=True)),
+        trials=8,
+        name="joules",
+        storage=str(tmp_path / "s.db"),
+        sampler="random",
+    )
+    for drawn, label in ((energy, "energy (J)"), (study, "time (ms)")):
+        draw_front(drawn, tmp_path / "front.svg")
+        assert f"predicted generation {label}" in (tmp_path / "front.svg").read_text()

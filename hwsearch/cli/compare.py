@@ -24,14 +24,23 @@ if TYPE_CHECKING:
 @click.argument("study", required=False)
 @click.option("--devices", required=True, help="Devices, comma separated.")
 @click.option("--shapes-of", "model", help="Without a study: a model's uniform plans.")
-@click.option("--prompt-length", type=int, help="With --shapes-of: tokens of the prompt.")
+@click.option(
+    "--prompt-length",
+    type=click.IntRange(min=1),
+    help="With --shapes-of: tokens of the prompt.",
+)
 @click.option(
     "--target-ratio",
     type=click.FloatRange(min=0, min_open=True),
     help="Share of each device's uncompressed plan; the study's own, or 0.5.",
 )
 @click.option(
-    "--objective", type=click.Choice(["latency", "energy"]), default="latency", show_default=True
+    "--objective",
+    type=click.Choice(["latency", "energy"]),
+    default="latency",
+    show_default=True,
+    help="What the target is a share of; energy is a device's power times time, so it orders one "
+    "device's plans as time does, and devices otherwise.",
 )
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Every plan and device.")
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw it: PNG, SVG or PDF.")
@@ -61,7 +70,7 @@ def command(
     columns = ["device", "provenance", "uncompressed", f"target {unit}", "runs", "best", "loss"]
     print_table(
         f"{found.title}, target {percent(found.ratio)} of each device's uncompressed plan",
-        [*columns, unit, "10th-90th ms", "meets"],
+        [*columns, unit, *(["J"] if also_joules(found) else []), "10th-90th ms", "meets"],
         [device_row(found, column) for column in found.columns],
     )
     names = [column.name for column in found.columns]
@@ -96,19 +105,27 @@ def device_row(found: Comparison, column: Column) -> tuple[object, ...]:
         short(column.target),
         f"{column.runnable} of {len(column.cells)}",
     )
+    also = also_joules(found)
     if column.best is None:
-        return (*known, "none runs here", "", "", "", "no")
+        return (*known, "none runs here", "", *[""] * also, "", "", "no")
     candidate, cell = found.candidates[column.best], column.cells[column.best]
     assert cell.latency is not None
-    ends = cell.latency.intervals_ms
+    ends, spent = cell.latency.intervals_ms, cell.latency.generation_joules
     return (
         *known,
         candidate.name,
         "" if candidate.loss is None else f"{candidate.loss:.5f}",
         short(cell.cost),
+        *(["unknown" if spent is None else short(spent)] * also),
         "" if ends is None else "-".join(map(short, ends.generation)),
         "yes" if cell.meets else "no",
     )
+
+
+def also_joules(found: Comparison) -> bool:
+    """Whether joules stand beside milliseconds: some device's power is known."""
+    known = any(column.predictor.device.info.power is not None for column in found.columns)
+    return known and found.unit != "J"
 
 
 def short(cost: float) -> str:
@@ -138,7 +155,7 @@ def remarks(found: Comparison) -> list[str]:
     lines = [f"{column.name}: {column.note}" for column in found.columns if column.note]
     raw = [c.name for c in found.columns if c.predictor.calibration is None]
     if raw:
-        lines.append(f"not calibrated on this model: {', '.join(raw)}")
+        lines.append(f"uncalibrated, plain sums of operators: {', '.join(raw)}")
     if {column.predictor.device.info.provenance for column in found.columns} > {"measured"}:
         lines.append(
             "milliseconds of different provenance compare loosely; shares of a device's own "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from hwsearch.cli.options import (
 if TYPE_CHECKING:
     from hwsearch.plan import CachePolicy, CompressionPlan
     from hwsearch.search import Study
+    from hwsearch.search.aim import Unit
 
 
 @click.command(name="front")
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--target-ms", type=float, help="Answer this target from the finished trials instead."
 )
+@click.option("--target-joules", type=float, help="The same in joules: power times time.")
 @storage_option
 @json_option
 def command(
@@ -43,19 +46,21 @@ def command(
     form: str,
     picture: Path | None,
     target_ms: float | None,
+    target_joules: float | None,
     storage: str | None,
     as_json: bool,
 ) -> None:
     """Print the Pareto front of STUDY: a name, or the path of its SQLite file.
 
-    With --target-ms, print the best plan for another target. It comes from the finished trials
-    and the model fitted to them; nothing is evaluated, and neither model nor device is loaded.
+    With --target-ms or --target-joules, print the best plan for another target. It comes from the
+    finished trials and the model fitted to them; nothing is evaluated, and neither model nor device
+    is loaded.
     """
     from hwsearch.search import load_study
 
     study = load_study(study_name, storage)
-    if target_ms is not None:
-        answer_target(study, target_ms, as_json or form == "json")
+    if target_ms is not None or target_joules is not None:
+        answer_target(study, target_ms, target_joules, as_json or form == "json")
         return
     if picture is not None:
         from hwsearch.report import draw_front
@@ -70,40 +75,40 @@ def command(
         front.to_csv(sys.stdout, index=False)
     else:
         columns, rows = front_rows(study)
-        print_table(f"front of {study.name} (target {study.target_ms:.2f} ms)", columns, rows)
+        print_table(front_title(study), columns, rows)
 
 
-def answer_target(study: Study, target_ms: float, as_json: bool) -> None:
+def answer_target(
+    study: Study, target_ms: float | None, target_joules: float | None, as_json: bool
+) -> None:
     """Print the best plan known for another target."""
     from hwsearch.search import resolve
 
-    found = resolve(study, target_ms)
+    found = resolve(study, target_ms, target_joules=target_joules)
     if as_json:
         document = {**asdict(found), "loss_is": found.loss_is, "study": study.name}
+        document["target_joules"] = target_joules
         print_json({**document, "plan": found.plan.model_dump(mode="json")})
         return
+    within = f"{found.target_ms:.2f} ms" if target_joules is None else f"{target_joules:g} J"
     if found.trial is None:
         click.echo(
-            f"no trial of {study.name} tried the best plan for {target_ms:.2f} ms; its loss is "
+            f"no trial of {study.name} tried the best plan for {within}; its loss is "
             f"predicted by the additive model from {len(study.frame())} trials, not evaluated: "
-            f"hwsearch search --name {study.name} --target-ms {target_ms:g} evaluates it",
+            f"hwsearch search --name {study.name} {target_flag(study, found.target_ms)} "
+            f"evaluates it",
             err=True,
         )
     loss = f"{found.loss:.5f}" + ("" if found.trial is not None else f" ± {found.spread:.5f}")
     uniform = "-" if found.uniform_loss is None else f"{found.uniform_loss:.5f}"
-    print_table(
-        f"best plan of {study.name} within {target_ms:.2f} ms",
-        ["trial", f"loss ({found.loss_is}, nats)", "generation ms", "size", "best uniform loss"],
-        [
-            (
-                "-" if found.trial is None else found.trial,
-                loss,
-                f"{found.generation_ms:.2f}",
-                megabytes(found.size_bytes),
-                uniform,
-            )
-        ],
-    )
+    row = {
+        "trial": "-" if found.trial is None else found.trial,
+        f"loss ({found.loss_is}, nats)": loss,
+        **cost_cells(study.energy, found.generation_ms),
+        "size": megabytes(found.size_bytes),
+        "best uniform loss": uniform,
+    }
+    print_table(f"best plan of {study.name} within {within}", list(row), [tuple(row.values())])
     print_table("its layers", *plan_rows(found.plan))
     if found.plan.cache != type(found.plan.cache)():
         click.echo(cache_line(found.plan.cache))
@@ -142,15 +147,39 @@ def cache_line(cache: CachePolicy) -> str:
     )
 
 
+def target_flag(study: Study, target_ms: float) -> str:
+    """The flag of `hwsearch search` that sets a target of the study's own kind."""
+    if study.unit.symbol == "ms":
+        return f"--target-ms {target_ms:g}"
+    return f"--target-joules {study.unit.of(target_ms):g}"
+
+
+def front_title(study: Study) -> str:
+    """What a table of a study's front is called."""
+    return f"front of {study.name} (target {study.unit.show(study.target_ms)})"
+
+
+def cost_cells(energy: Unit | None, generation_ms: float) -> dict[str, str]:
+    """What a generation takes, in milliseconds and, where the device's power is known, joules."""
+    cells = {"generation ms": f"{generation_ms:.2f}"}
+    return cells if energy is None else {**cells, "J": energy.number(generation_ms)}
+
+
+def finite(value: float) -> float | None:
+    """A number as JSON has it: None where there is none."""
+    return None if math.isnan(value) else float(value)
+
+
 def front_rows(study: Study) -> tuple[list[str], list[tuple[object, ...]]]:
     """The front as a table's columns and rows."""
     import pandas as pd
 
+    energy = study.energy
     rows: list[tuple[object, ...]] = [
         (
             row["number"],
             f"{row['loss']:.5f}",
-            f"{row['generation_ms']:.2f}",
+            *cost_cells(energy, row["generation_ms"]).values(),
             megabytes(row["size_bytes"]),
             "yes" if row["feasible"] else "no",
             "yes" if row["uniform"] else "no",
@@ -158,5 +187,5 @@ def front_rows(study: Study) -> tuple[list[str], list[tuple[object, ...]]]:
         )
         for row in study.front().to_dict(orient="records")
     ]
-    columns = ["trial", "loss (nats)", "generation ms", "size", "meets target", "uniform"]
-    return [*columns, "best uniform in that time"], rows
+    columns = ["trial", "loss (nats)", *cost_cells(energy, 0.0)]
+    return [*columns, "size", "meets target", "uniform", "best uniform in that time"], rows

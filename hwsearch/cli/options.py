@@ -23,6 +23,18 @@ kept_channels_option = click.option(
 storage_option = click.option(
     "--storage", help="Optuna storage: a URL, or the path of an SQLite file."
 )
+prompt_length_option = click.option(
+    "--prompt-length",
+    type=click.IntRange(min=1),
+    help="Tokens of the prompt; the task's median if left.",
+)
+
+
+def count_option(name: str, default: int, text: str) -> Callable[[Any], Any]:
+    """An option that is a whole number above 0."""
+    kind = click.IntRange(min=1)
+    return click.option(name, type=kind, default=default, show_default=True, help=text)
+
 
 #: Progress and logs go to standard error, so that standard output holds the result alone.
 stderr = Console(stderr=True)

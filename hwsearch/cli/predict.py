@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from hwsearch.cli.options import json_option, percent, print_json, print_table
+from hwsearch.cli.options import (
+    json_option,
+    percent,
+    print_json,
+    print_table,
+    prompt_length_option,
+)
 
 
 @click.command(name="predict")
@@ -19,7 +25,7 @@ from hwsearch.cli.options import json_option, percent, print_json, print_table
     help="The model of the plan, or a config.json for its sizes alone.",
 )
 @click.option("--device", default="cpu", show_default=True, help="A device, or its folder.")
-@click.option("--prompt-length", type=int, help="Tokens of the prompt; the task's median if left.")
+@prompt_length_option
 @click.option(
     "--objective",
     type=click.Choice(["latency", "energy"]),
@@ -65,7 +71,7 @@ def headline(forecast: dict[str, Any]) -> str:
     return (
         f"{forecast['generation_ms']:.2f} ms{between(ends and ends['generation'], brackets=True)} "
         f"a generation on {forecast['device']} ({forecast['provenance']}"
-        f"{'' if forecast['calibrated'] else ', sums not calibrated on this model'}): "
+        f"{'' if forecast['calibrated'] else ', uncalibrated: plain sums of operators'}): "
         f"refresh {forecast['refresh_ms']:.3f} ms, step {forecast['step_ms']:.3f} ms"
     )
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwsearch.cli.options import (
+    count_option,
     json_option,
     kept_channels_option,
     kept_heads_option,
     percent,
     print_json,
     progress_bar,
+    prompt_length_option,
     shares,
     stderr,
     tracked,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 )
 @kept_heads_option
 @kept_channels_option
-@click.option("--prompt-length", type=int, help="Tokens of the prompt; the task's median if left.")
+@prompt_length_option
 @click.option(
     "--runtime",
     type=click.Choice(["onnxruntime-cpu", "torch-cuda", "torch-cpu"]),
@@ -56,9 +58,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder of devices.",
 )
-@click.option("--threads", default=1, show_default=True, help="Threads of the runtime.")
-@click.option("--rounds", default=10, show_default=True, help="Samples an operator and session.")
-@click.option("--sessions", default=3, show_default=True, help="Sessions.")
+@count_option("--threads", 1, "Threads of the runtime.")
+@count_option("--rounds", 10, "Samples an operator and session.")
+@count_option("--sessions", 3, "Sessions.")
 @click.option("--overwrite", is_flag=True, help="Time everything anew.")
 @click.option(
     "--kit",
@@ -71,16 +73,24 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Make a device of what a kit brought back.",
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Of a torch runtime: say what and how long, and stop."
+)
 @json_option
-def command(as_json: bool, kit: Path | None, results: Path | None, **flags: Any) -> None:
+def command(
+    as_json: bool, kit: Path | None, results: Path | None, dry_run: bool, **flags: Any
+) -> None:
     """Time a device's operators, and calibrate their sums on whole-model runs.
 
     A device that is there is added to; a run that was cut off goes on where it was.
     """
-    if kit is not None:
-        folder, count = make_kit(kit, flags)
-        answer = {"kit": str(folder), "operators": count}
-        text = f"{count} operators in {folder}; copy it to the device and: python measure.py"
+    check_one(kit, results, dry_run)
+    if dry_run:
+        answer = foreseen(flags)
+        text = "\n".join(answer["lines"])
+    elif kit is not None:
+        answer = make_kit(kit, flags)
+        text = kit_sentence(answer)
     else:
         device = bring(results, flags) if results is not None else timed(flags)
         answer = document(device)
@@ -88,19 +98,73 @@ def command(as_json: bool, kit: Path | None, results: Path | None, **flags: Any)
     print_json(answer) if as_json else stderr.print(text)
 
 
-def make_kit(folder: Path, flags: dict[str, Any]) -> tuple[Path, int]:
-    """Write a kit; where, and how many operators it times."""
-    from hwsearch.jobs.timing import wanted_operators
+def check_one(kit: Path | None, results: Path | None, dry_run: bool) -> None:
+    """Refuse to do two things at once. Raises `InputError`."""
+    from hwsearch.errors import InputError
+
+    asked = {"--kit": kit is not None, "--import": results is not None, "--dry-run": dry_run}
+    given = [flag for flag, is_given in asked.items() if is_given]
+    if len(given) > 1:
+        raise InputError(f"give one of {', '.join(asked)}; got {' and '.join(given)}")
+
+
+def make_kit(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
+    """Write a kit; where, how many operators it times, and how many plans it runs whole."""
+    from hwsearch.jobs.timing import wanted_models, wanted_operators
     from hwsearch.latency.kit import write_kit
 
-    keys = wanted_operators(flags["model"], flags["grid"], flags["prompt_length"], kept(flags))
-    return write_kit(keys, folder), len(keys)
+    wanted = (flags["model"], flags["grid"], flags["prompt_length"])
+    keys, models = wanted_operators(*wanted, kept(flags)), wanted_models(*wanted)
+    return {
+        "kit": str(write_kit(keys, folder, models)),
+        "operators": len(keys),
+        "whole_models": 0 if models is None else len(models.plans),
+        "whole_layers": 0 if models is None else models.geometry.num_layers,
+        "model_layers": None if models is None else models.model_layers,
+    }
+
+
+def kit_sentence(kit: dict[str, Any]) -> str:
+    """A kit in one line."""
+    whole = "no whole model, so what comes back stays uncalibrated"
+    if kit["whole_models"]:
+        whole = f"{kit['whole_models']} whole models of {kit['whole_layers']} layers"
+        if kit["whole_layers"] < kit["model_layers"]:
+            whole += f" (of {kit['model_layers']}, which would not fit on a small board)"
+    return (
+        f"{kit['operators']} operators and {whole} in {kit['kit']}; copy it to the device and: "
+        "python measure.py"
+    )
+
+
+def foreseen(flags: dict[str, Any]) -> dict[str, Any]:
+    """What a torch runtime would do, and about how long it would take."""
+    from hwsearch.errors import InputError
+    from hwsearch.jobs.timing import RUNTIME, Effort
+
+    if flags["runtime"] == RUNTIME:
+        raise InputError("--dry-run is for --runtime torch-cuda and torch-cpu")
+    from hwsearch.jobs.timing_torch import torch_job
+
+    effort = Effort(flags["threads"], flags["rounds"], flags["sessions"])
+    job = torch_job(flags["model"], flags["runtime"], flags["prompt_length"], effort, kept(flags))
+    return {
+        "operators": len(job.keys),
+        "plans": len(job.plans),
+        "left_out": job.refused,
+        "estimate_s": job.estimate_s,
+        "lines": job.lines(),
+    }
 
 
 def bring(results: Path, flags: dict[str, Any]) -> Device:
     """A device of what a kit brought back."""
+    from hwsearch.errors import InputError
     from hwsearch.latency.kit_import import import_results
 
+    given = click.get_current_context().get_parameter_source("name")
+    if given is click.core.ParameterSource.DEFAULT:
+        raise InputError("--import needs --device NAME: what the device is to be called")
     return import_results(results, flags["name"], flags["out"], overwrite=flags["overwrite"])
 
 
@@ -119,6 +183,7 @@ def timed(flags: dict[str, Any]) -> Device:
             kept=kept(flags),
             effort=effort,
             tracked=tracked(bar),
+            say=stderr.print,
             **chosen,
         )
 
@@ -143,7 +208,7 @@ def sentence(device: Device) -> str:
     """The device in one line."""
     text = f"{len(device.table.samples)} operators timed in {device.folder}; "
     if not device.info.calibrations:
-        return text + "sums are not calibrated: no whole model was run"
+        return text + "sums are uncalibrated: no whole model was run"
     line = device.info.calibrations[-1]
     ends = f"{percent(line.refresh.mape)} (refresh) and {percent(line.step.mape)} (step)"
     return text + f"sums are calibrated to {ends} on {line.model}"

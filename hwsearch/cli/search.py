@@ -1,4 +1,4 @@
-"""`hwsearch search`: the plan of least loss within a latency target."""
+"""`hwsearch search`: the plan of least loss within a target of latency or energy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsearch.cli.front import front_rows
+from hwsearch.cli.front import finite, front_rows, front_title
 from hwsearch.cli.options import (
     json_option,
     kept_channels_option,
@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 @click.option("--device", help="A device of latency_tables/, or its folder.")
 @click.option("--target-ms", type=float, help="Most milliseconds of a generation.")
 @click.option("--target-ratio", type=float, help="The same as a share of the uncompressed model's.")
+@click.option("--target-joules", type=float, help="With an objective of energy: most joules.")
 @click.option("--max-bytes", type=int, help="Most bytes of weights.")
+@click.option("--max-joules", type=float, help="Most joules beside a target of time.")
 @click.option(
     "--objective",
-    type=click.Choice(["loss", "front"]),
-    help="Least loss within the target, or the whole front of loss and latency.",
+    type=click.Choice(["loss", "front", "energy", "energy-front"]),
+    help="Least loss within the time (loss) or energy; or the front of loss and either.",
 )
 @click.option("--trials", type=int, help="Trials the study shall have, finished or stopped early.")
 @click.option("--sampler", help="additive, tpe, gp, nsga2, cmaes or random.")
@@ -73,9 +75,13 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Print the resolved study and stop.")
 @json_option
 def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any) -> None:
-    """Search the plan of least loss within a latency target.
+    """Search the plan of least loss within a target of latency or energy.
 
     What to search comes from STUDY.toml, or from flags, or from both; flags win.
+
+    Joules are the power in device.toml times predicted time. A device (or a power mode, which is a
+    device here) has one power for all plans, so on one device the plans of least energy are those
+    of least time, and a target of joules is a target of milliseconds told otherwise.
     """
     from hwsearch.search.spec import StudySpec
 
@@ -99,7 +105,7 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
         print_json(document(study))
         return
     columns, rows = front_rows(study)
-    print_table(f"front of {study.name} (target {study.target_ms:.2f} ms)", columns, rows)
+    print_table(front_title(study), columns, rows)
     click.echo(against_uniform(study))
     if study.stopped:
         click.echo(
@@ -155,7 +161,10 @@ def document(study: Study) -> dict[str, Any]:
     best, uniform = study.feasible().iloc[0], study.feasible(uniform=True)
     return {
         "study": study.name,
+        "objective": study.aim.value,
         "target_ms": study.target_ms,
+        "target_joules": None if study.energy is None else study.energy.of(study.target_ms),
+        "max_joules": study.optuna.user_attrs.get("max_joules"),
         "trials": len(study.frame()),
         "stopped_early": study.stopped,
         "finalists": study.finalists,
@@ -167,9 +176,8 @@ def document(study: Study) -> dict[str, Any]:
 def against_uniform(study: Study) -> str:
     """One line: the best plan beside the best uniform plan within the same target."""
     best, uniform = study.feasible().iloc[0], study.feasible(uniform=True)
-    within = (
-        f"within {study.target_ms:.2f} ms: trial {best['number']} loses {best['loss']:.5f} nats"
-    )
+    target = study.unit.show(study.target_ms)
+    within = f"within {target}: trial {best['number']} loses {best['loss']:.5f} nats"
     if uniform.empty:
         return f"{within}; no uniform plan meets the target"
     row = uniform.iloc[0]
@@ -181,5 +189,6 @@ def _row(row: Any) -> dict[str, Any]:
         "number": int(row["number"]),
         "loss": float(row["loss"]),
         "generation_ms": float(row["generation_ms"]),
+        "generation_joules": finite(row["generation_joules"]),
         "size_bytes": int(row["size_bytes"]),
     }

@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterable
 Tracked = Callable[[str], Callable[[Iterable[int]], Iterable[int]]]
 
 
+def silent(text: str) -> None:
+    """Says nothing."""
+
+
 def untracked(description: str) -> Callable[[Iterable[int]], Iterable[int]]:
     """Shows nothing."""
     return iter

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from hwsearch.compression import WeightBank, WeightCalibration, compress
 from hwsearch.denoisers.denoiser import Denoiser
@@ -16,7 +17,7 @@ from hwsearch.denoisers.network import linear_sizes
 from hwsearch.errors import InputError
 from hwsearch.export import Exporter
 from hwsearch.export.quantise import FORMATS
-from hwsearch.jobs.progress import Tracked, untracked
+from hwsearch.jobs.progress import Tracked, silent, untracked
 from hwsearch.jobs.subjects import subject_of
 from hwsearch.latency.calibrate import calibration_plans, fit_lines
 from hwsearch.latency.device import (
@@ -27,13 +28,15 @@ from hwsearch.latency.device import (
     load_device,
 )
 from hwsearch.latency.environment import environment, processor
-from hwsearch.latency.folder import Journal, check_same, write_device
+from hwsearch.latency.folder import Journal, check_name, check_same, counts, write_device
 from hwsearch.latency.full_pass import full_pass_keys, predictor_of
+from hwsearch.latency.kit_models import KitModels, kit_models
 from hwsearch.latency.measure import measure
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.profile import Kept, operators_of, profile
 from hwsearch.latency.shapes import ShapeGrid
 from hwsearch.latency.table import LatencyTable
+from hwsearch.latency.whole import Whole, whole_frame, with_runs
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, OnnxBackend
 from hwsearch.runtime.bundle import read_bundle
@@ -96,7 +99,7 @@ def profile_machine(
     before, table = time_operators(name, out, keys, effort, overwrite, tracked)
     info = before or machine_info(name, effort)
     device = Device(info, table, out / name)
-    known = info.calibration(denoiser.name)
+    known, runs = info.calibration(denoiser.name), None
     if known is None or before is None or table.count() != before.samples:
         thresholds = THRESHOLDS if denoiser.is_cached else (1.0,)
         sinks = SinkProfile.keeping_all(denoiser.num_layers)
@@ -109,12 +112,12 @@ def profile_machine(
             mixed=effort.mixed_plans,
             sizes=_sizes(denoiser, kept),
         )
-        fresh = calibrate(
+        fresh, runs = calibrate(
             device, denoiser, workload, sinks, plans, sessions=effort.sessions, tracked=tracked
         )
         others = tuple(c for c in info.calibrations if c.model != denoiser.name)
         info = info.model_copy(update={"calibrations": (*others, fresh)})
-    return finish(info, before, table, out)
+    return finish(info, before, table, out, runs)
 
 
 def profile_here(
@@ -129,19 +132,23 @@ def profile_here(
     effort: Effort | None = None,
     overwrite: bool = False,
     tracked: Tracked = untracked,
+    say: Callable[[str], None] = silent,
 ) -> Device:
     """Time this machine for a model, for the sizes in a ``config.json``, or for a grid.
 
     `kept` adds the sizes of pruned layers.
 
     Only a model with weights is also run whole, to calibrate; the torch runtimes run one of random
-    weights instead. Errors are those of `profile_machine`.
+    weights instead, and say beforehand how long they will take. Errors are those of
+    `profile_machine`.
     """
     if runtime != RUNTIME:
         from hwsearch.jobs.timing_torch import profile_torch
 
+        if grid is not None:
+            raise InputError(f"--grid is timed by {RUNTIME}; give --shapes-of with {runtime}")
         return profile_torch(
-            name, out, model, runtime, prompt_length, effort, overwrite, tracked, kept
+            name, out, model, runtime, prompt_length, effort, overwrite, tracked, say, kept
         )
     if grid is not None or Path(model).suffix == ".json":
         keys = wanted_operators(model, grid, prompt_length, kept)
@@ -173,6 +180,15 @@ def wanted_operators(
     return operators_of(subject.geometry, workload, kept=kept)
 
 
+def wanted_models(model: str, grid: str | None, prompt_length: int | None) -> KitModels | None:
+    """The whole models that a kit can run: none for a grid, nor of a model too large for a board."""
+    if grid is not None:
+        return None
+    subject = subject_of(model, prompt_length)
+    workload = Workload(subject.prompt_length, subject.decoding)
+    return kit_models(subject.name, subject.geometry, workload)
+
+
 def profile_grid(
     keys: Sequence[OpKey],
     name: str,
@@ -191,10 +207,20 @@ def profile_grid(
     return finish(before or machine_info(name, effort), before, table, out)
 
 
-def finish(info: DeviceInfo, before: DeviceInfo | None, table: LatencyTable, out: Path) -> Device:
-    """Write a device unless nothing changed, and forget what was kept of the unfinished one."""
-    changed = info.model_copy(update={"samples": table.count()}) != before
-    folder = write_device(info, table, out) if changed else out / info.name
+def finish(
+    info: DeviceInfo,
+    before: DeviceInfo | None,
+    table: LatencyTable,
+    out: Path,
+    runs: pd.DataFrame | None = None,
+) -> Device:
+    """Write a device unless nothing changed, and forget what was kept of the unfinished one.
+
+    Whole-model runs stand beside the table; a device that is timed anew keeps none of its old ones.
+    """
+    folder = out / info.name
+    if info.model_copy(update=counts(table)) != before:
+        write_device(info, table, out, with_runs(folder if before else None, runs))
     Journal(out, info.name, {}).remove()
     return load_device(folder)
 
@@ -220,6 +246,7 @@ def time_operators(
     tracked: Tracked,
 ) -> tuple[DeviceInfo | None, LatencyTable]:
     """Time the operators that a device and its unfinished run lack; the device as it was, and all."""
+    check_name(name)
     facts = environment() | {"threads": str(effort.threads)}
     journal = Journal(out, name, facts)
     if overwrite:
@@ -276,11 +303,14 @@ def calibrate(
     rounds: int = 5,
     sessions: int = 3,
     tracked: Tracked = untracked,
-) -> Calibration:
+) -> tuple[Calibration, pd.DataFrame]:
     """Export some plans, run them whole, and fit how operator sums become pass times.
 
     Where a session's weights come to lie in memory moves a model's times by a percent or so, however
     often they are sampled; so the medians of several sessions are taken.
+
+    Returns:
+        The lines, and every run that they were fitted on.
     """
     predictor = predictor_of(device, denoiser, workload)
     shares = [sinks.kept_shares(plan) for plan in plans]
@@ -292,8 +322,10 @@ def calibrate(
             run_whole(bundles, denoiser, workload, device.info.threads, rounds, seed)
             for seed in show(range(sessions))
         ]
-    medians = np.median(measured, axis=0)
-    return fit_lines(denoiser.name, workload, sums, [tuple(row) for row in medians.tolist()])
+    medians = [tuple(row) for row in np.median(measured, axis=0).tolist()]
+    lines = fit_lines(denoiser.name, workload, sums, medians)
+    wholes = [Whole(pair, row[:2], row[2]) for pair, row in zip(sums, medians, strict=True)]
+    return lines, whole_frame(wholes, lines)
 
 
 def run_whole(

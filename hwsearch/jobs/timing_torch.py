@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,21 +14,23 @@ import torch
 from hwsearch.denoisers.config import read_config
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import InputError
-from hwsearch.jobs.progress import Tracked, untracked
+from hwsearch.jobs.progress import Tracked, silent, untracked
 from hwsearch.jobs.subjects import PROMPT_LENGTH, config_name
 from hwsearch.jobs.timing import Effort
-from hwsearch.latency.calibrate import calibration_plans, fit_line
-from hwsearch.latency.device import Calibration, Device, DeviceInfo, Provenance, load_device
+from hwsearch.latency.calibrate import calibration_plans
+from hwsearch.latency.device import Device, DeviceInfo, Provenance, load_device
 from hwsearch.latency.environment import environment, processor
-from hwsearch.latency.folder import write_device
-from hwsearch.latency.operators import OpKey, Workload
+from hwsearch.latency.folder import check_name, write_device
+from hwsearch.latency.operators import OpKey, Workload, refresh_operators, step_operators
 from hwsearch.latency.predict import Predictor
 from hwsearch.latency.profile import SHARES, Kept, operators_of
 from hwsearch.latency.table import LatencyTable
 from hwsearch.latency.table_csv import EXTRA_FORMATS
 from hwsearch.latency.torch_clock import clock_of, sample
+from hwsearch.latency.torch_estimate import pace_of, spoken
 from hwsearch.latency.torch_kernels import FORMATS, linear_kernel
 from hwsearch.latency.torch_probes import build_run
+from hwsearch.latency.whole import WHOLE_FILE, Whole, calibrate_wholes, whole_frame
 from hwsearch.plan import CompressionPlan, WeightFormat
 
 #: Mixed plans that the line is not fitted on, run whole to say how far it is off.
@@ -36,11 +38,84 @@ HELD_OUT = 6
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A plan that was run whole: operator sums, and measured passes, in milliseconds."""
+class TorchJob:
+    """A GPU profile before it is run.
 
-    sums: tuple[float, float]
-    measured: tuple[float, float]
+    Attributes:
+        model: whose sizes.
+        device: where it runs.
+        geometry: the sizes.
+        workload: what is generated.
+        effort: rounds and sessions.
+        keys: operators to time.
+        plans: plans to run whole.
+        refused: formats that do not run here, and why.
+        estimate_s: about how long it will take.
+    """
+
+    model: str
+    device: torch.device
+    geometry: Geometry
+    workload: Workload
+    effort: Effort
+    keys: tuple[OpKey, ...]
+    plans: tuple[CompressionPlan, ...]
+    refused: dict[str, str]
+    estimate_s: float
+
+    def lines(self) -> list[str]:
+        """What will be done, as text."""
+        return [
+            *(
+                f"{fmt} is left out, it does not run here: {why}"
+                for fmt, why in self.refused.items()
+            ),
+            f"{len(self.keys)} operators in {self.effort.sessions} sessions, then {len(self.plans)} "
+            f"plans of {self.model} run whole: about {spoken(self.estimate_s)}",
+        ]
+
+
+def torch_job(
+    model: str,
+    runtime: str = "torch-cuda",
+    prompt_length: int | None = None,
+    effort: Effort | None = None,
+    kept: Kept | None = None,
+) -> TorchJob:
+    """What profiling a model's shapes with torch takes. Arguments and errors as `profile_torch`."""
+    device, effort, config = torch_device(runtime), effort or Effort(), read_config(model)
+    workload = Workload(prompt_length or PROMPT_LENGTH, config.decoding)
+    formats, refused = usable_formats(config.geometry, workload, device)
+    keys = torch_operators(config.geometry, workload, formats, kept)
+    of_plans = [WeightFormat(fmt) for fmt in formats if fmt not in EXTRA_FORMATS]
+    plans = calibration_plans(
+        config.geometry.num_layers, of_plans, (1.0,), effort.mixed_plans + HELD_OUT
+    )
+    return TorchJob(
+        config_name(model), device, config.geometry, workload, effort, tuple(keys), tuple(plans),
+        refused, estimate_s(config.geometry, workload, keys, len(plans), device, effort),
+    )  # fmt: skip
+
+
+def estimate_s(
+    geometry: Geometry,
+    workload: Workload,
+    keys: Sequence[OpKey],
+    plans: int,
+    device: torch.device,
+    effort: Effort,
+) -> float:
+    """About how many seconds timing operators and running plans whole will take."""
+    pace = pace_of(device)
+    widest = CompressionPlan.uniform(geometry.num_layers, "fp16", "fp16", head="fp16")
+    shares = (1.0,) * geometry.num_layers
+    passes = [
+        list(operators(geometry, widest, shares, workload).elements())
+        for operators in (refresh_operators, step_operators)
+    ]
+    weights = sum(key.in_features * key.out_features for key in passes[0] if key.kind == "linear")
+    probes = sum(pace.probe_s(key, device, effort.rounds) for key in keys)
+    return effort.sessions * probes + plans * pace.whole_s(weights, passes, effort.rounds)
 
 
 def profile_torch(
@@ -52,6 +127,7 @@ def profile_torch(
     effort: Effort | None = None,
     overwrite: bool = False,
     tracked: Tracked = untracked,
+    say: Callable[[str], None] = silent,
     kept: Kept | None = None,
 ) -> Device:
     """Time a model's shapes with torch, and write the device's folder with its whole-model check.
@@ -65,30 +141,31 @@ def profile_torch(
         effort: rounds and sessions; threads are left to torch.
         overwrite: replace a device of the same name.
         tracked: shows progress.
+        say: told beforehand what will be done, what is left out, and about how long it takes.
         kept: shares of heads and channels that pruned layers keep.
 
     Raises:
-        InputError: there is no such GPU, or the device exists and `overwrite` is false.
+        InputError: there is no such GPU, none of its formats runs, or the device exists and
+            `overwrite` is false.
     """
+    check_name(name)
     if (out / name).exists() and not overwrite:
         raise InputError(f"{out / name} exists already; give another --device, or --overwrite")
-    device, effort, config = torch_device(runtime), effort or Effort(), read_config(model)
-    workload = Workload(prompt_length or PROMPT_LENGTH, config.decoding)
-    formats, refused = usable_formats(config.geometry, device)
-    keys = torch_operators(config.geometry, workload, formats, kept)
-    table = time_operators(keys, device, effort, tracked)
-    info = _info(name, runtime, device, refused)
-    predictor = Predictor(Device(info, table, out / name), config.geometry, workload)
-    plans = calibration_plans(
-        config.geometry.num_layers, table.formats(), (1.0,), effort.mixed_plans + HELD_OUT
-    )
+    job = torch_job(model, runtime, prompt_length, effort, kept)
+    for line in job.lines():
+        say(line)
+    table = time_operators(job.keys, job.device, job.effort, tracked)
+    info = _info(name, runtime, job.device, job.refused)
+    predictor = Predictor(Device(info, table, out / name), job.geometry, job.workload)
     show = tracked("running plans whole")
-    wholes = [run_whole(plans[i], predictor, device, i, effort) for i in show(range(len(plans)))]
-    calibration = calibrate_wholes(config_name(model), wholes[:-HELD_OUT])
+    wholes = [
+        run_whole(job.plans[i], predictor, job.device, i, job.effort)
+        for i in show(range(len(job.plans)))
+    ]
+    calibration = calibrate_wholes(job.model, wholes[:-HELD_OUT])
     info = info.model_copy(update={"calibrations": (calibration,)})
-    folder = write_device(info, table, out)
-    whole_frame(wholes, calibration).to_csv(folder / "whole-model.csv", index=False)
-    return load_device(folder)
+    check = whole_frame(wholes, calibration, HELD_OUT)
+    return load_device(write_device(info, table, out, {WHOLE_FILE: check}))
 
 
 def torch_device(runtime: str) -> torch.device:
@@ -103,21 +180,37 @@ def torch_device(runtime: str) -> torch.device:
     return torch.device("cuda")
 
 
-def usable_formats(geometry: Geometry, device: torch.device) -> tuple[list[str], dict[str, str]]:
-    """Formats whose kernels run here at the model's sizes, and why the others do not."""
+def usable_formats(
+    geometry: Geometry, workload: Workload, device: torch.device
+) -> tuple[list[str], dict[str, str]]:
+    """Formats whose kernels run here at the model's sizes, and why the others do not.
+
+    Raises:
+        InputError: not even bfloat16 runs.
+    """
     usable, refused = [], {}
     for fmt in FORMATS:
         if fmt == "fp32":
             continue  # everything around the products is in bfloat16
         try:
-            with torch.inference_mode():
-                for inner, outer in _sizes(geometry):
-                    kernel = linear_kernel(fmt, inner, outer, device)
-                    kernel(torch.ones(33, inner, dtype=torch.bfloat16, device=device))
+            _try_format(fmt, geometry, workload, device)
             usable.append(fmt)
         except (RuntimeError, NotImplementedError) as error:
             refused[fmt] = str(error).strip().splitlines()[0]
+    if "fp16" not in usable:
+        raise InputError(f"bfloat16 products do not run on {device}: {refused['fp16']}")
     return usable, refused
+
+
+def _try_format(fmt: str, geometry: Geometry, workload: Workload, device: torch.device) -> None:
+    """Run a format's kernels once at every size. Raises `RuntimeError` where one does not run."""
+    with torch.inference_mode():
+        for inner, outer in _sizes(geometry):
+            kernel = linear_kernel(fmt, inner, outer, device)
+            for rows in (workload.decoding.block_length, workload.length):
+                kernel(torch.ones(rows, inner, dtype=torch.bfloat16, device=device))
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # else a kernel's failure shows up in the next format
 
 
 def _sizes(g: Geometry) -> list[tuple[int, int]]:
@@ -177,30 +270,6 @@ def run_whole(
     timed = sample(runs, effort.rounds, clock_of(device))
     medians = [float(pd.Series(timed[name]).median()) / 1e3 for name in ("refresh", "step")]
     return Whole(predictor.sums_ms(plan, shares), (medians[0], medians[1]))
-
-
-def calibrate_wholes(model: str, wholes: Sequence[Whole]) -> Calibration:
-    """The lines of refresh and step."""
-    refresh, step = (
-        fit_line([w.sums[part] for w in wholes], [w.measured[part] for w in wholes])
-        for part in (0, 1)
-    )
-    return Calibration(model=model, refresh=refresh, step=step)
-
-
-def whole_frame(wholes: Sequence[Whole], calibration: Calibration) -> pd.DataFrame:
-    """Every plan that was run whole: sums, prediction, measurement, and whether it was fitted on."""
-    rows = []
-    for index, whole in enumerate(wholes):
-        row: dict[str, object] = {"plan": index, "fitted": index < len(wholes) - HELD_OUT}
-        for part, name in enumerate(("refresh", "step")):
-            line = calibration.lines[part]
-            assert line is not None
-            row[f"{name}_sum_ms"] = whole.sums[part]
-            row[f"{name}_predicted_ms"] = line.intercept_ms + line.slope * whole.sums[part]
-            row[f"{name}_measured_ms"] = whole.measured[part]
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def _info(name: str, runtime: str, device: torch.device, refused: dict[str, str]) -> DeviceInfo:

@@ -8,9 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from hwsearch.errors import TableError, UnknownNameError
+from hwsearch.errors import InputError, TableError, UnknownNameError
 from hwsearch.latency.costs import Costs
 from hwsearch.latency.roofline import Positive, Roofline
 from hwsearch.latency.table import LatencyTable
@@ -18,6 +18,10 @@ from hwsearch.plan import CompressionPlan, Frozen, explain
 
 PACKAGED = Path(__file__).parents[1] / "latency_tables"
 CHECKOUT = Path(__file__).parents[2] / "latency_tables"
+
+
+#: Text that says something.
+Said = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class Provenance(StrEnum):
@@ -39,11 +43,11 @@ class Line(Frozen):
         scatter: standard deviation of their relative errors, two degrees of freedom less.
     """
 
-    intercept_ms: float
-    slope: Annotated[float, Field(gt=0)]
-    mape: Annotated[float, Field(ge=0)]
+    intercept_ms: Annotated[float, Field(allow_inf_nan=False)]
+    slope: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    mape: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     plans: Annotated[int, Field(ge=2)]
-    scatter: Annotated[float, Field(ge=0)] | None = None
+    scatter: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
     @property
     def spread(self) -> float:
@@ -118,8 +122,12 @@ class Power(Frozen):
     """
 
     watts: Positive
-    scope: str
-    source: str
+    scope: Said
+    source: Said
+
+    def joules(self, ms: float) -> float:
+        """Energy of some milliseconds."""
+        return self.watts * ms / 1e3
 
 
 class DeviceInfo(Frozen):
@@ -139,6 +147,8 @@ class DeviceInfo(Frozen):
         sources: who published the numbers behind the roofline.
         caveats: what a reader should know before believing it.
         samples: rows of the table, so that a truncated one is noticed; None where not kept.
+        total_us: what they add up to, so that a changed one, or one in another unit, is noticed; None
+            where not kept.
     """
 
     name: str
@@ -151,20 +161,22 @@ class DeviceInfo(Frozen):
     roofline: Roofline | None = None
     checks: tuple[Check, ...] = ()
     power: Power | None = None
-    sources: tuple[str, ...] = ()
+    sources: tuple[Said, ...] = ()
     caveats: tuple[str, ...] = ()
     samples: Annotated[int, Field(ge=1)] | None = None
+    total_us: Positive | None = None
 
     @model_validator(mode="after")
     def _says_where_it_comes_from(self) -> Self:
-        if self.roofline is None:
-            if self.provenance is Provenance.MEASURED and "processor" not in self.environment:
-                raise ValueError("a measured device must say what it was: environment.processor")
-            return self
-        if self.provenance is Provenance.MEASURED:
+        measured = self.provenance is Provenance.MEASURED
+        if measured and self.roofline is not None:
             raise ValueError("a measured device has a table; a roofline is published or modelled")
-        if not self.sources:
-            raise ValueError("a roofline needs sources: who published its numbers")
+        if measured and not self.environment.get("processor", "").strip():
+            raise ValueError("a measured device must say what it was: environment.processor")
+        if not self.sources and (
+            self.roofline is not None or self.provenance is Provenance.PUBLISHED
+        ):
+            raise ValueError("a device not measured here needs sources: who published its numbers")
         if self.checks and self.provenance is Provenance.MODELLED:
             raise ValueError("a modelled device claims no accuracy, so it has no checks")
         return self
@@ -174,6 +186,17 @@ class DeviceInfo(Frozen):
         """Largest error among formats that were held out; None where none could be."""
         errors = [abs(check.error) for check in self.checks if check.held_out == "format"]
         return max(errors, default=None)
+
+    @property
+    def known_power(self) -> Power:
+        """Its power. Raises `InputError` where nobody measured or published it."""
+        if self.power is None:
+            raise InputError(
+                f"device {self.name} has no [power] in its device.toml, so its energy is unknown; "
+                f"measure watts while a model runs and write them there, or choose a device that "
+                f"has them, such as jetson-orin-nano-super-15w"
+            )
+        return self.power
 
     def calibration(self, model: str) -> Calibration | None:
         """The calibration made with this model, if there is one."""
@@ -228,6 +251,12 @@ def load_device(name: str | Path) -> Device:
     folder = Path(name)
     if not (folder / "device.toml").is_file():
         known = device_folders()
+        bare = next((f for f in _places(str(name)) if f.is_dir()), None)
+        if str(name) not in known and bare is not None:
+            raise TableError(
+                f"device folder {bare} has no device.toml, so nobody knows what was timed, where "
+                f"and how; time the device with: hwsearch profile --device NAME"
+            )
         if str(name) not in known:
             hint = "time this machine with: hwsearch profile --device NAME --shapes-of MODEL"
             raise UnknownNameError("device", str(name), known, hint)
@@ -236,18 +265,38 @@ def load_device(name: str | Path) -> Device:
     return Device(info, _costs(info, folder), folder)
 
 
+def _places(name: str) -> list[Path]:
+    """Where the folder of a device of this name may be."""
+    return [Path(name), *(folder / name for folder in tables_folders())]
+
+
 def _costs(info: DeviceInfo, folder: Path) -> Costs:
     if info.roofline is not None:
         return info.roofline
+    if info.provenance is Provenance.MODELLED:
+        raise TableError(
+            f"{folder / 'device.toml'}: a modelled device has a [roofline]; a table of timings is of "
+            f"a device that was measured, or published by somebody"
+        )
     path = folder / f"{info.runtime}.csv"
     table = LatencyTable.read(path)
-    found = table.count()
+    _check_whole(info, table, path)
+    return table
+
+
+def _check_whole(info: DeviceInfo, table: LatencyTable, path: Path) -> None:
+    """Hold a table against what its `device.toml` says of it. Raises `TableError`."""
+    found, total_us = table.count(), table.total_us()
     if info.samples is not None and found != info.samples:
         raise TableError(
             f"{path}: must have {info.samples} samples, as device.toml says; got {found}: it was "
             f"truncated or changed; profile the device again"
         )
-    return table
+    if info.total_us is not None and abs(total_us - info.total_us) > 1e-9 * total_us + 1e-3:
+        raise TableError(
+            f"{path}: samples must add up to {info.total_us:.3f} us, as device.toml says; got "
+            f"{total_us:.3f}: they are in another unit, or were changed; profile the device again"
+        )
 
 
 def read_info(path: Path) -> DeviceInfo:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+
+import pandas as pd
 
 from hwsearch.errors import InputError, TableError
 from hwsearch.latency.device import DeviceInfo, write_info
@@ -15,20 +19,51 @@ from hwsearch.latency.table import LatencyTable, Samples
 SAME = ("processor", "system", "onnxruntime", "torch", "threads", "governor")
 
 
-def write_device(info: DeviceInfo, table: LatencyTable, out: Path) -> Path:
-    """Write ``out/NAME`` with table and `device.toml`; one that is there is replaced. Returns it."""
+def check_name(name: str) -> None:
+    """Refuse a device's name that is no plain folder name. Raises `InputError`."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InputError(
+            f"a device's name must be letters, digits, dots, dashes and underscores, and begin with "
+            f"a letter or digit, since its folder is called so; got {name!r}"
+        )
+
+
+def write_device(
+    info: DeviceInfo,
+    table: LatencyTable,
+    out: Path,
+    beside: Mapping[str, pd.DataFrame] | None = None,
+) -> Path:
+    """Write ``out/NAME`` whole or not at all; one that is there is replaced.
+
+    Args:
+        info: for `device.toml`.
+        table: the samples.
+        out: folder of devices.
+        beside: further CSV files by name.
+
+    Returns:
+        The folder.
+    """
     folder = out / info.name
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{info.name}.") as temporary:
         fresh = Path(temporary) / info.name
         fresh.mkdir()
         table.write(fresh / f"{info.runtime}.csv")
-        counted = info.model_copy(update={"samples": table.count()})
+        counted = info.model_copy(update=counts(table))
         write_info(counted, fresh / "device.toml")
+        for name, frame in (beside or {}).items():
+            frame.to_csv(fresh / name, index=False)
         if folder.exists():
             folder.rename(Path(temporary) / "replaced")
         fresh.rename(folder)
     return folder
+
+
+def counts(table: LatencyTable) -> dict[str, object]:
+    """What `device.toml` keeps of a table, so that a changed one is noticed."""
+    return {"samples": table.count(), "total_us": table.total_us()}
 
 
 class Journal:

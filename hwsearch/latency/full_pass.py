@@ -97,7 +97,7 @@ class FullPassPredictor(Predictor):
             refresh_ms=pass_ms,
             step_ms=pass_ms,
             generation_ms=total,
-            generation_joules=None if power is None else power.watts * total / 1e3,
+            generation_joules=None if power is None else power.joules(total),
             intervals_ms=Spread.of(self.device, self.calibration).intervals(
                 Part(pass_ms), Part(pass_ms), Part(total)
             ),

@@ -1,4 +1,4 @@
-"""A folder that times operators on a device without hwsearch: small graphs and one script.
+"""A folder that times operators, and a few whole models, without hwsearch: graphs and one script.
 
 Weights are not in the graphs: they name them as external data, and the script hands over random
 ones of the same type and shape, so that a graph of a large matrix is a kilobyte.
@@ -19,23 +19,29 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from hwsearch.errors import InputError
+from hwsearch.export.weights import Graph
+from hwsearch.latency.kit_models import KitModels, pass_bytes, pass_graphs
 from hwsearch.latency.operators import OpKey
 from hwsearch.latency.probes import build_probe, copies_of
-from hwsearch.latency.profile import split
+from hwsearch.latency.profile import BATCH_BYTES, split
 from hwsearch.latency.table_csv import KEY_COLUMNS
 
 SCRIPT = Path(__file__).with_name("kit_script.py")
 
-#: Initializers up to this size stay in the graph: axes and the like.
+#: Initializers up to this size stay in the graph: scales of a whole tensor and the like.
 INLINE_BYTES = 64
 
+#: Types of initializers that always stay: axes and positions, which cannot be random.
+INDICES = ("int64", "int32", "bool")
 
-def write_kit(keys: Sequence[OpKey], folder: Path) -> Path:
+
+def write_kit(keys: Sequence[OpKey], folder: Path, models: KitModels | None = None) -> Path:
     """Write a kit that times these operators: complete, or not at all.
 
     Args:
         keys: what to time.
         folder: to be made: ``kit.json``, ``measure.py`` and ``graphs/``.
+        models: what to run whole; without it what comes back stays uncalibrated.
 
     Raises:
         InputError: the folder exists.
@@ -52,11 +58,15 @@ def write_kit(keys: Sequence[OpKey], folder: Path) -> Path:
             for index, batch in enumerate(split(keys))
             for number, key in enumerate(batch)
         ]
-        text = json.dumps(operators, sort_keys=True)
+        if models is not None:
+            operators += _write_models(models, operators[-1]["batch"] + 1, fresh)
+        whole = None if models is None else models.model_dump(mode="json")
+        text = json.dumps([operators, whole], sort_keys=True)
         kit = {
             "kit": hashlib.sha256(text.encode()).hexdigest()[:16],
             "columns": KEY_COLUMNS,
             "operators": operators,
+            "whole": whole,
         }
         (fresh / "kit.json").write_text(json.dumps(kit, indent=1), encoding="utf-8")
         fresh.rename(folder)
@@ -66,21 +76,49 @@ def write_kit(keys: Sequence[OpKey], folder: Path) -> Path:
 def _write_operator(key: OpKey, name: str, batch: int, folder: Path) -> dict[str, Any]:
     """Write an operator's graph, and say what the script must know of it."""
     model, feeds = build_probe(key)
-    weights = {}
-    for constant in model.graph.initializer:
-        value = numpy_helper.to_array(constant)
-        if value.nbytes > INLINE_BYTES:
-            weights[constant.name] = [value.dtype.name, list(value.shape)]
-            _leave_out(constant)
-    (folder / "graphs" / name).write_bytes(model.SerializeToString())
     return {
         "key": asdict(key),
         "graph": name,
         "batch": batch,
         "copies": copies_of(key),
-        "weights": weights,
+        "weights": _write_bare(Graph(model, {}), folder / "graphs" / name),
         "inputs": {feed: [value.dtype.name, list(value.shape)] for feed, value in feeds.items()},
     }
+
+
+def _write_models(models: KitModels, batch: int, folder: Path) -> list[dict[str, Any]]:
+    """Write the passes of the plans, as many plans in a batch as fit into memory together."""
+    plans_a_batch = max(1, int(BATCH_BYTES // (2 * pass_bytes(models))))
+    written = []
+    for each in pass_graphs(models):
+        name = f"{each.key.kind}-{each.key.in_features}.onnx"
+        written.append(
+            {
+                "key": asdict(each.key),
+                "graph": name,
+                "batch": batch + (each.key.in_features - 1) // plans_a_batch,
+                "copies": 1,
+                "weights": _write_bare(each.graph, folder / "graphs" / name),
+                "inputs": each.inputs,
+            }
+        )
+    return written
+
+
+def _write_bare(graph: Graph, path: Path) -> dict[str, list[Any]]:
+    """Write a graph without its weights; returns type and shape of each."""
+    model, weights = graph.copy().model, {}
+    for node in model.graph.node:
+        del node.metadata_props[:]  # where the exporter found it: half of the file
+    for constant in model.graph.initializer:
+        value = graph.value(constant.name)
+        if value.dtype.name in INDICES:
+            constant.CopyFrom(numpy_helper.from_array(value, constant.name))
+        elif value.nbytes > INLINE_BYTES:
+            weights[constant.name] = [value.dtype.name, list(value.shape)]
+            _leave_out(constant)
+    path.write_bytes(model.SerializeToString())
+    return weights
 
 
 def _leave_out(constant: onnx.TensorProto) -> None:

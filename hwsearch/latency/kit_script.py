@@ -1,4 +1,4 @@
-"""Time the operators of this folder: needs Python 3.9, numpy and onnxruntime, and nothing else.
+"""Time the graphs of this folder: needs Python 3.9, numpy and onnxruntime, and nothing else.
 
     python measure.py [--threads 1] [--rounds 10] [--sessions 3] [-o results.csv]
 
@@ -9,6 +9,7 @@ hwsearch profile --import results.csv --device NAME
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -71,6 +72,8 @@ def open_run(operator: dict[str, Any], threads: int) -> Callable[[], object]:
     settings.log_severity_level = 3
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
+    if saturates():
+        settings.add_session_config_entry("session.x64quantprecision", "1")
     rng = np.random.default_rng(0)
     weights = {name: tensor(rng, *spec) for name, spec in operator["weights"].items()}
     if weights:
@@ -85,12 +88,21 @@ def open_run(operator: dict[str, Any], threads: int) -> Callable[[], object]:
     return lambda: session.run_with_ort_values(None, feeds)
 
 
-def tensor(rng: Any, kind: str, shape: list[int]) -> Any:
-    """A random array: bytes for integers, small numbers for floats."""
+def saturates() -> bool:
+    """Whether quick int8 products lose carries here, so that bundles run the exact ones."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    cpuinfo = Path("/proc/cpuinfo")
+    return not (cpuinfo.is_file() and "vnni" in cpuinfo.read_text(encoding="utf-8"))
+
+
+def tensor(rng: Any, kind: str, shape: list[int], below: int | None = None) -> Any:
+    """A random array: whole numbers of the type's range, or from 0 to below a limit; small floats."""
     dtype = np.dtype(kind)
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+        low, high = (limits.min, limits.max) if below is None else (0, below - 1)
+        return np.asarray(rng.integers(low, high, shape, dtype=dtype, endpoint=True))
     return (rng.standard_normal(shape, dtype=np.float32) * 0.1).astype(dtype)
 
 
@@ -160,13 +172,17 @@ def write(
         "elapsed_s": round(elapsed, 3),
         "sum_us": round(sum(row[3] for row in rows), 3),
     }
-    lines = ["# hwsearch kit results, version 1"]
-    lines += [f"# {name}: {value}" for name, value in head.items()]
-    lines.append(",".join([*kit["columns"], "session", "sample", "sample_us"]))
+    if kit.get("whole"):
+        head["whole"] = json.dumps(kit["whole"])
+    top = ["# hwsearch kit results, version 2"]
+    top += [f"# {name}: {value}" for name, value in head.items()]
+    lines = [",".join([*kit["columns"], "session", "sample", "sample_us"])]
     for index, session, sample, micro in rows:
         key = [str(kit["operators"][index]["key"][column]) for column in kit["columns"]]
         lines.append(",".join([*key, str(session), str(sample), str(micro)]))
-    options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    digest = hashlib.sha256("\n".join([*top, *lines]).encode()).hexdigest()
+    text = "\n".join([*top, f"# sha256: {digest}", *lines])
+    options.out.write_text(text + "\n", encoding="utf-8")
     print(
         f"{len(rows)} samples in {options.out}; bring it back and: "
         f"hwsearch profile --import {options.out.name} --device NAME",

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from hwsearch.decoding.cache import kept_count
 from hwsearch.denoisers.accounting import check_sizes
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.errors import InputError, MissingShapeError
+from hwsearch.errors import MissingShapeError
 from hwsearch.latency.device import Calibration, Device, Line
 from hwsearch.latency.operators import (
     OpKey,
@@ -78,12 +78,11 @@ class Predictor:
         weighted = [part.times(n) for part, n in zip((refresh, step), self._passes, strict=True)]
         generation = _calibrated(lines[2], total(weighted))
         power = self.device.info.power
-        joules = None if power is None else power.watts * generation.ms / 1e3
         return Latency(
             refresh_ms=refresh.ms,
             step_ms=step.ms,
             generation_ms=generation.ms,
-            generation_joules=joules,
+            generation_joules=None if power is None else power.joules(generation.ms),
             intervals_ms=self._spread.intervals(refresh, step, generation),
         )
 
@@ -94,14 +93,7 @@ class Predictor:
             InputError: nobody measured or published the device's power.
             MissingShapeError: as `predict`.
         """
-        joules = self.predict(plan, kept_shares).generation_joules
-        if joules is None:
-            raise InputError(
-                f"device {self.device.info.name} has no [power] in its device.toml, so its energy "
-                f"is unknown; measure watts while a model runs and write them there, or choose a "
-                f"device that has them, such as jetson-orin-nano-super-15w"
-            )
-        return joules
+        return self.device.info.known_power.joules(self.predict(plan, kept_shares).generation_ms)
 
     def binding(
         self, plan: CompressionPlan, kept_shares: Sequence[float]

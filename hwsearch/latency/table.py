@@ -6,6 +6,7 @@ percentile later.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,9 @@ from hwsearch.latency.operators import OpKey
 from hwsearch.plan import WeightFormat
 
 Samples = Mapping[OpKey, tuple[tuple[float, ...], ...]]
+
+#: Decimals of a sample in microseconds, as a CSV keeps it.
+DIGITS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +94,11 @@ class LatencyTable:
     def count(self) -> int:
         """Samples in all."""
         return sum(len(session) for sessions in self.samples.values() for session in sessions)
+
+    def total_us(self) -> float:
+        """Microseconds of all samples, each as a CSV keeps it."""
+        each = (part for sessions in self.samples.values() for part in sessions)
+        return round(math.fsum(round(sample, DIGITS) for part in each for sample in part), DIGITS)
 
     def formats(self) -> list[WeightFormat]:
         """Weight formats that the device's runtime has timings for."""

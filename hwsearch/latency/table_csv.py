@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
 
 from hwsearch.errors import TableError
 from hwsearch.latency.operators import KINDS, OpKey
+from hwsearch.latency.table import DIGITS
 from hwsearch.plan import WeightFormat
 
 KEY_COLUMNS = [field.name for field in fields(OpKey)]
 COLUMNS = [*KEY_COLUMNS, "session", "sample", "sample_us"]
 _SIZES = ["rows", "in_features", "out_features", "heads", "kv_heads", "session", "sample"]
+
+#: Sizes that no operator goes without.
+_LEAST = {"rows": 1, "in_features": 1}
 
 #: Formats that a table may hold beside those of a plan: timed on GPUs, to be compared.
 EXTRA_FORMATS = ("fp8", "fp16-2:4")
@@ -28,7 +32,7 @@ LONGEST_US = 1e9
 def write_samples(samples: Mapping[OpKey, tuple[tuple[float, ...], ...]], path: Path) -> None:
     """Write samples, operators in order."""
     rows = [
-        (*(getattr(key, column) for column in KEY_COLUMNS), session, index, round(sample, 3))
+        (*(getattr(key, column) for column in KEY_COLUMNS), session, index, round(sample, DIGITS))
         for key in sorted(samples)
         for session, timed in enumerate(samples[key])
         for index, sample in enumerate(timed)
@@ -52,6 +56,8 @@ def read_samples(path: Path) -> dict[OpKey, tuple[tuple[float, ...], ...]]:
         raise TableError(f"{path}: no rows")
     check_rows(frame, path)
     check_order(frame, path)
+    check_operators(frame, path)
+    check_end(path)
     return samples_of(frame)
 
 
@@ -73,22 +79,25 @@ def check_columns(found: list[str], path: Path) -> None:
         )
 
 
-def check_rows(frame: pd.DataFrame, path: Path, first_line: int = 2) -> None:
+def check_rows(
+    frame: pd.DataFrame, path: Path, first_line: int = 2, kinds: Sequence[str] = tuple(KINDS)
+) -> None:
     """Refuse a row with an impossible value. Raises `TableError`, naming the line.
 
     Args:
         frame: the rows.
         path: the file, for the message.
         first_line: line of the file that the first row stands on.
+        kinds: what may be timed.
     """
     for column in [*_SIZES, "sample_us"]:
         if not pd.api.types.is_numeric_dtype(frame[column]):
             row = int(pd.to_numeric(frame[column], errors="coerce").isna().to_numpy().argmax())
-            _refuse(path, row + first_line, f"{column} must be a number", frame[column][row])
-    for column, good, rule in _rules(frame):
+            refuse(path, row + first_line, f"{column} must be a number", frame[column][row])
+    for column, good, rule in _rules(frame, kinds):
         if not good.all():
             row = int((~good).to_numpy().argmax())
-            _refuse(path, row + first_line, rule, frame[column][row])
+            refuse(path, row + first_line, rule, frame[column][row])
 
 
 def check_order(frame: pd.DataFrame, path: Path, first_line: int = 2) -> None:
@@ -104,6 +113,26 @@ def check_order(frame: pd.DataFrame, path: Path, first_line: int = 2) -> None:
     _refuse_first(frame["session"], expected_sessions, "session", path, first_line)
 
 
+def check_operators(frame: pd.DataFrame, path: Path) -> None:
+    """Refuse operators that do not stand together and in order. Raises `TableError`."""
+    last = None
+    for row, values in enumerate(frame[KEY_COLUMNS].itertuples(index=False, name=None)):
+        key = _key(values)
+        if last is not None and key < last:
+            rule = "operators must stand together, in the order that they were written in"
+            refuse(path, row + 2, rule, str(key))
+        last = key
+
+
+def check_end(path: Path) -> None:
+    """Refuse a file that was cut within its last row. Raises `TableError`."""
+    text = path.read_bytes()
+    if not text.endswith(b"\n"):
+        rule = "the last row must end its line: the file was cut within it"
+        line = text.count(b"\n") + 1
+        refuse(path, line, rule, text.rpartition(b"\n")[2].decode("utf-8", "replace"))
+
+
 def _refuse_first(
     found: pd.Series, expected: pd.Series, column: str, path: Path, first_line: int
 ) -> None:
@@ -112,20 +141,20 @@ def _refuse_first(
         row = int(wrong.argmax())
         number, due = int(found.iloc[row]), int(expected.iloc[row])
         rule = f"{column} must be {due} here: a row before it is missing, moved or there twice"
-        _refuse(path, row + first_line, rule, number)
+        refuse(path, row + first_line, rule, number)
 
 
-def _rules(frame: pd.DataFrame) -> Iterator[tuple[str, pd.Series, str]]:
+def _rules(frame: pd.DataFrame, kinds: Sequence[str]) -> Iterator[tuple[str, pd.Series, str]]:
     """Column, which of its rows are good, and what makes a row good."""
-    kinds = list(KINDS)
     formats = [*(fmt.value for fmt in WeightFormat), *EXTRA_FORMATS]
     yield "kind", frame["kind"].isin(kinds), f"kind must be one of {', '.join(kinds)}"
     yield "format", frame["format"].isin(formats), f"format must be one of {', '.join(formats)}"
     sample = frame["sample_us"].between(0, LONGEST_US, inclusive="neither")
     yield "sample_us", sample, f"sample_us must lie between 0 and {LONGEST_US:g} microseconds"
     for size in _SIZES:
-        whole = (frame[size] >= 0) & (frame[size] % 1 == 0)
-        yield size, whole, f"{size} must be a whole number, 0 or more"
+        least = _LEAST.get(size, 0)
+        whole = (frame[size] >= least) & (frame[size] % 1 == 0)
+        yield size, whole, f"{size} must be a whole number, {least} or more"
     heads = frame["heads"].replace(0, np.nan)
     shared = (frame["kv_heads"] == 0) | (heads % frame["kv_heads"].replace(0, np.nan) == 0)
     yield "kv_heads", shared, "kv_heads must divide heads, or be 0"
@@ -138,6 +167,7 @@ def _key(values: Any) -> OpKey:
     return OpKey(str(kind), *sizes, str(fmt), int(kv_heads))
 
 
-def _refuse(path: Path, line: int, rule: str, value: object) -> None:
+def refuse(path: Path, line: int, rule: str, value: object) -> NoReturn:
+    """Raise `TableError` for a line of a file."""
     plain = value.item() if isinstance(value, np.generic) else value
     raise TableError(f"{path}, row {line}: {rule}; got {plain!r}")

@@ -1,4 +1,4 @@
-"""The picture of a study: every plan by generation time and loss, and the front among them."""
+"""The picture of a study: every plan by generation time (or energy) and loss, and the front among them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from hwsearch.errors import InputError
+from hwsearch.search.aim import MILLISECONDS
 from hwsearch.search.study import Study
 
 #: Okabe and Ito's colours, told apart by colour-blind readers too.
@@ -28,17 +29,18 @@ def draw_front(study: Study, path: Path) -> None:
         raise InputError('pictures need matplotlib: pip install "hwsearch[report]"') from error
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
-    frame, front = study.frame(), study.front()
+    frame, front, unit = study.frame(), study.front(), study.unit
     floor = frame.loc[frame["loss"] > 0, "loss"].min() / 3
     for uniform, colour, label in ((False, SEARCHED, "searched"), (True, UNIFORM, "uniform")):
         some = frame[frame["uniform"] == uniform]
-        axes.scatter(some["generation_ms"], _shown(some, floor), s=18, color=colour, label=label)
+        axes.scatter(some[unit.column], _shown(some, floor), s=18, color=colour, label=label)
     axes.step(
-        front["generation_ms"], _shown(front, floor), where="post", color=FRONT, lw=1, label="front"
+        front[unit.column], _shown(front, floor), where="post", color=FRONT, lw=1, label="front"
     )
-    axes.axvline(study.target_ms, color=TARGET, ls="--", lw=1, label="target")
+    axes.axvline(unit.of(study.target_ms), color=TARGET, ls="--", lw=1, label="target")
     axes.set_yscale("log")
-    axes.set_xlabel("predicted generation time (ms)")
+    quantity = "time" if unit == MILLISECONDS else "energy"
+    axes.set_xlabel(f"predicted generation {quantity} ({unit.symbol})")
     axes.set_ylabel("KL from the uncompressed model (nats)")
     axes.set_title(f"{study.optuna.user_attrs['model']} on {study.optuna.user_attrs['device']}")
     axes.grid(alpha=0.3, which="both")

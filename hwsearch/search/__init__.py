@@ -1,5 +1,6 @@
 """The search: space, objective, samplers, study and front."""
 
+from hwsearch.search.aim import Aim
 from hwsearch.search.objective import Objective
 from hwsearch.search.preparation import Target, check_feasible, fastest_plan, prepare
 from hwsearch.search.resolve import Resolved, resolve
@@ -10,6 +11,7 @@ from hwsearch.search.study import Study, load_study
 
 __all__ = [
     "SAMPLERS",
+    "Aim",
     "Objective",
     "Resolved",
     "SearchSpace",

@@ -1,4 +1,4 @@
-"""One trial: a plan in, its loss and its predicted latency out."""
+"""One trial: a plan in, its loss and its predicted latency (and energy) out."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.predict import Latency, Predictor
 from hwsearch.plan import CompressionPlan
+from hwsearch.search.aim import MILLISECONDS, Aim, Unit, joules
 from hwsearch.search.early import NEVER, Candidate, Early
-from hwsearch.search.samplers import LATENCY, SIZE, Known
+from hwsearch.search.samplers import ENERGY, LATENCY, SIZE, Known
 from hwsearch.search.space import SearchSpace, is_uniform
 from hwsearch.search.terms import CostTable, Terms
 from hwsearch.sinks import SinkProfile
@@ -34,7 +35,9 @@ class Objective:
         bank: modules quantised so far.
         target_ms: predicted generation time that a plan may not exceed.
         max_bytes: bytes of weights that a plan may not exceed; None does not limit them.
-        two: whether latency is an objective of its own, beside the loss.
+        two: whether latency, or energy, is an objective of its own, beside the loss.
+        unit: what the target and the second objective are told in.
+        max_joules: energy that a plan may not exceed beside the target; None does not limit it.
         early: when a trial need not go on to its end.
     """
 
@@ -48,9 +51,11 @@ class Objective:
     max_bytes: int | None = None
     two: bool = False
     early: Early = NEVER
+    unit: Unit = MILLISECONDS
+    max_joules: float | None = None
 
     def __call__(self, trial: optuna.Trial) -> Sequence[float]:
-        """Loss of the trial's plan, with two objectives also its milliseconds.
+        """Loss of the trial's plan, with two objectives also its milliseconds or joules.
 
         Latency and bytes go into constraints and attributes.
 
@@ -74,13 +79,16 @@ class Objective:
 
     def values(self, plan: CompressionPlan, loss: float) -> list[float]:
         """A trial's values, given its loss."""
-        return [loss, self.latency(plan).generation_ms] if self.two else [loss]
+        return [loss, self.unit.of(self.latency(plan).generation_ms)] if self.two else [loss]
 
     def constraints(self, plan: CompressionPlan) -> dict[str, float]:
         """What a plan exceeds each limit by; it must be 0 or less."""
         over: dict[str, float] = {}
+        generation_ms = self.latency(plan).generation_ms
         if not self.two:
-            over[LATENCY] = self.latency(plan).generation_ms - self.target_ms
+            over[LATENCY] = generation_ms - self.target_ms
+        if self.max_joules is not None:
+            over[ENERGY] = self.energy.of(generation_ms) - self.max_joules
         if self.max_bytes is not None:
             over[SIZE] = float(size_bytes(self.denoiser, plan) - self.max_bytes)
         return over
@@ -95,6 +103,8 @@ class Objective:
         for name, over in self.constraints(plan).items():
             trial.set_constraint(name, over)
         trial.set_user_attr("generation_ms", latency.generation_ms)
+        if latency.generation_joules is not None:
+            trial.set_user_attr("generation_joules", latency.generation_joules)
         trial.set_user_attr("refresh_ms", latency.refresh_ms)
         trial.set_user_attr("step_ms", latency.step_ms)
         trial.set_user_attr("size_bytes", size_bytes(self.denoiser, plan))
@@ -144,9 +154,27 @@ class Objective:
         """The plan of every parameter's first choice, to which `costs` and `sizes` add."""
         return self.space.plan(dict.fromkeys(self.space.parameters(), 0))
 
+    @property
+    def aim(self) -> Aim:
+        """What the study is after."""
+        return Aim.of(self.two, energy=self.unit != MILLISECONDS)
+
+    @property
+    def energy(self) -> Unit:
+        """Joules on the device. Raises `InputError` where its power is unknown."""
+        return joules(self.predictor.device.info.known_power.watts)
+
+    def limits(self) -> list[tuple[Unit, float]]:
+        """What no plan may exceed, in milliseconds, each with the unit it was given in."""
+        found = [] if self.two else [(self.unit, self.target_ms)]
+        if self.max_joules is not None:
+            found.append((self.energy, self.energy.to_ms(self.max_joules)))
+        return found
+
     def budget_ms(self) -> float:
         """Milliseconds that the choices of a plan may add together, on the scale of `costs`."""
-        return self.target_ms - self.latency(self.first).generation_ms
+        most_ms = min([self.target_ms, *(ms for _, ms in self.limits())])
+        return most_ms - self.latency(self.first).generation_ms
 
     def known(self) -> Known:
         """What a sampler may know before the first trial."""

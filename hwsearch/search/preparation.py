@@ -14,6 +14,7 @@ from hwsearch.latency.device import Device
 from hwsearch.latency.full_pass import predictor_of
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, Decoding, LayerPlan
+from hwsearch.search.aim import MILLISECONDS, Unit, joules
 from hwsearch.search.exact import cheapest_of
 from hwsearch.search.objective import Objective, size_bytes
 from hwsearch.search.space import WHOLE, SearchSpace
@@ -36,25 +37,43 @@ BINDING = 3
 
 @dataclass(frozen=True)
 class Target:
-    """The latency to stay within: milliseconds, or a share of the uncompressed model's.
+    """What to stay within: milliseconds, joules, or a share of what the uncompressed model takes.
+
+    Attributes:
+        ms: milliseconds of a generation.
+        ratio: a share of the uncompressed model's.
+        joules: joules of a generation.
+        energy: whether a ratio is one of energy; joules always are.
 
     Raises:
-        InputError: neither or both are given, or the value is not positive.
+        InputError: none or several are given, or the value is not positive.
     """
 
     ms: float | None = None
     ratio: float | None = None
+    joules: float | None = None
+    energy: bool = False
 
     def __post_init__(self) -> None:
-        if (self.ms is None) == (self.ratio is None):
-            raise InputError("give exactly one of target_ms and target_ratio")
-        value = self.ms if self.ms is not None else self.ratio
-        if value is None or not value > 0:
-            raise InputError(f"a target must be larger than 0; got {value}")
+        given = [v for v in (self.ms, self.ratio, self.joules) if v is not None]
+        if len(given) != 1:
+            raise InputError("give exactly one of target_ms, target_ratio and target_joules")
+        if not given[0] > 0:
+            raise InputError(f"a target must be larger than 0; got {given[0]}")
+        if self.energy and self.ms is not None:
+            raise InputError("a target of energy is target_joules or target_ratio, not target_ms")
 
-    def resolve_ms(self, baseline_ms: float) -> float:
+    def unit(self, device: Device) -> Unit:
+        """What it is told in. Raises `InputError` for energy where the device's power is unknown."""
+        if self.energy or self.joules is not None:
+            return joules(device.info.known_power.watts)
+        return MILLISECONDS
+
+    def resolve_ms(self, baseline_ms: float, unit: Unit = MILLISECONDS) -> float:
         """Milliseconds of the target, given the uncompressed model's."""
-        return self.ms if self.ms is not None else float(self.ratio or 0) * baseline_ms
+        if self.ratio is not None:
+            return self.ratio * baseline_ms
+        return self.ms if self.ms is not None else unit.to_ms(float(self.joules or 0))
 
 
 def prepare(
@@ -67,6 +86,7 @@ def prepare(
     proxy: Proxy | None = None,
     *,
     max_bytes: int | None = None,
+    max_joules: float | None = None,
     two: bool = False,
 ) -> Objective:
     """Everything that the trials of a study share.
@@ -76,14 +96,16 @@ def prepare(
         space: what may be chosen.
         device: where the plan will run.
         workload: what is generated.
-        target: the latency to stay within.
+        target: the latency or energy to stay within.
         questions: behind the sink profile.
         proxy: the loss; None is the KL divergence on frozen states of the questions.
         max_bytes: most bytes of weights; None does not limit them.
-        two: whether latency is an objective of its own; then no target can be infeasible.
+        max_joules: most energy of a generation beside a target of time; None does not limit it.
+        two: whether latency, or energy, is an objective of its own; then no target can be infeasible.
 
     Raises:
         StudyError: the space does not fit the model or the device.
+        InputError: energy is limited on a device whose power nobody measured, or in two ways.
         InfeasibleTargetError: no plan of the space meets the target.
     """
     if space.num_layers != denoiser.num_layers:
@@ -93,6 +115,8 @@ def prepare(
         )
     space.check(device)
     check_model(space, denoiser, proxy)
+    unit = target.unit(device)
+    check_max_joules(max_joules, unit, device)
     calibration = device.info.calibration(denoiser.name)
     predictor = predictor_of(device, denoiser, workload, calibration)
     sinks = sinks_of(denoiser, space, questions)
@@ -105,9 +129,11 @@ def prepare(
         sinks=sinks,
         proxy=proxy or FrozenStates.record(denoiser, questions),
         bank=bank_of(denoiser, space, questions),
-        target_ms=target.resolve_ms(baseline),
+        target_ms=target.resolve_ms(baseline, unit),
         max_bytes=max_bytes,
         two=two,
+        unit=unit,
+        max_joules=max_joules,
     )
     check_feasible(objective)
     return objective
@@ -146,6 +172,20 @@ def bank_of(denoiser: Denoiser, space: SearchSpace, questions: Sequence[str]) ->
     return WeightBank(denoiser, own_calibration(denoiser, questions) if space.prunes else None)
 
 
+def check_max_joules(max_joules: float | None, unit: Unit, device: Device) -> None:
+    """Refuse a limit of energy that means nothing. Raises `InputError`."""
+    if max_joules is None:
+        return
+    if not max_joules > 0:
+        raise InputError(f"max_joules must be larger than 0; got {max_joules}")
+    if unit != MILLISECONDS:
+        raise InputError(
+            "max_joules limits energy beside a target of time; where energy is the target, it is "
+            "target_joules or target_ratio"
+        )
+    _ = device.info.known_power
+
+
 def sinks_of(denoiser: Denoiser, space: SearchSpace, questions: list[str]) -> SinkProfile:
     """The sink profile of a model; one that caches nothing keeps all.
 
@@ -171,6 +211,8 @@ def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence
     prompt_length = json.loads(study.optuna.user_attrs["workload"])["prompt_length"]
     workload = Workload(prompt_length, decoding)
     target = Target(ms=study.target_ms)
+    if study.unit != MILLISECONDS:
+        target = Target(joules=study.unit.of(study.target_ms))
     known = study.optuna.user_attrs
     loss = known.get("loss", "kl")
     proxy = choose_proxy(loss, denoiser, None) if loss in PROXIES else None
@@ -183,7 +225,8 @@ def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence
         list(questions),
         proxy,
         max_bytes=known.get("max_bytes"),
-        two=known.get("objective") == "front",
+        max_joules=known.get("max_joules"),
+        two=study.aim.two,
     )
 
 
@@ -252,28 +295,35 @@ def fastest_plan(objective: Objective) -> CompressionPlan:
 
 
 def check_feasible(objective: Objective) -> None:
-    """Raise `InfeasibleTargetError` if even the fastest admissible plan misses the target."""
+    """Raise `InfeasibleTargetError` if even the fastest admissible plan misses a limit."""
     plan = fastest_plan(objective)
-    latency = objective.latency(plan)
-    if objective.two or latency.generation_ms <= objective.target_ms:
+    fastest_ms = objective.latency(plan).generation_ms
+    missed = [(unit, most_ms) for unit, most_ms in objective.limits() if fastest_ms > most_ms]
+    if not missed:
         return
     shares = objective.sinks.kept_shares(plan)
     layers = objective.predictor.layers_ms(plan, shares)
-    raise InfeasibleTargetError(explain_miss(objective, plan, latency.generation_ms, layers))
+    raise InfeasibleTargetError(explain_miss(objective, plan, missed[0], fastest_ms, layers))
 
 
 def explain_miss(
-    objective: Objective, plan: CompressionPlan, fastest_ms: float, layers_ms: Sequence[float]
+    objective: Objective,
+    plan: CompressionPlan,
+    missed: tuple[Unit, float],
+    fastest_ms: float,
+    layers_ms: Sequence[float],
 ) -> str:
     """One line: the fastest plan, what it reaches, and which layers bind."""
+    unit, most_ms = missed
     order = sorted(range(len(layers_ms)), key=lambda i: -layers_ms[i])
     binding = ", ".join(
-        f"layer {i} {layers_ms[i]:.2f} ms ({_said(plan.layers[i])})" for i in order[:BINDING]
+        f"layer {i} {unit.show(layers_ms[i])} ({_said(plan.layers[i])})" for i in order[:BINDING]
     )
     limit = "" if objective.max_bytes is None else f" within {objective.max_bytes} bytes"
     return (
-        f"no plan{limit} meets {objective.target_ms:.2f} ms: the fastest takes "
-        f"{fastest_ms:.2f} ms, {fastest_ms - sum(layers_ms):.2f} ms of it outside the layers; "
+        f"no plan{limit} meets {unit.show(most_ms)}: the fastest takes "
+        f"{unit.show(fastest_ms)}, {unit.show(fastest_ms - sum(layers_ms))} of it outside the "
+        f"layers; "
         f"what binds: {binding}; raise the target"
         + (" or max_bytes," if limit else ",")
         + " or offer faster formats or fewer decoding steps"

@@ -14,6 +14,7 @@ from hwsearch.plan import CompressionPlan
 from hwsearch.search.additive.advisor import LEAST
 from hwsearch.search.additive.cost import AdditiveCost
 from hwsearch.search.additive.oracle import LossModel
+from hwsearch.search.aim import MILLISECONDS, Unit
 from hwsearch.search.exact import cheapest_of
 from hwsearch.search.study import Study, ended, finished
 from hwsearch.search.terms import CostTable, Terms
@@ -30,6 +31,7 @@ class Resolved:
         target_ms: the target.
         plan: the plan.
         generation_ms: its predicted time.
+        generation_joules: its predicted energy; None where the device's power is unknown.
         size_bytes: bytes of its weights.
         loss: its loss: measured if `trial` is a number, or else predicted by the additive model.
         spread: standard deviation of a predicted loss; 0 for a measured one.
@@ -40,6 +42,7 @@ class Resolved:
     target_ms: float
     plan: CompressionPlan
     generation_ms: float
+    generation_joules: float | None
     size_bytes: int
     loss: float
     spread: float
@@ -52,45 +55,80 @@ class Resolved:
         return "predicted" if self.trial is None else "evaluated"
 
 
-def resolve(study: Study, target_ms: float) -> Resolved:
+def resolve(
+    study: Study, target_ms: float | None = None, *, target_joules: float | None = None
+) -> Resolved:
     """The plan of least loss within another target, from the finished trials alone.
 
     A plan that was never tried is preferred only if the additive model predicts it a standard
     deviation below the best measured plan; so the answer is never worse than a uniform plan tried.
 
+    Args:
+        study: the study.
+        target_ms: most milliseconds of a generation; or else
+        target_joules: most joules, whichever of both the study was searched for.
+
     Raises:
-        InputError: the target is not positive.
+        InputError: not exactly one target is given, it is not positive, or joules are asked for and
+            the power of the study's device is unknown.
         StudyError: the study keeps no costs, or has too few trials.
         InfeasibleTargetError: no plan of the space meets the target.
     """
-    if not target_ms > 0:
-        raise InputError(f"a target must be larger than 0; got {target_ms}")
+    unit, target_ms = _target(study, target_ms, target_joules)
     totals = Totals.of(study)
-    totals.check(target_ms, study)
+    totals.check(target_ms, study, unit)
+    most_ms = min(target_ms, study.max_ms)
     frame = study.frame()
-    within = (frame["generation_ms"] <= target_ms) & (frame["size_bytes"] <= study.max_bytes)
+    within = (frame["generation_ms"] <= most_ms) & (frame["size_bytes"] <= study.max_bytes)
     tried = frame[within].sort_values(["loss", "generation_ms"])
     uniform = tried[tried["uniform"]]
     best_uniform = None if uniform.empty else float(uniform["loss"].iloc[0])
-    guess = _predicted(study, totals, target_ms)
+    guess = _predicted(study, totals, most_ms)
     if not tried.empty and (
         guess is None or guess[1] + CAUTION * guess[2] >= float(tried["loss"].iloc[0])
     ):
         row = tried.iloc[0]
         return Resolved(
-            target_ms, row["plan"], float(row["generation_ms"]), int(row["size_bytes"]),
+            target_ms, row["plan"], float(row["generation_ms"]),
+            _joules(study, float(row["generation_ms"])), int(row["size_bytes"]),
             float(row["loss"]), 0.0, int(row["number"]), best_uniform,
         )  # fmt: skip
     if guess is None:
         raise StudyError(
-            f"study {study.name} has {len(frame)} finished trials, none within {target_ms:.2f} ms, "
+            f"study {study.name} has {len(frame)} finished trials, none within "
+            f"{unit.show(most_ms)}, "
             f"and {LEAST} are needed to predict others; run more trials"
         )
     params, loss, spread = guess
     return Resolved(
-        target_ms, study.space.plan(params), totals.ms(params), int(totals.bytes(params)),
+        target_ms, study.space.plan(params), totals.ms(params),
+        _joules(study, totals.ms(params)), int(totals.bytes(params)),
         loss, spread, None, best_uniform,
     )  # fmt: skip
+
+
+def _target(
+    study: Study, target_ms: float | None, target_joules: float | None
+) -> tuple[Unit, float]:
+    """What the target is told in, and its milliseconds."""
+    given = [value for value in (target_ms, target_joules) if value is not None]
+    if len(given) != 1:
+        raise InputError("give exactly one of target_ms and target_joules")
+    if not given[0] > 0:
+        raise InputError(f"a target must be larger than 0; got {given[0]}")
+    if target_ms is not None:
+        return MILLISECONDS, target_ms
+    if study.energy is None:
+        raise InputError(
+            f"study {study.name} knows no power of its device "
+            f"{study.optuna.user_attrs.get('device')}, so it cannot answer joules; give "
+            f"target_ms, or search on a device with [power] in its device.toml"
+        )
+    return study.energy, study.energy.to_ms(given[0])
+
+
+def _joules(study: Study, ms: float) -> float | None:
+    return None if study.energy is None else study.energy.of(ms)
 
 
 @dataclass(frozen=True)
@@ -130,7 +168,7 @@ class Totals:
         """Bytes of a plan's weights."""
         return self.sizes.of(params)
 
-    def check(self, target_ms: float, study: Study) -> None:
+    def check(self, target_ms: float, study: Study, unit: Unit = MILLISECONDS) -> None:
         """Raise `InfeasibleTargetError` if no plan meets the target."""
         room = None if np.isinf(study.max_bytes) else study.max_bytes - self.sizes.first
         fastest = cheapest_of(self.times, self.sizes, room)
@@ -144,15 +182,15 @@ class Totals:
             costs = self.times.table[name]
             by_group[group] = by_group.get(group, 0.0) + max(costs.values()) - costs[choice]
         saved = sorted(by_group.items(), key=lambda item: item[1])
-        binding = ", ".join(f"{group} saves {ms:.2f} ms" for group, ms in saved[:3])
+        binding = ", ".join(f"{group} saves {unit.show(ms)}" for group, ms in saved[:3])
         raise InfeasibleTargetError(
-            f"no plan meets {target_ms:.2f} ms: the fastest takes {least_ms:.2f} ms with every "
-            f"choice at its fastest; what binds: {binding}; raise the target"
+            f"no plan meets {unit.show(target_ms)}: the fastest takes {unit.show(least_ms)} with "
+            f"every choice at its fastest; what binds: {binding}; raise the target"
         )
 
 
 def _predicted(
-    study: Study, totals: Totals, target_ms: float
+    study: Study, totals: Totals, most_ms: float
 ) -> tuple[dict[str, int], float, float] | None:
     """Parameters, predicted loss and spread of the best plan by the model; None with few trials."""
     if len(finished(study.optuna)) < LEAST:
@@ -167,7 +205,7 @@ def _predicted(
     limit = None
     if np.isfinite(study.max_bytes):
         limit = AdditiveCost.of_terms(totals.sizes), study.max_bytes - totals.sizes.first
-    found = model.best(target_ms - totals.times.first, limit)
+    found = model.best(most_ms - totals.times.first, limit)
     if found is None:
         return None
     params, loss, spread = found

@@ -12,9 +12,10 @@ import optuna
 from optuna.trial import TrialState
 
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.errors import StudyError
+from hwsearch.errors import InputError, StudyError
 from hwsearch.latency.device import Device
 from hwsearch.latency.operators import Workload
+from hwsearch.search.aim import Aim, aim_of
 from hwsearch.search.early import NEVER, Early
 from hwsearch.search.finalists import judge_finalists
 from hwsearch.search.objective import Objective, size_bytes
@@ -40,10 +41,12 @@ def search(
     *,
     target_ms: float | None = None,
     target_ratio: float | None = None,
+    target_joules: float | None = None,
     workload: Workload | None = None,
     questions: Sequence[str] | None = None,
     max_bytes: int | None = None,
-    two: bool = False,
+    max_joules: float | None = None,
+    aim: str = Aim.LOSS,
     refine: Study | None = None,
     trials: int = 100,
     name: str | None = None,
@@ -59,19 +62,22 @@ def search(
     on_trial: Callable[[int], None] | None = None,
     on_problem: Callable[[int], None] | None = None,
 ) -> Study:
-    """The plan of least loss within a latency target, as a study.
+    """The plan of least loss within a target of latency or energy, as a study.
 
     Args:
         denoiser: the uncompressed model.
         space: what may be chosen.
         device: where the plan will run.
         target_ms: most milliseconds of a generation; or else
-        target_ratio: the same as a share of the uncompressed model's predicted time.
+        target_ratio: the same as a share of the uncompressed model's prediction; or else
+        target_joules: most energy of a generation, for the objectives of energy.
         workload: what is generated; None takes the task's median prompt and the model's decoding.
         questions: calibration questions; None takes those of gsm-mini.
         max_bytes: most bytes of weights; None does not limit them.
-        two: whether to search the whole front of loss and latency; the target then only marks
-            plans, and may be left out.
+        max_joules: most energy beside a target of time; None does not limit it.
+        aim: an `Aim`, the study's objective: ``loss`` within the time, ``energy`` for loss within the
+            energy, or ``front`` and ``energy-front`` for all that no plan beats in both; the target
+            then only marks plans, and may be left out.
         refine: a finished study with coarser groups, whose trials count as this one's.
         trials: trials that the study shall have, finished or stopped early; uniform plans that
             meet the target are tried even beyond that number.
@@ -89,9 +95,12 @@ def search(
         on_problem: called with the number of problems that a finalist just answered.
 
     Raises:
-        InputError: the target, a name or the space is wrong, or the study searched something else.
+        InputError: the target, a name or the space is wrong, the study searched something else, or
+            energy is asked of a device whose power nobody measured.
         InfeasibleTargetError: no plan meets the target.
     """
+    after = aim_of(aim)
+    target = _target(target_ms, target_ratio, target_joules, after)
     proxy = choose_proxy(loss, denoiser, questions)
     questions = list(questions or calibration_questions())
     objective = prepare(
@@ -99,11 +108,12 @@ def search(
         space,
         device,
         workload or default_workload(denoiser),
-        _target(target_ms, target_ratio, two),
+        target,
         questions,
         proxy,
         max_bytes=max_bytes,
-        two=two,
+        max_joules=max_joules,
+        two=after.two,
     )
     objective = replace(objective, early=early)
     options: dict[str, Any] = {
@@ -220,16 +230,19 @@ def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:
 def identity(objective: Objective) -> dict[str, str]:
     """What a study is about, as text: two studies of one name must agree in all of it."""
     workload = objective.predictor.workload
-    return {
+    found = {
         "model": objective.denoiser.name,
         "device": objective.predictor.device.info.name,
         "space": objective.space.model_dump_json(),
         "workload": json.dumps({"prompt_length": workload.prompt_length}),
         "decoding": workload.decoding.model_dump_json(),
         "loss": objective.proxy.name,
-        "objective": "front" if objective.two else "loss",
+        "objective": objective.aim.value,
         "device_folder": str(objective.predictor.device.folder),
     }
+    if not objective.aim.energy:
+        return found
+    return found | {"power": f"{objective.predictor.device.info.known_power.watts:g} W"}
 
 
 def described(objective: Objective) -> dict[str, Any]:
@@ -240,9 +253,12 @@ def described(objective: Objective) -> dict[str, Any]:
             "cost_terms": objective.times.document(),
             "size_terms": objective.weights.document(),
         }
+    power = objective.predictor.device.info.power
     return {
         "target_ms": objective.target_ms,
         "max_bytes": objective.max_bytes,
+        "max_joules": objective.max_joules,
+        "watts": None if power is None else power.watts,
         "first_ms": objective.latency(objective.first).generation_ms,
         "costs": objective.costs(),
         "first_bytes": size_bytes(objective.denoiser, objective.first),
@@ -251,11 +267,16 @@ def described(objective: Objective) -> dict[str, Any]:
     }
 
 
-def _target(target_ms: float | None, target_ratio: float | None, two: bool) -> Target:
+def _target(ms: float | None, ratio: float | None, joules: float | None, aim: Aim) -> Target:
     """The target; with two objectives it may be left out."""
-    if two and target_ms is None and target_ratio is None:
-        return Target(ratio=1.0)
-    return Target(target_ms, target_ratio)
+    if joules is not None and not aim.energy:
+        raise InputError(
+            f"target_joules is the target of objective energy or energy-front; got {aim.value}. "
+            "Beside a target of time, max_joules limits energy"
+        )
+    if aim.two and ms is None and ratio is None and joules is None:
+        ratio = 1.0
+    return Target(ms, ratio, joules, energy=aim.energy)
 
 
 def _recover(study: optuna.Study) -> None:

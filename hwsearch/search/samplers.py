@@ -14,6 +14,9 @@ from hwsearch.search.terms import Terms
 #: Name of the constraint in every study: predicted milliseconds above the target.
 LATENCY = "generation_ms"
 
+#: Name of the constraint where energy is limited beside the target: joules above the limit.
+ENERGY = "generation_joules"
+
 #: Name of the constraint where bytes are limited: bytes above the limit.
 SIZE = "size_bytes"
 

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from hwsearch.errors import StudyError
 from hwsearch.plan import CacheRule, Frozen, WeightFormat, explain
+from hwsearch.search.aim import Aim
 from hwsearch.search.early import Early, Pruner
 from hwsearch.search.space import Scales, SearchSpace
 from hwsearch.search.study import Study, load_study
@@ -99,10 +100,12 @@ class StudySpec(Frozen):
         model: a bundled name, a folder, or a hub id.
         device: a device, or its folder.
         target_ms: most milliseconds of a generation; or else
-        target_ratio: the same as a share of the uncompressed model's.
+        target_ratio: the same as a share of the uncompressed model's; or else
+        target_joules: most joules of a generation.
         objective: ``loss`` within the target, or the whole ``front`` of loss and latency, for which
-            a target may be left out.
+            a target may be left out; ``energy`` and ``energy-front`` with energy for latency.
         max_bytes: most bytes of weights.
+        max_joules: most joules of a generation beside a target of time.
         prompt_length: tokens of the prompt; None takes the calibration questions' median.
         space: what may be chosen.
         sampler: one of `hwsearch.search.SAMPLERS`.
@@ -123,8 +126,10 @@ class StudySpec(Frozen):
     device: str
     target_ms: Annotated[float, Field(gt=0)] | None = None
     target_ratio: Annotated[float, Field(gt=0)] | None = None
-    objective: Literal["loss", "front"] = "loss"
+    target_joules: Annotated[float, Field(gt=0)] | None = None
+    objective: Aim = Aim.LOSS
     max_bytes: Annotated[int, Field(ge=1)] | None = None
+    max_joules: Annotated[float, Field(gt=0)] | None = None
     prompt_length: Annotated[int, Field(ge=1)] | None = None
     space: SpaceSpec = SpaceSpec()
     sampler: str = "additive"
@@ -142,9 +147,19 @@ class StudySpec(Frozen):
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
-        given = [target for target in (self.target_ms, self.target_ratio) if target is not None]
-        if len(given) > 1 or (not given and self.objective == "loss"):
-            raise ValueError("give exactly one of target_ms and target_ratio")
+        targets = (self.target_ms, self.target_ratio, self.target_joules)
+        given = [target for target in targets if target is not None]
+        if len(given) > 1 or (not given and not self.objective.two):
+            raise ValueError("give exactly one of target_ms, target_ratio and target_joules")
+        if self.objective.energy and self.target_ms is not None:
+            raise ValueError(f"objective {self.objective} takes target_joules, not target_ms")
+        if self.objective.energy and self.max_joules is not None:
+            raise ValueError(f"objective {self.objective} takes target_joules, not max_joules")
+        if self.target_joules is not None and not self.objective.energy:
+            raise ValueError(
+                "target_joules needs objective energy or energy-front; max_joules limits energy "
+                "beside a target of time"
+            )
         return self
 
     @model_validator(mode="after")
@@ -170,7 +185,7 @@ class StudySpec(Frozen):
         space: dict[str, Any] = {k: given.pop(k).split(",") for k in LISTS if k in given}
         if "groups" in given:
             space["groups"] = given.pop("groups")
-        if {"target_ms", "target_ratio"} & given.keys():
+        if {"target_ms", "target_ratio", "target_joules"} & given.keys():
             data = {k: v for k, v in data.items() if not k.startswith("target_")}
         merged = {**data, **given}
         if space:
@@ -230,9 +245,11 @@ def run_spec(
         device,
         target_ms=spec.target_ms,
         target_ratio=spec.target_ratio,
+        target_joules=spec.target_joules,
         workload=workload,
         max_bytes=spec.max_bytes,
-        two=spec.objective == "front",
+        max_joules=spec.max_joules,
+        aim=spec.objective,
         refine=None if spec.refine is None else load_study(spec.refine, spec.storage),
         trials=spec.trials,
         name=spec.name,

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.errors import InputError, StudyError, UnknownNameError
 from hwsearch.plan import CompressionPlan
+from hwsearch.search.aim import MILLISECONDS, Aim, Unit, joules
 from hwsearch.search.space import SearchSpace, is_uniform
 from hwsearch.search.storage import is_shared, open_storage, storage_url
 
@@ -42,6 +43,22 @@ class Study:
     target_ms: float
 
     @property
+    def aim(self) -> Aim:
+        """What it is after."""
+        return Aim(self.optuna.user_attrs.get("objective", "loss"))
+
+    @property
+    def energy(self) -> Unit | None:
+        """Joules on its device; None where nobody measured the device's power."""
+        watts = self.optuna.user_attrs.get("watts")
+        return None if watts is None else joules(watts)
+
+    @property
+    def unit(self) -> Unit:
+        """What its target is told in."""
+        return self.energy if self.aim.energy and self.energy is not None else MILLISECONDS
+
+    @property
     def name(self) -> str:
         """The study's name."""
         return self.optuna.study_name
@@ -52,20 +69,34 @@ class Study:
         limit = self.optuna.user_attrs.get("max_bytes")
         return float("inf") if limit is None else float(limit)
 
+    @property
+    def max_ms(self) -> float:
+        """Most milliseconds that a limit of energy beside the target leaves; infinity without one."""
+        limit = self.optuna.user_attrs.get("max_joules")
+        return float("inf") if limit is None or self.energy is None else self.energy.to_ms(limit)
+
     def frame(self) -> pd.DataFrame:
-        """Every finished trial: number, loss, generation_ms, size_bytes, feasible, uniform, plan."""
-        rows = [self._row(trial) for trial in finished(self.optuna)]
-        columns = ["number", "loss", "generation_ms", "size_bytes", "feasible", "uniform", "plan"]
-        return pd.DataFrame(rows, columns=columns)
+        """Every finished trial, one row each.
+
+        Columns: number, loss, generation_ms, generation_joules (NaN where the device's power is
+        unknown), size_bytes, feasible, uniform, plan.
+        """
+        # each of these asks the storage, so not once a trial
+        energy, most_ms, max_bytes = self.energy, min(self.target_ms, self.max_ms), self.max_bytes
+        rows = [self._row(trial, energy, most_ms, max_bytes) for trial in finished(self.optuna)]
+        costs = ["generation_ms", "generation_joules", "size_bytes"]
+        return pd.DataFrame(rows, columns=["number", "loss", *costs, "feasible", "uniform", "plan"])
 
     def front(self) -> pd.DataFrame:
-        """Plans that no other plan beats in both loss and latency, fastest first.
+        """Plans that no other plan beats in both loss and latency (or energy), fastest first.
 
         The column ``uniform_loss`` is the least loss of a uniform plan tried that takes no longer,
         NaN if there is none; no plan of the front loses more than that.
         """
         frame = self.frame()
-        frame = frame[frame["size_bytes"] <= self.max_bytes]
+        frame = frame[
+            (frame["size_bytes"] <= self.max_bytes) & (frame["generation_ms"] <= self.max_ms)
+        ]
         frame = frame.sort_values(["generation_ms", "loss"], ignore_index=True)
         best_before = frame["loss"].cummin().shift(fill_value=float("inf"))
         frame["uniform_loss"] = frame["loss"].where(frame["uniform"]).cummin().ffill()
@@ -124,21 +155,25 @@ class Study:
     def _best(self, frame: pd.DataFrame) -> CompressionPlan:
         if frame.empty:
             raise StudyError(
-                f"study {self.name}: none of its finished trials meets {self.target_ms:.2f} ms; "
+                f"study {self.name}: none of its finished trials meets "
+                f"{self.unit.show(self.target_ms)}; "
                 f"run more trials or raise the target"
             )
         best: CompressionPlan = frame["plan"].iloc[0]
         return best
 
-    def _row(self, trial: FrozenTrial) -> tuple[Any, ...]:
+    def _row(
+        self, trial: FrozenTrial, energy: Unit | None, most_ms: float, max_bytes: float
+    ) -> tuple[Any, ...]:
         plan = self.space.plan(trial.params)
-        latency = trial.user_attrs["generation_ms"]
+        latency, size = trial.user_attrs["generation_ms"], trial.user_attrs["size_bytes"]
         return (
             trial.number,
             trial.values[0],
             latency,
-            trial.user_attrs["size_bytes"],
-            latency <= self.target_ms and trial.user_attrs["size_bytes"] <= self.max_bytes,
+            float("nan") if energy is None else energy.of(latency),
+            size,
+            latency <= most_ms and size <= max_bytes,
             is_uniform(plan),
             plan,
         )

@@ -1,6 +1,9 @@
 """profile, predict and compare as a shell calls them."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import optuna
 import pandas as pd
@@ -11,6 +14,7 @@ from hwsearch.denoisers.config import read_config
 from hwsearch.plan import CompressionPlan
 from hwsearch.search.space import SearchSpace
 
+GRID = "rows=2 features=32 cached=4 heads=2 head_dim=16 vocab=32"
 LLADA = {
     "model_type": "llada", "d_model": 4096, "n_heads": 32, "n_kv_heads": 32, "n_layers": 32,
     "mlp_hidden_size": 12288, "embedding_size": 126464, "vocab_size": 126464,
@@ -122,6 +126,14 @@ def test_energy_is_compared_between_power_modes(run, config):
         (("compare", "--shapes-of", "gsm-mini", "--devices", "cpp"), "unknown device 'cpp'"),
         (("profile", "--grid", "rows=1"), "grid: .* is missing"),
         (("profile", "--import", "none.csv", "--device", "x"), "cannot read results none.csv"),
+        (("profile", "--import", "none.csv"), "--import needs --device NAME"),
+        (("profile", "--device", "../x", "--grid", GRID), r"a device's name must be .*got '../x'"),
+        (("profile", "--device", "", "--grid", GRID), "a device's name must be .*got ''"),
+        (("profile", "--kit", "k", "--import", "r"), "one of .*; got --kit and --import"),
+        (("profile", "--threads", "0"), r"0 is not in the range x>=1"),
+        (("predict", "p.json", "--prompt-length", "0"), r"0 is not in the range x>=1"),
+        (("profile", "--dry-run"), "--dry-run is for --runtime torch-cuda and torch-cpu"),
+        (("profile", "--runtime", "torch-cpu", "--grid", "rows=1"), "is timed by onnxruntime-cpu"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(run, tmp_path, monkeypatch, arguments, said):
@@ -131,7 +143,8 @@ def test_bad_input_is_one_line_and_exit_2(run, tmp_path, monkeypatch, arguments,
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert re.search(said, err), err
-    assert len(err.splitlines()) == 1
+    assert err.startswith("Usage: ") or len(err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_prediction_says_how_sure_it_is_and_what_binds(run, tmp_path):
@@ -175,6 +188,44 @@ def test_a_kit_is_written_for_a_grid(run, tmp_path):
     document = json.loads(out)
     assert document["operators"] == len(list((tmp_path / "kit" / "graphs").iterdir()))
     assert (tmp_path / "kit" / "measure.py").is_file()
+    assert document["whole_models"] == 0
+
+
+TINY = {
+    "model_type": "llama", "hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "num_hidden_layers": 2, "intermediate_size": 128, "vocab_size": 64, "hidden_act": "silu",
+    "hwsearch": {
+        "decoding": {"gen_length": 8, "block_length": 4, "steps": 8, "refresh_interval": 2}
+    },
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_kit_is_written_measured_imported_and_predicted(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("tiny", "other"):
+        Path(name).mkdir()
+        Path(name, "config.json").write_text(json.dumps(TINY))
+    sizes = ("--shapes-of", "tiny/config.json", "--prompt-length", 6)
+    code, _, err = run("profile", "--kit", "kit", *sizes)
+    assert code == 0, err
+    assert "8 whole models of 2 layers" in " ".join(err.split())
+    measure = [sys.executable, "-I", "measure.py", "--rounds", "2", "--sessions", "2"]
+    subprocess.run(measure, cwd="kit", check=True, capture_output=True)
+    code, out, err = run("profile", "--import", "kit/results.csv", "--device", "board", "--json")
+    assert code == 0, err
+    assert json.loads(out)["device"]["calibrations"][0]["model"] == "tiny"
+    Path("plan.json").write_text(CompressionPlan.uniform(2, "w8a8", "w4").to_json())
+    on_board = ("predict", "plan.json", "--device", "board", "--prompt-length", 6)
+    code, out, err = run(*on_board, "--model", "tiny/config.json", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["calibrated"] and found["percentiles_10_90_ms"] is not None
+    code, out, err = run(*on_board, "--model", "other/config.json")
+    assert code == 0, err
+    assert "uncalibrated" in out and "no percentiles" in out
+    code, out, err = run("profile", "--import", "kit/results.csv", "--device", "board")
+    assert code == 2 and "exists already" in err
 
 
 def test_a_grid_is_timed_resumed_and_then_left_alone(run, tmp_path):

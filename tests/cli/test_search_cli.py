@@ -1,4 +1,5 @@
 import json
+import re
 import tomllib
 
 import pytest
@@ -7,6 +8,7 @@ from hwsearch.cli.search import against_uniform, document, print_finalists
 from hwsearch.search import Target, load_study
 from hwsearch.search.finalists import judge_finalists
 from hwsearch.search.run import run_study
+from tests.search.test_energy import make
 from tests.search.test_run import make_objective
 
 
@@ -92,7 +94,6 @@ def test_a_dry_run_shows_how_trials_stop_and_how_it_ends(run):
 )
 @pytest.mark.slow
 def test_bad_studies_are_one_line(run, tmp_path, monkeypatch, arguments, said):
-    import re
 
     monkeypatch.chdir(tmp_path)
     flags = ("--storage", str(tmp_path / "s.db")) if "--storage" not in arguments else ()
@@ -100,3 +101,61 @@ def test_bad_studies_are_one_line(run, tmp_path, monkeypatch, arguments, said):
     assert code in (1, 2) and out == ""
     assert re.search(said, err), err
     assert len(err.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def powered(tmp_path_factory):
+    """A study of time on a device whose power is known."""
+    storage = str(tmp_path_factory.mktemp("study") / "powered.db")
+    run_study(make(Target(ratio=0.6)), trials=20, name="powered", storage=storage)
+    return storage
+
+
+def test_joules_stand_beside_milliseconds_where_the_power_is_known(run, powered, storage):
+    study = load_study(powered)
+    assert document(study)["best"]["generation_joules"] > 0
+    assert document(load_study(storage))["best"]["generation_joules"] is None
+    assert " J " in run("front", powered)[1] and " J " not in run("front", storage)[1]
+    rows = json.loads(run("front", powered, "--json")[1])
+    assert all(row["generation_joules"] > 0 for row in rows)
+    assert json.loads(run("front", storage, "--json")[1])[0]["generation_joules"] is None
+
+
+def test_front_answers_a_target_of_joules(run, powered, storage):
+    study = load_study(powered)
+    joules = study.energy.of(study.target_ms)
+    code, out, err = run("front", powered, "--target-joules", joules, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["generation_joules"] <= joules == found["target_joules"]
+    code, out, err = run("front", powered, "--target-joules", joules)
+    assert code == 0 and f"within {joules:g} J" in out
+    for arguments, said, exits in (
+        ((powered, "--target-joules", "1e-9"), "no plan meets 1e-09 J: the fastest takes", 1),
+        ((powered, "--target-joules", "-1"), "larger than 0; got -1", 2),
+        ((powered, "--target-joules", "1", "--target-ms", "1"), "exactly one of target_ms", 2),
+        ((storage, "--target-joules", "1"), "knows no power of its device formula", 2),
+    ):
+        code, out, err = run("front", *arguments)
+        assert (code, out) == (exits, "")
+        assert said in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--objective", "energy", "--target-ms", "5"), "takes target_joules, not target_ms"),
+        (("--target-joules", "5"), "target_joules needs objective energy"),
+        (("--objective", "energy", "--target-joules", "-5"), "target_joules: .*got -5"),
+        (("--target-joules", "5", "--target-ratio", "0.5"), "exactly one of"),
+        (("--objective", "energy", "--target-joules", "5"), r"cpu has no \[power\]"),
+        (("--target-ratio", "0.5", "--max-joules", "5"), r"cpu has no \[power\]"),
+    ],
+)
+def test_energy_that_cannot_be_searched_is_one_line(run, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("search", "--model", "gsm-mini", "--device", "cpu", *arguments)
+    assert (code, out) == (2, "")
+    assert re.search(said, err), err
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.iterdir()), "a refused search leaves no study behind"

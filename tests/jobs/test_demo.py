@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from hwsearch.denoisers.loading import load_denoiser
@@ -73,6 +74,11 @@ def test_the_device_predicts_every_kind_of_plan(demo, folder, tmp_path):
     assert forecast["calibrated"]
     layers = sum(layer["ms"] for layer in forecast["layers"])
     assert 0 < layers < 2 * forecast["generation_ms"]
+    runs = pd.read_csv(folder / "latency_tables" / DEVICE / "whole-model.csv")
+    line = load_device(folder / "latency_tables" / DEVICE).info.calibration("gsm-mini").step
+    assert len(runs) == line.plans
+    error = (runs["step_predicted_ms"] / runs["step_measured_ms"] - 1).abs().mean()
+    assert error == pytest.approx(line.mape), "what is kept is what was fitted"
 
 
 def test_a_device_that_lacks_nothing_is_left_alone(demo, folder):

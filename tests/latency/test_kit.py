@@ -1,15 +1,22 @@
 """A kit is run where neither hwsearch nor torch can be imported, and what it brings back is checked."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from hwsearch.errors import InputError, TableError
 from hwsearch.latency.kit import write_kit
 from hwsearch.latency.kit_import import import_results
-from hwsearch.latency.operators import OpKey
+from hwsearch.latency.kit_models import MODEL_BYTES, kit_models, pass_bytes
+from hwsearch.latency.operators import OpKey, Workload
+from hwsearch.latency.predict import Predictor
+from hwsearch.latency.profile import operators_of
+from hwsearch.plan import CompressionPlan, Decoding
+from hwsearch.testing.tiny import tiny_geometry
 
 KEYS = [
     OpKey("linear", 3, 64, 32),
@@ -40,6 +47,13 @@ def kit(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(kit):
+    path, said = measured(kit)
+    assert "24 samples" in said
+    return path
+
+
+def measured(kit):
+    """Results of a kit's script, and what it said."""
     path = kit.parent / "results.csv"
     done = subprocess.run(
         [sys.executable, "-I", "-c", GUARD, str(path)],
@@ -49,8 +63,7 @@ def results(kit):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "24 samples" in done.stderr
-    return path
+    return path, done.stderr
 
 
 def test_graphs_are_small_and_hold_no_weights(kit):
@@ -72,6 +85,8 @@ def test_results_become_a_device(results, tmp_path):
     assert device.info.environment["onnxruntime"]
     assert device.info.samples == 24
     assert device.info.held_out_error is None
+    assert device.info.calibrations == ()
+    assert any("uncalibrated" in caveat for caveat in device.info.caveats)
     with pytest.raises(InputError, match="exists already"):
         import_results(results, "board", tmp_path)
     assert import_results(results, "board", tmp_path, overwrite=True).info == device.info
@@ -123,6 +138,14 @@ def double(lines):
     return [*lines[: place + 1], *lines[place:-1]]
 
 
+def exchange(lines):
+    """Two samples change places, so that neither order nor sum tells."""
+    first, second = (head(lines) + row for row in (1, 2))
+    cells = [line.split(",") for line in lines]
+    cells[first][-1], cells[second][-1] = cells[second][-1], cells[first][-1]
+    return [",".join(row) for row in cells]
+
+
 def milliseconds(lines):
     place = head(lines) + 1
     cells = [line.split(",") for line in lines[place:]]
@@ -139,6 +162,11 @@ def milliseconds(lines):
         (sample(3, "-1.0"), r"row \d\d: sample_us must lie between .*got .*-1.0"),
         (sample(3, "nan"), r"row \d\d: sample_us must lie .*got .*nan"),
         (sample(3, "quick"), r"row \d\d: sample_us must be a number"),
+        (exchange, "sha256 must be that of the other rows"),
+        (
+            change(1, "linear", "refresh"),
+            r"row \d\d: a whole pass must be one of .*refresh of 3 rows",
+        ),
         (milliseconds, "must add up to .*another unit"),
         (change(0, "sample_us", "sample_ms"), "in microseconds; got .*sample_ms"),
         (change(0, "kind,rows", "rows,kind"), "columns must be kind,rows.* in this order"),
@@ -161,3 +189,108 @@ def test_damaged_results_are_refused_and_leave_nothing(results, tmp_path, damage
         import_results(path, "board", tmp_path / "out")
     assert str(path) in str(refused.value)
     assert not (tmp_path / "out").exists()
+
+
+GEOMETRY = tiny_geometry(layers=2, hidden=64, heads=2, grouped=True)
+WORK = Workload(6, Decoding(gen_length=32, block_length=16, steps=8, refresh_interval=2))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Results of a kit that ran whole models."""
+    models = kit_models("tiny", GEOMETRY, WORK)
+    folder = tmp_path_factory.mktemp("whole") / "board"
+    write_kit(operators_of(GEOMETRY, WORK), folder, models)
+    graphs = [path for path in (folder / "graphs").iterdir() if path.name[0] in "rs"]
+    assert len(graphs) == 2 * len(models.plans)
+    assert all(path.stat().st_size < 100_000 for path in graphs)
+    return measured(folder)[0]
+
+
+def test_whole_models_of_a_kit_calibrate_its_sums(whole, tmp_path):
+    models = kit_models("tiny", GEOMETRY, WORK)
+    assert {share for entry in models.plans for share in entry.kept_shares} > {1.0}
+    device = import_results(whole, "board", tmp_path)
+    calibration = device.info.calibration("tiny")
+    assert calibration.refresh.plans == calibration.step.plans == len(models.plans)
+    assert calibration.refresh.scatter is not None
+    assert {key.kind for key in device.table.samples}.isdisjoint({"refresh", "step"})
+    kept = pd.read_csv(tmp_path / "board" / "whole-model.csv")
+    assert len(kept) == len(models.plans) and kept["fitted"].all()
+    line = calibration.step
+    assert kept["step_predicted_ms"].tolist() == pytest.approx(
+        (line.intercept_ms + line.slope * kept["step_sum_ms"]).tolist()
+    )
+    found = Predictor(device, GEOMETRY, WORK, calibration).predict(
+        CompressionPlan.uniform(2, "w8a8", "w8"), (1.0, 0.6)
+    )
+    low, high = found.intervals_ms.generation
+    assert low < found.generation_ms < high
+
+
+def without_whole(lines):
+    return [line for line in lines if not line.startswith("# whole:")]
+
+
+def fewer_plans(lines):
+    """The head forgets the last plan."""
+    place = next(i for i, line in enumerate(lines) if line.startswith("# whole:"))
+    whole = json.loads(lines[place].removeprefix("# whole:"))
+    whole["plans"].pop()
+    return [*lines[:place], f"# whole: {json.dumps(whole)}", *lines[place + 1 :]]
+
+
+def other_plan(lines):
+    """The head says another format than was run."""
+    place = next(i for i, line in enumerate(lines) if line.startswith("# whole:"))
+    return [*lines[:place], lines[place].replace('"w8a8"', '"w4"', 1), *lines[place + 1 :]]
+
+
+def without_a_pass(lines):
+    """A pass's samples are taken away, and the head's counts with them."""
+    kept = [line for line in lines if not line.startswith("step,16,1,")]
+    count = next(line for line in lines if line.startswith("# operators:"))
+    fewer = f"# operators: {int(count.split()[-1]) - 1}"
+    return [fewer if line == count else line for line in kept]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (drop_last, "it was truncated"),
+        (without_whole, r"row \d+: a whole pass must be .* names under 'whole'; got 'refresh of"),
+        (fewer_plans, r"row \d+: a whole pass must be .*plan 8'"),
+        (other_plan, "sha256 must be that of the other rows"),
+        (without_a_pass, "must add up to"),
+        (lambda lines: [x.replace("kept_shares", "shares") for x in lines], "whole: plans.0"),
+        (
+            lambda lines: [x.replace('"num_layers": 2', '"num_layers": 3') for x in lines],
+            "3 layers",
+        ),
+    ],
+)
+def test_damaged_whole_models_are_refused_and_leave_nothing(whole, tmp_path, damage, said):
+    lines = whole.read_text().splitlines()
+    changed = damage(lines)
+    assert changed != lines
+    path = tmp_path / "results.csv"
+    path.write_text("\n".join(changed) + "\n")
+    with pytest.raises(TableError, match=said):
+        import_results(path, "board", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_import_with_windows_line_ends_is_the_same(results, tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_bytes(results.read_bytes().replace(b"\n", b"\r\n"))
+    assert import_results(path, "board", tmp_path).info.samples == 24
+
+
+def test_a_model_too_large_for_a_board_is_cut_or_left_out():
+    large = dataclasses.replace(GEOMETRY, hidden_size=2048, intermediate_size=8192, num_layers=40)
+    models = kit_models("large", large, WORK)
+    assert 2 <= models.geometry.num_layers < models.model_layers == 40
+    assert pass_bytes(models) <= MODEL_BYTES
+    huge = dataclasses.replace(large, vocab_size=126464, hidden_size=4096)
+    assert kit_models("huge", huge, WORK) is None
+    assert kit_models("causal", dataclasses.replace(GEOMETRY, causal=True), WORK) is None

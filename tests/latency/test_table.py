@@ -1,6 +1,9 @@
 import pytest
+from pydantic import ValidationError
 
 from hwsearch.errors import MissingShapeError, TableError
+from hwsearch.latency.device import DeviceInfo, Line, load_device
+from hwsearch.latency.folder import write_device
 from hwsearch.latency.operators import OpKey
 from hwsearch.latency.table import LatencyTable
 from hwsearch.latency.table_csv import COLUMNS
@@ -111,6 +114,16 @@ NEXT = "linear,16,64,128,0,w8a8,0,0,1,5.5"
         (f"{HEAD}\n{GOOD.replace('linear', 'conv')}", "row 2: kind must be .*conv"),
         (f"{HEAD}\n{GOOD.replace('64', '6.5')}", "row 2: in_features must be a whole"),
         (f"{HEAD}\n{GOOD.replace('w8a8,0', 'w8a8,3')}", "row 2: kv_heads must divide heads"),
+        (f"{HEAD}\n{GOOD.replace('16', '0')}", "row 2: rows must be a whole number, 1 or more"),
+        (f"{HEAD}\n{GOOD}\n{NEXT}", "row 3: the last row must end its line: .*cut within it; got"),
+        (
+            f"{HEAD}\n{GOOD}\n{GOOD.replace('linear,16', 'linear,8')}\n",
+            "row 3: operators must stand together, in the order .*got 'linear 8 x 64 x 128 w8a8'",
+        ),
+        (
+            f"{HEAD}\n{GOOD}\n{GOOD.replace('linear,16', 'linear,17')}\n{NEXT}\n",
+            "row 4: operators must stand together",
+        ),
     ],
 )
 def test_a_bad_table_is_refused_by_row(tmp_path, text, said):
@@ -119,3 +132,86 @@ def test_a_bad_table_is_refused_by_row(tmp_path, text, said):
     with pytest.raises(TableError, match=said) as refused:
         LatencyTable.read(path)
     assert str(path) in str(refused.value)
+
+
+def device(tmp_path):
+    """A measured device on disk."""
+    table = LatencyTable({LINEAR: ((1.5, 2.5), (3.0, 3.5)), LARGER: ((7.25, 7.5), (7.0, 8.0))})
+    info = DeviceInfo(
+        name="box",
+        provenance="measured",
+        description="a box",
+        runtime="onnxruntime-cpu",
+        environment={"processor": "a box"},
+    )
+    return write_device(info, table, tmp_path)
+
+
+LARGER = OpKey("linear", 32, 64, 128, format="w8a8")
+
+
+def edited(path, change):
+    before = path.read_text()
+    path.write_text(change(before))
+    assert path.read_text() != before
+
+
+def in_milliseconds(text):
+    head, *rows = text.splitlines()
+    cells = [row.split(",") for row in rows]
+    return "\n".join([head, *(",".join([*c[:-1], f"{float(c[-1]) / 1e3}"]) for c in cells)]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (in_milliseconds, "must add up to 40.250 us, .*another unit, or were changed"),
+        (lambda text: text.replace("7.25", "7.35"), "must add up to 40.250 us, .*got 40.350"),
+        (lambda text: "\n".join(text.splitlines()[:-2]) + "\n", "must have 8 samples.*got 6"),
+        (lambda text: text[:-2], "row 9: the last row must end its line"),
+    ],
+)
+def test_a_table_that_is_not_what_its_device_says_is_refused(tmp_path, change, said):
+    folder = device(tmp_path)
+    assert load_device(folder).info.total_us == 40.25
+    edited(folder / "onnxruntime-cpu.csv", change)
+    with pytest.raises(TableError, match=said):
+        load_device(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('provenance = "measured"\n', "", "device.toml: provenance: missing"),
+        ('"measured"', '"guessed"', "provenance: .*got 'guessed'"),
+        ('processor = "a box"', 'processor = " "', "must say what it was: environment.processor$"),
+        ('[environment]\nprocessor = "a box"\n', "", "must say what it was: environment.processor"),
+        ('"measured"', '"published"', "needs sources: who published its numbers"),
+        ('"measured"', '"modelled"', r"a modelled device has a \[roofline\]"),
+        ("threads = 1", "threads = 0", "threads: .*got 0"),
+        ("[env", '[power]\nwatts = 3\nscope = "all"\nsource = ""\n[env', "power.source: .*got ''"),
+        ("[env", '[power]\nwatts = nan\nscope = "a"\nsource = "b"\n[env', "power.watts: .*got nan"),
+    ],
+)
+def test_a_device_that_does_not_say_where_it_comes_from_is_refused(tmp_path, old, new, said):
+    folder = device(tmp_path)
+    edited(folder / "device.toml", lambda text: text.replace(old, new))
+    with pytest.raises(TableError, match=said) as refused:
+        load_device(folder)
+    assert str(folder) in str(refused.value)
+
+
+def test_a_folder_without_device_toml_is_refused_by_path_and_by_name(tmp_path, monkeypatch):
+    folder = device(tmp_path / "latency_tables")
+    (folder / "device.toml").unlink()
+    monkeypatch.chdir(tmp_path)
+    for name in (folder, "box"):
+        with pytest.raises(TableError, match=r"box has no device.toml, so nobody knows what was"):
+            load_device(name)
+
+
+def test_a_line_that_is_no_number_is_refused(tmp_path):
+    for wrong in ({"intercept_ms": float("nan")}, {"slope": float("inf")}, {"mape": float("nan")}):
+        good = {"intercept_ms": 0.0, "slope": 1.0, "mape": 0.0, "plans": 3}
+        with pytest.raises(ValidationError):
+            Line(**{**good, **wrong})

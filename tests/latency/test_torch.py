@@ -7,12 +7,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import InputError
+from hwsearch.jobs import timing_torch
 from hwsearch.jobs.timing import Effort
-from hwsearch.jobs.timing_torch import profile_torch, torch_device, usable_formats
+from hwsearch.jobs.timing_torch import (
+    estimate_s,
+    profile_torch,
+    torch_device,
+    torch_job,
+    torch_operators,
+    usable_formats,
+)
+from hwsearch.latency import torch_kernels
 from hwsearch.latency import torch_ops as ops
 from hwsearch.latency.operators import KINDS, OpKey, Workload
 from hwsearch.latency.torch_clock import sample
+from hwsearch.latency.torch_estimate import Pace, pace_of
 from hwsearch.latency.torch_kernels import FORMATS, linear_kernel
 from hwsearch.latency.torch_model import RandomModel
 from hwsearch.latency.torch_probes import build_run
@@ -125,10 +136,17 @@ def config(folder):
     return str(folder / "config.json")
 
 
-@pytest.mark.parametrize("runtime", [f"torch-{param.values[0]}" for param in DEVICES[:1]])
+RUNTIMES = [pytest.param(f"torch-{param.values[0]}", marks=param.marks) for param in DEVICES]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_device_is_timed_and_held_against_whole_models(tmp_path, runtime):
-    effort = Effort(rounds=2, sessions=1, mixed_plans=2)
-    device = profile_torch("box", tmp_path, config(tmp_path / "tiny"), runtime, 12, effort)
+    effort, said = Effort(rounds=2, sessions=1, mixed_plans=2), []
+    device = profile_torch(
+        "box", tmp_path, config(tmp_path / "tiny"), runtime, 12, effort, say=said.append
+    )
+    assert f"{len(device.table.samples)} operators in 1 sessions" in said[-1]
+    assert "run whole: about " in said[-1]
     assert device.info.provenance == "measured"
     assert device.info.environment["torch"] == torch.__version__
     assert device.info.calibration("tiny").step.plans >= 3
@@ -142,10 +160,65 @@ def test_a_device_is_timed_and_held_against_whole_models(tmp_path, runtime):
 
 
 def test_formats_that_do_not_run_say_why():
-    usable, refused = usable_formats(GEOMETRY, CPU)
+    usable, refused = usable_formats(GEOMETRY, WORK, CPU)
     assert "fp16" in usable
     assert "need an NVIDIA GPU" in refused["fp16-2:4"]
     assert {*usable, *refused} == {*FORMATS} - {"fp32"}
+
+
+def test_a_kernel_that_a_gpu_lacks_is_left_out_by_name(monkeypatch, tmp_path):
+    def lacking(weight):
+        raise RuntimeError("_scaled_mm needs compute capability >= 8.9\nsecond line")
+
+    monkeypatch.setitem(torch_kernels._KERNELS, "fp8", lacking)
+    usable, refused = usable_formats(GEOMETRY, WORK, CPU)
+    assert "fp8" not in usable
+    assert refused["fp8"] == "_scaled_mm needs compute capability >= 8.9"
+    job = torch_job(config(tmp_path / "tiny"), "torch-cpu", 12)
+    assert "fp8 is left out, it does not run here: _scaled_mm needs" in job.lines()[0]
+    assert all(key.format != "fp8" for key in job.keys)
+
+
+def test_without_bfloat16_nothing_is_timed(monkeypatch):
+    def lacking(weight):
+        raise RuntimeError("no bfloat16")
+
+    monkeypatch.setitem(torch_kernels._KERNELS, "fp16", lacking)
+    with pytest.raises(InputError, match="bfloat16 products do not run on cpu: no bfloat16"):
+        usable_formats(GEOMETRY, WORK, CPU)
+
+
+PACE = Pace(build_s=1e-9, flops=1e14, bandwidth=1e12, start_us=5.0, flush_s=1e-4)
+
+
+def test_the_estimate_grows_with_what_is_to_be_done(monkeypatch):
+    monkeypatch.setattr(timing_torch, "pace_of", lambda device: PACE)
+    keys = torch_operators(GEOMETRY, WORK, ["fp16", "w8a8", "fp8"])
+
+    def seconds(keys=keys, plans=4, **effort):
+        return estimate_s(GEOMETRY, WORK, keys, plans, CPU, Effort(**effort))
+
+    assert 0 < seconds() < seconds(rounds=20) < seconds(rounds=20, sessions=9)
+    assert seconds(keys[:5]) < seconds() < seconds(plans=40)
+
+
+def test_llada_s_operators_and_time_at_a_data_centre_gpu_s_pace(monkeypatch):
+    """The count for the whole model, without a GPU: well below the eight minutes promised."""
+    monkeypatch.setattr(timing_torch, "pace_of", lambda device: PACE)
+    llada = Geometry(126464, 4096, 32, 32, 32, 128, 12288)
+    work = Workload(128, Decoding(gen_length=128, block_length=32, steps=128, refresh_interval=8))
+    keys = torch_operators(llada, work, [fmt for fmt in FORMATS if fmt != "fp32"])
+    assert {(k.in_features, k.out_features) for k in keys if k.kind == "linear"} == {
+        (4096, 12288), (4096, 4096), (4096, 24576), (12288, 4096), (4096, 126464)
+    }  # fmt: skip
+    assert 30 < estimate_s(llada, work, keys, 18, CPU, Effort()) < 480
+
+
+def test_a_pace_is_measured():
+    pace = pace_of(CPU)
+    assert min(pace.build_s, pace.flops, pace.bandwidth, pace.start_us) > 0
+    assert pace.flush_s == 0.0
+    assert pace.operator_us(EXAMPLES["linear"]) > pace.start_us
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
