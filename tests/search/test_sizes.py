@@ -163,8 +163,11 @@ def test_a_search_over_sizes_and_phases_ends_in_a_bundle(objective, study, tmp_p
 
 
 def test_the_sampler_keeps_to_the_target_though_costs_are_not_additive(study, objective):
+    # plans that are laid out to learn from change one choice alone, and need not meet the target
+    alone = {t.number for t in study.optuna.trials if sum(map(bool, t.params.values())) == 1}
     frame = study.frame()
-    later = frame[frame["number"] >= 25]
+    later = frame[(frame["number"] >= 25) & ~frame["number"].isin(alone)]
+    assert len(later) > 5
     assert later["feasible"].mean() > 0.9, "proposals are held against exact milliseconds"
     assert (later["generation_ms"] > 0.85 * objective.target_ms).any()
 
