@@ -21,7 +21,7 @@ from hwsearch.latency.measure import Measurement
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, Figures, Runtime, record_figures
 from hwsearch.search import Objective, Study, load_study
-from hwsearch.search.preparation import calibration_questions, reopen
+from hwsearch.search.preparation import SINK_QUESTIONS, calibration_questions, reopen
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.tasks.evaluate import Evaluation
 from hwsearch.tasks.gsm_mini import problems
@@ -235,7 +235,9 @@ def export(
     compressed = compress(denoiser, plan, WeightBank(denoiser, weights))
     shares: Sequence[float] = (1.0,) * len(plan.layers)
     if any(layer.sink_threshold < 1.0 for layer in plan.layers):
-        shares = (sinks or calibrate_sinks(denoiser, calibration_questions())).kept_shares(plan)
+        shares = (
+            sinks or calibrate_sinks(denoiser, calibration_questions(SINK_QUESTIONS))
+        ).kept_shares(plan)
     return Exporter(denoiser).export(
         compressed, shares, out, questions=_reference_questions(), overwrite=overwrite
     )

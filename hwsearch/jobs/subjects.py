@@ -15,7 +15,7 @@ from hwsearch.latency.device import Device
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.predict import Predictor
 from hwsearch.plan import CompressionPlan, Decoding
-from hwsearch.search.preparation import calibration_questions, default_workload
+from hwsearch.search.preparation import SINK_QUESTIONS, calibration_questions, default_workload
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 
 #: Tokens of the prompt where only a model's config is known.
@@ -100,6 +100,6 @@ def subject_of(model: str, prompt_length: int | None = None) -> Subject:
 
     @cache
     def profile() -> SinkProfile:
-        return calibrate_sinks(denoiser, calibration_questions())
+        return calibrate_sinks(denoiser, calibration_questions(SINK_QUESTIONS))
 
     return Subject(denoiser.name, denoiser.geometry, denoiser.decoding, length, profile)

@@ -40,7 +40,7 @@ from hwsearch.latency.whole import Whole, whole_frame, with_runs
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, OnnxBackend
 from hwsearch.runtime.bundle import read_bundle
-from hwsearch.search.preparation import calibration_questions, default_workload
+from hwsearch.search.preparation import SINK_QUESTIONS, calibration_questions, default_workload
 from hwsearch.search.space import THRESHOLDS
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 
@@ -104,7 +104,7 @@ def profile_machine(
         thresholds = THRESHOLDS if denoiser.is_cached else (1.0,)
         sinks = SinkProfile.keeping_all(denoiser.num_layers)
         if denoiser.is_cached:
-            sinks = calibrate_sinks(denoiser, calibration_questions(16))
+            sinks = calibrate_sinks(denoiser, calibration_questions(SINK_QUESTIONS))
         plans = calibration_plans(
             denoiser.num_layers,
             table.formats(),

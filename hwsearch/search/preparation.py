@@ -25,8 +25,12 @@ from hwsearch.tasks.gsm_mini import problems
 from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.proxies import PROXIES, Proxy, make_proxy
 
-#: Calibration questions behind the sink profile and the frozen states.
-QUESTIONS = 32
+#: Calibration questions behind the frozen states.
+QUESTIONS = 48
+
+#: The first of them calibrate the sinks, which takes a full pass a token: one answer is worth hundreds
+#: of positions.
+SINK_QUESTIONS = 16
 
 #: Losses that see each pass without those before it.
 ONE_REFRESH = ("nll", "digits")
@@ -193,7 +197,7 @@ def sinks_of(denoiser: Denoiser, space: SearchSpace, questions: list[str]) -> Si
         StudyError: thresholds below 1 are offered, and the model caches nothing.
     """
     if denoiser.is_cached:
-        return calibrate_sinks(denoiser, questions)
+        return calibrate_sinks(denoiser, questions[:SINK_QUESTIONS])
     if set(space.thresholds) != {1.0}:
         raise StudyError(
             f"model {denoiser.name!r} caches no positions, so it has no sink thresholds to search: "

@@ -28,7 +28,13 @@ from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.latency.device import load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.search.objective import Objective
-from hwsearch.search.preparation import Target, calibration_questions, default_workload, prepare
+from hwsearch.search.preparation import (
+    SINK_QUESTIONS,
+    Target,
+    calibration_questions,
+    default_workload,
+    prepare,
+)
 from hwsearch.search.run import run_study
 from hwsearch.search.space import SearchSpace
 from hwsearch.sinks import calibrate_sinks
@@ -74,7 +80,7 @@ def from_nothing(
     with watch.of("load"):
         denoiser = load_denoiser(model)
     with watch.of("sinks"):
-        sinks = calibrate_sinks(denoiser, questions)
+        sinks = calibrate_sinks(denoiser, questions[:SINK_QUESTIONS])
     with watch.of("record"):
         states = FrozenStates.record(denoiser, questions)
     with watch.of("quantise"):
