@@ -105,8 +105,6 @@ class Objective:
         trial.set_user_attr("generation_ms", latency.generation_ms)
         if latency.generation_joules is not None:
             trial.set_user_attr("generation_joules", latency.generation_joules)
-        trial.set_user_attr("refresh_ms", latency.refresh_ms)
-        trial.set_user_attr("step_ms", latency.step_ms)
         trial.set_user_attr("size_bytes", size_bytes(self.denoiser, plan))
 
     def latency(self, plan: CompressionPlan) -> Latency:

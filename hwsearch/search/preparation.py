@@ -26,11 +26,14 @@ from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.proxies import PROXIES, Proxy, make_proxy
 
 #: Calibration questions behind the frozen states.
-QUESTIONS = 48
+QUESTIONS = 96
 
 #: The first of them calibrate the sinks, which takes a full pass a token: one answer is worth hundreds
 #: of positions.
 SINK_QUESTIONS = 16
+
+#: And the first of them say how long a prompt is: shipped tables were timed at that length.
+MEDIAN_OF = 32
 
 #: Losses that see each pass without those before it.
 ONE_REFRESH = ("nll", "digits")
@@ -274,7 +277,9 @@ def choose_proxy(
 
 def default_workload(denoiser: Denoiser) -> Workload:
     """gsm-mini's median prompt, answered as the model's makers decode it."""
-    lengths = sorted(len(denoiser.prompt(question)) for question in calibration_questions())
+    lengths = sorted(
+        len(denoiser.prompt(question)) for question in calibration_questions(MEDIAN_OF)
+    )
     return Workload(lengths[len(lengths) // 2], denoiser.decoding)
 
 

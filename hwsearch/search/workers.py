@@ -21,6 +21,7 @@ from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.search.space import SearchSpace
+from hwsearch.search.storage import is_shared
 from hwsearch.search.study import ENDED, ended
 from hwsearch.search.turns import turn
 
@@ -147,7 +148,7 @@ def _take_one(
     with turn(storage, study.study_name) as chosen:
 
         def guarded(trial: optuna.Trial) -> Sequence[float]:
-            if _is_surplus(study, trial, trials):
+            if is_shared(str(storage.url)) and _is_surplus(study, trial, trials):
                 raise _OneTooManyError
             objective.space.suggest(trial)  # now the others can see which plan it is
             chosen.end()

@@ -28,8 +28,8 @@ from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.tasks.states import StateLoss, in_turn, last
 
-#: Refreshes of each calibration question that are judged. Judging all three of gsm-mini's costs three
-#: times as much and ranks plans no better (studies/proxies/states.py).
+#: Refreshes of each calibration question that are judged. More questions are worth more than more
+#: refreshes of the same (studies/proxies/states.py).
 PER_QUESTION = 1
 
 #: Memory for what layers put out on the states, so that a plan starts at its first new layer.
