@@ -20,7 +20,8 @@ from hwsearch.search.additive.tune import Tuning, tune
 TUNE_LIMIT = 96  # trials the likelihood is computed on
 LEAST = 3  # finished trials before a model is fitted
 SHORT = 8  # one-at-a-time plans that are tried without a break
-NEWEST = 96  # newest trials the model is conditioned on, whatever they lost
+NEWEST = 48  # of the trials the model is conditioned on: the newest, whatever they lost
+OFTEN = 128  # trials up to which the kernel is tuned at each
 FRONTIER = 32  # measured plans that breed
 
 
@@ -95,9 +96,9 @@ class Advisor:
         return first_unseen(plans, evidence.seen, evidence.unknown)
 
     def _tuning(self, evidence: Evidence, near: Rows) -> Tuning:
-        """The kernel, tuned again whenever trials have grown by about an eighth."""
+        """The kernel, tuned at each of the first trials, then whenever they have grown by an eighth."""
         count = len(evidence.rows)
-        step = max(1, 1 << max(0, count.bit_length() - 6))
+        step = 1 if count < OFTEN else 1 << (count.bit_length() - 4)
         checkpoint = count // step
         if self._tuned is None or self._tuned[0] != checkpoint * step:
             chosen = near[:TUNE_LIMIT]
@@ -151,7 +152,8 @@ def with_newest(near: Rows, count: int, newest: int) -> Rows:
 
     Without these the model forgets its failures, and proposes their like again.
     """
-    return np.union1d(near, np.arange(max(0, count - newest), count))
+    kept = near if count <= len(near) else near[: len(near) - newest]
+    return np.union1d(kept, np.arange(max(0, count - newest), count))
 
 
 def nearest(costs: Floats, losses: Floats, budget: float | None, limit: int) -> Rows:

@@ -14,7 +14,8 @@ from hwsearch.search.additive.surrogate import Predictor
 ENUMERATE = 8192  # spaces up to this size are scored whole
 POOL = 384  # candidates scored in a larger space
 FRONT = 48  # plans taken from each solved front
-CLIMBS = 6  # rounds of single swaps around the best candidates
+CLIMBS = (2, 6)  # least and most rounds of single swaps around the best candidates
+SWAPS = 800  # swaps of a plan in all rounds together, where that is between these
 GRID = 1024
 
 
@@ -35,7 +36,7 @@ def ranked(
     )
     values = goal.value(loss, rows)
     if space.plans > ENUMERATE:
-        for _ in range(CLIMBS):
+        for _ in range(int(np.clip(SWAPS // space.columns, *CLIMBS))):
             best = rows[np.argsort(-values, kind="stable")[:2]]
             for near, worth in [goal.value_of_swaps(loss, plan) for plan in best]:
                 rows, values = np.concatenate([rows, near]), np.concatenate([values, worth])
