@@ -104,7 +104,7 @@ def prepare(
         device: where the plan will run.
         workload: what is generated.
         target: the latency or energy to stay within.
-        questions: behind the sink profile.
+        questions: behind the frozen states; the first `SINK_QUESTIONS` behind the sink profile.
         proxy: the loss; None is the KL divergence on frozen states of the questions.
         max_bytes: most bytes of weights; None does not limit them.
         max_joules: most energy of a generation beside a target of time; None does not limit it.
