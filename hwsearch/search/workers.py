@@ -1,8 +1,9 @@
 """One study, one worker or many: who creates it, who takes the next trial, when it is done.
 
 Everything that workers agree on lies in the storage; they never talk to each other. They take
-turns at choosing a plan (`hwsearch.search.turns`), so that none is tried twice. The count of trials
-is exact: a worker that finds its trial to be one too many gives it back.
+turns at choosing a plan (`hwsearch.search.turns`), so that none is tried twice, and none is tried
+too many. Where a database knows no turns, a worker that finds its trial to be one too many gives it
+back.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import socket
 import time
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -127,14 +129,13 @@ def work(
 
     while True:
         _bury(study)
-        states = [trial.state for trial in study.get_trials(deepcopy=False)]
-        done, running = sum(map(states.count, ENDED)), states.count(TrialState.RUNNING)
-        if TrialState.WAITING not in states and done + running >= trials:
-            if not running or done >= trials:
-                return
-            time.sleep(POLL_S)  # others are at the last ones, and may die
+        states = _states(study)
+        if not _is_full(states, trials):
+            _take_one(study, objective, storage, trials, report)
             continue
-        _take_one(study, objective, storage, trials, report)
+        if not states[TrialState.RUNNING] or sum(states[state] for state in ENDED) >= trials:
+            return
+        time.sleep(POLL_S)  # others are at the last ones, and may die
 
 
 def _take_one(
@@ -146,6 +147,8 @@ def _take_one(
 ) -> None:
     """Choose a plan in turn with the other workers, then try it beside them."""
     with turn(storage, study.study_name) as chosen:
+        if is_shared(str(storage.url)) and _is_full(_states(study), trials):
+            return  # others took the last ones while this worker waited for its turn
 
         def guarded(trial: optuna.Trial) -> Sequence[float]:
             if is_shared(str(storage.url)) and _is_surplus(study, trial, trials):
@@ -155,6 +158,17 @@ def _take_one(
             return objective(trial)
 
         study.optimize(guarded, n_trials=1, callbacks=[report], catch=(_OneTooManyError,))
+
+
+def _states(study: optuna.Study) -> Counter[TrialState]:
+    """How many trials are in each state."""
+    return Counter(trial.state for trial in study.get_trials(deepcopy=False))
+
+
+def _is_full(states: Counter[TrialState], trials: int) -> bool:
+    """Whether enough trials were taken, and no plan is queued."""
+    taken = sum(states[state] for state in (*ENDED, TrialState.RUNNING))
+    return not states[TrialState.WAITING] and taken >= trials
 
 
 def _is_surplus(study: optuna.Study, trial: optuna.Trial, trials: int) -> bool:

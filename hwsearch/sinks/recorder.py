@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsearch.decoding.cache import SOFT_ALPHA, SOFT_K, soft_scores
+from hwsearch.decoding.cache import SOFT_ALPHA, SOFT_K
 from hwsearch.errors import InputError
 from hwsearch.sinks import formulas
 from hwsearch.sinks.formulas import TOP_K, Flags, Floats
+from hwsearch.sinks.tally import LayerTally, Series, masked_soft
 
 #: Called with a pass, a layer and its mass ``[batch, heads, length]``, for whoever wants it all.
 Watcher = Callable[[int, int, NDArray[np.float32]], None]
@@ -115,8 +116,9 @@ class SinkRecorder:
         self._soft = (soft_k, soft_alpha)
         self._keep = keep_passes
         self._watch = watch
-        self._layers: dict[int, _LayerTally] = {}
-        self._summed: NDArray[np.float64] | None = None
+        self._layers: dict[int, LayerTally] = {}
+        self._held: dict[int, NDArray[np.float32]] = {}
+        self._pending: dict[int, Flags | None] = {}
         self._soft_global: Floats | None = None
         self._present: NDArray[np.int32] | None = None
         self.passes = 0
@@ -128,30 +130,45 @@ class SinkRecorder:
 
         Args:
             layer: the layer.
-            mass: attention mass by head; a model that tells only sums has one head.
+            mass: attention mass by head; a model that tells only sums has one head. It is copied.
             valid: ``[batch, length]``, False where a position is not there.
+        """
+        if self._watch is not None:
+            self._watch(self.passes, layer, mass)
+        if layer not in self._held:
+            self._held[layer] = np.empty(mass.shape, dtype=np.float32)
+        self._held[layer][...] = mass
+        self._pending[layer] = valid
+
+    def end_pass(self) -> None:
+        """All layers have been added.
+
+        They are counted only now, into arrays that stay where they are: small ones that outlive a pass,
+        made in the midst of its large short-lived ones, would leave the heap in pieces that no later
+        pass can use.
 
         Raises:
             InputError: there are fewer positions than sinks were asked for.
         """
-        if self._watch is not None:
-            self._watch(self.passes, layer, mass)
-        tally = self._layers.setdefault(layer, _LayerTally(self.k, self._soft, self._keep))
-        summed = tally.add(mass, valid)
-        self._summed = summed if self._summed is None else self._summed + summed
-        if self._present is None:
-            self._present = np.zeros((mass.shape[0], mass.shape[2]), dtype=np.int32)
-        if layer == min(self._layers):
-            self._present += 1 if valid is None else valid
-            self._valid = valid
-
-    def end_pass(self) -> None:
-        """All layers have been added."""
-        assert self._summed is not None, "a pass has at least one layer"
-        soft = masked_soft(self._summed, self._valid, *self._soft)
-        self._soft_global = soft if self._soft_global is None else self._soft_global + soft
-        self._summed = None
+        assert self._pending, "a pass has at least one layer"
+        summed: Floats | float = 0.0
+        for layer, valid in self._pending.items():
+            mass = self._held[layer]
+            tally = self._layers.get(layer)
+            if tally is None:
+                tally = self._layers[layer] = LayerTally(mass.shape, self._keep)
+            summed = summed + tally.add(mass, valid, self.k, self._soft)
+        self._count_all(np.asarray(summed), valid)
+        self._pending.clear()
         self.passes += 1
+
+    def _count_all(self, summed: Floats, valid: Flags | None) -> None:
+        """Count the mass summed over all heads and layers, ``[batch, length]``."""
+        if self._present is None or self._soft_global is None:
+            self._present = np.zeros(summed.shape, dtype=np.int32)
+            self._soft_global = np.zeros(summed.shape)
+        self._present += 1 if valid is None else valid
+        self._soft_global += masked_soft(summed, valid, *self._soft)
 
     def statistics(self) -> SinkStatistics:
         """What was recorded so far.
@@ -166,7 +183,9 @@ class SinkRecorder:
         tallies = [self._layers[layer] for layer in sorted(self._layers)]
 
         def by_layer(name: str, axis: int) -> NDArray:
-            return np.stack([np.asarray(getattr(tally, name)) for tally in tallies], axis=axis)
+            found = [getattr(tally, name) for tally in tallies]
+            parts = [part.array() if isinstance(part, Series) else part for part in found]
+            return np.stack(parts, axis=axis)
 
         return SinkStatistics(
             k=self.k,
@@ -186,51 +205,3 @@ class SinkRecorder:
             soft_global=self._soft_global / self.passes,
             by_pass=by_layer("by_pass", 2) if self._keep else None,
         )
-
-
-class _LayerTally:
-    """Running sums of one layer."""
-
-    def __init__(self, k: float, soft: tuple[float, float], keep: bool) -> None:
-        self._k, self._soft, self._keep = k, soft, keep
-        self.mass: Floats | float = 0.0
-        self.hits: NDArray[np.int32] | int = 0
-        self.layer_hits: NDArray[np.int32] | int = 0
-        self.soft: Floats | float = 0.0
-        self.centroids: list[Floats] = []
-        self.head_centroids: list[Floats] = []
-        self.sink_means: list[Floats] = []
-        self.sink_mass: list[Floats] = []
-        self.overlap: list[Floats] = []
-        self.by_pass: list[NDArray[np.float32]] = []
-        self._before: Flags | None = None
-
-    def add(self, mass: NDArray[np.float32], valid: Flags | None) -> Floats:
-        """Count one pass; the mass summed over heads, ``[batch, length]``."""
-        heads = formulas.sinks_of(mass, self._k, valid)
-        summed = mass.sum(axis=1, dtype=np.float64)
-        sinks = formulas.sinks_of(summed, self._k, valid)
-        self.mass = self.mass + mass.astype(np.float64)
-        self.hits = self.hits + heads.astype(np.int32)
-        self.layer_hits = self.layer_hits + sinks.astype(np.int32)
-        self.soft = self.soft + masked_soft(summed, valid, *self._soft)
-        self.head_centroids.append(formulas.centroid(mass, heads))
-        self.centroids.append(formulas.centroid(summed, sinks))
-        self.sink_means.append(formulas.mean_position(heads))
-        self.sink_mass.append((summed * sinks).sum(axis=1) / summed.sum(axis=1))
-        if self._before is not None:
-            self.overlap.append((sinks & self._before).sum(axis=1) / sinks.sum(axis=1))
-        self._before = sinks
-        if self._keep:
-            self.by_pass.append(summed.astype(np.float32))
-        return summed
-
-
-def masked_soft(mass: Floats, valid: Flags | None, k: float, alpha: float) -> Floats:
-    """Soft sink scores ``[batch, length]`` over the positions that are there; 0 elsewhere."""
-    if valid is None:
-        return soft_scores(mass, k, alpha)
-    scores = np.zeros(mass.shape)
-    for index, there in enumerate(valid):
-        scores[index, there] = soft_scores(mass[index, there], k, alpha)
-    return scores

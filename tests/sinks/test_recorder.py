@@ -214,3 +214,19 @@ def test_a_model_without_attention_is_refused():
         Capture(torch.nn.Linear(2, 2), lambda layer, mass: None)
     with pytest.raises(InputError, match="no attention was recorded"):
         SinkRecorder().statistics()
+
+
+def test_a_recorder_keeps_its_own_copy_of_what_it_is_given():
+    recorder, masses = SinkRecorder(1, keep_passes=True), [[3.0, 1.0, 0.0], [0.0, 1.0, 5.0]]
+    buffer = np.empty((1, 1, 3), dtype=np.float32)  # as a runtime reuses its outputs
+    for mass in masses:
+        for layer in range(2):
+            buffer[...] = mass
+            recorder.add(layer, buffer)
+        buffer[...] = np.nan
+        recorder.end_pass()
+    found = recorder.statistics()
+    assert found.by_pass is not None
+    assert found.by_pass[:, 0, 0].tolist() == masses
+    assert found.hits[0, 0, 0].tolist() == [1, 0, 1]
+    assert found.centroids[:, 0, 0].tolist() == [0.0, 2.0]

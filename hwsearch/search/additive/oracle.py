@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from hwsearch.search.additive.advisor import FRONTIER, TUNE_LIMIT, nearest
+from hwsearch.search.additive.advisor import FRONTIER, NEWEST, TUNE_LIMIT, nearest, with_newest
 from hwsearch.search.additive.cost import AdditiveCost
 from hwsearch.search.additive.encoding import ChoiceSpace, Rows
 from hwsearch.search.additive.goal import CostModel
@@ -101,7 +101,7 @@ class LossModel:
             tuning,
             evidence.rows,
             losses,
-            chosen=near,
+            chosen=with_newest(near, len(losses), NEWEST),
             gram=evidence.gram,
             spread=spread,
         )
