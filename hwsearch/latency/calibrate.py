@@ -8,9 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from hwsearch.latency.costs import Sums
 from hwsearch.latency.device import Calibration, Line
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat, WeightPruning
+
+#: Relative errors that are expected: of a whole-model run, and of what a format's probes say.
+NOISE, STRAYS = 0.01, 0.2
 
 #: Pruning that needs no calibration.
 MAGNITUDE: Final = WeightPruning(method="magnitude", sinks="ignore")
@@ -44,10 +48,51 @@ def fit_line(sums_ms: Sequence[float], measured_ms: Sequence[float]) -> Line:
     )
 
 
+def fit_pass(sums_ms: Sequence[Sums], measured_ms: Sequence[float]) -> Line:
+    """As `fit_line`, where each format may be worth more or less than its probes say.
+
+    How the operators of a format run alone and how they run among others differ by format: by where
+    their weights lie, by what the runtime fuses. Their factors are drawn towards 1 (`STRAYS` against
+    `NOISE`), so that few plans do not move them far.
+
+    Args:
+        sums_ms: operator sums of each plan by format.
+        measured_ms: measured pass time of each plan, in the same order.
+
+    Raises:
+        ValueError: as `fit_line`.
+    """
+    formats = sorted({fmt for sums in sums_ms for fmt in sums if fmt is not None})
+    line = fit_line([sum(sums.values()) for sums in sums_ms], measured_ms)
+    if len(formats) < 2:
+        return line
+    measured = np.asarray(measured_ms)
+    parts = np.array([[sums.get(fmt, 0.0) for fmt in formats] for sums in sums_ms])
+    whole = np.array([sum(sums.values()) for sums in sums_ms])
+    design = np.column_stack((np.ones_like(whole), whole, parts)) / measured[:, None]
+    drawn = np.eye(2 + len(formats))[2:] * (NOISE / (STRAYS * line.slope))
+    values = np.linalg.lstsq(
+        np.concatenate([design, drawn]), np.repeat([1.0, 0.0], [len(whole), len(formats)])
+    )[0]
+    intercept, slope, *strays = (float(value) for value in values)
+    factors = {fmt: 1.0 + stray / slope for fmt, stray in zip(formats, strays, strict=True)}
+    if slope <= 0 or min(factors.values()) <= 0:
+        return line  # too few plans, or too much noise, to tell formats apart
+    error = design @ values - 1.0
+    found = Line(
+        intercept_ms=intercept,
+        slope=slope,
+        mape=float(np.abs(error).mean()),
+        plans=len(whole),
+        formats=factors,
+    )
+    return found.model_copy(update={"scatter": float(np.sqrt((error**2).sum() / found.degrees))})
+
+
 def fit_lines(
     model: str,
     workload: Workload,
-    sums_ms: Sequence[tuple[float, float]],
+    sums_ms: Sequence[tuple[Sums, Sums]],
     measured_ms: Sequence[tuple[float, float, float]],
 ) -> Calibration:
     """Lines of refresh and step, and of generations over the passes that these two predict.
@@ -55,7 +100,7 @@ def fit_lines(
     Args:
         model: the model that was run whole.
         workload: what it generated.
-        sums_ms: operator sums of a refresh and of a step, plan by plan.
+        sums_ms: operator sums of a refresh and of a step by format, plan by plan.
         measured_ms: measured refresh, step and generation, in the same order.
 
     Raises:
@@ -64,14 +109,11 @@ def fit_lines(
     decoding = workload.decoding
     counts = (decoding.refreshes, decoding.steps - decoding.refreshes)
     lines = [
-        fit_line([sums[part] for sums in sums_ms], [times[part] for times in measured_ms])
+        fit_pass([sums[part] for sums in sums_ms], [times[part] for times in measured_ms])
         for part in (0, 1)
     ]
     totals = [
-        sum(
-            count * (line.intercept_ms + line.slope * sum_ms)
-            for count, line, sum_ms in zip(counts, lines, sums, strict=True)
-        )
+        sum(count * line.of(part) for count, line, part in zip(counts, lines, sums, strict=True))
         for sums in sums_ms
     ]
     generation = fit_line(totals, [times[2] for times in measured_ms])

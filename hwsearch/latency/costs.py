@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from hwsearch.latency.operators import OpKey
 from hwsearch.plan import WeightFormat
+
+#: Milliseconds of a pass's operators by weight format; None stands for those that have none.
+Sums = Mapping[WeightFormat | None, float]
 
 
 class Costs(Protocol):

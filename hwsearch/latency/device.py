@@ -11,10 +11,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from hwsearch.errors import InputError, TableError, UnknownNameError
-from hwsearch.latency.costs import Costs
+from hwsearch.latency.costs import Costs, Sums
 from hwsearch.latency.roofline import Positive, Roofline
 from hwsearch.latency.table import LatencyTable
-from hwsearch.plan import CompressionPlan, Frozen, explain
+from hwsearch.plan import CompressionPlan, Frozen, WeightFormat, explain
 
 PACKAGED = Path(__file__).parents[1] / "latency_tables"
 CHECKOUT = Path(__file__).parents[2] / "latency_tables"
@@ -38,9 +38,11 @@ class Line(Frozen):
     Attributes:
         intercept_ms: milliseconds a pass costs beside its operators.
         slope: what a summed millisecond is worth end to end.
+        formats: what a summed millisecond of products in a format is worth beside that: probes
+            flatter some kernels more than others. None takes them as they are.
         mape: mean absolute error of the fit on the plans it was made from, as a share.
         plans: how many plans that was.
-        scatter: standard deviation of their relative errors, two degrees of freedom less.
+        scatter: standard deviation of their relative errors, by `degrees` of freedom.
     """
 
     intercept_ms: Annotated[float, Field(allow_inf_nan=False)]
@@ -48,13 +50,28 @@ class Line(Frozen):
     mape: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     plans: Annotated[int, Field(ge=2)]
     scatter: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    formats: dict[WeightFormat, Positive] | None = None
+
+    def of(self, sums: Sums) -> float:
+        """Milliseconds of a pass by its operator sums."""
+        weighed = sum(self.factor(fmt) * ms for fmt, ms in sums.items())
+        return self.intercept_ms + self.slope * weighed
+
+    def factor(self, fmt: WeightFormat | None) -> float:
+        """What a summed millisecond of a format is worth beside the slope."""
+        return (self.formats or {}).get(fmt, 1.0) if fmt is not None else 1.0
+
+    @property
+    def degrees(self) -> int:
+        """Degrees of freedom left: plans less what was fitted, at least one."""
+        return max(self.plans - 2 - len(self.formats or {}), 1)
 
     @property
     def spread(self) -> float:
         """`scatter`; where it was not kept, what it is for normal errors of this `mape`."""
         if self.scatter is not None:
             return self.scatter
-        return 1.2533 * self.mape * (self.plans / max(self.plans - 2, 1)) ** 0.5
+        return 1.2533 * self.mape * (self.plans / self.degrees) ** 0.5
 
 
 class Calibration(Frozen):

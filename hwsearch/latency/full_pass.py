@@ -6,13 +6,14 @@ runs tell it: it is the intercept of their line. Without such runs there is no p
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from hwsearch.denoisers.accounting import check_own
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import LinearSizes, linear_sizes
 from hwsearch.errors import InputError
+from hwsearch.latency.costs import Sums
 from hwsearch.latency.device import Calibration, Device, Line
 from hwsearch.latency.operators import OpKey, Workload, linear
 from hwsearch.latency.parts import Part
@@ -86,8 +87,7 @@ class FullPassPredictor(Predictor):
             InputError: the model was never run whole on the device.
             MissingShapeError: the device cannot price an operator.
         """
-        line = self._line()
-        pass_ms = line.intercept_ms + line.slope * self.sums_ms(plan, kept_shares)[0]
+        pass_ms = self._line().of(self.sums_ms(plan, kept_shares)[0])
         total = self.workload.decoding.steps * pass_ms
         generation = None if self.calibration is None else self.calibration.generation
         if generation is not None:
@@ -106,10 +106,10 @@ class FullPassPredictor(Predictor):
     def binding(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> None:
         """None: only the linears are known."""
 
-    def sums_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[float, float]:
-        """Uncalibrated sum of a pass's linears, for a refresh and for a step alike."""
-        total = self._sum(full_pass_operators(self._sizes, plan, self.workload))
-        return total, total
+    def sums_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[Sums, Sums]:
+        """Uncalibrated sums of a pass's linears by format, for a refresh and for a step alike."""
+        sums = self._sums(full_pass_operators(self._sizes, plan, self.workload))
+        return sums, sums
 
     def layer_ms(self, layer: LayerPlan, kept_share: float, caching: Caching = PLAIN) -> float:
         """What the linears of a layer add to a generation, in the mean over the model's layers."""
@@ -122,14 +122,16 @@ class FullPassPredictor(Predictor):
 
     def _layer_ms(self, index: int, layer: LayerPlan) -> float:
         linears = layer_linears(self._sizes, index, layer, self.workload.length)
-        slope = self._line().slope * (
-            1.0 if self.calibration is None else self.calibration.slopes[2]
-        )
-        return self.workload.decoding.steps * slope * self._sum(linears)
+        line = self._line()
+        last = 1.0 if self.calibration is None else self.calibration.slopes[2]
+        pass_ms = line.of(self._sums(linears)) - line.intercept_ms
+        return self.workload.decoding.steps * last * pass_ms
 
-    def _sum(self, operators: Counter[OpKey]) -> float:
-        cost = self.device.costs.cost_us
-        return sum(count * cost(key) for key, count in operators.items()) / 1e3
+    def _sums(self, operators: Counter[OpKey]) -> Sums:
+        sums: dict[WeightFormat | None, float] = defaultdict(float)
+        for key, count in operators.items():
+            sums[WeightFormat(key.format)] += count * self.device.costs.cost_us(key) / 1e3
+        return sums
 
     def _line(self) -> Line:
         if self.calibration is None:

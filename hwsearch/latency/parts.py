@@ -29,6 +29,11 @@ class Choice(NamedTuple):
     size: int | None = None
     caching: Caching = PLAIN
 
+    @property
+    def format(self) -> WeightFormat | None:
+        """The format of its products; None where it has none."""
+        return self.value if isinstance(self.value, WeightFormat) else None
+
 
 @dataclass(frozen=True)
 class Part:

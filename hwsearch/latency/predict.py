@@ -8,13 +8,14 @@ a step is the mean over the generation's steps, which leaves every sum exact.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from hwsearch.decoding.cache import kept_count
 from hwsearch.denoisers.accounting import check_sizes
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import MissingShapeError
+from hwsearch.latency.costs import Sums
 from hwsearch.latency.device import Calibration, Device, Line
 from hwsearch.latency.operators import (
     OpKey,
@@ -113,10 +114,14 @@ class Predictor:
         step = step or step_operators(*parts)
         return parts_of(roofline, refresh).binding, parts_of(roofline, step).binding
 
-    def sums_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[float, float]:
-        """Uncalibrated operator sums of a refresh and of a step."""
-        refresh, step = self.pass_parts(plan, kept_shares)
-        return refresh.ms, step.ms
+    def sums_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[Sums, Sums]:
+        """Uncalibrated operator sums of a refresh and of a step, by format."""
+        refresh: dict[WeightFormat | None, float] = defaultdict(float)
+        step: dict[WeightFormat | None, float] = defaultdict(float)
+        for choice, count in self._counted(plan, kept_shares).items():
+            refresh[choice.format] += count * self._refresh(choice).ms
+            step[choice.format] += count * self._step(choice).ms
+        return refresh, step
 
     def layer_ms(self, layer: LayerPlan, kept_share: float, caching: Caching = PLAIN) -> float:
         """What one layer adds to a generation: exactly additive over layers."""
@@ -153,22 +158,35 @@ class Predictor:
         return refresh, step
 
     def pass_parts(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[Part, Part]:
-        """A refresh and the mean step as operator sums with their standard errors."""
-        check_sizes(self.geometry, plan)
-        counts: Counter[Choice] = Counter([Choice("ends", plan.head)])
-        for choices in self.choices(plan, kept_shares):
-            counts.update(choices)
+        """A refresh and the mean step as operator sums with their standard errors.
+
+        Formats are weighed as a calibration says; its lines are not applied.
+        """
+        counts = self._counted(plan, kept_shares)
         priced = [(self._priced(choice), count) for choice, count in counts.items()]
         refresh = total([pair[0].times(count) for pair, count in priced])
         return refresh, total([pair[1].times(count) for pair, count in priced])
 
+    def _counted(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> Counter[Choice]:
+        """All choices of a plan, and how often it makes each."""
+        check_sizes(self.geometry, plan)
+        counts: Counter[Choice] = Counter([Choice("ends", plan.head)])
+        for choices in self.choices(plan, kept_shares):
+            counts.update(choices)
+        return counts
+
     def _priced(self, choice: Choice) -> tuple[Part, Part]:
+        """What a choice adds to a refresh and to a step, weighed by what its format is worth."""
         found = self._parts.get(choice)
         if found is None:
             try:
-                found = self._parts[choice] = (self._refresh(choice), self._step(choice))
+                refresh, step = self._refresh(choice), self._step(choice)
             except MissingShapeError as error:
                 raise self._with_option(error, choice) from error
+            if self.calibration is not None:
+                refresh = refresh.times(self.calibration.refresh.factor(choice.format))
+                step = step.times(self.calibration.step.factor(choice.format))
+            found = self._parts[choice] = (refresh, step)
         return found
 
     def _with_option(self, error: MissingShapeError, choice: Choice) -> MissingShapeError:
@@ -203,8 +221,8 @@ class Predictor:
 
     def _products(self, choice: Choice, rows: int) -> Counter[OpKey]:
         """Operators of a choice of a format on some rows; the ends run on the block's alone."""
-        fmt = choice.value
-        assert isinstance(fmt, WeightFormat), "products have a format"
+        fmt = choice.format
+        assert fmt is not None, "products have a format"
         if choice.part == "attention":
             return projections(self.geometry.keeping(choice.size), fmt, rows)
         if choice.part == "mlp":

@@ -95,10 +95,9 @@ class Spread:
 def width(line: Line) -> float:
     """Distance of the 90th percentile from a line, as a share of the time it predicts.
 
-    Student's t with two parameters fitted; the ``1 / plans`` is the line's own error in the middle
-    of the plans it was fitted on.
+    Student's t with the degrees of freedom that were left; the ``1 / plans`` is the line's own error
+    in the middle of the plans it was fitted on.
     """
     from scipy.special import stdtrit
 
-    degrees = max(line.plans - 2, 1)
-    return float(stdtrit(degrees, HIGH / 100)) * line.spread * math.sqrt(1 + 1 / line.plans)
+    return float(stdtrit(line.degrees, HIGH / 100)) * line.spread * math.sqrt(1 + 1 / line.plans)

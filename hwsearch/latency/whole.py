@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from hwsearch.latency.calibrate import fit_line
+from hwsearch.latency.calibrate import fit_pass
+from hwsearch.latency.costs import Sums
 from hwsearch.latency.device import Calibration
 
 #: The file beside a table that holds every whole-model run.
@@ -20,20 +21,20 @@ class Whole:
     """A plan that was run whole: operator sums and measured passes, in milliseconds.
 
     Attributes:
-        sums: of a refresh and of a step.
+        sums: of a refresh and of a step, by format.
         measured: medians of both.
         generation_ms: median of a generation, where one was run.
     """
 
-    sums: tuple[float, float]
+    sums: tuple[Sums, Sums]
     measured: tuple[float, float]
     generation_ms: float | None = None
 
 
 def calibrate_wholes(model: str, wholes: Sequence[Whole]) -> Calibration:
-    """The lines of refresh and step. Raises `ValueError` as `fit_line`."""
+    """The lines of refresh and step. Raises `ValueError` as `fit_pass`."""
     refresh, step = (
-        fit_line([w.sums[part] for w in wholes], [w.measured[part] for w in wholes])
+        fit_pass([w.sums[part] for w in wholes], [w.measured[part] for w in wholes])
         for part in (0, 1)
     )
     return Calibration(model=model, refresh=refresh, step=step)
@@ -56,8 +57,8 @@ def whole_frame(
         for part, name in enumerate(("refresh", "step")):
             line = calibration.lines[part]
             assert line is not None
-            row[f"{name}_sum_ms"] = whole.sums[part]
-            row[f"{name}_predicted_ms"] = line.intercept_ms + line.slope * whole.sums[part]
+            row[f"{name}_sum_ms"] = sum(whole.sums[part].values())
+            row[f"{name}_predicted_ms"] = line.of(whole.sums[part])
             row[f"{name}_measured_ms"] = whole.measured[part]
         row["generation_measured_ms"] = whole.generation_ms
         rows.append(row)

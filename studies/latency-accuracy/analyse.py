@@ -97,6 +97,8 @@ def calibrated(drawn: Drawn, costs, measured: Measured, fitted: int) -> Predicto
     plain = Predictor(device, geometry, drawn.workload)
     pairs = zip(drawn.plans[:fitted], drawn.shares[:fitted], strict=True)
     sums = [plain.sums_ms(plan, shares) for plan, shares in pairs]
+    if isinstance(costs, Counting):  # which knows one number a plan, whatever its formats
+        sums = [tuple({None: sum(part.values())} for part in pair) for pair in sums]
     times = [measured[index] for index in range(fitted)]
     return Predictor(device, geometry, drawn.workload, lines(drawn, sums, times))
 

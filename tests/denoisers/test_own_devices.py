@@ -130,7 +130,7 @@ def test_its_time_is_a_line_over_its_linears(denoiser, tmp_path):
     predictor = predictor_of(device_of(denoiser, tmp_path), denoiser, WORKLOAD)
     assert predictor.calibration is None
     plain = CompressionPlan.uniform(LAYERS)
-    total = predictor.sums_ms(plain, (1.0, 1.0))[0]
+    total = sum(predictor.sums_ms(plain, (1.0, 1.0))[0].values())
     rows, width, inner, vocabulary = WORKLOAD.length, 32, 64, denoiser.tokenizer.get_vocab_size()
     products = LAYERS * (4 * width * width + 2 * width * inner) + width * vocabulary
     assert total == pytest.approx(rows * products * 100.0 / 1e9)

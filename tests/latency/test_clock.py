@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from hwsearch.latency.calibrate import calibration_plans, fit_line
+from hwsearch.latency.calibrate import calibration_plans, fit_line, fit_pass
 from hwsearch.latency.clock import interleave
 from hwsearch.plan import WeightFormat
 
@@ -61,3 +62,41 @@ def test_calibration_plans_span_formats_and_are_reproducible():
     assert len(plans) == len(WeightFormat) + 3
     assert plans == calibration_plans(4, tuple(WeightFormat), (1.0, 0.5), mixed=3)
     assert len(set(plans)) == len(plans)
+
+
+def mixed_sums(count=16, seed=0):
+    """Operator sums of plans by format, as mixed plans have them."""
+    rng = np.random.default_rng(seed)
+    shares = rng.dirichlet((1.0, 1.0, 1.0), size=count)
+    formats = (WeightFormat.FP32, WeightFormat.W8A8, WeightFormat.W4)
+    cost = (8.0, 2.0, 3.0)
+    return [
+        {None: 0.7} | {f: c * float(s) for f, c, s in zip(formats, cost, row, strict=True)}
+        for row in shares
+    ]
+
+
+def test_formats_whose_probes_flatter_them_are_found_out():
+    truth = {None: 1.0, WeightFormat.FP32: 1.0, WeightFormat.W8A8: 1.15, WeightFormat.W4: 0.9}
+    sums = mixed_sums()
+    times = [0.5 + 1.2 * sum(truth[f] * ms for f, ms in row.items()) for row in sums]
+    line, plain = fit_pass(sums, times), fit_line([sum(row.values()) for row in sums], times)
+    fresh = mixed_sums(seed=1)
+    expected = [0.5 + 1.2 * sum(truth[f] * ms for f, ms in row.items()) for row in fresh]
+    found = [line.of(row) for row in fresh]
+    assert found == pytest.approx(expected, rel=0.02)
+    assert line.factor(WeightFormat.W8A8) > line.factor(WeightFormat.FP32)
+    assert line.mape < 0.3 * plain.mape
+    assert line.degrees == len(sums) - 2 - 3
+
+
+def test_formats_that_probes_tell_right_keep_their_worth():
+    rng, sums = np.random.default_rng(3), mixed_sums()
+    times = [(0.5 + 1.2 * sum(row.values())) * (1 + 0.005 * rng.normal()) for row in sums]
+    line = fit_pass(sums, times)
+    assert all(line.factor(fmt) == pytest.approx(1.0, abs=0.1) for fmt in WeightFormat)
+
+
+def test_one_format_alone_is_a_plain_line():
+    sums = [{WeightFormat.FP32: ms} for ms in (1.0, 2.0, 5.0)]
+    assert fit_pass(sums, [1.7, 2.9, 6.5]) == fit_line([1.0, 2.0, 5.0], [1.7, 2.9, 6.5])

@@ -217,13 +217,12 @@ def test_whole_models_of_a_kit_calibrate_its_sums(whole, tmp_path):
     assert {key.kind for key in device.table.samples}.isdisjoint({"refresh", "step"})
     kept = pd.read_csv(tmp_path / "board" / "whole-model.csv")
     assert len(kept) == len(models.plans) and kept["fitted"].all()
-    line = calibration.step
-    assert kept["step_predicted_ms"].tolist() == pytest.approx(
-        (line.intercept_ms + line.slope * kept["step_sum_ms"]).tolist()
-    )
-    found = Predictor(device, GEOMETRY, WORK, calibration).predict(
-        CompressionPlan.uniform(2, "w8a8", "w8"), (1.0, 0.6)
-    )
+    predictor = Predictor(device, GEOMETRY, WORK, calibration)
+    predicted = [predictor.predict(entry.plan, entry.kept_shares) for entry in models.plans]
+    for part in ("refresh", "step"):
+        expected = [getattr(found, f"{part}_ms") for found in predicted]
+        assert kept[f"{part}_predicted_ms"].tolist() == pytest.approx(expected)
+    found = predictor.predict(CompressionPlan.uniform(2, "w8a8", "w8"), (1.0, 0.6))
     low, high = found.intervals_ms.generation
     assert low < found.generation_ms < high
 

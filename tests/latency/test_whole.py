@@ -14,7 +14,8 @@ LARGER = LatencyTable({OpKey("linear", 2, 4, 8): ((1.5, 2.5),), OpKey("norm", 2,
 
 def runs(model, slope=2.0):
     wholes = [
-        Whole((s, 2 * s), (slope * s, 1.0 + slope * s), 9.0 * s) for s in (1.0, 2.0, 4.0, 5.0)
+        Whole(({None: s}, {None: 2 * s}), (slope * s, 1.0 + slope * s), 9.0 * s)
+        for s in (1.0, 2.0, 4.0, 5.0)
     ]
     lines = calibrate_wholes(model, wholes[:3])
     return lines, whole_frame(wholes, lines, held_out=1)
