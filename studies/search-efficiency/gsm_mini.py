@@ -6,11 +6,17 @@ so that one evaluation takes a fraction of a second; the latency is the table's 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.latency.device import load_device
 from hwsearch.search import Objective, SearchSpace, Target, prepare
 from hwsearch.search.preparation import calibration_questions, default_workload
+from hwsearch.sinks import calibrate_sinks
 from hwsearch.tasks.frozen import FrozenStates
+
+#: Questions behind the sink profile that the losses in results/ were computed with.
+SINK_QUESTIONS = 32
 
 
 def make_objective(questions: int, prompt_length: int = 24) -> Objective:
@@ -21,4 +27,5 @@ def make_objective(questions: int, prompt_length: int = 24) -> Objective:
     states = FrozenStates.record(denoiser, alike, per_question=denoiser.decoding.refreshes)
     space = SearchSpace.of(denoiser, device)
     workload = default_workload(denoiser)
-    return prepare(denoiser, space, device, workload, Target(ratio=1.0), asked, states)
+    objective = prepare(denoiser, space, device, workload, Target(ratio=1.0), asked, states)
+    return replace(objective, sinks=calibrate_sinks(denoiser, asked[:SINK_QUESTIONS]))

@@ -6,8 +6,9 @@ import numpy as np
 
 from hwsearch.search.additive.encoding import ChoiceSpace, Floats
 
-FLOOR = 0.03  # least prior size, as a share of the kind's largest
+FLOOR = 0.005  # least prior size, as a share of the kind's largest
 SHRINK = 2.0  # imaginary choices of average size added to each parameter's own
+OWN = 0.7  # say of a choice's own estimate, in logarithms; the rest is its kind's and parameter's
 
 
 def flat_sizes(space: ChoiceSpace) -> Floats:
@@ -19,7 +20,11 @@ def flat_sizes(space: ChoiceSpace) -> Floats:
 
 
 def fitted_sizes(space: ChoiceSpace, effects: Floats, spread: Floats) -> Floats:
-    """Sizes learned from estimated effects: `shape of the kind × magnitude of the parameter`.
+    """Sizes learned from estimated effects.
+
+    A choice shares them with its kind (a shape) and its parameter (a magnitude); but the same choice
+    costs one layer a thousand times what it costs another, and one layer may bear a choice and
+    not the next, so its own estimate counts too, uncertain as it is.
 
     Args:
         space: the plans.
@@ -38,7 +43,8 @@ def fitted_sizes(space: ChoiceSpace, effects: Floats, spread: Floats) -> Floats:
         shape[space.reference_row[groups[0]]] = 0.0
         shape = np.maximum(shape, FLOOR * shape.max())
         shape[space.reference_row[groups[0]]] = 0.0
-        sizes[columns] = shape * _magnitudes(second_moment[columns], shape)[:, None]
+        common = shape * _magnitudes(second_moment[columns], shape)[:, None]
+        sizes[columns] = common ** (1.0 - OWN) * second_moment[columns] ** (0.5 * OWN)
     top = np.maximum.reduceat(sizes, space.offsets).mean()
     return sizes / top if top > 0 else flat_sizes(space)
 
