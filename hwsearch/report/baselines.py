@@ -242,7 +242,7 @@ def draw_baselines(rows: Sequence[BaselineRow], path: Path) -> None:
     families = [f for f in SINK_AWARE if any(row.family == f for row in rows)]
     if not families:
         return
-    figure = Figure(figsize=(4.2 * len(families), 6.2), dpi=130, layout="constrained")
+    figure = Figure(figsize=(4.2 * len(families), 6.8), dpi=130, layout="constrained")
     grid = figure.subplots(2, len(families), squeeze=False)
     for (kl, accuracy), family in zip(grid.T, families, strict=True):
         names = list(dict.fromkeys(row.method for row in rows if row.family == family))
@@ -259,7 +259,8 @@ def draw_baselines(rows: Sequence[BaselineRow], path: Path) -> None:
                 _errorbar(accuracy, answered, index, style)
         kl.set(title=family, ylabel="KL (nats per masked position)", yscale="log")
         accuracy.set(xlabel="pruned share", ylabel="exact match", ylim=(0, 1))
-        kl.legend(frameon=False, fontsize=7)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncol": 3}
+        accuracy.legend(*kl.get_legend_handles_labels(), frameon=False, fontsize=7, **below)
         for axes in (kl, accuracy):
             axes.grid(alpha=0.3)
     figure.savefig(path)
