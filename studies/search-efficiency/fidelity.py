@@ -112,7 +112,9 @@ def main() -> None:
         reached.append(float(above[0]) if len(above) else float("inf"))
         stopped = sum(row["stopped"] for row in trials)
         text = " ".join(f"{share:.5f}" for share in at)
-        print(f"seed {seed}: {text}   {reached[-1]:.1f}   ({len(trials)} trials, {stopped} stopped)")
+        print(
+            f"seed {seed}: {text}   {reached[-1]:.1f}   ({len(trials)} trials, {stopped} stopped)"
+        )
     print(f"median work: {np.median(reached):.1f}, a quarter of {TRIALS} is {TRIALS / 4:.0f}")
 
 
