@@ -107,10 +107,18 @@ class Goal:
             gain = self.staircase.gain(self.cost.of(rows)[:, None], losses)
         else:
             gain = np.maximum(self.best - losses, 0.0)
-        value = expectation(gain)
+        return expectation(gain) * self._admissible(rows)
+
+    def doubt(self, loss: Predictor, rows: Rows) -> Floats:
+        """How unsure the model is of each plan, times its probability of being feasible, [n]."""
+        return loss.predict(rows)[1] * self._admissible(rows)
+
+    def _admissible(self, rows: Rows) -> Floats:
+        """Probability that each plan meets all limits, [n]."""
+        chance = np.ones(len(rows))
         for limit in self.limits:
-            value *= _below(limit, rows, 0.0)
-        return value if self.budget is None else value * self.cost.within(rows, self.budget)
+            chance *= _below(limit, rows, 0.0)
+        return chance if self.budget is None else chance * self.cost.within(rows, self.budget)
 
 
 def feasible(constraints: list[Floats], count: int) -> NDArray[np.bool_]:

@@ -24,6 +24,8 @@ def ranked(
 ) -> Iterator[Rows]:
     """Plans in descending value: the best of each climb, then the pool they grew from.
 
+    After those that are expected to gain anything come the others, the least certain first.
+
     Args:
         space: the plans.
         loss: the loss model.
@@ -41,7 +43,11 @@ def ranked(
             for near, worth in [goal.value_of_swaps(loss, plan) for plan in best]:
                 rows, values = np.concatenate([rows, near]), np.concatenate([values, worth])
     order = np.lexsort((rng.random(len(rows)), -values))
-    yield from rows[order]
+    promising = int((values > 0.0).sum())
+    yield from rows[order[:promising]]
+    # all that promises anything was tried: learn where the model may be wrong, within the limits
+    rest = rows[order[promising:]]
+    yield from rest[np.argsort(-goal.doubt(loss, rest), kind="stable")]
 
 
 def first_unseen(plans: Iterator[Rows], seen: Set[tuple[int, ...]], skip: int) -> Rows | None:
