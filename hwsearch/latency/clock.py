@@ -12,6 +12,10 @@ Key = TypeVar("Key", bound=Hashable)
 #: A sample times as many runs as fit this long, so that the clock's grain does not matter.
 SAMPLE_SECONDS = 0.002
 
+#: Shorter runs go once untimed before each sample, since others have had the caches in between; longer
+#: ones warm them by themselves.
+WARM_SECONDS = 0.02
+
 
 def interleave(
     runs: Mapping[Key, Callable[[], object]],
@@ -34,25 +38,27 @@ def interleave(
         seed: of the order within the rounds.
         progress: wraps the rounds, to show them.
     """
-    repeats = {key: _repeats(run, sample_seconds, clock) for key, run in runs.items()}
+    alone = {key: _alone(run, clock) for key, run in runs.items()}
     samples: dict[Key, list[float]] = {key: [] for key in runs}
     order, rng = list(runs), random.Random(seed)
     for _ in progress(range(rounds)):
         rng.shuffle(order)
         for key in order:
-            samples[key].append(_time(runs[key], repeats[key], clock) * 1e6)
+            if alone[key] < WARM_SECONDS:
+                runs[key]()
+            repeats = max(1, round(sample_seconds / alone[key]))
+            samples[key].append(_time(runs[key], repeats, clock) * 1e6)
     return samples
 
 
-def _repeats(run: Callable[[], object], sample_seconds: float, clock: Callable[[], float]) -> int:
+def _alone(run: Callable[[], object], clock: Callable[[], float]) -> float:
+    """Seconds of one run after another."""
     run()
-    return max(1, round(sample_seconds / max(_time(run, 1, clock), 1e-9)))
+    return max(_time(run, 1, clock), 1e-9)
 
 
 def _time(run: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
-    if repeats > 1:
-        # a short run needs its caches warm again; a long one warms them by itself
-        run()
+    """Seconds of a run, the mean over so many."""
     began = clock()
     for _ in range(repeats):
         run()

@@ -28,6 +28,9 @@ HERE = Path(__file__).resolve().parent
 #: A sample repeats a run to fill about this long.
 SAMPLE_SECONDS = 0.002
 
+#: Shorter runs go once untimed before each sample: others have had the caches in between.
+WARM_SECONDS = 0.02
+
 
 def main() -> None:
     """Time every operator and write the results."""
@@ -54,13 +57,16 @@ def measure(
 ) -> list[tuple[int, int, int, float]]:
     """Samples of some operators as (operator, session, sample, microseconds), in changing order."""
     runs = {index: open_run(operators[index], options.threads) for index in chosen}
-    repeats = {index: repeats_of(run) for index, run in runs.items()}
+    alone = {index: alone_of(run) for index, run in runs.items()}
     order, rng = list(chosen), random.Random(session)
     rows = []
     for sample in range(options.rounds):
         rng.shuffle(order)
         for index in order:
-            seconds = timed(runs[index], repeats[index])
+            if alone[index] < WARM_SECONDS:
+                runs[index]()
+            repeats = max(1, round(SAMPLE_SECONDS / alone[index]))
+            seconds = timed(runs[index], repeats)
             copies = operators[index]["copies"]
             rows.append((index, session, sample, round(seconds * 1e6 / copies, 3)))
     return rows
@@ -106,16 +112,14 @@ def tensor(rng: Any, kind: str, shape: list[int], below: int | None = None) -> A
     return (rng.standard_normal(shape, dtype=np.float32) * 0.1).astype(dtype)
 
 
-def repeats_of(run: Callable[[], object]) -> int:
-    """Runs that fill a sample."""
+def alone_of(run: Callable[[], object]) -> float:
+    """Seconds of one run after another."""
     run()
-    return max(1, round(SAMPLE_SECONDS / max(timed(run, 1), 1e-9)))
+    return max(timed(run, 1), 1e-9)
 
 
 def timed(run: Callable[[], object], repeats: int) -> float:
-    """Seconds of one run."""
-    if repeats > 1:
-        run()
+    """Seconds of a run, the mean over so many."""
     began = time.perf_counter()
     for _ in range(repeats):
         run()

@@ -40,6 +40,26 @@ def test_quick_runs_are_repeated_within_a_sample():
     assert len(clock.order) == pytest.approx(100, abs=5)
 
 
+def test_short_runs_are_warm_in_every_sample_and_long_ones_go_once():
+    clock, left_by = FakeClock(), []
+
+    def cold_after_others(name, seconds):
+        run = clock.taking(name, seconds)
+
+        def timed():
+            left_by.append(clock.order[-1] if clock.order else name)
+            run()
+            clock.now += 0.0 if left_by[-1] == name else 1e-3
+
+        return timed
+
+    runs = {"short": cold_after_others("short", 5e-3), "long": clock.taking("long", 5e-2)}
+    samples = interleave(runs, 6, clock=clock)
+    assert samples["short"] == pytest.approx([5000.0] * 6)
+    assert "long" in left_by  # so the short one was cold at times, but not when it was timed
+    assert clock.order.count("long") == 2 + 6
+
+
 def test_a_line_is_found_again():
     sums = [1.0, 2.0, 5.0, 9.0]
     line = fit_line(sums, [0.5 + 1.2 * s for s in sums])
