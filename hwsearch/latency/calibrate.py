@@ -13,7 +13,7 @@ from hwsearch.latency.device import Calibration, Line
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat, WeightPruning
 
-#: Relative errors that are expected: of a whole-model run, and of what a format's probes say.
+#: Relative errors that are expected: of a whole-model run, and of what a group's probes say.
 NOISE, STRAYS = 0.01, 0.2
 
 #: Pruning that needs no calibration.
@@ -49,42 +49,44 @@ def fit_line(sums_ms: Sequence[float], measured_ms: Sequence[float]) -> Line:
 
 
 def fit_pass(sums_ms: Sequence[Sums], measured_ms: Sequence[float]) -> Line:
-    """As `fit_line`, where each format may be worth more or less than its probes say.
+    """As `fit_line`, where each group may be worth more or less than its probes say.
 
     How the operators of a format run alone and how they run among others differ by format: by where
-    their weights lie, by what the runtime fuses. Their factors are drawn towards 1 (`STRAYS` against
-    `NOISE`), so that few plans do not move them far.
+    their weights lie, by what the runtime fuses. And who drops positions must choose them, which no
+    probe sees. The factors are drawn towards 1 (`STRAYS` against `NOISE`), so that few plans do not
+    move them far.
 
     Args:
-        sums_ms: operator sums of each plan by format.
+        sums_ms: operator sums of each plan by group.
         measured_ms: measured pass time of each plan, in the same order.
 
     Raises:
         ValueError: as `fit_line`.
     """
-    formats = sorted({fmt for sums in sums_ms for fmt in sums if fmt is not None})
+    groups = sorted({group for sums in sums_ms for group in sums if group is not None})
     line = fit_line([sum(sums.values()) for sums in sums_ms], measured_ms)
-    if len(formats) < 2:
+    if len(groups) < 2:
         return line
     measured = np.asarray(measured_ms)
-    parts = np.array([[sums.get(fmt, 0.0) for fmt in formats] for sums in sums_ms])
+    parts = np.array([[sums.get(group, 0.0) for group in groups] for sums in sums_ms])
     whole = np.array([sum(sums.values()) for sums in sums_ms])
     design = np.column_stack((np.ones_like(whole), whole, parts)) / measured[:, None]
-    drawn = np.eye(2 + len(formats))[2:] * (NOISE / (STRAYS * line.slope))
+    drawn = np.eye(2 + len(groups))[2:] * (NOISE / (STRAYS * line.slope))
     values = np.linalg.lstsq(
-        np.concatenate([design, drawn]), np.repeat([1.0, 0.0], [len(whole), len(formats)])
+        np.concatenate([design, drawn]), np.repeat([1.0, 0.0], [len(whole), len(groups)])
     )[0]
     intercept, slope, *strays = (float(value) for value in values)
-    factors = {fmt: 1.0 + stray / slope for fmt, stray in zip(formats, strays, strict=True)}
+    factors = {group: 1.0 + stray / slope for group, stray in zip(groups, strays, strict=True)}
     if slope <= 0 or min(factors.values()) <= 0:
-        return line  # too few plans, or too much noise, to tell formats apart
+        return line  # too few plans, or too much noise, to tell groups apart
     error = design @ values - 1.0
     found = Line(
         intercept_ms=intercept,
         slope=slope,
         mape=float(np.abs(error).mean()),
         plans=len(whole),
-        formats=factors,
+        dropping=factors.get("dropping"),
+        formats={g: factor for g, factor in factors.items() if isinstance(g, WeightFormat)},
     )
     return found.model_copy(update={"scatter": float(np.sqrt((error**2).sum() / found.degrees))})
 
@@ -100,7 +102,7 @@ def fit_lines(
     Args:
         model: the model that was run whole.
         workload: what it generated.
-        sums_ms: operator sums of a refresh and of a step by format, plan by plan.
+        sums_ms: operator sums of a refresh and of a step by group, plan by plan.
         measured_ms: measured refresh, step and generation, in the same order.
 
     Raises:

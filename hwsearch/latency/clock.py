@@ -9,12 +9,9 @@ from typing import TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
-#: A sample times as many runs as fit this long, so that the clock's grain does not matter.
-SAMPLE_SECONDS = 0.002
-
-#: Shorter runs go once untimed before each sample, since others have had the caches in between; longer
-#: ones warm them by themselves.
-WARM_SECONDS = 0.02
+#: A sample times as many runs as fit this long. Others have had the caches in between, and it takes a
+#: handful of runs to get them back, as a step of a generation has them.
+SAMPLE_SECONDS = 0.02
 
 
 def interleave(
@@ -44,9 +41,9 @@ def interleave(
     for _ in progress(range(rounds)):
         rng.shuffle(order)
         for key in order:
-            if alone[key] < WARM_SECONDS:
-                runs[key]()
             repeats = max(1, round(sample_seconds / alone[key]))
+            if repeats > 1:
+                runs[key]()  # the coldest one is nobody's
             samples[key].append(_time(runs[key], repeats, clock) * 1e6)
     return samples
 

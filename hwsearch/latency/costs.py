@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 from hwsearch.latency.operators import OpKey
 from hwsearch.plan import WeightFormat
 
-#: Milliseconds of a pass's operators by weight format; None stands for those that have none.
-Sums = Mapping[WeightFormat | None, float]
+#: What whole-model runs weigh apart: the products of a format, attention in layers that drop positions
+#: (no operator of theirs is the choosing, which the host does between two passes), and the rest.
+Group = WeightFormat | Literal["dropping"] | None
+
+#: Milliseconds of a pass's operators by group.
+Sums = Mapping[Group, float]
 
 
 class Costs(Protocol):

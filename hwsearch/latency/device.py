@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from hwsearch.errors import InputError, TableError, UnknownNameError
-from hwsearch.latency.costs import Costs, Sums
+from hwsearch.latency.costs import Costs, Group, Sums
 from hwsearch.latency.roofline import Positive, Roofline
 from hwsearch.latency.table import LatencyTable
 from hwsearch.plan import CompressionPlan, Frozen, WeightFormat, explain
@@ -40,6 +40,7 @@ class Line(Frozen):
         slope: what a summed millisecond is worth end to end.
         formats: what a summed millisecond of products in a format is worth beside that: probes
             flatter some kernels more than others. None takes them as they are.
+        dropping: the same of attention in layers that drop positions, whose choosing is no operator.
         mape: mean absolute error of the fit on the plans it was made from, as a share.
         plans: how many plans that was.
         scatter: standard deviation of their relative errors, by `degrees` of freedom.
@@ -50,21 +51,25 @@ class Line(Frozen):
     mape: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     plans: Annotated[int, Field(ge=2)]
     scatter: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    dropping: Positive | None = None
     formats: dict[WeightFormat, Positive] | None = None
 
     def of(self, sums: Sums) -> float:
         """Milliseconds of a pass by its operator sums."""
-        weighed = sum(self.factor(fmt) * ms for fmt, ms in sums.items())
+        weighed = sum(self.factor(group) * ms for group, ms in sums.items())
         return self.intercept_ms + self.slope * weighed
 
-    def factor(self, fmt: WeightFormat | None) -> float:
-        """What a summed millisecond of a format is worth beside the slope."""
-        return (self.formats or {}).get(fmt, 1.0) if fmt is not None else 1.0
+    def factor(self, group: Group) -> float:
+        """What a summed millisecond of a group is worth beside the slope."""
+        if group == "dropping":
+            return self.dropping or 1.0
+        return 1.0 if group is None else (self.formats or {}).get(group, 1.0)
 
     @property
     def degrees(self) -> int:
         """Degrees of freedom left: plans less what was fitted, at least one."""
-        return max(self.plans - 2 - len(self.formats or {}), 1)
+        factors = len(self.formats or {}) + (self.dropping is not None)
+        return max(self.plans - 2 - factors, 1)
 
     @property
     def spread(self) -> float:

@@ -13,7 +13,7 @@ from hwsearch.denoisers.accounting import check_own
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import LinearSizes, linear_sizes
 from hwsearch.errors import InputError
-from hwsearch.latency.costs import Sums
+from hwsearch.latency.costs import Group, Sums
 from hwsearch.latency.device import Calibration, Device, Line
 from hwsearch.latency.operators import OpKey, Workload, linear
 from hwsearch.latency.parts import Part
@@ -128,7 +128,7 @@ class FullPassPredictor(Predictor):
         return self.workload.decoding.steps * last * pass_ms
 
     def _sums(self, operators: Counter[OpKey]) -> Sums:
-        sums: dict[WeightFormat | None, float] = defaultdict(float)
+        sums: dict[Group, float] = defaultdict(float)
         for key, count in operators.items():
             sums[WeightFormat(key.format)] += count * self.device.costs.cost_us(key) / 1e3
         return sums

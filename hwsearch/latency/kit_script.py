@@ -25,11 +25,8 @@ import onnxruntime as ort
 
 HERE = Path(__file__).resolve().parent
 
-#: A sample repeats a run to fill about this long.
-SAMPLE_SECONDS = 0.002
-
-#: Shorter runs go once untimed before each sample: others have had the caches in between.
-WARM_SECONDS = 0.02
+#: A sample repeats a run to fill about this long: others have had the caches in between.
+SAMPLE_SECONDS = 0.02
 
 
 def main() -> None:
@@ -63,9 +60,9 @@ def measure(
     for sample in range(options.rounds):
         rng.shuffle(order)
         for index in order:
-            if alone[index] < WARM_SECONDS:
-                runs[index]()
             repeats = max(1, round(SAMPLE_SECONDS / alone[index]))
+            if repeats > 1:
+                runs[index]()
             seconds = timed(runs[index], repeats)
             copies = operators[index]["copies"]
             rows.append((index, session, sample, round(seconds * 1e6 / copies, 3)))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from hwsearch.latency.costs import Costs
+from hwsearch.latency.costs import Costs, Group
 from hwsearch.latency.operators import OpKey
 from hwsearch.latency.phases import PLAIN, Caching
 from hwsearch.plan import WeightFormat
@@ -33,6 +33,11 @@ class Choice(NamedTuple):
     def format(self) -> WeightFormat | None:
         """The format of its products; None where it has none."""
         return self.value if isinstance(self.value, WeightFormat) else None
+
+    @property
+    def group(self) -> Group:
+        """What its time is weighed with by a calibration."""
+        return "dropping" if self.part == "kept" and self.value != 1.0 else self.format
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from hwsearch.decoding.cache import kept_count
 from hwsearch.denoisers.accounting import check_sizes
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import MissingShapeError
-from hwsearch.latency.costs import Sums
+from hwsearch.latency.costs import Group, Sums
 from hwsearch.latency.device import Calibration, Device, Line
 from hwsearch.latency.operators import (
     OpKey,
@@ -115,12 +115,12 @@ class Predictor:
         return parts_of(roofline, refresh).binding, parts_of(roofline, step).binding
 
     def sums_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[Sums, Sums]:
-        """Uncalibrated operator sums of a refresh and of a step, by format."""
-        refresh: dict[WeightFormat | None, float] = defaultdict(float)
-        step: dict[WeightFormat | None, float] = defaultdict(float)
+        """Uncalibrated operator sums of a refresh and of a step, by group."""
+        refresh: dict[Group, float] = defaultdict(float)
+        step: dict[Group, float] = defaultdict(float)
         for choice, count in self._counted(plan, kept_shares).items():
-            refresh[choice.format] += count * self._refresh(choice).ms
-            step[choice.format] += count * self._step(choice).ms
+            refresh[choice.group] += count * self._refresh(choice).ms
+            step[choice.group] += count * self._step(choice).ms
         return refresh, step
 
     def layer_ms(self, layer: LayerPlan, kept_share: float, caching: Caching = PLAIN) -> float:
@@ -160,7 +160,7 @@ class Predictor:
     def pass_parts(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[Part, Part]:
         """A refresh and the mean step as operator sums with their standard errors.
 
-        Formats are weighed as a calibration says; its lines are not applied.
+        Groups are weighed as a calibration says; its lines are not applied.
         """
         counts = self._counted(plan, kept_shares)
         priced = [(self._priced(choice), count) for choice, count in counts.items()]
@@ -176,7 +176,7 @@ class Predictor:
         return counts
 
     def _priced(self, choice: Choice) -> tuple[Part, Part]:
-        """What a choice adds to a refresh and to a step, weighed by what its format is worth."""
+        """What a choice adds to a refresh and to a step, weighed by what its group is worth."""
         found = self._parts.get(choice)
         if found is None:
             try:
@@ -184,8 +184,8 @@ class Predictor:
             except MissingShapeError as error:
                 raise self._with_option(error, choice) from error
             if self.calibration is not None:
-                refresh = refresh.times(self.calibration.refresh.factor(choice.format))
-                step = step.times(self.calibration.step.factor(choice.format))
+                refresh = refresh.times(self.calibration.refresh.factor(choice.group))
+                step = step.times(self.calibration.step.factor(choice.group))
             found = self._parts[choice] = (refresh, step)
         return found
 

@@ -1,6 +1,6 @@
 """How far a predicted time is from a measured one, on plans that the calibration did not see.
 
-    python studies/latency-accuracy/run.py [--plans 30] [--rounds 12] [--sessions 3] [--threads 1] [--seed 2027]
+    python studies/latency-accuracy/run.py [--plans 30] [--rounds 12] [--sessions 3] [--seed 2027]
 
 Operators, calibration plans and the drawn plans are timed side by side in the same interleaved rounds. A
 session that is finished is kept in OUT/samples.csv; a run that was cut off goes on with the next.

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
+from gsm_mini import DEVICE
 from race import corner, hypervolume
 
 from hwsearch.compression import compress
@@ -151,7 +152,7 @@ def row_of(objective: Objective, trial: optuna.trial.FrozenTrial) -> dict[str, A
 
 
 def make_objective() -> Objective:
-    denoiser, device = load_denoiser("gsm-mini"), load_device("cpu")
+    denoiser, device = load_denoiser("gsm-mini"), load_device(DEVICE)
     space, workload = SearchSpace.of(denoiser, device), default_workload(denoiser)
     questions = calibration_questions()
     return prepare(denoiser, space, device, workload, Target(ratio=0.5), questions)

@@ -120,3 +120,14 @@ def test_formats_that_probes_tell_right_keep_their_worth():
 def test_one_format_alone_is_a_plain_line():
     sums = [{WeightFormat.FP32: ms} for ms in (1.0, 2.0, 5.0)]
     assert fit_pass(sums, [1.7, 2.9, 6.5]) == fit_line([1.0, 2.0, 5.0], [1.7, 2.9, 6.5])
+
+
+def test_choosing_positions_counts_where_no_probe_saw_it():
+    rng, sums = np.random.default_rng(5), mixed_sums()
+    layers = rng.integers(0, 7, size=len(sums))
+    sums = [row | {"dropping": 0.1 * n} for row, n in zip(sums, layers.tolist(), strict=True)]
+    times = [0.5 + 1.2 * (sum(row.values()) + row["dropping"]) for row in sums]
+    line = fit_pass(sums, times)
+    assert line.factor("dropping") > 1.4 * line.factor(WeightFormat.FP32)
+    assert [line.of(row) for row in sums] == pytest.approx(times, rel=0.01)
+    assert line.degrees == len(sums) - 2 - 4
