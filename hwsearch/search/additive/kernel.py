@@ -115,9 +115,9 @@ class Kernel:
         return self.LEVEL + shared + own + self.pair * pairs
 
 
-def variance(space: ChoiceSpace, kernel: Kernel, rows: Rows, plan: Rows) -> Floats:
-    """Prior variance of the difference between each of `rows` and `plan`, [n]."""
+def swap_variance(space: ChoiceSpace, kernel: Kernel, rows: Rows, plan: Rows) -> Floats:
+    """Prior variance of what each single swap of `plan` changes, [columns]; `rows` are the swaps."""
     own = kernel.prior_variance(space, rows)
     at = kernel.prior_variance(space, plan[None])
-    cross = kernel.covariance(grams(space, kernel.sizes, rows, plan[None]))[:, 0]
+    cross = kernel.covariance(swap_grams(space, kernel.sizes, plan[None], plan))[0]
     return np.maximum(own + at - 2.0 * cross, 0.0)

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
 
 from hwsearch.search.additive.encoding import ChoiceSpace, Floats, Rows
-from hwsearch.search.additive.kernel import Grams, Kernel, grams, swap_grams, variance
+from hwsearch.search.additive.kernel import Grams, Kernel, grams, swap_grams, swap_variance
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Posterior:
         inner = solve_triangular(
             self.factor, cross - cross[:, kept : kept + 1], lower=True, check_finite=False
         )
-        prior = variance(self.space, self.kernel, rows, plan)
+        prior = swap_variance(self.space, self.kernel, rows, plan)
         spread = np.sqrt(np.maximum(prior - (inner**2).sum(axis=0), 0.0) * self.scale)
         return mean - mean[kept], spread
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from hwsearch.search.additive.encoding import ChoiceSpace, Floats
 
-FLOOR = 0.005  # least prior size, as a share of the kind's largest
+FLOOR = 0.03  # least prior size, as a share of the kind's largest
 SHRINK = 2.0  # imaginary choices of average size added to each parameter's own
 OWN = 0.7  # say of a choice's own estimate, in logarithms; the rest is its kind's and parameter's
 
