@@ -110,7 +110,7 @@ def profile_machine(
             table.formats(),
             thresholds,
             mixed=effort.mixed_plans,
-            sizes=_sizes(denoiser, kept),
+            sizes=kept.sizes(denoiser.geometry) if denoiser.is_cached else None,
         )
         fresh, runs = calibrate(
             device, denoiser, workload, sinks, plans, sessions=effort.sessions, tracked=tracked
@@ -281,16 +281,6 @@ def _operators(denoiser: Denoiser, workload: Workload, kept: Kept) -> list[OpKey
             "no pruned sizes to time; leave out --kept-heads and --kept-channels"
         )
     return full_pass_keys(linear_sizes(denoiser.network), workload, FORMATS)
-
-
-def _sizes(denoiser: Denoiser, kept: Kept) -> dict[str, list[int | None]]:
-    if not denoiser.is_cached:
-        return {}
-    geometry = denoiser.geometry
-    return {
-        "kept_heads": kept.head_counts(geometry),
-        "kept_channels": kept.channel_counts(geometry),
-    }
 
 
 def calibrate(

@@ -52,8 +52,8 @@ def fit_pass(sums_ms: Sequence[Sums], measured_ms: Sequence[float]) -> Line:
     """As `fit_line`, where each group may be worth more or less than its probes say.
 
     How the operators of a format run alone and how they run among others differ by format: by where
-    their weights lie, by what the runtime fuses. And who drops positions must choose them, which no
-    probe sees. The factors are drawn towards 1 (`STRAYS` against `NOISE`), so that few plans do not
+    their weights lie, by what the runtime fuses. And choosing positions takes time that no probe
+    sees. The factors are drawn towards 1 (`STRAYS` against `NOISE`), so that few plans do not
     move them far.
 
     Args:
@@ -85,7 +85,7 @@ def fit_pass(sums_ms: Sequence[Sums], measured_ms: Sequence[float]) -> Line:
         slope=slope,
         mape=float(np.abs(error).mean()),
         plans=len(whole),
-        dropping=factors.get("dropping"),
+        choosing=factors.get("choosing"),
         formats={g: factor for g, factor in factors.items() if isinstance(g, WeightFormat)},
     )
     return found.model_copy(update={"scatter": float(np.sqrt((error**2).sum() / found.degrees))})

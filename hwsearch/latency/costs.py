@@ -8,9 +8,9 @@ from typing import Literal, Protocol
 from hwsearch.latency.operators import OpKey
 from hwsearch.plan import WeightFormat
 
-#: What whole-model runs weigh apart: the products of a format, attention in layers that drop positions
-#: (no operator of theirs is the choosing, which the host does between two passes), and the rest.
-Group = WeightFormat | Literal["dropping"] | None
+#: What whole-model runs weigh apart: the products of a format, attention in layers that choose positions
+#: by what a refresh says (which the host does between two passes, and no operator is), and the rest.
+Group = WeightFormat | Literal["choosing"] | None
 
 #: Milliseconds of a pass's operators by group.
 Sums = Mapping[Group, float]

@@ -40,7 +40,7 @@ class Line(Frozen):
         slope: what a summed millisecond is worth end to end.
         formats: what a summed millisecond of products in a format is worth beside that: probes
             flatter some kernels more than others. None takes them as they are.
-        dropping: the same of attention in layers that drop positions, whose choosing is no operator.
+        choosing: the same of attention in layers that choose positions by what a refresh says.
         mape: mean absolute error of the fit on the plans it was made from, as a share.
         plans: how many plans that was.
         scatter: standard deviation of their relative errors, by `degrees` of freedom.
@@ -51,7 +51,7 @@ class Line(Frozen):
     mape: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     plans: Annotated[int, Field(ge=2)]
     scatter: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    dropping: Positive | None = None
+    choosing: Positive | None = None
     formats: dict[WeightFormat, Positive] | None = None
 
     def of(self, sums: Sums) -> float:
@@ -61,14 +61,14 @@ class Line(Frozen):
 
     def factor(self, group: Group) -> float:
         """What a summed millisecond of a group is worth beside the slope."""
-        if group == "dropping":
-            return self.dropping or 1.0
+        if group == "choosing":
+            return self.choosing or 1.0
         return 1.0 if group is None else (self.formats or {}).get(group, 1.0)
 
     @property
     def degrees(self) -> int:
         """Degrees of freedom left: plans less what was fitted, at least one."""
-        factors = len(self.formats or {}) + (self.dropping is not None)
+        factors = len(self.formats or {}) + (self.choosing is not None)
         return max(self.plans - 2 - factors, 1)
 
     @property

@@ -37,7 +37,8 @@ class Choice(NamedTuple):
     @property
     def group(self) -> Group:
         """What its time is weighed with by a calibration."""
-        return "dropping" if self.part == "kept" and self.value != 1.0 else self.format
+        chooses = self.part == "kept" and self.value != 1.0 and self.caching.signal
+        return "choosing" if chooses else self.format
 
 
 @dataclass(frozen=True)

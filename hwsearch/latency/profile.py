@@ -55,6 +55,13 @@ class Kept:
         """Numbers of channels, all of them (None) first."""
         return list(dict.fromkeys([None, *map(geometry.channels_of, self.channels)]))
 
+    def sizes(self, geometry: Geometry) -> dict[str, list[int | None]]:
+        """Both, by what they are called in a plan's layers."""
+        return {
+            "kept_heads": self.head_counts(geometry),
+            "kept_channels": self.channel_counts(geometry),
+        }
+
 
 def operators_of(
     geometry: Geometry,

@@ -12,43 +12,62 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from analyse import Drawn, draw_figure, judge, predictions, print_summary
 from sample import Sampler, read_sessions
 
 from hwsearch.cli.options import progress_bar, tracked
+from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.export.quantise import FORMATS
 from hwsearch.jobs.timing import export_plans
 from hwsearch.latency.calibrate import calibration_plans
 from hwsearch.latency.environment import environment
-from hwsearch.latency.profile import operators_of
+from hwsearch.latency.profile import Kept, operators_of
 from hwsearch.plan import CompressionPlan
 from hwsearch.search.preparation import calibration_questions, default_workload
 from hwsearch.search.space import THRESHOLDS
 from hwsearch.sinks import calibrate_sinks
 
+RESULTS = Path(__file__).parent / "results"
+
 #: Seed of the plans that calibrate.
 CALIBRATION_SEED = 0
 
 
-def draw_plans(layers: int, formats: list, count: int, seed: int) -> list[CompressionPlan]:
+def draw_plans(layers: int, count: int, seed: int) -> list[CompressionPlan]:
     """Plans whose formats and thresholds are drawn layer by layer."""
-    drawn = calibration_plans(layers, formats, THRESHOLDS, mixed=count, seed=seed)
-    return drawn[len(formats) :]
+    drawn = calibration_plans(layers, FORMATS, THRESHOLDS, mixed=count, seed=seed)
+    return drawn[len(FORMATS) :]
 
 
 def main() -> None:
-    options = parse()
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = parse(__doc__, plans=30, out=RESULTS)
     denoiser = load_denoiser(options.model)
-    workload = default_workload(denoiser)
-    keys = operators_of(denoiser.geometry, workload)
-    formats = operators_formats(keys)
+    study(denoiser, draw_plans(denoiser.num_layers, options.plans, options.seed), options)
+
+
+def study(
+    denoiser: Denoiser,
+    plans: Sequence[CompressionPlan],
+    options: argparse.Namespace,
+    kept: Kept | None = None,
+) -> None:
+    """Time operators, plans that calibrate and `plans` in the same rounds; predict, judge, write."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    workload, kept = default_workload(denoiser), kept or Kept()
+    keys = operators_of(denoiser.geometry, workload, kept=kept)
     fitted = calibration_plans(
-        denoiser.num_layers, formats, THRESHOLDS, options.calibration, CALIBRATION_SEED
+        denoiser.num_layers,
+        FORMATS,
+        THRESHOLDS,
+        options.calibration,
+        CALIBRATION_SEED,
+        kept.sizes(denoiser.geometry),
     )
-    plans = fitted + draw_plans(denoiser.num_layers, formats, options.plans, options.seed)
+    plans = [*fitted, *plans]
     sinks = calibrate_sinks(denoiser, calibration_questions(16))
     with progress_bar() as bar:
         bundles = export_plans(denoiser, plans, sinks, options.out / "bundles", tracked(bar))
@@ -71,24 +90,16 @@ def main() -> None:
     print_summary(summary)
 
 
-def operators_formats(keys: list) -> list:
-    """Formats among the operators, least compressed first."""
-    from hwsearch.plan import WeightFormat
-
-    present = {key.format for key in keys if key.kind == "linear"}
-    return [fmt for fmt in WeightFormat if fmt.value in present]
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse(about: str | None, plans: int, out: Path) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--model", default="gsm-mini")
-    parser.add_argument("--plans", type=int, default=30, help="drawn plans to judge")
+    parser.add_argument("--plans", type=int, default=plans, help="drawn plans to judge")
     parser.add_argument("--calibration", type=int, default=12, help="mixed plans to calibrate with")
     parser.add_argument("--rounds", type=int, default=12, help="samples of each a session")
     parser.add_argument("--sessions", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=2027, help="of the plans that are judged")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--out", type=Path, default=out)
     return parser.parse_args()
 
 

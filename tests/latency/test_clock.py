@@ -125,9 +125,9 @@ def test_one_format_alone_is_a_plain_line():
 def test_choosing_positions_counts_where_no_probe_saw_it():
     rng, sums = np.random.default_rng(5), mixed_sums()
     layers = rng.integers(0, 7, size=len(sums))
-    sums = [row | {"dropping": 0.1 * n} for row, n in zip(sums, layers.tolist(), strict=True)]
-    times = [0.5 + 1.2 * (sum(row.values()) + row["dropping"]) for row in sums]
+    sums = [row | {"choosing": 0.1 * n} for row, n in zip(sums, layers.tolist(), strict=True)]
+    times = [0.5 + 1.2 * (sum(row.values()) + row["choosing"]) for row in sums]
     line = fit_pass(sums, times)
-    assert line.factor("dropping") > 1.4 * line.factor(WeightFormat.FP32)
+    assert line.factor("choosing") > 1.4 * line.factor(WeightFormat.FP32)
     assert [line.of(row) for row in sums] == pytest.approx(times, rel=0.01)
     assert line.degrees == len(sums) - 2 - 4
