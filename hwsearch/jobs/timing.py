@@ -61,7 +61,7 @@ class Effort:
     threads: int = 1
     rounds: int = 10
     sessions: int = 3
-    mixed_plans: int = 8
+    mixed_plans: int = 12
 
 
 def profile_machine(

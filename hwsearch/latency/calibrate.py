@@ -13,7 +13,8 @@ from hwsearch.latency.device import Calibration, Line
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat, WeightPruning
 
-#: Relative errors that are expected: of a whole-model run, and of what a group's probes say.
+#: Relative errors that are expected: of a whole-model run, and of what a group's probes say; the latter
+#: is also the share of a pass that may lie beside its operators.
 NOISE, STRAYS = 0.01, 0.2
 
 #: Pruning that needs no calibration.
@@ -53,8 +54,9 @@ def fit_pass(sums_ms: Sequence[Sums], measured_ms: Sequence[float]) -> Line:
 
     How the operators of a format run alone and how they run among others differ by format: by where
     their weights lie, by what the runtime fuses. And choosing positions takes time that no probe
-    sees. The factors are drawn towards 1 (`STRAYS` against `NOISE`), so that few plans do not
-    move them far.
+    sees. The factors are drawn towards 1 and the intercept towards 0 (`STRAYS` against `NOISE`), so
+    that few plans do not move them far: plans have equally many layers, so what each format takes
+    too long and what every pass takes besides are hard to tell apart.
 
     Args:
         sums_ms: operator sums of each plan by group.
@@ -71,9 +73,10 @@ def fit_pass(sums_ms: Sequence[Sums], measured_ms: Sequence[float]) -> Line:
     parts = np.array([[sums.get(group, 0.0) for group in groups] for sums in sums_ms])
     whole = np.array([sum(sums.values()) for sums in sums_ms])
     design = np.column_stack((np.ones_like(whole), whole, parts)) / measured[:, None]
-    drawn = np.eye(2 + len(groups))[2:] * (NOISE / (STRAYS * line.slope))
+    typical = [float(np.median(measured)), np.inf, *[line.slope] * len(groups)]
+    drawn = np.diag(NOISE / (STRAYS * np.array(typical)))  # the slope may be anything
     values = np.linalg.lstsq(
-        np.concatenate([design, drawn]), np.repeat([1.0, 0.0], [len(whole), len(groups)])
+        np.concatenate([design, drawn]), np.repeat([1.0, 0.0], [len(whole), len(drawn)])
     )[0]
     intercept, slope, *strays = (float(value) for value in values)
     factors = {group: 1.0 + stray / slope for group, stray in zip(groups, strays, strict=True)}

@@ -1,6 +1,6 @@
 """How far a predicted time is from a measured one, on plans that the calibration did not see.
 
-    python studies/latency-accuracy/run.py [--plans 30] [--rounds 12] [--sessions 3] [--seed 2027]
+    python studies/latency-accuracy/run.py [--plans 30] [--rounds 12] [--sessions 3] [--seed 2028]
 
 Operators, calibration plans and the drawn plans are timed side by side in the same interleaved rounds. A
 session that is finished is kept in OUT/samples.csv; a run that was cut off goes on with the next.
@@ -98,7 +98,7 @@ def parse(about: str | None, plans: int, out: Path) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=12, help="samples of each a session")
     parser.add_argument("--sessions", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=2027, help="of the plans that are judged")
+    parser.add_argument("--seed", type=int, default=2028, help="of the plans that are judged")
     parser.add_argument("--out", type=Path, default=out)
     return parser.parse_args()
 

@@ -1,6 +1,6 @@
 """As run.py, of plans with fewer heads and channels, phases and other rules of the cache.
 
-    python studies/latency-accuracy/sizes.py [--plans 30] [--rounds 12] [--sessions 3] [--seed 2027]
+    python studies/latency-accuracy/sizes.py [--plans 30] [--rounds 12] [--sessions 3] [--seed 2028]
 
 Some of the plans that calibrate are pruned, too, by magnitude.
 """
