@@ -19,7 +19,7 @@ from hwsearch.export import Exporter
 from hwsearch.export.quantise import FORMATS
 from hwsearch.jobs.progress import Tracked, silent, untracked
 from hwsearch.jobs.subjects import subject_of
-from hwsearch.latency.calibrate import calibration_plans, fit_lines
+from hwsearch.latency.calibrate import at_one_pace, calibration_plans, fit_lines
 from hwsearch.latency.device import (
     Calibration,
     Device,
@@ -297,7 +297,7 @@ def calibrate(
     """Export some plans, run them whole, and fit how operator sums become pass times.
 
     Where a session's weights come to lie in memory moves a model's times by a percent or so, however
-    often they are sampled; so the medians of several sessions are taken.
+    often they are sampled; so the medians of several sessions are taken, each at the same pace.
 
     Returns:
         The lines, and every run that they were fitted on.
@@ -312,7 +312,7 @@ def calibrate(
             run_whole(bundles, denoiser, workload, device.info.threads, rounds, seed)
             for seed in show(range(sessions))
         ]
-    medians = [tuple(row) for row in np.median(measured, axis=0).tolist()]
+    medians = [tuple(row) for row in np.median(at_one_pace(measured), axis=0).tolist()]
     lines = fit_lines(denoiser.name, workload, sums, medians)
     wholes = [Whole(pair, row[:2], row[2]) for pair, row in zip(sums, medians, strict=True)]
     return lines, whole_frame(wholes, lines)

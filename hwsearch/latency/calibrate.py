@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from hwsearch.latency.costs import Sums
 from hwsearch.latency.device import Calibration, Line
@@ -123,6 +124,23 @@ def fit_lines(
     ]
     generation = fit_line(totals, [times[2] for times in measured_ms])
     return Calibration(model=model, refresh=lines[0], step=lines[1], generation=generation)
+
+
+def at_one_pace(sessions: ArrayLike) -> NDArray[np.float64]:
+    """Times of several sessions, as if the machine had been as fast in each.
+
+    Within a session all plans take turns, so their ratios hold; how fast the machine is changes from
+    one to the next.
+
+    Args:
+        sessions: positive times, ``[sessions, plans, kinds of pass]``.
+
+    Returns:
+        The same, each session scaled by one factor a kind of pass.
+    """
+    logs = np.log(np.asarray(sessions, dtype=np.float64))
+    slow = logs.mean(axis=1, keepdims=True)
+    return np.exp(logs - slow + slow.mean(axis=0, keepdims=True))
 
 
 def calibration_plans(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from hwsearch.denoisers.denoiser import Denoiser
@@ -83,9 +84,14 @@ def keep(
 def read_sessions(
     path: Path, sessions: int, keys: Sequence[OpKey]
 ) -> tuple[LatencyTable, Measured]:
-    """The operators as a table, and the median times of every plan."""
+    """The operators as a table, and the median times of every plan.
+
+    Within a session all runs take turns, so ratios hold; how fast the machine was changes from one
+    session to the next, so each is scaled to what the sessions have in common.
+    """
     frame = pd.read_csv(path)
     frame = frame[frame["session"] < sessions]
+    frame["sample_us"] /= pace(frame)
     named = {repr(key): key for key in keys}
     operators, models = frame[frame["pass"] < 0], frame[frame["pass"] >= 0]
     samples = {
@@ -96,3 +102,11 @@ def read_sessions(
     table = medians.groupby(["what", "pass"]).median().unstack() / 1e3
     measured = {int(what): (row[0], row[1], row[2]) for what, row in table.iterrows()}
     return LatencyTable(samples, str(path)), measured
+
+
+def pace(frame: pd.DataFrame) -> pd.Series:
+    """For each sample how slow its session was with runs of its kind, against all sessions."""
+    logs = np.log(frame.groupby(["what", "pass", "session"])["sample_us"].median())
+    slow = (logs - logs.groupby(["what", "pass"]).transform("mean")).groupby(["pass", "session"])
+    keys = pd.MultiIndex.from_frame(frame[["pass", "session"]])
+    return pd.Series(np.exp(slow.mean().reindex(keys).to_numpy()), index=frame.index)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hwsearch.latency.calibrate import calibration_plans, fit_line, fit_pass
+from hwsearch.latency.calibrate import at_one_pace, calibration_plans, fit_line, fit_pass
 from hwsearch.latency.clock import interleave
 from hwsearch.plan import WeightFormat
 
@@ -131,3 +131,11 @@ def test_choosing_positions_counts_where_no_probe_saw_it():
     assert line.factor("choosing") > 1.4 * line.factor(WeightFormat.FP32)
     assert [line.of(row) for row in sums] == pytest.approx(times, rel=0.01)
     assert line.degrees == len(sums) - 2 - 4
+
+
+def test_sessions_of_a_slower_machine_are_brought_to_one_pace():
+    plans = np.array([[1.0, 10.0], [2.0, 20.0], [4.0, 30.0]])
+    slow = np.array([1.0, 1.3, 0.9])[:, None, None]
+    found = at_one_pace(slow * plans)
+    assert found[1] == pytest.approx(found[0])
+    assert found[0] / plans == pytest.approx(np.full((3, 2), (1.3 * 0.9) ** (1 / 3)))
