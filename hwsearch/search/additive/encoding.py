@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -141,6 +141,15 @@ class ChoiceSpace:
 
     def encode(self, params: Mapping[str, Any]) -> tuple[int, ...] | None:
         """Choice indices of a plan; None if a parameter is missing or has another value."""
+        pairs = zip(self.names, self._lookup, strict=True)
+        try:
+            values = [(params[name], lookup) for name, lookup in pairs]
+            return tuple([lookup[type(value), value] for value, lookup in values])
+        except KeyError:
+            return self._encode_nearly(params)
+
+    def _encode_nearly(self, params: Mapping[str, Any]) -> tuple[int, ...] | None:
+        """`encode` where a value is no choice as it stands, but may be one up to rounding."""
         row = []
         for name, values, lookup in zip(self.names, self.choices, self._lookup, strict=True):
             if name not in params:
@@ -164,9 +173,13 @@ class ChoiceSpace:
 
     def one_hot(self, rows: Rows, weight: Floats | float = 1.0) -> Floats:
         """One-hot rows, [n, columns]; each hot entry is its column's `weight`."""
-        out = np.zeros((len(rows), self.columns))
-        np.put_along_axis(out, rows + self.offsets, 1.0, axis=1)
-        return out * weight
+        return self.indicators(rows, np.float64) * weight
+
+    def indicators(self, rows: Rows, dtype: DTypeLike) -> NDArray[Any]:
+        """Whether each plan has each column's choice, 1 or 0, [n, columns]."""
+        out = np.zeros((len(rows), self.columns), dtype)
+        out[np.arange(len(rows))[:, None], rows + self.offsets] = 1
+        return out
 
     def total(self, rows: Rows, column_values: Floats) -> Floats:
         """Sum of the chosen columns' values, [n]."""

@@ -113,7 +113,7 @@ class Ledger:
     def _count(self, new: Rows) -> None:
         for start in range(0, len(new), COUNTED):
             # counts of so few plans are exact in single precision, at half the work
-            hot = self.space.one_hot(new[start : start + COUNTED]).astype(np.float32)
+            hot = self.space.indicators(new[start : start + COUNTED], np.float32)
             self._gram += hot.T @ hot
         self._counted += len(new)
 
