@@ -24,7 +24,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "baselines")
     options, more = parser.parse_known_args()
     command = [sys.executable, "-m", "hwsearch.cli.main", "baselines", options.model]
-    command += ["-o", str(options.out), "--limit", str(options.limit), *more]
+    command += ["-o", str(options.out), "--limit", str(options.limit)]
+    command += ["--families", "cache,structured,unstructured,2:4", *more]
     # one thread each: small matrices gain nothing from a second
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     parts = [
