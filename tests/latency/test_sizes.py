@@ -20,9 +20,11 @@ from hwsearch.latency.operators import (
     refresh_operators,
     step_operators,
 )
+from hwsearch.latency.parts import Choice
+from hwsearch.latency.phases import Caching
 from hwsearch.latency.predict import Predictor
 from hwsearch.latency.profile import Kept, operators_of
-from hwsearch.plan import CompressionPlan, Decoding
+from hwsearch.plan import CompressionPlan, Decoding, WeightFormat
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
 
@@ -248,3 +250,11 @@ def test_pruned_sizes_are_timed_on_demand(denoiser):
         if g.num_kv_heads == 4:
             assert all(key in exact for key in linears)
     assert Predictor(device, g, WORK).predict(plan, (0.4, 1.0)).generation_ms > 0
+
+
+def test_choosing_is_weighed_where_a_refresh_is_asked_and_positions_are_dropped():
+    assert Choice("kept", 0.5, None, Caching("mass")).group == "choosing"
+    assert Choice("kept", 0.5, None, Caching("query")).group == "choosing"
+    assert Choice("kept", 0.5, None, Caching("")).group is None
+    assert Choice("kept", 1.0, None, Caching("mass")).group is None
+    assert Choice("mlp", WeightFormat.W4).group is WeightFormat.W4
