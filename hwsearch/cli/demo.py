@@ -91,5 +91,11 @@ def _show(demo: Demo) -> None:
             f"layer {index}: sink threshold {layer.sink_threshold}, "
             f"attention {layer.attention}, mlp {layer.mlp}"
         )
+    if not demo.target_met:
+        over = demo.contestants["winner"].measured_ms / demo.target_ms - 1.0
+        click.echo(
+            f"the target was not met: the winner was measured {over:.1%} above it after "
+            f"{demo.trials} trials; run it again on a quieter machine"
+        )
     bundle = demo.contestants["winner"].bundle.path
     click.echo(f"the winner is in {bundle}; ask it: hwsearch generate {bundle} QUESTION")

@@ -127,10 +127,11 @@ def contest(
 
     A plan that is measured above `ratio` times the uncompressed model gives way to one that was
     predicted faster by as much as it missed. The trials of a study crowd below its target, so few
-    lie there: `again` may search some more, given the milliseconds to aim at.
+    lie there: `again` may search some more, given the milliseconds to aim at. After `ATTEMPTS`
+    the last picked stand as they were measured, within the target or not.
 
     Raises:
-        InfeasibleTargetError: no finished trial is measured within the target.
+        InfeasibleTargetError: no finished trial is predicted to be as fast as the misses ask for.
     """
     objective = finisher.objective
     uncompressed = CompressionPlan.uniform(objective.space.num_layers)

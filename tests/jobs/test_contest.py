@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from hwsearch.errors import InfeasibleTargetError
 from hwsearch.jobs import finish
 from hwsearch.plan import CompressionPlan
 
@@ -71,3 +72,32 @@ def test_more_is_searched_where_the_winner_misses(tmp_path):
 def test_without_more_trials_the_next_best_wins(tmp_path):
     found = finish.contest(Finisher(), Study(SLOW, FAST), 0.5, tmp_path, 1)
     assert found["winner"] == FAST
+
+
+class Hopeless(Finisher):
+    """Whatever is picked is measured just above the target."""
+
+    def measure(self, bundles):
+        times = {"baseline": 200.0, "best_uniform": 100.0, "winner": 101.0}
+        return SimpleNamespace(generation_ms=times.__getitem__)
+
+
+@pytest.mark.usefixtures("scored")
+def test_after_some_attempts_the_last_picked_stand(tmp_path, monkeypatch):
+    aims = []
+
+    def again(most_ms):
+        aims.append(most_ms)
+        monkeypatch.setitem(PREDICTED, FAST, most_ms)
+        return Study(FAST)
+
+    found = finish.contest(Hopeless(), Study(SLOW, FAST), 0.5, tmp_path, 1, again)
+    assert found["winner"] == FAST
+    assert len(aims) == finish.ATTEMPTS - 1
+    assert aims == sorted(aims, reverse=True)
+
+
+@pytest.mark.usefixtures("scored")
+def test_where_nothing_is_fast_enough_it_says_so(tmp_path):
+    with pytest.raises(InfeasibleTargetError, match=r"the fastest takes 60\.00 ms"):
+        finish.contest(Hopeless(), Study(SLOW, FAST), 0.5, tmp_path, 1)

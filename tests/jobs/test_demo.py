@@ -11,7 +11,8 @@ import pytest
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.errors import InputError, VerificationError
 from hwsearch.jobs.bundles import verify
-from hwsearch.jobs.demo import DEVICE, run_demo
+from hwsearch.jobs.demo import AGAIN, DEVICE, run_demo
+from hwsearch.jobs.finish import ATTEMPTS
 from hwsearch.jobs.predicting import predict_plan
 from hwsearch.jobs.timing import Effort, profile_machine
 from hwsearch.latency.device import load_device
@@ -21,6 +22,7 @@ from hwsearch.tasks.gsm_mini import problems
 
 pytestmark = pytest.mark.slow
 
+TRIALS = 24
 BRIEF = Effort(rounds=3, sessions=1, mixed_plans=2)
 
 
@@ -35,7 +37,7 @@ def demo(folder):
     tables = folder / "latency_tables"
     profile_machine(denoiser, DEVICE, tables, effort=BRIEF)
     # a loose target, since timings this short are not to be relied upon
-    return run_demo(folder, ratio=0.8, trials=24, limit=12)
+    return run_demo(folder, ratio=0.8, trials=TRIALS, limit=12)
 
 
 def test_the_document_has_what_was_promised(demo, folder):
@@ -51,9 +53,13 @@ def test_the_document_has_what_was_promised(demo, folder):
     assert document["target_ms"] == pytest.approx(0.8 * document["baseline"]["measured_ms"])
 
 
-def test_the_winner_is_measured_within_the_target(demo):
-    assert demo.contestants["winner"].measured_ms <= demo.target_ms
-    assert demo.contestants["best_uniform"].measured_ms <= demo.target_ms
+def test_it_searches_on_until_the_target_is_met(demo):
+    """How often it must depends on the machine's mood; that it stops too early never may."""
+    picked = [demo.contestants[name].measured_ms for name in ("best_uniform", "winner")]
+    searched_on = range(TRIALS, TRIALS + ATTEMPTS * AGAIN, AGAIN)
+    assert demo.trials in searched_on
+    assert max(picked) <= demo.target_ms or demo.trials == searched_on[-1]
+    assert demo.document()["target_met"] == (picked[1] <= demo.target_ms)
 
 
 def test_compressed_bundles_are_smaller(demo):
@@ -63,7 +69,7 @@ def test_compressed_bundles_are_smaller(demo):
 
 def test_the_study_can_be_opened(demo, folder):
     study = load_study("demo", str(folder / "demo.db"))
-    assert len(study.frame()) == 24
+    assert len(study.frame()) == demo.trials
     assert demo.contestants["winner"].plan in set(study.frame()["plan"])
 
 
