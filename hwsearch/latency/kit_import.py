@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from hwsearch.errors import InputError, TableError
+from hwsearch.latency.calibrate import at_one_pace
 from hwsearch.latency.device import Device, DeviceInfo, Provenance, load_device
 from hwsearch.latency.folder import check_name, write_device
 from hwsearch.latency.kit_models import PASSES, KitModels
@@ -72,27 +75,29 @@ def import_results(
 def whole_runs(
     models: KitModels, table: LatencyTable, passes: LatencyTable, device: Device
 ) -> list[Whole]:
-    """Sums and medians of every plan that the kit ran whole.
+    """Sums of every plan that the kit ran whole, and medians over sessions at one pace.
 
     Raises:
         TableError: a pass, or an operator of one, was not timed.
     """
     predictor = Predictor(device, models.geometry, models.workload)
-    wholes = []
-    for index, entry in enumerate(models.plans):
-        refresh, step = (_median_ms(passes, models.key(index, part)) for part in (0, 1))
-        sums = predictor.sums_ms(entry.plan, entry.kept_shares)
-        wholes.append(Whole(sums, (refresh, step)))
-    return wholes
+    sums = [predictor.sums_ms(entry.plan, entry.kept_shares) for entry in models.plans]
+    sessions = [
+        [_session_medians_ms(passes, models.key(index, part)) for part in (0, 1)]
+        for index in range(len(models.plans))
+    ]
+    medians = np.median(at_one_pace(np.moveaxis(sessions, -1, 0)), axis=0)
+    pairs = zip(sums, medians.tolist(), strict=True)
+    return [Whole(pair, (refresh, step)) for pair, (refresh, step) in pairs]
 
 
-def _median_ms(passes: LatencyTable, key: OpKey) -> float:
-    if key not in passes.p50_us:
+def _session_medians_ms(passes: LatencyTable, key: OpKey) -> list[float]:
+    if key not in passes.samples:
         raise TableError(
             f"{passes.source}: the {key.kind} of plan {key.in_features} was not timed although the "
             "head says that it was run whole; run measure.py again"
         )
-    return passes.p50_us[key] / 1e3
+    return [float(np.median(session)) / 1e3 for session in passes.samples[key]]
 
 
 def caveats(models: KitModels) -> tuple[str, ...]:

@@ -10,11 +10,12 @@ import pytest
 
 from hwsearch.errors import InputError, TableError
 from hwsearch.latency.kit import write_kit
-from hwsearch.latency.kit_import import import_results
+from hwsearch.latency.kit_import import import_results, whole_runs
 from hwsearch.latency.kit_models import MODEL_BYTES, kit_models, pass_bytes
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.predict import Predictor
 from hwsearch.latency.profile import operators_of
+from hwsearch.latency.table import LatencyTable
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.testing.tiny import tiny_geometry
 
@@ -225,6 +226,20 @@ def test_whole_models_of_a_kit_calibrate_its_sums(whole, tmp_path):
     found = predictor.predict(CompressionPlan.uniform(2, "w8a8", "w8"), (1.0, 0.6))
     low, high = found.intervals_ms.generation
     assert low < found.generation_ms < high
+
+
+def test_sessions_of_whole_models_are_brought_to_one_pace(whole, tmp_path):
+    """One run that was disturbed in the session of middle pace is outvoted by the two others."""
+    models = kit_models("tiny", GEOMETRY, WORK)
+    device = import_results(whole, "board", tmp_path)
+    paces = (1.0, 1.2, 1.4)
+    samples = {key: tuple((pace * 1e3,) for pace in paces) for key in models.keys()}
+    samples[models.key(0, 1)] = ((1e3,), (1.15 * 1.2e3,), (1.4e3,))
+    runs = whole_runs(models, device.table, LatencyTable(samples, "passes"), device)
+    disturbed, *others = (run.measured[1] for run in runs)
+    assert others == pytest.approx([others[0]] * len(others))
+    assert disturbed == pytest.approx(others[0], rel=0.001)
+    assert others[0] == pytest.approx(1.2, rel=0.05)
 
 
 def without_whole(lines):
