@@ -82,11 +82,14 @@ def whole_runs(
     """
     predictor = Predictor(device, models.geometry, models.workload)
     sums = [predictor.sums_ms(entry.plan, entry.kept_shares) for entry in models.plans]
-    sessions = [
-        [_session_medians_ms(passes, models.key(index, part)) for part in (0, 1)]
-        for index in range(len(models.plans))
-    ]
-    medians = np.median(at_one_pace(np.moveaxis(sessions, -1, 0)), axis=0)
+    # plans × kinds of pass × sessions
+    times = np.array(
+        [
+            [_session_medians_ms(passes, models.key(index, part)) for part in (0, 1)]
+            for index in range(len(models.plans))
+        ]
+    )
+    medians = np.median(at_one_pace(np.moveaxis(times, -1, 0)), axis=0)
     pairs = zip(sums, medians.tolist(), strict=True)
     return [Whole(pair, (refresh, step)) for pair, (refresh, step) in pairs]
 

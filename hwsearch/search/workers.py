@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from hwsearch.search.space import SearchSpace
 from hwsearch.search.storage import is_shared
@@ -123,46 +123,62 @@ def work(
         on_trial: called with their number after each.
     """
 
-    def report(study: optuna.Study, trial: FrozenTrial) -> None:
-        if on_trial is not None:
-            on_trial(len(ended(study)))
-
     while True:
         _bury(study)
         states = _states(study)
         if not _is_full(states, trials):
-            _take_one(study, objective, storage, trials, report)
+            _take_one(study, objective, storage, trials)
+            if on_trial is not None:
+                on_trial(len(ended(study)))
             continue
         if not states[TrialState.RUNNING] or sum(states[state] for state in ENDED) >= trials:
             return
         time.sleep(POLL_S)  # others are at the last ones, and may die
 
 
-def _take_one(
-    study: optuna.Study,
-    objective: _Objective,
-    storage: RDBStorage,
-    trials: int,
-    report: Callable[[optuna.Study, FrozenTrial], None],
-) -> None:
-    """Choose a plan in turn with the other workers, then try it beside them."""
+def _take_one(study: optuna.Study, objective: _Objective, storage: RDBStorage, trials: int) -> None:
+    """Choose a plan in turn with the other workers, then try it beside them.
+
+    A worker that stood still for so long that others took it for dead drops what it found.
+    """
     with turn(storage, study.study_name) as chosen:
         if is_shared(str(storage.url)) and _is_full(_states(study), trials):
             return  # others took the last ones while this worker waited for its turn
 
-        def guarded(trial: optuna.Trial) -> Sequence[float]:
-            if is_shared(str(storage.url)) and _is_surplus(study, trial, trials):
-                raise _OneTooManyError
-            objective.space.suggest(trial)  # now the others can see which plan it is
-            chosen.end()
-            return objective(trial)
+        raised: list[Exception] = []
+        begun: list[int] = []
 
-        study.optimize(guarded, n_trials=1, callbacks=[report], catch=(_OneTooManyError,))
+        def guarded(trial: optuna.Trial) -> Sequence[float]:
+            begun.append(trial.number)
+            try:
+                if is_shared(str(storage.url)) and _is_surplus(study, trial, trials):
+                    raise _OneTooManyError
+                objective.space.suggest(trial)  # now the others can see which plan it is
+                chosen.end()
+                return objective(trial)
+            except Exception as error:
+                raised.append(error)
+                raise
+
+        try:
+            study.optimize(guarded, n_trials=1, catch=(_OneTooManyError,))
+        except (AssertionError, ValueError, UpdateFinishedTrialError) as error:
+            if not begun or error in raised or not _has_failed(study, begun[0]):
+                raise
+            # neither the sampler's error nor the plan's: Optuna cannot end what others have ended
+            optuna.logging.get_logger(__name__).warning(
+                f"trial {begun[0]}: others took this worker for dead and try its plan again"
+            )
 
 
 def _states(study: optuna.Study) -> Counter[TrialState]:
     """How many trials are in each state."""
     return Counter(trial.state for trial in study.get_trials(deepcopy=False))
+
+
+def _has_failed(study: optuna.Study, number: int) -> bool:
+    """Whether a trial is kept as failed."""
+    return study.get_trials(deepcopy=False)[number].state == TrialState.FAIL
 
 
 def _is_full(states: Counter[TrialState], trials: int) -> bool:

@@ -232,8 +232,8 @@ def test_sessions_of_whole_models_are_brought_to_one_pace(whole, tmp_path):
     """One run that was disturbed in the session of middle pace is outvoted by the two others."""
     models = kit_models("tiny", GEOMETRY, WORK)
     device = import_results(whole, "board", tmp_path)
-    paces = (1.0, 1.2, 1.4)
-    samples = {key: tuple((pace * 1e3,) for pace in paces) for key in models.keys()}
+    paces, keys = (1.0, 1.2, 1.4), models.keys()
+    samples = {key: tuple((pace * 1e3,) for pace in paces) for key in keys}
     samples[models.key(0, 1)] = ((1e3,), (1.15 * 1.2e3,), (1.4e3,))
     runs = whole_runs(models, device.table, LatencyTable(samples, "passes"), device)
     disturbed, *others = (run.measured[1] for run in runs)

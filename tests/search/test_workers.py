@@ -43,7 +43,9 @@ def objective():
     return make_objective(Target(ratio=0.6))
 
 
-def start_worker(objective, url, name, trials, evaluated, on_plan=None, run=run_study):
+def start_worker(
+    objective, url, name, trials, evaluated, on_plan=None, run=run_study, heartbeat_s=1
+):
     """A worker in a process of its own that writes down every plan whose loss it computes."""
 
     def main():
@@ -55,7 +57,7 @@ def start_worker(objective, url, name, trials, evaluated, on_plan=None, run=run_
             return real(self, plan)
 
         real, Objective.loss = Objective.loss, loss
-        run(objective, trials=trials, name=name, storage=url, heartbeat_s=1)
+        run(objective, trials=trials, name=name, storage=url, heartbeat_s=heartbeat_s)
 
     worker = FORK.Process(target=main)
     worker.start()
@@ -80,7 +82,11 @@ def lines(path):
 @pytest.mark.slow
 def test_four_workers_finish_200_trials_and_none_is_lost_or_doubled(objective, url, tmp_path):
     evaluated = tmp_path / "evaluated"
-    workers = [start_worker(objective, url, "four", 200, evaluated) for _ in range(4)]
+    workers = [
+        # a machine so busy that it misses two beats of a second would try a plan again
+        start_worker(objective, url, "four", 200, evaluated, heartbeat_s=30)
+        for _ in range(4)
+    ]
     for worker in workers:
         worker.join(600)
         assert worker.exitcode == 0
@@ -140,7 +146,8 @@ def test_a_worker_does_not_wait_for_ever(url, monkeypatch):
 def test_two_workers_refine_together_and_try_no_plan_twice(objective, url, tmp_path):
     evaluated = tmp_path / "evaluated"
     workers = [
-        start_worker(objective, url, "refined", 60, evaluated, run=run_refined) for _ in range(2)
+        start_worker(objective, url, "refined", 60, evaluated, run=run_refined, heartbeat_s=30)
+        for _ in range(2)
     ]
     for worker in workers:
         worker.join(300)
@@ -175,6 +182,41 @@ def test_a_killed_worker_loses_only_its_trial_which_is_retried(objective, url, t
     (again,) = [t for t in after if t.params == lost.params and t.number != lost.number]
     assert again.state == TrialState.COMPLETE
     assert len(load_study("killed", url).frame()) == 20
+
+
+@pytest.mark.slow
+def test_a_worker_taken_for_dead_drops_its_trial_and_goes_on(objective, url, tmp_path):
+    evaluated = tmp_path / "evaluated"
+
+    def stand_still(plan):
+        if len(lines(evaluated)) == 5:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    first = start_worker(objective, url, "stopped", 40, evaluated, stand_still)
+    wait_until(lambda: len(lines(evaluated)) == 5)
+    (lost,) = [t for t in trials_of(url, "stopped") if t.state == TrialState.RUNNING]
+    second = start_worker(objective, url, "stopped", 20, evaluated)
+    second.join(120)
+    assert second.exitcode == 0
+    os.kill(first.pid, signal.SIGCONT)
+    first.join(120)
+    assert first.exitcode == 0
+    after = trials_of(url, "stopped")
+    assert after[lost.number].state == TrialState.FAIL
+    (again,) = [t for t in after if t.params == lost.params and t.number != lost.number]
+    assert again.state == TrialState.COMPLETE
+    assert len(load_study("stopped", url).frame()) == 40, "it went on"
+
+
+@pytest.mark.slow
+def test_an_error_of_the_plan_itself_stops_the_worker(objective, url, tmp_path):
+    def fail(plan):
+        raise ValueError("the plan's own")
+
+    worker = start_worker(objective, url, "failing", 12, tmp_path / "evaluated", fail)
+    worker.join(120)
+    assert worker.exitcode == 1
+    assert trials_of(url, "failing")[0].state == TrialState.FAIL
 
 
 @pytest.mark.slow
