@@ -71,8 +71,21 @@ class Advisor:
         return count < self._first or alone <= SHORT or count % 2 == 1
 
     def _from_design(self, evidence: Evidence) -> Rows | None:
-        fresh = [p for p in self._design if tuple(int(i) for i in p) not in evidence.seen]
+        begun = np.concatenate([evidence.rows, evidence.pending])
+        fresh = [
+            plan
+            for place, plan in enumerate(self._design)
+            if tuple(int(i) for i in plan) not in evidence.seen
+            and not (place < self._first and self._is_told(plan, begun))
+        ]
         return fresh[evidence.unknown] if evidence.unknown < len(fresh) else None
+
+    def _is_told(self, uniform: Rows, begun: Rows) -> bool:
+        """Whether some plan begun makes all the choices by which `uniform` is not the reference."""
+        changed = uniform != self.space.reference_row
+        return bool(changed.any()) and bool(
+            (begun[:, changed] == uniform[changed]).all(axis=1).any()
+        )
 
     def _from_model(self, evidence: Evidence, rng: np.random.Generator) -> Rows | None:
         cost, budget = self._cost_model(evidence)

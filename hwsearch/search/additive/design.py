@@ -8,11 +8,12 @@ from hwsearch.search.additive.encoding import ChoiceSpace, Floats, Rows
 
 
 def initial_plans(space: ChoiceSpace, cost: Floats | None, scores: int = 1) -> Rows:
-    """Reference, cheapest, uniform and one-at-a-time plans, in this order, [plans, groups].
+    """Reference, cheapest, uniform by kind, and one-at-a-time plans, in this order, [plans, groups].
 
-    Uniform plans give the shape that parameters with the same choices share, so `scores` choices
-    a parameter suffice and the others are interpolated. The first score of a parameter is its
-    cheapest choice (without costs the one farthest from the reference).
+    Uniform plans give each choice to all parameters of a kind, and the reference to all others.
+    They tell what a choice costs at all, also where no plan within a budget would show it, and the
+    shape that parameters of a kind share; so `scores` choices a parameter suffice. The first score
+    of a parameter is its cheapest choice (without costs the one farthest from the reference).
 
     Args:
         space: the plans.
@@ -42,8 +43,15 @@ def _extremes(space: ChoiceSpace, cost: Floats | None) -> Rows:
 
 
 def _uniform(space: ChoiceSpace) -> list[Rows]:
-    """Plans that give every parameter the same choice index, clipped to what it has."""
-    return [np.minimum(index, space.sizes - 1) for index in range(int(space.sizes.max()))]
+    """Plans that give one choice to all parameters of a kind, where there are several."""
+    plans = []
+    for kind in range(int(space.kinds.max()) + 1):
+        groups = np.flatnonzero(space.kinds == kind)
+        for choice in range(int(space.sizes[groups[0]]) if len(groups) > 1 else 0):
+            plan = space.reference_row.copy()
+            plan[groups] = choice
+            plans.append(plan)
+    return plans
 
 
 def _by_distance(space: ChoiceSpace, group: int, first: int) -> list[int]:

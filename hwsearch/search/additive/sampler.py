@@ -38,10 +38,11 @@ class AdditiveSampler(BaseSampler):
 
     With one objective it minimises the loss under ``cost <= budget``; with two, (loss, cost), it
     grows the hypervolume of the front. Every further constraint that trials set with
-    ``trial.set_constraint`` is learned and respected. The method: reference, cheapest, uniform
-    and one-at-a-time plans first; then a Gaussian process, additive with pair corrections,
-    conditioned on every finished trial (Duvenaud et al. 2011); its exact front by dynamic
-    programming, mutations of it, and the candidate of largest expected improvement.
+    ``trial.set_constraint`` is learned and respected. The method: reference, cheapest, uniform by
+    kind (as far as no trial has told that already) and one-at-a-time plans first; then a Gaussian
+    process, additive with pair corrections, conditioned on every finished trial (Duvenaud et al.
+    2011); its exact front by dynamic programming, mutations of it, and the candidate of largest
+    expected improvement.
 
     All state is derived from the study's trials, so workers may share a storage. A plan that was
     tried is not proposed again while others remain.
