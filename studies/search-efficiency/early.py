@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
-from gsm_mini import DEVICE
+from gsm_mini import DEVICE, overridden
 from race import corner, hypervolume
 
 from hwsearch.compression import compress
@@ -103,21 +103,19 @@ class Judged:
 def recorded(objective: Objective, judged: Judged, order: Sequence[int] | None) -> Objective:
     """The objective with its losses looked up, states in some order."""
 
-    class Recorded(Objective):
-        def loss(self, plan: CompressionPlan) -> float:
-            *_, last = self.by_state(plan)
-            return last.so_far
+    def loss(self: Objective, plan: CompressionPlan) -> float:
+        *_, last = self.by_state(plan)
+        return last.so_far
 
-        def by_state(self, plan: CompressionPlan) -> Iterator[StateLoss]:
-            rows = judged(plan)
-            total = weights = 0.0
-            for index in order or range(len(rows)):
-                loss, weight, work = rows[index]
-                total, weights = total + loss * weight, weights + weight
-                yield StateLoss(loss, weight, work, total / weights)
+    def by_state(self: Objective, plan: CompressionPlan) -> Iterator[StateLoss]:
+        rows = judged(plan)
+        total = weights = 0.0
+        for index in order or range(len(rows)):
+            loss, weight, work = rows[index]
+            total, weights = total + loss * weight, weights + weight
+            yield StateLoss(loss, weight, work, total / weights)
 
-    fields = {name: getattr(objective, name) for name in objective.__dataclass_fields__}
-    return Recorded(**fields)
+    return overridden(objective, loss=loss, by_state=by_state)
 
 
 def run(objective: Objective, judged: Judged, arm: Arm, seed: int, work: float) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from gsm_mini import make_objective
+from gsm_mini import make_objective, overridden
 from large import QUESTIONS, RESULTS, Losses
 from race import Plan
 
@@ -38,11 +38,10 @@ Key = tuple[str, float, int]
 def recorded(objective: Objective, losses: Losses) -> Objective:
     """The objective with its losses looked up."""
 
-    class Recorded(Objective):
-        def loss(self, plan: CompressionPlan) -> float:
-            return losses(tuple(self.space.params(plan).values()))[0]
+    def loss(self: Objective, plan: CompressionPlan) -> float:
+        return losses(tuple(self.space.params(plan).values()))[0]
 
-    return Recorded(**{name: getattr(objective, name) for name in objective.__dataclass_fields__})
+    return overridden(objective, loss=loss)
 
 
 def run(objective: Objective, sampler: str, seed: int, trials: int) -> list[Plan]:
