@@ -20,6 +20,7 @@ from hwsearch.search.additive.propose import ENUMERATE
 from hwsearch.search.additive.records import Ledger
 from hwsearch.search.additive.solve import solve_front
 from hwsearch.search.additive.surrogate import FIT_LIMIT, Predictor, fit_loss
+from hwsearch.search.additive.threads import one_blas_thread
 from hwsearch.search.additive.tune import tune
 
 Bounds = list[tuple[CostModel, float]]
@@ -69,6 +70,10 @@ class LossModel:
         bounds = [(self._cost, budget)]
         if limit is not None:
             bounds.append((CostModel.known(self.space, limit[0]), limit[1]))
+        with one_blas_thread():
+            return self._best(budget, bounds)
+
+    def _best(self, budget: float, bounds: Bounds) -> tuple[dict[str, int], float, float] | None:
         losses = self._evidence.values[:, 0]
         costs = self._cost.of(self._evidence.rows)
         near = nearest(costs, losses, budget, FIT_LIMIT)

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hwsearch.search.additive.advisor import Advisor
 from hwsearch.search.additive.cost import AdditiveCost
 from hwsearch.search.additive.encoding import ChoiceSpace, choices_of
+from hwsearch.search.additive.threads import one_blas_thread
 
 
 @dataclass
@@ -190,7 +191,8 @@ class AdditiveSampler(BaseSampler):
                     constraint_name=self._constraint_name,
                     scores=self._scores,
                 )
-            return space.decode(cache.advisor.advise(trials, trial.number, rng))
+            with one_blas_thread():
+                return space.decode(cache.advisor.advise(trials, trial.number, rng))
 
     def _can_choose(self, distribution: BaseDistribution) -> bool:
         choices = choices_of(distribution, self._max_choices)

@@ -6,14 +6,17 @@ import itertools
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from hwsearch.errors import InputError
 from hwsearch.search.additive import AdditiveCost, AdditiveSampler
+from hwsearch.search.additive.advisor import Advisor
 from hwsearch.search.additive.encoding import ChoiceSpace
 from hwsearch.search.additive.records import ESTIMATE, SPREAD, Ledger
 from hwsearch.search.additive.surrogate import fit_loss
@@ -232,3 +235,22 @@ def test_bad_input_is_one_clear_line() -> None:
         bad.ask(space)
     with pytest.raises(ValueError, match="one or two objectives"):
         study_with(AdditiveSampler(search_space=space), 3).ask(space)
+
+
+def test_a_plan_is_chosen_on_one_blas_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def threads() -> set[int]:
+        return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+    seen: list[set[int]] = []
+    advise = Advisor.advise
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(threads())
+        return advise(*arguments)
+
+    monkeypatch.setattr(Advisor, "advise", watched)
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        study_with(AdditiveSampler(TABLE, seed=0)).optimize(two, n_trials=5)
+        assert threads() == before
+    assert seen and set().union(*seen) == {1}
