@@ -165,7 +165,8 @@ def _take_one(study: optuna.Study, objective: _Objective, storage: RDBStorage, t
         except (AssertionError, ValueError, UpdateFinishedTrialError) as error:
             if not begun or error in raised or not _has_failed(study, begun[0]):
                 raise
-            # neither the sampler's error nor the plan's: Optuna cannot end what others have ended
+            # neither the sampler's error nor the plan's: Optuna cannot end what others have ended, and
+            # stumbles over an assertion of its own where it says so
             optuna.logging.get_logger(__name__).warning(
                 f"trial {begun[0]}: others took this worker for dead and try its plan again"
             )

@@ -53,13 +53,16 @@ def test_the_document_has_what_was_promised(demo, folder):
     assert document["target_ms"] == pytest.approx(0.8 * document["baseline"]["measured_ms"])
 
 
-def test_it_searches_on_until_the_target_is_met(demo):
-    """How often it must depends on the machine's mood; that it stops too early never may."""
-    picked = [demo.contestants[name].measured_ms for name in ("best_uniform", "winner")]
-    searched_on = range(TRIALS, TRIALS + ATTEMPTS * AGAIN, AGAIN)
-    assert demo.trials in searched_on
-    assert max(picked) <= demo.target_ms or demo.trials == searched_on[-1]
-    assert demo.document()["target_met"] == (picked[1] <= demo.target_ms)
+def test_the_winner_is_measured_within_the_target(demo):
+    assert demo.contestants["winner"].measured_ms <= demo.target_ms
+    assert demo.contestants["best_uniform"].measured_ms <= demo.target_ms
+    assert demo.document()["target_met"]
+
+
+def test_it_searches_on_after_misses_alone(demo):
+    """How often it must depends on the machine's mood."""
+    assert demo.trials in range(TRIALS, TRIALS + ATTEMPTS * AGAIN, AGAIN)
+    assert demo.document()["trials"] == demo.trials
 
 
 def test_compressed_bundles_are_smaller(demo):

@@ -47,7 +47,9 @@ def _uniform(space: ChoiceSpace) -> list[Rows]:
     plans = []
     for kind in range(int(space.kinds.max()) + 1):
         groups = np.flatnonzero(space.kinds == kind)
-        for choice in range(int(space.sizes[groups[0]]) if len(groups) > 1 else 0):
+        if len(groups) == 1:
+            continue
+        for choice in range(int(space.sizes[groups[0]])):
             plan = space.reference_row.copy()
             plan[groups] = choice
             plans.append(plan)
