@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hwsearch.latency.device import load_device
     from hwsearch.plan import CompressionPlan, Decoding, LayerPlan, WeightFormat
     from hwsearch.runtime import Runtime
-    from hwsearch.search import SearchSpace, Study, load_study, search
+    from hwsearch.study import SearchSpace, Study, load_study, search
 
 __all__ = [
     "CompressionPlan",
@@ -51,10 +51,10 @@ _HOMES = {
     "load_denoiser": "hwsearch.denoisers.loading",
     "load_device": "hwsearch.latency.device",
     "Runtime": "hwsearch.runtime",
-    "SearchSpace": "hwsearch.search",
-    "Study": "hwsearch.search",
-    "load_study": "hwsearch.search",
-    "search": "hwsearch.search",
+    "SearchSpace": "hwsearch.study",
+    "Study": "hwsearch.study",
+    "load_study": "hwsearch.study",
+    "search": "hwsearch.study",
     "export": "hwsearch.jobs.finish",
     "verify": "hwsearch.jobs.bundles",
 }

@@ -2,8 +2,8 @@ import pytest
 
 from hwsearch.errors import InputError
 from hwsearch.report import draw_front
-from hwsearch.search import Target
-from hwsearch.search.run import run_study
+from hwsearch.study import Target
+from hwsearch.study.run import run_study
 from tests.search.test_energy import make
 from tests.search.test_run import make_objective
 

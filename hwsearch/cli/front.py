@@ -21,8 +21,8 @@ from hwsearch.cli.options import (
 
 if TYPE_CHECKING:
     from hwsearch.plan import CachePolicy, CompressionPlan
-    from hwsearch.search import Study
-    from hwsearch.search.aim import Unit
+    from hwsearch.study import Study
+    from hwsearch.study.aim import Unit
 
 
 @click.command(name="front")
@@ -56,7 +56,7 @@ def command(
     finished trials and the model fitted to them; nothing is evaluated, and neither model nor device
     is loaded.
     """
-    from hwsearch.search import load_study
+    from hwsearch.study import load_study
 
     study = load_study(study_name, storage)
     if target_ms is not None or target_joules is not None:
@@ -82,7 +82,7 @@ def answer_target(
     study: Study, target_ms: float | None, target_joules: float | None, as_json: bool
 ) -> None:
     """Print the best plan known for another target."""
-    from hwsearch.search import resolve
+    from hwsearch.study import resolve
 
     found = resolve(study, target_ms, target_joules=target_joules)
     if as_json:

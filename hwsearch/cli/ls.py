@@ -67,7 +67,7 @@ def _formats() -> list[dict[str, str]]:
 
 
 def _methods() -> list[dict[str, str]]:
-    from hwsearch.search.samplers import SAMPLERS
+    from hwsearch.study.samplers import SAMPLERS
     from hwsearch.tasks.proxies import PROXIES
 
     samplers = [{"name": name, "kind": "sampler"} for name in SAMPLERS]

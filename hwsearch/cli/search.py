@@ -21,8 +21,8 @@ from hwsearch.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from hwsearch.search import Study
-    from hwsearch.search.finalists import Finalist, Verdict
+    from hwsearch.study import Study
+    from hwsearch.study.finalists import Finalist, Verdict
 
 
 @click.command(name="search")
@@ -83,13 +83,13 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
     device here) has one power for all plans, so on one device the plans of least energy are those
     of least time, and a target of joules is a target of milliseconds told otherwise.
     """
-    from hwsearch.search.spec import StudySpec
+    from hwsearch.study.spec import StudySpec
 
     spec = StudySpec.resolve(study_file, flags)
     if dry_run:
         click.echo(spec.to_toml(), nl=False)
         return
-    from hwsearch.search.spec import run_spec
+    from hwsearch.study.spec import run_spec
 
     quiet_optuna()
     with progress_bar() as bar:
@@ -117,7 +117,7 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
 
 def print_finalists(study: Study) -> None:
     """The finalists' table, and who wins."""
-    from hwsearch.search.finalists import P_VALUE, Verdict
+    from hwsearch.study.finalists import P_VALUE, Verdict
 
     kept = study.finalists
     assert kept is not None, "there were finalists"

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hwsearch.bundle import Exporter
 from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.kept import KeptShares
@@ -21,18 +22,17 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.errors import InputError, UnknownNameError
-from hwsearch.export import Exporter
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.latency.measure import measure
 from hwsearch.plan import CachePolicy, CompressionPlan
 from hwsearch.report.baselines import METHODS, BaselineRow, Method, write_baselines
 from hwsearch.runtime import OnnxBackend
-from hwsearch.search.preparation import (
+from hwsearch.sinks import SinkProfile, calibrate_sinks
+from hwsearch.study.preparation import (
     calibration_problems,
     calibration_questions,
     default_workload,
 )
-from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.tasks.evaluate import evaluate
 from hwsearch.tasks.frozen import FrozenStates
 from hwsearch.tasks.proxies.forced import answered

@@ -15,7 +15,7 @@ from hwsearch.jobs.subjects import Subject, subject_of
 from hwsearch.latency.compare import Candidate, Column, compare_on, joules, milliseconds
 from hwsearch.latency.device import Device, load_device
 from hwsearch.plan import CompressionPlan, Decoding, WeightFormat
-from hwsearch.search.study import Study, load_study
+from hwsearch.study.study import Study, load_study
 
 #: Target of plans that no study had one for, as a share of the uncompressed model's time.
 RATIO = 0.5

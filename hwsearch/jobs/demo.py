@@ -13,10 +13,10 @@ from hwsearch.jobs.finish import Contestant, Finisher, contest
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.jobs.timing import profile_machine
 from hwsearch.latency.device import Device, load_device
-from hwsearch.search.preparation import Target, calibration_questions, default_workload, prepare
-from hwsearch.search.run import run_study
-from hwsearch.search.space import SearchSpace
-from hwsearch.search.study import Study
+from hwsearch.study.preparation import Target, calibration_questions, default_workload, prepare
+from hwsearch.study.run import run_study
+from hwsearch.study.space import SearchSpace
+from hwsearch.study.study import Study
 from hwsearch.tasks.statistics import Comparison, compare
 
 #: Name of the device that the demo times.

@@ -8,11 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hwsearch.bundle import Exporter
 from hwsearch.compression import WeightBank, check_fits, compress, own_calibration
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.errors import InfeasibleTargetError
-from hwsearch.export import Exporter
 from hwsearch.jobs.bundles import measure_bundles
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.jobs.scoring import evaluate_bundle
@@ -20,9 +20,9 @@ from hwsearch.latency.device import load_device
 from hwsearch.latency.measure import Measurement
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, Figures, Runtime, record_figures
-from hwsearch.search import Objective, Study, load_study
-from hwsearch.search.preparation import SINK_QUESTIONS, calibration_questions, reopen
 from hwsearch.sinks import SinkProfile, calibrate_sinks
+from hwsearch.study import Objective, Study, load_study
+from hwsearch.study.preparation import SINK_QUESTIONS, calibration_questions, reopen
 from hwsearch.tasks.evaluate import Evaluation
 from hwsearch.tasks.gsm_mini import problems
 

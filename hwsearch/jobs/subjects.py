@@ -15,8 +15,8 @@ from hwsearch.latency.device import Device
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.predict import Predictor
 from hwsearch.plan import CompressionPlan, Decoding
-from hwsearch.search.preparation import SINK_QUESTIONS, calibration_questions, default_workload
 from hwsearch.sinks import SinkProfile, calibrate_sinks
+from hwsearch.study.preparation import SINK_QUESTIONS, calibration_questions, default_workload
 
 #: Tokens of the prompt where only a model's config is known.
 PROMPT_LENGTH = 128

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hwsearch.bundle import Exporter
+from hwsearch.bundle.quantise import FORMATS
 from hwsearch.compression import WeightBank, WeightCalibration, compress
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.denoisers.network import linear_sizes
 from hwsearch.errors import InputError
-from hwsearch.export import Exporter
-from hwsearch.export.quantise import FORMATS
 from hwsearch.jobs.progress import Tracked, silent, untracked
 from hwsearch.jobs.subjects import subject_of
 from hwsearch.latency.calibrate import at_one_pace, calibration_plans, fit_lines
@@ -40,9 +40,9 @@ from hwsearch.latency.whole import Whole, whole_frame, with_runs
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, OnnxBackend
 from hwsearch.runtime.bundle import read_bundle
-from hwsearch.search.preparation import SINK_QUESTIONS, calibration_questions, default_workload
-from hwsearch.search.space import THRESHOLDS
 from hwsearch.sinks import SinkProfile, calibrate_sinks
+from hwsearch.study.preparation import SINK_QUESTIONS, calibration_questions, default_workload
+from hwsearch.study.space import THRESHOLDS
 
 RUNTIME = "onnxruntime-cpu"
 

@@ -18,8 +18,8 @@ from typing import Any
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from hwsearch.bundle.weights import Graph
 from hwsearch.errors import InputError
-from hwsearch.export.weights import Graph
 from hwsearch.latency.kit_models import KitModels, pass_bytes, pass_graphs
 from hwsearch.latency.operators import OpKey
 from hwsearch.latency.probes import build_probe, copies_of

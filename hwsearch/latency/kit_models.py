@@ -15,11 +15,11 @@ from typing import Annotated, Any
 from onnx import helper
 from pydantic import Field
 
+from hwsearch.bundle.quantise import FORMATS
+from hwsearch.bundle.weights import Graph
 from hwsearch.decoding.backend import Sampling
 from hwsearch.decoding.cache import kept_count
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.export.quantise import FORMATS
-from hwsearch.export.weights import Graph
 from hwsearch.latency.calibrate import calibration_plans
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.profile import SHARES
@@ -133,8 +133,8 @@ class PassGraph:
 
 def pass_graphs(models: KitModels) -> Iterator[PassGraph]:
     """Both passes of every plan, quantised, of random weights."""
+    from hwsearch.bundle.traced import TracedGraphs
     from hwsearch.denoisers.transformer import Transformer
-    from hwsearch.export.traced import TracedGraphs
 
     network = Transformer(models.geometry).eval().requires_grad_(False)
     sampling = Sampling.of(models.decoding)

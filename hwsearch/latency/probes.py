@@ -14,8 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from hwsearch.export.onnx_graphs import OPSET
-from hwsearch.export.quantise import quantise_products
+from hwsearch.bundle.onnx_graphs import OPSET
+from hwsearch.bundle.quantise import quantise_products
 from hwsearch.latency.operators import OpKey
 from hwsearch.plan import WeightFormat
 
@@ -157,7 +157,7 @@ def _attention_mass(probe: Probe, key: OpKey, name: str) -> None:
 
 
 def _mean_query(probe: Probe, key: OpKey, name: str) -> None:
-    """As `hwsearch.export.graphs` has it: mean over rows and grouped heads, product, mean over heads."""
+    """As `hwsearch.bundle.graphs` has it: mean over rows and grouped heads, product, mean over heads."""
     kv_heads, size = key.kv_heads or key.heads, key.out_features // key.heads
     query = probe.feed(f"{name}.q", 1, key.in_features, key.out_features)
     keys = probe.feed(f"{name}.k", 1, kv_heads, key.in_features, size)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import onnx
 import onnxruntime
 
+from hwsearch.bundle.quantise import FORMATS
 from hwsearch.decoding.cache import kept_count
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.export.quantise import FORMATS
 from hwsearch.latency.clock import interleave
 from hwsearch.latency.operators import (
     OpKey,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from itertools import product
 from typing import Self
 
+from hwsearch.bundle.quantise import FORMATS
 from hwsearch.errors import InputError
-from hwsearch.export.quantise import FORMATS
 from hwsearch.latency.operators import OpKey
 from hwsearch.plan import WeightFormat
 

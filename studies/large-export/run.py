@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hwsearch.bundle import export
 from hwsearch.compression import compress
 from hwsearch.denoisers.accounting import parameters
 from hwsearch.denoisers.backend import TorchBackend
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.transformer import Transformer
-from hwsearch.export import export
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import OnnxBackend
 from hwsearch.testing.tiny import tiny_denoiser

@@ -18,18 +18,18 @@ from pathlib import Path
 from analyse import Drawn, draw_figure, judge, predictions, print_summary
 from sample import Sampler, read_sessions
 
+from hwsearch.bundle.quantise import FORMATS
 from hwsearch.cli.options import progress_bar, tracked
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading import load_denoiser
-from hwsearch.export.quantise import FORMATS
 from hwsearch.jobs.timing import export_plans
 from hwsearch.latency.calibrate import calibration_plans
 from hwsearch.latency.environment import environment
 from hwsearch.latency.profile import Kept, operators_of
 from hwsearch.plan import CompressionPlan
-from hwsearch.search.preparation import calibration_questions, default_workload
-from hwsearch.search.space import THRESHOLDS
 from hwsearch.sinks import calibrate_sinks
+from hwsearch.study.preparation import calibration_questions, default_workload
+from hwsearch.study.space import THRESHOLDS
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -11,13 +11,13 @@ import random
 
 from run import RESULTS, parse, study
 
+from hwsearch.bundle.quantise import FORMATS
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading import load_denoiser
-from hwsearch.export.quantise import FORMATS
 from hwsearch.latency.calibrate import MAGNITUDE
 from hwsearch.latency.profile import Kept
 from hwsearch.plan import CachePolicy, CompressionPlan
-from hwsearch.search.space import THRESHOLDS
+from hwsearch.study.space import THRESHOLDS
 
 KEPT = Kept((0.6,), (0.75, 0.5))
 CACHES = (

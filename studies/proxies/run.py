@@ -21,9 +21,9 @@ from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.plan import CompressionPlan
 from hwsearch.report.proxies import COLUMNS
-from hwsearch.search.preparation import calibration_problems
-from hwsearch.search.space import SearchSpace
 from hwsearch.sinks import SinkProfile, calibrate_sinks
+from hwsearch.study.preparation import calibration_problems
+from hwsearch.study.space import SearchSpace
 from hwsearch.tasks.evaluate import evaluate
 from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.proxies import PROXIES, Proxy, make_proxy

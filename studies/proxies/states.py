@@ -18,8 +18,8 @@ from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.plan import CompressionPlan
 from hwsearch.report.proxies import COLUMNS, rank, read_losses
-from hwsearch.search.preparation import calibration_questions
 from hwsearch.sinks import calibrate_sinks
+from hwsearch.study.preparation import calibration_questions
 from hwsearch.tasks.frozen import FrozenStates
 
 HERE = Path(__file__).parent

@@ -35,12 +35,12 @@ from hwsearch.compression import compress
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.latency.device import load_device
 from hwsearch.plan import CompressionPlan
-from hwsearch.search import Objective, SearchSpace, Target, prepare
-from hwsearch.search.early import SHARE, Early, Peer, estimate
-from hwsearch.search.preparation import calibration_questions, default_workload
-from hwsearch.search.refinement import run_refined
-from hwsearch.search.run import run_study
-from hwsearch.search.study import ended
+from hwsearch.study import Objective, SearchSpace, Target, prepare
+from hwsearch.study.early import SHARE, Early, Peer, estimate
+from hwsearch.study.preparation import calibration_questions, default_workload
+from hwsearch.study.refinement import run_refined
+from hwsearch.study.run import run_study
+from hwsearch.study.study import ended
 from hwsearch.tasks.states import StateLoss, shuffled
 
 RESULTS = Path(__file__).parent / "results"

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from race import Plan, Problem, corner, hypervolume
 from synthetic import SHAPE, make_problem
 
-from hwsearch.search.additive import AdditiveSampler
-from hwsearch.search.early import LEAST_PEERS, SHARE, Candidate, estimate, peers_of
-from hwsearch.search.study import ended
+from hwsearch.study.additive import AdditiveSampler
+from hwsearch.study.early import LEAST_PEERS, SHARE, Candidate, estimate, peers_of
+from hwsearch.study.study import ended
 from hwsearch.tasks.states import StateLoss, shuffled
 
 STATES = 20

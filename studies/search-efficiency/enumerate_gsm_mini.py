@@ -26,7 +26,7 @@ from torch import nn
 from hwsearch.compression import compress
 from hwsearch.compression.swap import swapped
 from hwsearch.plan import CompressionPlan
-from hwsearch.search import Objective
+from hwsearch.study import Objective
 
 FORMATS = ("fp32", "w8", "w8a8", "w4")
 LAYERS = 6

@@ -13,9 +13,9 @@ from typing import Any
 
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.latency.device import load_device
-from hwsearch.search import Objective, SearchSpace, Target, prepare
-from hwsearch.search.preparation import calibration_questions, default_workload
 from hwsearch.sinks import calibrate_sinks
+from hwsearch.study import Objective, SearchSpace, Target, prepare
+from hwsearch.study.preparation import calibration_questions, default_workload
 from hwsearch.tasks.frozen import FrozenStates
 
 #: The table whose milliseconds are those of results/. It stays, so that problems stay comparable while

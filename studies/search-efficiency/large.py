@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from race import NAMES, Plan, Point, Problem, corner, describe, first_above, hypervolume, shares
 from visits import Visits
 
-from hwsearch.search import Objective
+from hwsearch.study import Objective
 
 RESULTS = Path(__file__).parent / "results"
 QUESTIONS = 2

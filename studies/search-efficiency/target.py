@@ -26,9 +26,9 @@ from large import QUESTIONS, RESULTS, Losses
 from race import Plan
 
 from hwsearch.plan import CompressionPlan
-from hwsearch.search import Objective
-from hwsearch.search.run import enqueue
-from hwsearch.search.samplers import SAMPLERS, make_sampler
+from hwsearch.study import Objective
+from hwsearch.study.run import enqueue
+from hwsearch.study.samplers import SAMPLERS, make_sampler
 
 RATIOS = (0.5, 0.6, 0.75)
 CHECKPOINTS = (20, 30, 40, 60, 80)

@@ -27,17 +27,17 @@ from hwsearch.compression import compress
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.latency.device import load_device
 from hwsearch.plan import CompressionPlan
-from hwsearch.search.objective import Objective
-from hwsearch.search.preparation import (
+from hwsearch.sinks import calibrate_sinks
+from hwsearch.study.objective import Objective
+from hwsearch.study.preparation import (
     SINK_QUESTIONS,
     Target,
     calibration_questions,
     default_workload,
     prepare,
 )
-from hwsearch.search.run import run_study
-from hwsearch.search.space import SearchSpace
-from hwsearch.sinks import calibrate_sinks
+from hwsearch.study.run import run_study
+from hwsearch.study.space import SearchSpace
 from hwsearch.tasks.frozen import FrozenStates
 
 PARTS = ("load", "sinks", "record", "quantise", "loss")
@@ -127,7 +127,7 @@ def prepared(denoiser, device, questions: list[str]) -> Objective:
 
 
 def newest_plan(objective: Objective, folder: Path) -> CompressionPlan:
-    from hwsearch.search import load_study
+    from hwsearch.study import load_study
 
     study = load_study("speed", str(folder / "speed.db")).optuna
     return objective.space.plan(study.trials[-1].params)

@@ -12,7 +12,7 @@ from optuna.trial import create_trial
 
 from hwsearch.denoisers.config import read_config
 from hwsearch.plan import CompressionPlan
-from hwsearch.search.space import SearchSpace
+from hwsearch.study.space import SearchSpace
 
 GRID = "rows=2 features=32 cached=4 heads=2 head_dim=16 vocab=32"
 LLADA = {

@@ -5,9 +5,9 @@ import tomllib
 import pytest
 
 from hwsearch.cli.search import against_uniform, document, print_finalists
-from hwsearch.search import Target, load_study
-from hwsearch.search.finalists import judge_finalists
-from hwsearch.search.run import run_study
+from hwsearch.study import Target, load_study
+from hwsearch.study.finalists import judge_finalists
+from hwsearch.study.run import run_study
 from tests.search.test_energy import make
 from tests.search.test_run import make_objective
 

@@ -6,8 +6,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from hwsearch.bundle.quantise import quantise_products
 from hwsearch.compression.formats import round_samples, simulate
-from hwsearch.export.quantise import quantise_products
 from hwsearch.plan import WeightFormat
 
 QUANTISED = [WeightFormat.W8A8, WeightFormat.W8, WeightFormat.W4]

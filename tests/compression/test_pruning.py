@@ -5,13 +5,13 @@ import onnx
 import pytest
 import torch
 
+from hwsearch.bundle import Exporter
 from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
 from hwsearch.compression.pruning import lowest_share, n_of_m, sparsegpt, zeroed_share
 from hwsearch.compression.pruning.calibration import row_weights
 from hwsearch.compression.pruning.sparsegpt import DAMPING, refit
 from hwsearch.denoisers.backend import TorchBackend
 from hwsearch.errors import InputError, PlanError
-from hwsearch.export import Exporter
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Runtime, measure_agreement
 from hwsearch.testing.tiny import tiny_denoiser

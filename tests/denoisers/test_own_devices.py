@@ -12,21 +12,21 @@ from test_own import (
 )
 from torch import nn
 
+from hwsearch.bundle import Exporter
+from hwsearch.bundle.quantise import FORMATS
 from hwsearch.compression import compress
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.network import linear_sizes
 from hwsearch.denoisers.own import own_denoiser
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.errors import InputError, PlanError, StudyError
-from hwsearch.export import Exporter
-from hwsearch.export.quantise import FORMATS
 from hwsearch.latency.device import Calibration, Device, DeviceInfo, Line, Provenance
 from hwsearch.latency.full_pass import full_pass_keys, predictor_of
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.table import LatencyTable
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Runtime, check_agreement
-from hwsearch.search import SearchSpace, search
+from hwsearch.study import SearchSpace, search
 from hwsearch.testing.device import formula_us
 
 QUESTIONS = ["2 + 3 ?", "How many?"]

@@ -17,7 +17,7 @@ from hwsearch.jobs.predicting import predict_plan
 from hwsearch.jobs.timing import Effort, profile_machine
 from hwsearch.latency.device import load_device
 from hwsearch.plan import CompressionPlan
-from hwsearch.search import load_study
+from hwsearch.study import load_study
 from hwsearch.tasks.gsm_mini import problems
 
 pytestmark = pytest.mark.slow

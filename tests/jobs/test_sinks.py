@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from hwsearch.bundle import export
 from hwsearch.cli.sinks import command
 from hwsearch.compression import compress
 from hwsearch.errors import InputError
-from hwsearch.export import export
 from hwsearch.jobs.sinks import study_sinks
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Runtime

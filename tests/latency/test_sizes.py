@@ -6,12 +6,12 @@ import onnx
 import pytest
 from onnx import external_data_helper, numpy_helper
 
+from hwsearch.bundle import Exporter
 from hwsearch.compression import WeightBank, WeightCalibration, compress
 from hwsearch.decoding.kept import KeptShares, StaticScores
 from hwsearch.decoding.schedule import passes
 from hwsearch.denoisers.accounting import layer_bytes, plan_bytes
 from hwsearch.errors import PlanError
-from hwsearch.export import Exporter
 from hwsearch.latency.calibrate import MAGNITUDE
 from hwsearch.latency.operators import (
     OpKey,

@@ -1,7 +1,7 @@
 import pytest
 
+from hwsearch.bundle import export
 from hwsearch.compression import compress
-from hwsearch.export import export
 from hwsearch.plan import CompressionPlan
 from hwsearch.testing.tiny import tiny_denoiser
 

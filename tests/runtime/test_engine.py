@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hwsearch.bundle import export
 from hwsearch.compression import compress
 from hwsearch.denoisers.backend import TorchBackend
 from hwsearch.denoisers.chat import ChatTemplate
 from hwsearch.errors import InputError, VerificationError
-from hwsearch.export import export
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import OnnxBackend, Runtime, check_agreement, measure_agreement
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hwsearch.bundle import Exporter
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares, StaticScores
 from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.denoisers.backend import TorchBackend
-from hwsearch.export import Exporter
 from hwsearch.plan import CachePolicy, CacheRule, CompressionPlan
 from hwsearch.runtime import OnnxBackend, Runtime, measure_agreement
 

@@ -1,0 +1,240 @@
+"""Write a compressed denoiser as a bundle: two ONNX graphs and all it takes to run them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from hwsearch._version import __version__
+from hwsearch.bundle.full_pass import TracedFullPass
+from hwsearch.bundle.traced import TracedGraphs
+from hwsearch.bundle.weights import WeightsFile
+from hwsearch.compression.compressed import CompressedDenoiser
+from hwsearch.decoding.backend import Sampling
+from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.chat import ChatTemplate
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.network import Network
+from hwsearch.denoisers.passes import backend_of
+from hwsearch.denoisers.transformer import Transformer
+from hwsearch.errors import InputError, PlanError
+from hwsearch.runtime.bundle import (
+    PLAN_FILE,
+    REFRESH_FILE,
+    STEP_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    Bundle,
+    Chat,
+    Figures,
+    Manifest,
+    Reference,
+    read_bundle,
+    sha256_of,
+    write_manifest,
+)
+
+
+class Exporter:
+    """Exports plan after plan of one denoiser; its graphs are traced once.
+
+    Args:
+        denoiser: the uncompressed model.
+
+    Raises:
+        InputError: the graphs cannot express the model; see `check_exportable`.
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self._network = check_exportable(denoiser)
+        self._graphs: dict[tuple[int, Sampling], TracedGraphs | TracedFullPass] = {}
+
+    def export(
+        self,
+        compressed: CompressedDenoiser,
+        kept_shares: Sequence[float],
+        out: Path | str,
+        *,
+        questions: Sequence[str] = (),
+        figures: Figures | None = None,
+        overwrite: bool = False,
+    ) -> Bundle:
+        """Write a bundle folder: complete, or not at all.
+
+        Args:
+            compressed: the denoiser, its plan applied.
+            kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all. Plain
+                numbers are kept by the default rule.
+            out: the folder to write; its parent is made where it is missing.
+            questions: asked of torch now, so that onnxruntime's answers can be compared later.
+            figures: what was predicted and measured so far; its size is filled in.
+            overwrite: replace a folder that is there.
+
+        Raises:
+            InputError: `out` exists and `overwrite` is false.
+            PlanError: `kept_shares` does not name one share in (0, 1] for each layer, or drops
+                cached positions of a model that caches none.
+        """
+        out = Path(out)
+        _check_shares(compressed, kept_shares)
+        backend_of(compressed.network, kept_shares)
+        if out.exists() and not overwrite:
+            raise InputError(f"{out} exists already; choose another path, or allow to overwrite it")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+            folder = Path(temporary) / "bundle"
+            folder.mkdir()
+            _write_files(self._traced(compressed), compressed, kept_shares, folder)
+            write_manifest(folder, _manifest(compressed, kept_shares, folder, questions, figures))
+            _move(folder, out, Path(temporary) / "replaced")
+        return read_bundle(out)
+
+    def _traced(self, compressed: CompressedDenoiser) -> TracedGraphs | TracedFullPass:
+        assert compressed.denoiser.network is self._network, "an exporter belongs to one denoiser"
+        key = (compressed.decoding.block_length, Sampling.of(compressed.decoding))
+        if compressed.float_network is not self._network:
+            # pruned weights are in the graphs themselves
+            return traced(compressed.float_network, *key)
+        if key not in self._graphs:
+            self._graphs[key] = traced(self._network, *key)
+        return self._graphs[key]
+
+
+def traced(
+    network: Network, block_length: int, sampling: Sampling
+) -> TracedGraphs | TracedFullPass:
+    """The graphs of a network, cached passes where it has them."""
+    if isinstance(network, Transformer):
+        return TracedGraphs(network, block_length, sampling)
+    return TracedFullPass(network, block_length, sampling)
+
+
+def export(
+    compressed: CompressedDenoiser,
+    kept_shares: Sequence[float],
+    out: Path | str,
+    *,
+    questions: Sequence[str] = (),
+    figures: Figures | None = None,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write one bundle folder; see `Exporter.export`, which is quicker for several."""
+    return Exporter(compressed.denoiser).export(
+        compressed, kept_shares, out, questions=questions, figures=figures, overwrite=overwrite
+    )
+
+
+def check_exportable(denoiser: Denoiser) -> Network:
+    """The network of a model that graphs can express.
+
+    Raises:
+        InputError: it is autoregressive.
+    """
+    network = denoiser.network
+    if isinstance(network, Transformer) and network.geometry.causal:
+        raise InputError(
+            f"model {denoiser.name!r} is autoregressive: it writes one token a pass and keeps no "
+            "block to step over, so it is there to compare with and not exported; "
+            "export a masked-diffusion model"
+        )
+    return network
+
+
+def _check_shares(compressed: CompressedDenoiser, kept_shares: Sequence[float]) -> None:
+    layers = len(compressed.plan.layers)
+    if len(kept_shares) != layers:
+        raise PlanError(f"kept_shares has {len(kept_shares)} entries but the plan {layers} layers")
+    for layer, share in enumerate(kept_shares):
+        if not 0.0 < share <= 1.0:
+            raise PlanError(f"layer {layer}: kept share must be above 0 and at most 1, got {share}")
+
+
+def _write_files(
+    graphs: TracedGraphs | TracedFullPass,
+    compressed: CompressedDenoiser,
+    kept_shares: Sequence[float],
+    folder: Path,
+) -> None:
+    plan, kept = compressed.plan, KeptShares.of(kept_shares)
+    with WeightsFile(folder / WEIGHTS_FILE) as weights:
+        if isinstance(graphs, TracedGraphs):
+            refresh = graphs.refresh(kept.wants_mass, kept.wants_query)
+            weights.save(graphs.quantised(refresh, plan), folder / REFRESH_FILE)
+            weights.save(graphs.quantised(graphs.step(), plan), folder / STEP_FILE)
+        else:
+            weights.save(graphs.quantised(graphs.refresh(), plan), folder / REFRESH_FILE)
+    (folder / PLAN_FILE).write_text(plan.to_json() + "\n", encoding="utf-8")
+    compressed.denoiser.tokenizer.save(str(folder / TOKENIZER_FILE))
+
+
+def _manifest(
+    compressed: CompressedDenoiser,
+    kept_shares: Sequence[float],
+    folder: Path,
+    questions: Sequence[str],
+    figures: Figures | None,
+) -> Manifest:
+    denoiser = compressed.denoiser
+    files = sorted(path.name for path in folder.iterdir())
+    cached = isinstance(denoiser.network, Transformer)
+    return Manifest(
+        model=denoiser.name,
+        versions={"hwsearch": __version__}
+        | {package: version(package) for package in ("onnxruntime", "torch", "onnx")},
+        passes="cached" if cached else "full",
+        layers=denoiser.num_layers,
+        kv_heads=denoiser.geometry.num_kv_heads if cached else None,
+        head_dim=denoiser.geometry.head_dim if cached else None,
+        mask_token_id=denoiser.mask_token_id,
+        end_token_id=denoiser.end_token_id,
+        prompt_template=denoiser.prompt_template,
+        chat=_chat(denoiser.chat),
+        decoding=compressed.decoding,
+        kept_shares=tuple(kept_shares),
+        cache=KeptShares.of(kept_shares).policy,
+        static=KeptShares.of(kept_shares).static,
+        sha256={name: sha256_of(folder / name) for name in files},
+        reference=_references(compressed, kept_shares, questions),
+        figures=(figures or Figures()).model_copy(
+            update={"size_bytes": sum((folder / name).stat().st_size for name in files)}
+        ),
+    )
+
+
+def _chat(template: ChatTemplate | None) -> Chat | None:
+    return None if template is None else Chat(source=template.source, tokens=dict(template.tokens))
+
+
+def _references(
+    compressed: CompressedDenoiser, kept_shares: Sequence[float], questions: Sequence[str]
+) -> tuple[Reference, ...]:
+    """What torch generates, one question at a time, as the bundle will."""
+    backend = backend_of(compressed.network, kept_shares)
+    mask = compressed.denoiser.mask_token_id
+    references = []
+    for question in questions:
+        prompt = compressed.denoiser.prompt(question)
+        tokens = generate(backend, np.array([prompt]), compressed.decoding, mask)
+        written = tuple(int(token) for token in tokens[0, len(prompt) :])
+        references.append(Reference(question=question, tokens=written))
+    return tuple(references)
+
+
+def _move(folder: Path, out: Path, replaced: Path) -> None:
+    """Put a finished folder in its place; one that is there goes aside first, and back on failure."""
+    if not out.exists():
+        folder.rename(out)
+        return
+    out.rename(replaced)
+    try:
+        folder.rename(out)
+    except OSError:
+        replaced.rename(out)
+        raise
+    shutil.rmtree(replaced) if replaced.is_dir() else replaced.unlink()

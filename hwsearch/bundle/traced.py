@@ -1,0 +1,97 @@
+"""The two float graphs of a denoiser, traced once; every plan's graphs are made from them.
+
+Tracing takes seconds and depends on the model alone. What a plan changes can be changed in the
+graph: the formats of the products, and which layers hand out their attention mass.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import onnx
+
+from hwsearch.bundle.onnx_graphs import refresh_model, step_model
+from hwsearch.bundle.products import ProductBank
+from hwsearch.bundle.quantise import product_formats
+from hwsearch.bundle.weights import Graph
+from hwsearch.decoding.backend import GREEDY, Sampling
+from hwsearch.denoisers.transformer import Transformer
+from hwsearch.plan import CompressionPlan
+
+
+class TracedGraphs:
+    """Float graphs of one network at one block length.
+
+    Args:
+        network: the uncompressed transformer.
+        block_length: rows of the step graph, and positions that the refresh graph predicts.
+        sampling: how the graphs choose tokens, and what confidence is.
+    """
+
+    def __init__(
+        self, network: Transformer, block_length: int, sampling: Sampling = GREEDY
+    ) -> None:
+        self._network = network
+        self._block_length = block_length
+        self._sampling = sampling
+        self._bank = ProductBank()
+
+    def refresh(
+        self, mass_layers: frozenset[int], query_layers: frozenset[int] = frozenset()
+    ) -> Graph:
+        """A fresh refresh graph that hands out what some layers choose their positions by.
+
+        Products with the block's mean query are not in the traced graph, so a graph that hands
+        them out is traced by itself.
+        """
+        if query_layers:
+            layout = (self._network, self._block_length, mass_layers, self._sampling)
+            return refresh_model(*layout, query_layers)
+        graph = self._refresh.copy()
+        layers = range(self._network.geometry.num_layers)
+        drop_mass(graph.model, frozenset(layers) - mass_layers)
+        return graph
+
+    def step(self) -> Graph:
+        """A fresh step graph."""
+        return self._step.copy()
+
+    def quantised(self, graph: Graph, plan: CompressionPlan) -> Graph:
+        """A graph of this network with each product in its planned format.
+
+        Raises:
+            PlanError: a format that onnxruntime does not run.
+        """
+        return self._bank.quantise(graph, product_formats(plan))
+
+    @cached_property
+    def _refresh(self) -> Graph:
+        every = frozenset(range(self._network.geometry.num_layers))
+        return refresh_model(self._network, self._block_length, every, self._sampling)
+
+    @cached_property
+    def _step(self) -> Graph:
+        return step_model(self._network, self._block_length, self._sampling)
+
+
+def drop_mass(model: onnx.ModelProto, layers: frozenset[int]) -> None:
+    """Remove the mass outputs of some layers from a refresh graph, in place.
+
+    The sum over heads and queries goes, and Attention no longer hands out its probabilities.
+    """
+    graph = model.graph
+    names = {f"mass_{layer}" for layer in layers}
+    sums = [node for node in graph.node if names & set(node.output)]
+    probabilities = {node.input[0] for node in sums}
+    assert len(sums) == len(names), f"masses {sorted(names)} should be outputs of one node each"
+    for node in sums:
+        graph.node.remove(node)
+    for node in graph.node:
+        if node.op_type == "Attention" and probabilities & set(node.output):
+            del node.output[3:]
+            kept = [a for a in node.attribute if a.name != "qk_matmul_output_mode"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+    outputs = [output for output in graph.output if output.name not in names]
+    del graph.output[:]
+    graph.output.extend(outputs)

@@ -1,0 +1,185 @@
+"""One trial: a plan in, its loss and its predicted latency (and energy) out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import optuna
+
+from hwsearch.compression import WeightBank, compress
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.latency.predict import Latency, Predictor
+from hwsearch.plan import CompressionPlan
+from hwsearch.sinks import SinkProfile
+from hwsearch.study.aim import MILLISECONDS, Aim, Unit, joules
+from hwsearch.study.early import NEVER, Candidate, Early
+from hwsearch.study.samplers import ENERGY, LATENCY, SIZE, Known
+from hwsearch.study.space import SearchSpace, is_uniform
+from hwsearch.study.terms import CostTable, Terms
+from hwsearch.tasks.proxies import GradualProxy, Proxy
+from hwsearch.tasks.states import StateLoss
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """Callable for `optuna.Study.optimize`; everything that trials share is made beforehand.
+
+    Attributes:
+        denoiser: the uncompressed model.
+        space: the choices.
+        predictor: milliseconds of a plan.
+        sinks: kept shares of a plan.
+        proxy: the loss.
+        bank: modules quantised so far.
+        target_ms: predicted generation time that a plan may not exceed.
+        max_bytes: bytes of weights that a plan may not exceed; None does not limit them.
+        two: whether latency, or energy, is an objective of its own, beside the loss.
+        unit: what the target and the second objective are told in.
+        max_joules: energy that a plan may not exceed beside the target; None does not limit it.
+        early: when a trial need not go on to its end.
+    """
+
+    denoiser: Denoiser
+    space: SearchSpace
+    predictor: Predictor
+    sinks: SinkProfile
+    proxy: Proxy
+    bank: WeightBank
+    target_ms: float
+    max_bytes: int | None = None
+    two: bool = False
+    early: Early = NEVER
+    unit: Unit = MILLISECONDS
+    max_joules: float | None = None
+
+    def __call__(self, trial: optuna.Trial) -> Sequence[float]:
+        """Loss of the trial's plan, with two objectives also its milliseconds or joules.
+
+        Latency and bytes go into constraints and attributes.
+
+        Raises:
+            optuna.TrialPruned: the trial stopped early.
+        """
+        plan = self.space.suggest(trial)
+        latency = self.latency(plan)
+        self._describe(trial, plan, latency)
+        loss = self.loss(plan) if self.early.never else self._judge(trial, plan)
+        return self.values(plan, loss)
+
+    def _judge(self, trial: optuna.Trial, plan: CompressionPlan) -> float:
+        """Loss of a trial's plan, unless it stops early."""
+        feasible = all(over <= 0 for over in self.constraints(plan).values())
+        # uniform plans are what the others are held against
+        candidate = Candidate(
+            self.by_state(plan), feasible, partial(self.values, plan), protected=is_uniform(plan)
+        )
+        return self.early.judge(trial, candidate, self.proxy.cost)
+
+    def values(self, plan: CompressionPlan, loss: float) -> list[float]:
+        """A trial's values, given its loss."""
+        return [loss, self.unit.of(self.latency(plan).generation_ms)] if self.two else [loss]
+
+    def constraints(self, plan: CompressionPlan) -> dict[str, float]:
+        """What a plan exceeds each limit by; it must be 0 or less."""
+        over: dict[str, float] = {}
+        generation_ms = self.latency(plan).generation_ms
+        if not self.two:
+            over[LATENCY] = generation_ms - self.target_ms
+        if self.max_joules is not None:
+            over[ENERGY] = self.energy.of(generation_ms) - self.max_joules
+        if self.max_bytes is not None:
+            over[SIZE] = float(size_bytes(self.denoiser, plan) - self.max_bytes)
+        return over
+
+    def meets(self, plan: CompressionPlan) -> bool:
+        """Whether a plan stays within the target and within all limits."""
+        within = self.latency(plan).generation_ms <= self.target_ms
+        return within and all(over <= 0 for over in self.constraints(plan).values())
+
+    def _describe(self, trial: optuna.Trial, plan: CompressionPlan, latency: Latency) -> None:
+        """Write the plan's constraints and what the dashboard shows of it."""
+        for name, over in self.constraints(plan).items():
+            trial.set_constraint(name, over)
+        trial.set_user_attr("generation_ms", latency.generation_ms)
+        if latency.generation_joules is not None:
+            trial.set_user_attr("generation_joules", latency.generation_joules)
+        trial.set_user_attr("size_bytes", size_bytes(self.denoiser, plan))
+
+    def latency(self, plan: CompressionPlan) -> Latency:
+        """Predicted times of a plan."""
+        return self.predictor.predict(plan, self.sinks.kept_shares(plan))
+
+    def loss(self, plan: CompressionPlan) -> float:
+        """Loss of a plan by the proxy, in the proxy's own unit."""
+        compressed = compress(self.denoiser, plan, self.bank)
+        return self.proxy.loss(compressed.network, self.sinks.kept_shares(plan))
+
+    def by_state(self, plan: CompressionPlan) -> Iterator[StateLoss]:
+        """Loss of a plan, state by state, if the proxy can tell."""
+        assert isinstance(self.proxy, GradualProxy), "Early.check comes first"
+        compressed = compress(self.denoiser, plan, self.bank)
+        return self.proxy.by_state(compressed.network, self.sinks.kept_shares(plan))
+
+    @cached_property
+    def times(self) -> Terms:
+        """Milliseconds of every plan, exactly: a sum of tables over parameters that act together.
+
+        Each parameter acts by itself unless heads, channels or the cache may be chosen.
+        """
+        return Terms.measure(self.space, lambda plan: self.latency(plan).generation_ms)
+
+    @cached_property
+    def weights(self) -> Terms:
+        """Bytes of every plan's weights, in the same way."""
+        return Terms.measure(self.space, lambda plan: size_bytes(self.denoiser, plan), False)
+
+    def costs(self) -> CostTable:
+        """What each choice of each parameter adds to the generation time, in milliseconds.
+
+        Added to the time of the plan of first choices. Exact where `times` are additive, or else
+        the mean over all plans of the space.
+        """
+        return self.times.table
+
+    def sizes(self) -> CostTable:
+        """What each choice of each parameter adds to the bytes of the weights, in the same way."""
+        return self.weights.table
+
+    @cached_property
+    def first(self) -> CompressionPlan:
+        """The plan of every parameter's first choice, to which `costs` and `sizes` add."""
+        return self.space.plan(dict.fromkeys(self.space.parameters(), 0))
+
+    @property
+    def aim(self) -> Aim:
+        """What the study is after."""
+        return Aim.of(self.two, energy=self.unit != MILLISECONDS)
+
+    @property
+    def energy(self) -> Unit:
+        """Joules on the device. Raises `InputError` where its power is unknown."""
+        return joules(self.predictor.device.info.known_power.watts)
+
+    def limits(self) -> list[tuple[Unit, float]]:
+        """What no plan may exceed, in milliseconds, each with the unit it was given in."""
+        found = [] if self.two else [(self.unit, self.target_ms)]
+        if self.max_joules is not None:
+            found.append((self.energy, self.energy.to_ms(self.max_joules)))
+        return found
+
+    def budget_ms(self) -> float:
+        """Milliseconds that the choices of a plan may add together, on the scale of `costs`."""
+        most_ms = min([self.target_ms, *(ms for _, ms in self.limits())])
+        return most_ms - self.latency(self.first).generation_ms
+
+    def known(self) -> Known:
+        """What a sampler may know before the first trial."""
+        budget_ms = None if self.two else self.budget_ms()
+        return Known(self.space.distributions(), self.times, budget_ms, self.space.kinds())
+
+
+def size_bytes(denoiser: Denoiser, plan: CompressionPlan) -> int:
+    """Bytes of a plan's weights: codes and scales of the linears, float32 for the rest."""
+    return denoiser.plan_bytes(plan)

@@ -1,0 +1,247 @@
+"""A study: an Optuna study with the plans read back out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from hwsearch.errors import InputError, StudyError, UnknownNameError
+from hwsearch.plan import CompressionPlan
+from hwsearch.study.aim import MILLISECONDS, Aim, Unit, joules
+from hwsearch.study.space import SearchSpace, is_uniform
+from hwsearch.study.storage import is_shared, open_storage, storage_url
+
+#: User attributes of an Optuna study that say what it searched.
+IDENTITY = ("model", "device", "space", "workload", "decoding", "loss", "objective")
+
+
+#: User attribute of a study that keeps how its best plans answered real problems.
+FINALISTS = "finalists"
+
+#: How a trial ends that counts: with its loss, or stopped early because it could not win.
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A finished or unfinished search.
+
+    Attributes:
+        optuna: the Optuna study underneath.
+        space: what it chose from.
+        target_ms: the predicted generation time that plans may not exceed.
+    """
+
+    optuna: optuna.Study
+    space: SearchSpace
+    target_ms: float
+
+    @property
+    def aim(self) -> Aim:
+        """What it is after."""
+        return Aim(self.optuna.user_attrs.get("objective", "loss"))
+
+    @property
+    def energy(self) -> Unit | None:
+        """Joules on its device; None where nobody measured the device's power."""
+        watts = self.optuna.user_attrs.get("watts")
+        return None if watts is None else joules(watts)
+
+    @property
+    def unit(self) -> Unit:
+        """What its target is told in."""
+        return self.energy if self.aim.energy and self.energy is not None else MILLISECONDS
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.optuna.study_name
+
+    @property
+    def max_bytes(self) -> float:
+        """Most bytes of weights; infinity where they are not limited."""
+        limit = self.optuna.user_attrs.get("max_bytes")
+        return float("inf") if limit is None else float(limit)
+
+    @property
+    def max_ms(self) -> float:
+        """Most milliseconds that a limit of energy beside the target leaves; infinity without one."""
+        limit = self.optuna.user_attrs.get("max_joules")
+        return float("inf") if limit is None or self.energy is None else self.energy.to_ms(limit)
+
+    def frame(self) -> pd.DataFrame:
+        """Every finished trial, one row each.
+
+        Columns: number, loss, generation_ms, generation_joules (NaN where the device's power is
+        unknown), size_bytes, feasible, uniform, plan.
+        """
+        # each of these asks the storage, so not once a trial
+        energy, most_ms, max_bytes = self.energy, min(self.target_ms, self.max_ms), self.max_bytes
+        rows = [self._row(trial, energy, most_ms, max_bytes) for trial in finished(self.optuna)]
+        costs = ["generation_ms", "generation_joules", "size_bytes"]
+        return pd.DataFrame(rows, columns=["number", "loss", *costs, "feasible", "uniform", "plan"])
+
+    def front(self) -> pd.DataFrame:
+        """Plans that no other plan beats in both loss and latency (or energy), fastest first.
+
+        The column ``uniform_loss`` is the least loss of a uniform plan tried that takes no longer,
+        NaN if there is none; no plan of the front loses more than that.
+        """
+        frame = self.frame()
+        frame = frame[
+            (frame["size_bytes"] <= self.max_bytes) & (frame["generation_ms"] <= self.max_ms)
+        ]
+        frame = frame.sort_values(["generation_ms", "loss"], ignore_index=True)
+        best_before = frame["loss"].cummin().shift(fill_value=float("inf"))
+        frame["uniform_loss"] = frame["loss"].where(frame["uniform"]).cummin().ffill()
+        return frame[frame["loss"] < best_before].reset_index(drop=True)
+
+    @property
+    def stopped(self) -> int:
+        """Trials that were stopped early; they are in no table."""
+        return len(ended(self.optuna)) - len(finished(self.optuna))
+
+    def feasible(self, uniform: bool | None = None) -> pd.DataFrame:
+        """Finished trials that meet the target, least loss first; uniform plans alone, or not."""
+        frame = self.frame()
+        chosen = frame[frame["feasible"]]
+        if uniform is not None:
+            chosen = chosen[chosen["uniform"] == uniform]
+        return chosen.sort_values(["loss", "generation_ms"], ignore_index=True)
+
+    @property
+    def finalists(self) -> dict[str, Any] | None:
+        """How the best plans answered real problems; None unless of this target and all trials.
+
+        See `hwsearch.study.finalists.Verdict.document`.
+        """
+        kept: dict[str, Any] | None = self.optuna.user_attrs.get(FINALISTS)
+        if kept is None or kept["target_ms"] != self.target_ms:
+            return None
+        return kept if kept["trials"] == len(ended(self.optuna)) else None
+
+    @property
+    def best_plan(self) -> CompressionPlan:
+        """The finalists' winner if there were finalists, or else the plan of least loss.
+
+        It meets the target.
+
+        Raises:
+            StudyError: no finished trial meets it.
+        """
+        if self.finalists is not None:
+            return self.plan(self.finalists["winner"])
+        return self._best(self.feasible())
+
+    @property
+    def best_uniform_plan(self) -> CompressionPlan:
+        """The uniform plan of least loss that meets the target. Raises as `best_plan` does."""
+        return self._best(self.feasible(uniform=True))
+
+    def plan(self, number: int) -> CompressionPlan:
+        """Plan of one trial. Raises `UnknownNameError` if it is no finished trial."""
+        for trial in finished(self.optuna):
+            if trial.number == number:
+                return self.space.plan(trial.params)
+        numbers = [str(trial.number) for trial in finished(self.optuna)]
+        raise UnknownNameError("trial", str(number), numbers)
+
+    def _best(self, frame: pd.DataFrame) -> CompressionPlan:
+        if frame.empty:
+            raise StudyError(
+                f"study {self.name}: none of its finished trials meets "
+                f"{self.unit.show(self.target_ms)}; "
+                f"run more trials or raise the target"
+            )
+        best: CompressionPlan = frame["plan"].iloc[0]
+        return best
+
+    def _row(
+        self, trial: FrozenTrial, energy: Unit | None, most_ms: float, max_bytes: float
+    ) -> tuple[Any, ...]:
+        plan = self.space.plan(trial.params)
+        latency, size = trial.user_attrs["generation_ms"], trial.user_attrs["size_bytes"]
+        return (
+            trial.number,
+            trial.values[0],
+            latency,
+            float("nan") if energy is None else energy.of(latency),
+            size,
+            latency <= most_ms and size <= max_bytes,
+            is_uniform(plan),
+            plan,
+        )
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Completed trials, oldest first."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def ended(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that were completed or stopped early, oldest first."""
+    return study.get_trials(deepcopy=False, states=ENDED)
+
+
+def load_study(name: str, storage: str | None = None) -> Study:
+    """A study that was searched before, by name or by the path of its SQLite file.
+
+    Raises:
+        UnknownNameError: there is no such study.
+        StudyError: the storage holds a study that is not hwsearch's.
+    """
+    if name.endswith(".db"):
+        name, storage = Path(name).stem, name
+    url = storage_url(name, storage)
+    if not is_shared(url) and not Path(url.removeprefix("sqlite:///")).exists():
+        folder = Path(storage).parent if storage else Path("studies")
+        raise UnknownNameError("study", name, [path.stem for path in folder.glob("*.db")])
+    opened = open_storage(url)
+    try:
+        study = optuna.load_study(study_name=name, storage=opened)
+    except KeyError as error:
+        raise UnknownNameError("study", name, optuna.get_all_study_names(opened)) from error
+    return as_study(study)
+
+
+def as_study(study: optuna.Study) -> Study:
+    """The plans' view of an Optuna study. Raises `StudyError` if hwsearch did not write it."""
+    attributes = study.user_attrs
+    try:
+        space = SearchSpace.model_validate_json(attributes["space"])
+        return Study(study, space, float(attributes["target_ms"]))
+    except (KeyError, ValueError) as error:
+        raise StudyError(
+            f"study {study.study_name} was not written by hwsearch: {error}"
+        ) from error
+
+
+def claim(study: optuna.Study, identity: Mapping[str, str], described: Mapping[str, Any]) -> None:
+    """Write what a study searches into it, or check that it still searches the same.
+
+    Args:
+        study: the study.
+        identity: what a study may never change.
+        described: what a later run may change, such as the target.
+
+    Raises:
+        InputError: the study was created with another model, device, space, workload or loss.
+    """
+    known = study.user_attrs
+    for key, value in identity.items():
+        if key in known and known[key] != value:
+            raise InputError(
+                f"study {study.study_name} was created with {key} {known[key]}, not {value}; "
+                f"give another --name or the old {key}"
+            )
+        if key not in known:
+            study.set_user_attr(key, value)
+    for key, value in described.items():
+        if known.get(key) != value:
+            study.set_user_attr(key, value)

@@ -1,0 +1,98 @@
+"""The exported graphs against torch, at lengths other than the traced ones."""
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+from hwsearch.bundle import TracedGraphs
+from hwsearch.compression import compress
+from hwsearch.denoisers.transformer import KeyValue
+from hwsearch.plan import CompressionPlan
+from hwsearch.testing.tiny import tiny_denoiser
+
+BLOCK, START, LENGTH = 4, 9, 21
+KEPT = (5, 16)
+TOKENS = np.random.default_rng(0).integers(0, 64, (1, LENGTH))
+MIXED = CompressionPlan.validate(
+    {"layers": [{"attention": "w8a8", "mlp": "w4"}, {"attention": "w8"}], "head": "w8a8"}
+)
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    return tiny_denoiser(grouped=True, qkv_bias=True)
+
+
+@pytest.fixture(scope="module")
+def graphs(denoiser):
+    return TracedGraphs(denoiser.network, BLOCK)
+
+
+def run(graph, feeds):
+    session = ort.InferenceSession(graph.whole().SerializeToString())
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def block(array):
+    return array[:, START : START + BLOCK]
+
+
+@torch.inference_mode()
+def torch_logits_and_cache(network):
+    state = network.refresh(torch.from_numpy(TOKENS), frozenset({1}))
+    past = [KeyValue(*(p[:, :, :n] for p in kv)) for kv, n in zip(state.cache, KEPT, strict=True)]
+    hidden = network.step(torch.from_numpy(block(TOKENS)), START, past)
+    return state, network.lm_head(block(state.hidden)), past, network.lm_head(hidden)
+
+
+def step_feeds(past):
+    feeds = {"tokens": block(TOKENS), "start": np.array(START)}
+    for layer, (key, value) in enumerate(past):
+        feeds |= {f"key_{layer}": key.numpy(), f"value_{layer}": value.numpy()}
+    return feeds
+
+
+def assert_same_prediction(found, logits, tolerance):
+    confidence, token = logits.softmax(-1).max(-1)
+    assert found["token"].tolist() == token.tolist()
+    np.testing.assert_allclose(found["confidence"], confidence.numpy(), atol=tolerance)
+
+
+def test_float_graphs_are_the_transformer(denoiser, graphs):
+    state, refresh_logits, past, step_logits = torch_logits_and_cache(denoiser.network)
+    refresh = graphs.refresh(frozenset({1}))
+    found = run(refresh, {"tokens": TOKENS, "start": np.array(START)})
+    assert_same_prediction(found, refresh_logits, 1e-5)
+    for layer, (key, value) in enumerate(state.cache):
+        np.testing.assert_allclose(found[f"key_{layer}"], key.numpy(), atol=1e-5)
+        np.testing.assert_allclose(found[f"value_{layer}"], value.numpy(), atol=1e-5)
+    assert "mass_0" not in found
+    np.testing.assert_allclose(found["mass_1"], state.mass[1].numpy(), atol=1e-4)
+    assert_same_prediction(run(graphs.step(), step_feeds(past)), step_logits, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [MIXED, *(CompressionPlan.uniform(2, f, f, head=f) for f in ("w8a8", "w8", "w4"))],
+    ids=["mixed", "w8a8", "w8", "w4"],
+)
+def test_quantised_graphs_are_the_simulated_transformer(denoiser, graphs, plan):
+    network = compress(denoiser, plan).network
+    _, refresh_logits, past, step_logits = torch_logits_and_cache(network)
+    refresh = graphs.quantised(graphs.refresh(frozenset()), plan)
+    found = run(refresh, {"tokens": TOKENS, "start": np.array(START)})
+    # a rounding that flips by float error moves a value by one code: looser than in float
+    assert_same_prediction(found, refresh_logits, 0.02)
+    found = run(graphs.quantised(graphs.step(), plan), step_feeds(past))
+    assert_same_prediction(found, step_logits, 0.02)
+    float_logits = torch_logits_and_cache(denoiser.network)[1]
+    assert (float_logits - refresh_logits).abs().max() > 0.01, "the plan must change something"
+
+
+def test_masses_leave_no_trace_of_layers_that_keep_all(graphs):
+    model = graphs.refresh(frozenset()).model
+    assert not [node for node in model.graph.node if node.op_type == "ReduceSum"]
+    every = graphs.refresh(frozenset({0, 1})).model
+    assert len([node for node in every.graph.node if node.op_type == "ReduceSum"]) == 2
