@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hwsearch.cli.options import (
+    count_option,
     json_option,
     megabytes,
     percent,
@@ -16,6 +17,7 @@ from hwsearch.cli.options import (
     progress_bar,
     quiet_optuna,
     seed_option,
+    stderr,
     tracked,
 )
 
@@ -39,29 +41,29 @@ TITLES = {
     help="Folder of everything that the demo writes.",
 )
 @click.option(
-    "--target-ratio", default=0.5, show_default=True, help="Share of the baseline's time."
+    "--target-ratio",
+    type=float,
+    help="Target as a share of the uncompressed model's time; one that this machine can reach if left.",
 )
-@click.option("--trials", default=60, show_default=True, help="Plans to try.")
-@click.option("--limit", default=200, show_default=True, help="Test problems to score.")
+@count_option("--trials", 60, "Plans to try.")
+@count_option("--limit", 200, "Test problems to score.")
 @seed_option
 @json_option
 def command(
-    out: Path, target_ratio: float, trials: int, limit: int, seed: int, as_json: bool
+    out: Path, target_ratio: float | None, trials: int, limit: int, seed: int, as_json: bool
 ) -> None:
     """Search, export and verify on the bundled model and this machine's processor."""
-    from hwsearch.jobs.demo import run_demo
+    from hwsearch.jobs.demo import DemoOptions, run_demo
 
     quiet_optuna()
     with progress_bar() as bar:
         task = bar.add_task("searching", total=trials)
         demo = run_demo(
             out,
-            ratio=target_ratio,
-            trials=trials,
-            limit=limit,
-            seed=seed,
+            DemoOptions(ratio=target_ratio, trials=trials, limit=limit, seed=seed),
             tracked=tracked(bar),
             on_trial=lambda done: bar.update(task, completed=done),
+            say=stderr.print,
         )
     if as_json:
         print_json(demo.document())
@@ -85,7 +87,8 @@ def _show(demo: Demo) -> None:
             )
         )
     columns = ["", "accuracy", "95 % interval", "predicted ms", "measured ms", "bytes"]
-    print_table(f"target {demo.target_ms:.2f} ms a generation", columns, rows)
+    title = f"target {demo.target_ms:.2f} ms a generation: {demo.target.reason}"
+    print_table(title, columns, rows)
     for index, layer in enumerate(demo.contestants["winner"].plan.layers):
         click.echo(
             f"layer {index}: sink threshold {layer.sink_threshold}, "

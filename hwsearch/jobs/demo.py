@@ -9,11 +9,13 @@ from typing import Any
 
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.jobs.demo_target import DemoTarget, Reach, choose_target
 from hwsearch.jobs.finish import Contestant, Finisher, contest
-from hwsearch.jobs.progress import Tracked, untracked
+from hwsearch.jobs.progress import Tracked, silent, untracked
 from hwsearch.jobs.timing import profile_machine
 from hwsearch.latency.device import Device, load_device
-from hwsearch.study.preparation import Target, calibration_questions, default_workload, prepare
+from hwsearch.study import Objective, Target, check_feasible, prepare
+from hwsearch.study.preparation import calibration_questions, default_workload
 from hwsearch.study.run import run_study
 from hwsearch.study.space import SearchSpace
 from hwsearch.study.study import Study
@@ -26,18 +28,40 @@ DEVICE = "this-machine"
 AGAIN = 12
 
 
+@dataclass(frozen=True)
+class DemoOptions:
+    """How much the demo does.
+
+    Attributes:
+        model: the model to compress.
+        ratio: latency target as a share of the uncompressed model's; None chooses one that this
+            machine can reach.
+        trials: finished trials that the study shall have.
+        limit: test problems to score each contestant on.
+        seed: of the sampler.
+    """
+
+    model: str = "gsm-mini"
+    ratio: float | None = None
+    trials: int = 60
+    limit: int = 200
+    seed: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Demo:
     """What the demo found.
 
     Attributes:
-        ratio: the target, as a share of the uncompressed model's time.
+        target: the target as a share of the uncompressed model's time, and why.
+        reach: what was known of this machine before the search.
         trials: finished trials, those included that were searched on for after a miss.
         contestants: ``baseline``, ``best_uniform`` and ``winner``.
         comparison: winner against best uniform plan, on the same problems.
     """
 
-    ratio: float
+    target: DemoTarget
+    reach: Reach
     trials: int
     contestants: dict[str, Contestant]
     comparison: Comparison
@@ -45,7 +69,7 @@ class Demo:
     @property
     def target_ms(self) -> float:
         """The target in milliseconds: the share of the uncompressed model as measured."""
-        return self.ratio * self.contestants["baseline"].measured_ms
+        return self.target.ratio * self.contestants["baseline"].measured_ms
 
     @property
     def target_met(self) -> bool:
@@ -57,7 +81,9 @@ class Demo:
         named = {name: found.document() for name, found in self.contestants.items()}
         return {
             "target_ms": self.target_ms,
-            "target_ratio": self.ratio,
+            "target_ratio": self.target.ratio,
+            "target_reason": self.target.reason,
+            "fastest_uniform_ratio": self.reach.fastest_ratio,
             "target_met": self.target_met,
             "trials": self.trials,
             **named,
@@ -72,59 +98,68 @@ class Demo:
 
 def run_demo(
     out: Path,
+    options: DemoOptions | None = None,
     *,
-    model: str = "gsm-mini",
-    ratio: float = 0.5,
-    trials: int = 60,
-    limit: int = 200,
-    seed: int = 0,
     tracked: Tracked = untracked,
     on_trial: Callable[[int], None] | None = None,
+    say: Callable[[str], None] = silent,
 ) -> Demo:
-    """Time this machine, search, export, measure and score.
+    """Time this machine, choose a target, search, export, measure and score.
 
     What `out` already holds (the timed machine, finished trials) is used again.
 
     Args:
         out: folder of everything that the demo writes.
-        model: the model to compress.
-        ratio: latency target as a share of the uncompressed model's.
-        trials: finished trials that the study shall have.
-        limit: test problems to score each contestant on.
-        seed: of the sampler.
+        options: how much to do.
         tracked: shows progress.
         on_trial: called with the number of finished trials after each.
+        say: told the target and its reason before the search.
+
+    Raises:
+        InfeasibleTargetError: the options ask for a target, and no plan is predicted to meet it.
     """
-    denoiser = load_denoiser(model)
+    options = options or DemoOptions()
+    denoiser = load_denoiser(options.model)
     device = machine(denoiser, out / "latency_tables", tracked)
-    questions = calibration_questions()
-    workload = default_workload(denoiser)
     space = SearchSpace.of(denoiser, device)
-    objective = prepare(denoiser, space, device, workload, Target(ratio=ratio), questions)
-    study = run_study(
+    workload, questions = default_workload(denoiser), calibration_questions()
+    # the uncompressed plan meets its own time; the target proper is chosen by what is known then
+    its_own = Target(ratio=1.0)
+    objective = prepare(denoiser, space, device, workload, its_own, questions)
+    reach = Reach.of(objective)
+    target = choose_target(reach, options.ratio)
+    say(f"target: {target.reason}")
+    objective = replace(objective, target_ms=target.ratio * reach.uncompressed_ms)
+    check_feasible(objective)
+    study = _search(objective, options, out, options.trials, on_trial)
+
+    def again(target_ms: float) -> Study:
+        lower = replace(objective, target_ms=target_ms)
+        return _search(lower, options, out, len(study.frame()) + AGAIN)
+
+    finisher = Finisher(objective, device.info.threads, tracked)
+    contestants = contest(finisher, study, target.ratio, out, options.limit, again)
+    winner, uniform = contestants["winner"].evaluation, contestants["best_uniform"].evaluation
+    assert winner is not None and uniform is not None, "contest scores everyone"
+    comparison = compare(winner.score.correct, uniform.score.correct)
+    return Demo(target, reach, len(study.frame()), contestants, comparison)
+
+
+def _search(
+    objective: Objective,
+    options: DemoOptions,
+    out: Path,
+    trials: int,
+    on_trial: Callable[[int], None] | None = None,
+) -> Study:
+    return run_study(
         objective,
         trials=trials,
         name="demo",
         storage=str(out / "demo.db"),
-        seed=seed,
+        seed=options.seed,
         on_trial=on_trial,
     )
-    finisher = Finisher(objective, device.info.threads, tracked)
-
-    def again(target_ms: float) -> Study:
-        return run_study(
-            replace(objective, target_ms=target_ms),
-            trials=len(study.frame()) + AGAIN,
-            name="demo",
-            storage=str(out / "demo.db"),
-            seed=seed,
-        )
-
-    contestants = contest(finisher, study, ratio, out, limit, again)
-    winner, uniform = contestants["winner"].evaluation, contestants["best_uniform"].evaluation
-    assert winner is not None and uniform is not None, "contest scores everyone"
-    comparison = compare(winner.score.correct, uniform.score.correct)
-    return Demo(ratio, len(study.frame()), contestants, comparison)
 
 
 def machine(denoiser: Denoiser, tables: Path, tracked: Tracked) -> Device:

@@ -329,11 +329,12 @@ def explain_miss(
         f"layer {i} {unit.show(layers_ms[i])} ({_said(plan.layers[i])})" for i in order[:BINDING]
     )
     limit = "" if objective.max_bytes is None else f" within {objective.max_bytes} bytes"
+    beside_ms = fastest_ms - sum(layers_ms)
+    # a calibration may find that a pass costs less than its layers did alone; then nothing is beside
+    beside = f", {unit.show(beside_ms)} of it outside the layers" if beside_ms > 0 else ""
     return (
         f"no plan{limit} meets {unit.show(most_ms)}: the fastest takes "
-        f"{unit.show(fastest_ms)}, {unit.show(fastest_ms - sum(layers_ms))} of it outside the "
-        f"layers; "
-        f"what binds: {binding}; raise the target"
+        f"{unit.show(fastest_ms)}{beside}; what binds: {binding}; raise the target"
         + (" or max_bytes," if limit else ",")
         + " or offer faster formats or fewer decoding steps"
     )
