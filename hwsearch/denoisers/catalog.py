@@ -13,6 +13,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 #: What is fetched from the hub: never a pickle, never code.
 HUB_FILES = (
     "config.json",
+    "generation_config.json",
     "*.safetensors",
     "*.safetensors.index.json",
     "tokenizer.json",
@@ -22,6 +23,7 @@ HUB_FILES = (
     "added_tokens.json",
     "special_tokens_map.json",
     "chat_template.jinja",
+    "additional_chat_templates/*.jinja",
 )
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

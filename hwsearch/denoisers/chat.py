@@ -1,22 +1,26 @@
 """Chat templates of instruct models: messages to the text that the model was tuned to answer after.
 
-A template comes with a model's tokenizer and is rendered in jinja's sandbox, with what the Hugging
-Face convention offers to templates: ``messages``, ``add_generation_prompt``, the special tokens
-and ``raise_exception``. No other code of the model is run.
+A template comes with a model's tokenizer and is rendered in jinja's sandbox, in the environment
+that transformers gives it (`hwsearch.denoisers.chat_environment`). No other code of the model is run.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from hwsearch.denoisers.fields import Fields
+from hwsearch.denoisers.special_tokens import SETTINGS, SpecialTokens, read_special_tokens
 from hwsearch.errors import CheckpointError
 
-#: Special tokens that templates may name.
-SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
+#: The template that counts where it is there, and the folder of those with names.
+TEMPLATE = "chat_template.jinja"
+MORE_TEMPLATES = "additional_chat_templates"
+
+#: Names under which a message may tell its reasoning; templates read the first, some the second.
+_REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class ChatTemplate:
     where: str = "chat template"
 
     def render(
-        self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True
     ) -> str:
         """Text of a conversation, up to where the model answers.
 
@@ -43,81 +47,118 @@ class ChatTemplate:
         '<user>hi'
 
         Args:
-            messages: each with a ``role`` and a ``content``.
+            messages: each with a ``role`` and a ``content``; fields that are None are left out.
             add_generation_prompt: begin the model's turn.
 
         Raises:
-            CheckpointError: the template is malformed or refuses the messages.
+            CheckpointError: the template is malformed, fails, or refuses the messages.
         """
-        from jinja2 import TemplateError
-        from jinja2.ext import loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+        from hwsearch.denoisers.chat_environment import compiled
 
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-        )
-        environment.globals["raise_exception"] = _refuse
-        environment.filters["tojson"] = _to_json
+        if not messages:
+            raise CheckpointError(f"{self.where}: a conversation needs at least one message, got 0")
+        given = {
+            "messages": [_message(message) for message in messages],
+            "tools": None,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+        }
         try:
-            return environment.from_string(self.source).render(
-                messages=list(messages),
-                add_generation_prompt=add_generation_prompt,
-                **self.tokens,
-            )
-        except TemplateError as error:
-            raise CheckpointError(f"{self.where}: {error}") from error
+            return compiled(self.source).render({**self.tokens, **given})
+        except Exception as error:  # a template's code can fail in any way that Python's can
+            raise CheckpointError(f"{self.where}: {_reason(error)}") from error
 
     def ask(self, text: str) -> str:
         """Text of a conversation in which a user says `text` and the model is to answer."""
         return self.render([{"role": "user", "content": text}])
 
 
-def read_chat_template(folder: Path) -> ChatTemplate | None:
+def read_chat_template(folder: Path, special: SpecialTokens | None = None) -> ChatTemplate | None:
     """The chat template of a model folder; None where it has none.
 
-    ``chat_template.jinja`` counts before the field of ``tokenizer_config.json``; of several named
-    templates the one called ``default`` is taken.
+    ``chat_template.jinja`` and the files of ``additional_chat_templates`` count before the field of
+    ``tokenizer_config.json``; of several named templates the one called ``default`` is taken.
+
+    Args:
+        folder: the model's.
+        special: the tokens that its files name, where they have been read.
 
     Raises:
         CheckpointError: a file is malformed.
     """
-    config_path = folder / "tokenizer_config.json"
-    config = _read(config_path) if config_path.is_file() else {}
-    tokens = {name: _text(config[name]) for name in SPECIAL if config.get(name)}
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        return ChatTemplate(path.read_text(encoding="utf-8"), tokens, str(path))
-    source = config.get("chat_template")
-    if isinstance(source, list):
-        named = {entry.get("name"): entry.get("template") for entry in source}
-        source = named.get("default")
+    settings = Fields.read_if_there(folder / SETTINGS)
+    files = _template_files(folder)
+    if set(files) == {"default"}:
+        source, where = files["default"], str(folder / TEMPLATE)
+    elif files:
+        source, where = _default(files), str(folder / MORE_TEMPLATES)
+    else:
+        source, where = settings.get("chat_template"), settings.where
+        if isinstance(source, list | dict):
+            source = _default(_by_name(source, settings))
     if source is None:
         return None
     if not isinstance(source, str):
-        raise CheckpointError(f"{config_path}: chat_template must be text, got {source!r}")
-    return ChatTemplate(source, tokens, str(config_path))
+        raise CheckpointError(f"{where}: chat_template must be text, got {source!r}")
+    special = special or read_special_tokens(folder)
+    return ChatTemplate(source, special.texts(), where)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _template_files(folder: Path) -> dict[str, str]:
+    """Templates that are files, by name."""
+    paths = {path.stem: path for path in sorted((folder / MORE_TEMPLATES).glob("*.jinja"))}
+    if (folder / TEMPLATE).is_file():
+        # a file of that name in the folder would be read after it
+        paths.setdefault("default", folder / TEMPLATE)
+    return {name: _text(path) for name, path in paths.items()}
+
+
+def _text(path: Path) -> str:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, got {type(record).__name__}")
-    return record
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: a chat template must be text in UTF-8 ({error})") from error
 
 
-def _text(token: Any) -> str:
-    """A special token is a text, or an object that holds it as ``content``."""
-    return str(token.get("content", "")) if isinstance(token, dict) else str(token)
+def _by_name(source: list[Any] | dict[str, Any], settings: Fields) -> dict[str, Any]:
+    """Templates of a ``tokenizer_config.json`` by name, given as a list or as an object."""
+    if isinstance(source, dict):
+        return source
+    for entry in source:
+        if not isinstance(entry, dict) or not {"name", "template"} <= entry.keys():
+            raise settings.error(
+                f"chat_template must list objects with a name and a template, got {entry!r}"
+            )
+    return {str(entry["name"]): entry["template"] for entry in source}
 
 
-def _refuse(message: str) -> NoReturn:
-    from jinja2 import TemplateError
+def _default(named: Mapping[str, Any]) -> Any:
+    """The template called ``default``, or one that says that there is none.
 
-    raise TemplateError(message)
+    A model without it can be asked plainly, so it is an error no earlier than a template is needed.
+    """
+    names = ", ".join(sorted(named)) or "none"
+    reason = f"no chat template is called default; there are: {names}"
+    return named.get("default", f"{{{{ raise_exception({reason!r}) }}}}")
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message as templates expect it: no empty fields, its reasoning under each usual name."""
+    given = {key: value for key, value in message.items() if value is not None}
+    reasoning = next((given[key] for key in _REASONING if key in given), None)
+    if reasoning is None:
+        return given
+    return {"thinking": reasoning, **given, "reasoning_content": reasoning}
+
+
+def _reason(error: Exception) -> str:
+    """One line that says what a template failed of."""
+    from jinja2 import TemplateError, TemplateSyntaxError
+
+    told = error.message if isinstance(error, TemplateError) else str(error)
+    text = " ".join(str(told).split()) or "no reason given"
+    if isinstance(error, TemplateSyntaxError):
+        return f"line {error.lineno} of the chat template: {text}"
+    if type(error) is TemplateError:  # its own refusal
+        return text
+    return f"the chat template failed with {type(error).__name__}: {text}"

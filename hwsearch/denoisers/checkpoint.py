@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -14,7 +14,16 @@ from torch import Tensor
 from hwsearch.denoisers.catalog import PICKLE_REASON, PICKLES
 from hwsearch.errors import CheckpointError
 
+WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+
+HEAD = "lm_head.weight"
+EMBEDDING = "model.embed_tokens.weight"
+
+#: Kinds of tensors that weights are stored as, by safetensors' names.
+FLOATS = ("F32", "BF16", "F16", "F64")
+
+_PREFIX = "model."
 
 _LLADA_OUTSIDE = {
     "wte": "model.embed_tokens",
@@ -32,10 +41,10 @@ _LLADA_BLOCK = {
     "up_proj": "mlp.up_proj",
     "ff_out": "mlp.down_proj",
 }
-_LLADA_NAME = re.compile(r"model\.transformer\.(?:blocks\.(\d+)\.)?(\w+)\.(weight|bias)")
+_LLADA_NAME = re.compile(r"(?:model\.)?transformer\.(?:blocks\.(\d+)\.)?(\w+)\.(weight|bias)")
 
 #: Older Llama checkpoints store what the rotary embedding computes anyway.
-_COMPUTED = re.compile(r".*\.rotary_emb\.inv_freq")
+_COMPUTED = re.compile(r"(?:.*\.)?rotary_emb\.inv_freq")
 
 
 def llada_name(name: str) -> str:
@@ -54,56 +63,89 @@ def llada_name(name: str) -> str:
 
 
 def read_tensors(
-    folder: Path, family: str, dtype: torch.dtype, device: torch.device
+    files: Iterable[Path],
+    family: str,
+    wanted: Container[str],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> dict[str, Tensor]:
-    """All tensors of a model folder, memory-mapped, then converted one at a time.
+    """All tensors of safetensors files, memory-mapped, then converted one at a time.
+
+    A tensor that several files hold is the last one's, as in transformers.
 
     Args:
-        folder: holds ``model.safetensors``, or shards and their index.
+        files: see `weight_files`.
         family: a name of `hwsearch.denoisers.config.FAMILIES`; decides how tensors are called.
+        wanted: the transformer's names; a stored name may have ``model.`` too much or too little.
         dtype: of the tensors returned.
         device: of the tensors returned.
 
     Raises:
-        CheckpointError: there is no safetensors file, one is damaged or missing, or two hold
-            the same tensor.
+        CheckpointError: a file is damaged, or holds a tensor of another kind than floats.
     """
     rename: Callable[[str], str] = llada_name if family == "llada" else str
     tensors: dict[str, Tensor] = {}
-    for path in weight_files(folder):
+    for path in files:
         try:
             with safe_open(path, framework="pt", device=str(device)) as shard:
                 for stored in shard.keys():  # noqa: SIM118 - not a mapping
-                    name = rename(stored)
                     if _COMPUTED.fullmatch(stored):
                         continue
-                    if name in tensors:
-                        raise CheckpointError(f"{path}: tensor {stored} is in another shard too")
+                    _check_floats(path, stored, shard.get_slice(stored).get_dtype())
+                    name = _prefixed(rename(stored), wanted)
                     tensors[name] = shard.get_tensor(stored).to(dtype)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
     return tensors
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder, those of its index where it has one.
+def _prefixed(name: str, wanted: Container[str]) -> str:
+    """A name with or without ``model.``, as the transformer has it."""
+    bare = name.removeprefix(_PREFIX)
+    if bare != name and bare in wanted:
+        return bare
+    return _PREFIX + name if _PREFIX + name in wanted else name
+
+
+def _check_floats(path: Path, name: str, kind: str) -> None:
+    if kind not in FLOATS:
+        raise CheckpointError(
+            f"{path}: {name} is stored as {kind}, but weights must be one of {', '.join(FLOATS)}; "
+            "give the checkpoint that was not quantised"
+        )
+
+
+def weight_files(folder: Path, named: str | None = None) -> list[Path]:
+    """The safetensors files of a model folder that count, as transformers chooses them.
+
+    A whole ``model.safetensors`` counts before an index, which may be of an earlier save; an index
+    before all other files.
+
+    Args:
+        folder: the model's.
+        named: the file or index that its config names, which counts before both.
 
     Raises:
         CheckpointError: there is none, or one that the index names is missing.
     """
-    if (folder / INDEX).is_file():
-        return _indexed(folder)
-    found = sorted(folder.glob("*.safetensors"))
-    if found:
-        return found
+    for name in (WHOLE, INDEX) if named is None else (named,):
+        path = folder / name
+        if path.is_file():
+            return _indexed(path) if name.endswith(".index.json") else [path]
+    if named is not None:
+        raise CheckpointError(f"{folder}: the config names its weights {named}, which is missing")
     for path in sorted(folder.iterdir()):
         if path.suffix in PICKLES:
             raise CheckpointError(f"{path}: {PICKLE_REASON}")
-    raise CheckpointError(f"{folder} holds no weights: model.safetensors or {INDEX} is missing")
+    others = ", ".join(sorted(path.name for path in folder.glob("*.safetensors")))
+    raise CheckpointError(
+        f"{folder} holds no weights: {WHOLE} or {INDEX} is missing"
+        + (f"; rename the one that counts of {others} to {WHOLE}" if others else "")
+    )
 
 
-def _indexed(folder: Path) -> list[Path]:
-    path = folder / INDEX
+def _indexed(path: Path) -> list[Path]:
+    folder = path.parent
     try:
         names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
@@ -116,6 +158,28 @@ def _indexed(folder: Path) -> list[Path]:
         if not (folder / name).is_file():
             raise CheckpointError(f"{path} names {name}, which is missing")
     return [folder / name for name in names]
+
+
+def tie(tensors: dict[str, Tensor], family: str, where: object) -> bool:
+    """Fill in the embedding or the head of a model whose config ties them; whether they are tied.
+
+    What is stored decides, as in transformers: one alone serves as both, and two that differ stay
+    two. LLaDA's own code knows no head beside a tied embedding, so there they must be equal.
+
+    Raises:
+        CheckpointError: a LLaDA holds a head that is not its embedding.
+    """
+    if family == "llada":
+        head = tensors.get(HEAD)
+        if head is not None and not (EMBEDDING in tensors and torch.equal(head, tensors[EMBEDDING])):
+            raise CheckpointError(
+                f"{where}: {HEAD} differs from {EMBEDDING}, but the config ties them; "
+                "set weight_tying to false in config.json if the head is its own"
+            )
+    for one, other in ((EMBEDDING, HEAD), (HEAD, EMBEDDING)):
+        if one in tensors:
+            tensors.setdefault(other, tensors[one])
+    return HEAD not in tensors or torch.equal(tensors[HEAD], tensors[EMBEDDING])
 
 
 def check_tensors(

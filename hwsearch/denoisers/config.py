@@ -39,19 +39,23 @@ class ModelConfig:
         family: the kind of model, one of `FAMILIES`.
         geometry: its sizes.
         mask_token_id: token for "not written yet"; None where the config does not say.
-        end_token_id: token after the end of an answer; None where the config does not say.
+        end_token_ids: tokens that end an answer, as far as the config says.
         prompt_template: text around ``{question}``.
         decoding: how the model's makers decode it.
         where: the file, for error messages.
+        weights: the file of weights that the config names; None where it names none.
+        quantisation: how the stored weights are quantised; None where they are plain numbers.
     """
 
     family: str
     geometry: Geometry
     mask_token_id: int | None
-    end_token_id: int | None
+    end_token_ids: tuple[int, ...]
     prompt_template: str
     decoding: Decoding
     where: str
+    weights: str | None = None
+    quantisation: str | None = None
 
 
 def read_geometry(name_or_path: str | Path) -> Geometry:
@@ -86,10 +90,12 @@ def parse_config(fields: Fields) -> ModelConfig:
         family=family,
         geometry=FAMILIES[family](fields),
         mask_token_id=fields.token("mask_token_id"),
-        end_token_id=fields.token("eos_token_id"),
+        end_token_ids=fields.tokens("eos_token_id"),
         prompt_template=str(own.get("prompt_template", DEFAULT_TEMPLATE)),
         decoding=_decoding(own.get("decoding"), fields, family),
         where=fields.where,
+        weights=_weights(fields),
+        quantisation=_quantisation(fields),
     )
     return autoregressive(config) if Fields(own, fields.where).flag("causal") else config
 
@@ -98,12 +104,11 @@ def autoregressive(config: ModelConfig) -> ModelConfig:
     """The same model read from left to right: a causal mask, the next token predicted.
 
     Its sampler is the block-wise one with blocks of one token: what lies to the right is masked,
-    and no position sees it. A model that knows no mask token may use any; the end token serves.
+    and no position sees it.
     """
     return replace(
         config,
         geometry=replace(config.geometry, causal=True, logit_shift=True),
-        mask_token_id=config.end_token_id if config.mask_token_id is None else config.mask_token_id,
         decoding=Decoding(
             gen_length=config.decoding.gen_length,
             block_length=1,
@@ -111,6 +116,21 @@ def autoregressive(config: ModelConfig) -> ModelConfig:
             refresh_interval=1,
         ),
     )
+
+
+def _weights(fields: Fields) -> str | None:
+    name = fields.get("transformers_weights")
+    if name is not None and (not isinstance(name, str) or Path(name).name != name):
+        raise fields.error(f"transformers_weights must be the name of a file here, got {name!r}")
+    return name
+
+
+def _quantisation(fields: Fields) -> str | None:
+    for name in ("quantization_config", "compression_config"):
+        if record := fields.get(name):
+            method = record.get("quant_method") if isinstance(record, dict) else None
+            return f"{name} {method or record!r}"
+    return None
 
 
 def _decoding(record: Any, fields: Fields, family: str) -> Decoding:

@@ -30,6 +30,7 @@ class Denoiser:
         prompt_template: text around ``{question}`` that the model was trained to answer after.
         decoding: how the model's makers decode it.
         chat: how a conversation is written for it; None for models that are not tuned to chat.
+        end_token_ids: every token that ends an answer; `end_token_id` is always among them.
     """
 
     name: str
@@ -40,6 +41,11 @@ class Denoiser:
     prompt_template: str
     decoding: Decoding
     chat: ChatTemplate | None = None
+    end_token_ids: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        ends = frozenset((self.end_token_id, *self.end_token_ids))
+        object.__setattr__(self, "end_token_ids", ends)
 
     @property
     def transformer(self) -> Transformer:

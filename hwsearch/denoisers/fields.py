@@ -1,4 +1,4 @@
-"""Reading typed fields out of a model's ``config.json``, with errors that name the field."""
+"""Reading typed fields out of a model's JSON files, with errors that name file and field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hwsearch.errors import CheckpointError
 
 
 class Fields:
-    """The fields of one ``config.json``.
+    """The fields of one JSON file, such as ``config.json``.
 
     Args:
         record: the parsed file.
@@ -33,6 +33,11 @@ class Fields:
         if not isinstance(record, dict):
             raise CheckpointError(f"{path} must hold a JSON object, got {type(record).__name__}")
         return cls(record, str(path))
+
+    @classmethod
+    def read_if_there(cls, path: Path) -> Fields:
+        """Fields of a JSON file that may be missing: none then. Raises as `read` does."""
+        return cls.read(path) if path.is_file() else cls({}, str(path))
 
     def get(self, name: str) -> Any:
         """The raw value of a field; None where it is absent or null."""
@@ -61,14 +66,18 @@ class Fields:
 
     def token(self, name: str) -> int | None:
         """A token id, the first of a list of them, or None where the field is absent."""
+        return next(iter(self.tokens(name)), None)
+
+    def tokens(self, name: str) -> tuple[int, ...]:
+        """Token ids, given as one or as a list; none where the field is absent or empty."""
         value = self.get(name)
-        if isinstance(value, list) and value:
-            value = value[0]
         if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise self.error(f"{name} must be a token id, got {value!r}")
-        return value
+            return ()
+        ids = value if isinstance(value, list) else [value]
+        for token in ids:
+            if isinstance(token, bool) or not isinstance(token, int) or token < 0:
+                raise self.error(f"{name} must be a token id, or a list of them, got {value!r}")
+        return tuple(ids)
 
     def only(self, **allowed: Any) -> None:
         """Refuse fields that are there with another value than the one that is supported."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,18 +10,18 @@ from tokenizers import Tokenizer
 
 from hwsearch.denoisers.catalog import find_folder
 from hwsearch.denoisers.chat import read_chat_template
-from hwsearch.denoisers.checkpoint import check_tensors, read_tensors
+from hwsearch.denoisers.checkpoint import check_tensors, read_tensors, tie, weight_files
 from hwsearch.denoisers.config import ModelConfig, autoregressive, read_config
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.special_tokens import SpecialTokens, read_special_tokens
+from hwsearch.denoisers.token_roles import check_token, read_end_tokens, read_mask_token
 from hwsearch.denoisers.tokenizer import read_tokenizer
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import CheckpointError, InputError, UnknownNameError
 
 #: Arithmetic a denoiser can be loaded in.
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-HEAD = "lm_head.weight"
-EMBEDDING = "model.embed_tokens.weight"
 
 
 def load_denoiser(
@@ -41,8 +42,9 @@ def load_denoiser(
         name_or_path: a bundled name, a folder in Hugging Face layout, or a hub id.
         dtype: one of `DTYPES`.
         device: as torch names it, such as ``cpu`` or ``cuda:0``.
-        mask_token_id: needed where the model's config does not give it.
-        end_token_id: needed where the model's config gives no ``eos_token_id``.
+        mask_token_id: needed where none of the model's files names it.
+        end_token_id: needed where none of the model's files gives an ``eos_token_id``; the tokens
+            that they do give end an answer too.
         causal: load an autoregressive model, to compare with: a causal mask, one token a pass.
 
     Raises:
@@ -57,18 +59,23 @@ def load_denoiser(
     config = read_config(folder)
     if causal:
         config = autoregressive(config)
-    tokens = {
-        "mask_token_id": _token(mask_token_id, config.mask_token_id, "mask_token_id", config),
-        "end_token_id": _token(end_token_id, config.end_token_id, "end_token_id", config),
-    }
+    special = read_special_tokens(folder)
+    tokenizer = _fitting_tokenizer(folder, config, special)
+    ends = read_end_tokens(folder, config, tokenizer, special)
+    end = _token(end_token_id, next(iter(ends), None), "end_token_id", config)
+    mask = read_mask_token(folder, config, tokenizer, special)
+    if mask is None and config.geometry.causal:
+        mask = end  # no position sees what lies to its right, so any token serves
     return Denoiser(
         name=str(name_or_path),
         network=_network(folder, config, DTYPES[dtype], target),
-        tokenizer=_fitting_tokenizer(folder, config),
+        tokenizer=tokenizer,
+        mask_token_id=_token(mask_token_id, mask, "mask_token_id", config),
+        end_token_id=end,
         prompt_template=config.prompt_template,
         decoding=config.decoding,
-        chat=read_chat_template(folder),
-        **tokens,
+        chat=read_chat_template(folder, special),
+        end_token_ids=frozenset(ends),
     )
 
 
@@ -76,27 +83,35 @@ def _network(
     folder: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
 ) -> Transformer:
     """The network of a config, filled with the folder's tensors."""
-    with torch.device("meta"):
-        network = Transformer(config.geometry)
-    tensors = read_tensors(folder, config.family, dtype, device)
-    wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    if config.geometry.tie_embeddings and EMBEDDING in tensors:
-        stored = tensors.setdefault(HEAD, tensors[EMBEDDING])
-        if not torch.equal(stored, tensors[EMBEDDING]):
-            raise CheckpointError(
-                f"{folder}: {HEAD} differs from {EMBEDDING}, but the config ties them; "
-                "set tie_word_embeddings to false in config.json if the head is its own"
-            )
+    if config.quantisation is not None:
+        raise CheckpointError(
+            f"{config.where}: weights quantised already ({config.quantisation}) are not read; "
+            "give the checkpoint that they were quantised from, in float32, bfloat16 or float16"
+        )
+    geometry = config.geometry
+    wanted = {name: tensor.shape for name, tensor in _empty(geometry).state_dict().items()}
+    files = weight_files(folder, config.weights)
+    tensors = read_tensors(files, config.family, wanted, dtype, device)
+    if geometry.tie_embeddings:
+        geometry = replace(geometry, tie_embeddings=tie(tensors, config.family, folder))
     check_tensors(tensors, wanted, folder)
+    network = _empty(geometry)
     network.load_state_dict(tensors, assign=True)
-    if config.geometry.tie_embeddings:
+    if geometry.tie_embeddings:
         network.lm_head.weight = network.model.embed_tokens.weight
     return network.eval().requires_grad_(False)
 
 
-def _fitting_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
-    tokenizer = read_tokenizer(folder)
-    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+def _empty(geometry: Geometry) -> Transformer:
+    """A network without memory for its weights."""
+    with torch.device("meta"):
+        return Transformer(geometry)
+
+
+def _fitting_tokenizer(folder: Path, config: ModelConfig, special: SpecialTokens) -> Tokenizer:
+    """The tokenizer; tokens that were added to it may lie beyond the model's, if nothing uses them."""
+    tokenizer = read_tokenizer(folder, special)
+    largest = max(tokenizer.get_vocab(with_added_tokens=False).values(), default=-1)
     if largest >= config.geometry.vocab_size:
         raise CheckpointError(
             f"{folder}: the tokenizer has token {largest}, "
@@ -106,7 +121,7 @@ def _fitting_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
 
 
 def _token(given: int | None, stored: int | None, name: str, config: ModelConfig) -> int:
-    """A special token: the caller's, else the config's."""
+    """A special token: the caller's, else the checkpoint's."""
     token = stored if given is None else given
     field = {"end_token_id": "eos_token_id"}.get(name, name)
     if token is None:
@@ -114,11 +129,7 @@ def _token(given: int | None, stored: int | None, name: str, config: ModelConfig
             f"{config.where}: {field} is missing; add it there, "
             f"or give {name}= to load_denoiser (LLaDA's mask is 126336, Dream's 151666)"
         )
-    if not 0 <= token < config.geometry.vocab_size:
-        raise CheckpointError(
-            f"{config.where}: {name} {token} is outside the vocabulary "
-            f"0..{config.geometry.vocab_size - 1}"
-        )
+    check_token(token, name, config.where, config)
     return token
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from checkpoints import VOCAB, llada_config, stock_config, write
+from checkpoints import VOCAB, llada_config, llada_tensors, stock_config, write
 from safetensors.torch import load_file, save_file
 
 from hwsearch.denoisers import catalog
@@ -74,8 +74,10 @@ def test_computed_buffers_of_old_checkpoints_are_passed_over(folder):
     load_denoiser(folder)
 
 
-def test_untied_head_under_a_tying_config(folder):
-    edit_config(folder, tie_word_embeddings=True)
+def test_a_llada_that_ties_may_not_hold_another_head(tmp_path):
+    network = Transformer(parse_config(Fields(llada_config(), "config")).geometry)
+    config = llada_config() | {"weight_tying": True}
+    folder = write(tmp_path / "model", config, llada_tensors(network))
     refused(folder, "config ties them")
 
 
@@ -88,6 +90,7 @@ def test_pickles_are_refused_with_the_reason(folder, name):
 
 
 def test_index_may_not_name_a_pickle_or_leave_the_folder(folder):
+    (folder / "model.safetensors").unlink()
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "part.bin"}}))
     refused(folder, "pickle can run any code")

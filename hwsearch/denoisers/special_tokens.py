@@ -1,0 +1,191 @@
+"""Added and special tokens of a model folder, from whichever of its files names them.
+
+Four files may: ``tokenizer.json``, ``tokenizer_config.json``, ``special_tokens_map.json`` and
+``added_tokens.json``. They are read in the order that transformers gives them: the two last count
+only where ``tokenizer_config.json`` holds no ``added_tokens_decoder``, and the map then comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer
+
+from hwsearch.denoisers.fields import Fields
+from hwsearch.errors import CheckpointError
+
+TOKENIZER = "tokenizer.json"
+SETTINGS = "tokenizer_config.json"
+MAP = "special_tokens_map.json"
+ADDED = "added_tokens.json"
+
+#: Names that every tokenizer may give a token to; others end in ``_token``.
+NAMES = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """The tokens that a folder's files name beside ``tokenizer.json``.
+
+    Attributes:
+        named: by name, such as ``eos_token``.
+        extra: special tokens without a name.
+        added: by the id they were saved with.
+        legacy: whether ``added_tokens_decoder`` is missing, so that tokens of ``tokenizer.json``
+            count before those of ``added_tokens.json``.
+    """
+
+    named: Mapping[str, AddedToken]
+    extra: tuple[AddedToken, ...]
+    added: Mapping[int, AddedToken]
+    legacy: bool
+
+    def texts(self) -> dict[str, str]:
+        """Text of each named token, by its name."""
+        return {name: token.content for name, token in self.named.items()}
+
+    def complete(self, tokenizer: Tokenizer) -> None:
+        """Add what a tokenizer lacks of these tokens; new ones get the ids that follow its own."""
+        held = tokenizer.get_added_tokens_decoder()
+        added = {**self.added, **(held if self.legacy else {})}
+        same = {repr(token) for token in held.values()}
+        missing = [token for _, token in sorted(added.items()) if repr(token) not in same]
+        known = {token.content for token in [*held.values(), *missing]}
+        for token in (*self.named.values(), *self.extra):
+            if token.content not in known:
+                missing.append(token)
+                known.add(token.content)
+        names = {token.content for token in self.named.values()}
+        tokenizer.add_tokens([_special(token) if token.content in names else token for token in missing])
+
+
+def read_special_tokens(folder: Path) -> SpecialTokens:
+    """The tokens that the files of a model folder name; none where they name none.
+
+    Raises:
+        CheckpointError: a file is malformed; the message names it and the field.
+    """
+    settings = Fields.read_if_there(folder / SETTINGS)
+    values = dict(settings.record)
+    if not values.get("extra_special_tokens") and "additional_special_tokens" in values:
+        values["extra_special_tokens"] = values.pop("additional_special_tokens")
+    legacy = "added_tokens_decoder" not in values
+    if legacy:
+        values |= _mapped(Fields.read_if_there(folder / MAP), values)
+    if "pad_token" not in values:
+        values["pad_token"] = _padding(folder / TOKENIZER)
+    named, extra = _named(values, settings), values.get("extra_special_tokens") or ()
+    if not isinstance(extra, list | tuple):
+        raise settings.error(f"extra_special_tokens must be a list or an object, got {extra!r}")
+    tokens = tuple(_token(entry, "extra_special_tokens", settings) for entry in extra)
+    special = {token.content for token in (*named.values(), *tokens)}
+    added = _legacy(folder / ADDED, special) if legacy else _decoder(settings)
+    return SpecialTokens(named, tokens, added, legacy)
+
+
+def _mapped(record: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a ``special_tokens_map.json`` changes about the settings."""
+    changed: dict[str, Any] = {}
+    for key, value in record.record.items():
+        own = key not in NAMES and key.endswith("_token") and isinstance(values.get(key), str)
+        if own:
+            continue
+        if isinstance(value, dict) and key != "extra_special_tokens":
+            value = _special(_token(value, key, record))
+        elif isinstance(value, list) and key == "extra_special_tokens":
+            before = values.get(key) or []
+            value = [*before, *(token for token in value if token not in before)]
+        changed[key] = value
+    extra = changed.get("additional_special_tokens")
+    if extra and "extra_special_tokens" not in {**values, **changed}:
+        changed["extra_special_tokens"] = extra
+    return changed
+
+
+def _named(values: dict[str, Any], where: Fields) -> dict[str, AddedToken]:
+    """Tokens by name; an ``extra_special_tokens`` that names its tokens is taken out of `values`."""
+    found = {name: values[name] for name in NAMES if values.get(name) is not None}
+    found |= {
+        key: value
+        for key, value in values.items()
+        if key.endswith("_token") and key not in NAMES and _names_token(value)
+    }
+    if isinstance(values.get("extra_special_tokens"), dict):
+        found |= values.pop("extra_special_tokens")
+    return {name: _token(value, name, where) for name, value in found.items()}
+
+
+def _decoder(settings: Fields) -> dict[int, AddedToken]:
+    record = settings.get("added_tokens_decoder")
+    if not isinstance(record, dict):
+        raise settings.error(f"added_tokens_decoder must be an object, got {record!r}")
+    tokens = {}
+    for key, value in record.items():
+        if not key.isdecimal() or not isinstance(value, dict):
+            raise settings.error(
+                f"added_tokens_decoder must hold a token object by its id, got {key!r}: {value!r}"
+            )
+        tokens[int(key)] = _token(value, f"added_tokens_decoder.{key}", settings)
+    return tokens
+
+
+def _legacy(path: Path, special: set[str]) -> dict[int, AddedToken]:
+    record = Fields.read_if_there(path)
+    tokens = {}
+    for text, index in record.record.items():
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise record.error(f"{text!r} must have a token id, got {index!r}")
+        tokens[index] = AddedToken(text, normalized=text not in special, special=text in special)
+    return tokens
+
+
+def _token(value: Any, key: str, where: Fields) -> AddedToken:
+    """A token from its text, or from an object that holds the text as ``content``."""
+    if isinstance(value, AddedToken):
+        return value
+    if isinstance(value, str):
+        return AddedToken(value, special=True)
+    if not isinstance(value, dict) or not isinstance(value.get("content"), str):
+        raise where.error(f"{key} must be text, or an object with its content, got {value!r}")
+    flags = {name: flag for name, flag in value.items() if name not in ("content", "__type")}
+    try:
+        return AddedToken(value["content"], **flags)
+    except TypeError as error:
+        raise where.error(f"{key} must be a token's fields, got {value!r} ({error})") from error
+
+
+def _names_token(value: Any) -> bool:
+    """Whether a value is a token: other settings have names that end in ``_token`` too."""
+    return isinstance(value, str | AddedToken) or (isinstance(value, dict) and "content" in value)
+
+
+def _special(token: AddedToken) -> AddedToken:
+    """The token, marked as special."""
+    if token.special:
+        return token
+    return AddedToken(
+        token.content,
+        single_word=token.single_word,
+        lstrip=token.lstrip,
+        rstrip=token.rstrip,
+        normalized=token.normalized,
+        special=True,
+    )
+
+
+def _padding(path: Path) -> str | None:
+    """The token that a ``tokenizer.json`` was last told to pad with."""
+    record = Fields.read_if_there(path).get("padding")
+    token = record.get("pad_token") if isinstance(record, dict) else None
+    return token if isinstance(token, str) else None
