@@ -8,7 +8,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx
+from onnx import TensorProto, numpy_helper
 
 from hwsearch.compression.formats import BLOCK_BITS, BLOCK_SIZE
 from hwsearch.errors import PlanError
@@ -121,7 +123,23 @@ def _quantise_dynamic(model: onnx.ModelProto, formats: dict[str, WeightFormat]) 
             weight_type=QuantType.QInt8,
             nodes_to_quantize=planned,
         )
-        return onnx.load(path)
+        return _unsigned(onnx.load(path))
+
+
+def _unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Write int8 weights as uint8 with zero point 128: the same products, exact in every session.
+
+    On x86 without VNNI, uint8 inputs times int8 weights add up in pairs of 16 bits, which two large
+    products overflow, unless the session sets an option. Times uint8 weights they do not. The codes
+    are the int8 ones, 128 higher: onnxruntime's own uint8 codes would use one value less at the top.
+    """
+    integer = [node for node in model.graph.node if node.op_type == "MatMulInteger"]
+    names = {node.input[index] for node in integer for index in (1, 3)}
+    for tensor in model.graph.initializer:
+        if tensor.name in names and tensor.data_type == TensorProto.INT8:
+            codes = numpy_helper.to_array(tensor).view(np.uint8) ^ np.uint8(128)
+            tensor.CopyFrom(numpy_helper.from_array(codes, tensor.name))
+    return model
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ runs in float32. onnxruntime multiplies the integer codes instead, and both agre
 order of float additions.
 
 ``fp16``  weights and inputs rounded to 16-bit floats; sums stay in float32, as on tensor cores.
-``w8a8``  weights int8, symmetric, one scale an output channel (``quantize_dynamic(per_channel=True)``);
+``w8a8``  weights 8 bits, symmetric, one scale an output channel (``quantize_dynamic(per_channel=True)``);
           inputs uint8 with one scale and zero point a sample (the operator DynamicQuantizeLinear).
 ``w8``, ``w4``  weights 8 / 4 bits, symmetric in blocks of 32 inputs (the operator MatMulNBits); inputs
           int8 in the same blocks, which is what its ``accuracy_level`` 4 means.
@@ -14,9 +14,13 @@ order of float additions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from onnxruntime.capi._pybind_state import quantize_matmul_4bits, quantize_matmul_8bits
 from torch import Tensor, nn
 
 from hwsearch.plan import WeightFormat
@@ -26,6 +30,12 @@ BLOCK_SIZE = 32
 
 #: Bits of a weight in the block formats.
 BLOCK_BITS = {WeightFormat.W8: 8, WeightFormat.W4: 4}
+
+#: What `MatMulNBitsQuantizer` calls too, by bits.
+_QUANTISERS = {4: quantize_matmul_4bits, 8: quantize_matmul_8bits}
+
+#: The smallest normal float: onnxruntime takes smaller scales for 1.
+_SMALLEST = torch.finfo(torch.float32).tiny
 
 
 class SimulatedLinear(nn.Module):
@@ -72,11 +82,14 @@ def round_half(x: Tensor) -> Tensor:
 
 
 def round_channels(weight: Tensor) -> Tensor:
-    """Weights ``[out, in]`` at int8, -127..127, one scale an output channel."""
-    largest = weight.abs().amax(dim=1, keepdim=True)
-    scale = (2 * largest.double() / 254).to(weight.dtype)
-    scale = torch.where(scale > 0, scale, 1.0)
-    return (weight / scale).round().clamp(-127, 127) * scale
+    """Weights ``[out, in]`` at 8 bits, -127..127, one scale an output channel.
+
+    Channels whose scale would be subnormal become zeros, as onnxruntime makes them.
+    """
+    exact = weight.float()
+    wide = 2 * exact.abs().amax(dim=1, keepdim=True).double() / 254
+    scale = torch.where(wide >= _SMALLEST, wide, 1.0).float()
+    return ((exact / scale).round().clamp(-127, 127) * scale).to(weight.dtype)
 
 
 def round_samples(x: Tensor) -> Tensor:
@@ -85,36 +98,57 @@ def round_samples(x: Tensor) -> Tensor:
     The scale spans a whole tensor of a deployed pass, whose batch is 1; so here it spans
     ``[rows, features]`` of each sample of ``[batch, rows, features]``.
     """
+    exact = x.float()
     dims = tuple(range(1, x.dim())) if x.dim() > 2 else tuple(range(x.dim()))
-    low = x.amin(dim=dims, keepdim=True).clamp(max=0)
-    high = x.amax(dim=dims, keepdim=True).clamp(min=0)
+    low = exact.amin(dim=dims, keepdim=True).clamp(max=0)
+    high = exact.amax(dim=dims, keepdim=True).clamp(min=0)
     scale = (high - low) / 255
     scale = torch.where(scale > 0, scale, 1.0)
     zero = (-low / scale).round().clamp(0, 255)
-    return ((x / scale).round() + zero).clamp(0, 255).sub(zero).mul(scale)
+    return ((exact / scale).round() + zero).clamp(0, 255).sub(zero).mul(scale).to(x.dtype)
 
 
 def round_blocks(weight: Tensor, bits: int) -> Tensor:
     """Weights ``[out, in]`` in blocks of 32 inputs, symmetric (operator MatMulNBits).
 
-    The value of largest magnitude, with its sign, gets the code ``-2^(bits-1)``.
+    The value of largest magnitude, with its sign, gets the code ``-2^(bits-1)``; of two equal ones
+    the negative. The codes are those that onnxruntime's quantiser writes into an export.
     """
-    blocks, size = _blocks(weight)
-    half = 2 ** (bits - 1)
-    at = blocks.abs().argmax(dim=-1, keepdim=True)
-    scale = blocks.gather(-1, at) / -half
-    inverse = torch.where(scale != 0, 1 / scale, 0.0)
-    codes = (blocks * inverse + (half + 0.5)).floor().clamp(0, 2 * half - 1) - half
-    return (codes * scale).flatten(-2)[..., :size]
+    codes, scales = block_codes(weight.detach().float().cpu().numpy(), bits)
+    blocks = codes.astype(np.float32) * scales[..., None]
+    rounded = torch.from_numpy(blocks.reshape(len(blocks), -1)[:, : weight.shape[1]])
+    return rounded.to(weight.device, weight.dtype).contiguous()
+
+
+def block_codes(
+    weight: NDArray[np.float32], bits: int
+) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """Codes ``[out, blocks, 32]`` around zero and scales ``[out, blocks]`` of weights ``[out, in]``."""
+    rows, size = weight.shape
+    count = ceil(size / BLOCK_SIZE)
+    columns = np.zeros((count * BLOCK_SIZE, rows), dtype=np.float32)
+    columns[:size] = weight.T
+    packed = np.zeros((rows, count, BLOCK_SIZE * bits // 8), dtype=np.uint8)
+    scales = np.zeros((rows, count), dtype=np.float32)
+    zeros = np.zeros((rows, ceil(count * bits / 8)), dtype=np.uint8)
+    _QUANTISERS[bits](packed, columns, scales, zeros, BLOCK_SIZE, rows, size, True)
+    if bits == 4:
+        packed = np.stack((packed & 15, packed >> 4), axis=-1).reshape(rows, count, BLOCK_SIZE)
+    return packed.astype(np.int16) - 2 ** (bits - 1), scales
 
 
 def round_input_blocks(x: Tensor) -> Tensor:
-    """Inputs ``[..., features]`` at int8 in blocks of 32 features, symmetric."""
-    blocks, size = _blocks(x)
+    """Inputs ``[..., features]`` at int8 in blocks of 32 features, symmetric.
+
+    Blocks so small that 127 over their largest value is infinite count as zeros; what the kernels
+    make of them is as small.
+    """
+    blocks, size = _blocks(x.float())
     largest = blocks.abs().amax(dim=-1, keepdim=True)
     scale = largest / 127
-    inverse = torch.where(largest > 0, 127 / largest, 0.0)
-    return ((blocks * inverse).round() * scale).flatten(-2)[..., :size]
+    inverse = 127 / largest
+    inverse = torch.where(inverse.isfinite(), inverse, 0.0)
+    return ((blocks * inverse).round() * scale).flatten(-2)[..., :size].to(x.dtype)
 
 
 def _blocks(x: Tensor) -> tuple[Tensor, int]:

@@ -57,12 +57,21 @@ def test_a_verified_bundle_repeats_torch(bundle):
     assert agreement.tokens == 8 * len(QUESTIONS)
 
 
+class WithProbabilities(TorchBackend):
+    """Remembers the probabilities ``[1, block, vocab]`` of its last pass."""
+
+    def _logits(self, hidden):
+        logits = super()._logits(hidden)
+        self.probabilities = logits.softmax(dim=-1).numpy()
+        return logits
+
+
 @pytest.mark.parametrize("fmt", ["w8a8", "w4"])
 def test_formats_are_those_of_the_simulation(denoiser, fmt, tmp_path):
     plan = CompressionPlan.uniform(2, fmt, fmt, head=fmt)
     compressed = compress(denoiser, plan)
     onnx = OnnxBackend(export(compressed, KEPT_SHARES, tmp_path / "bundle"), threads=1)
-    torch = TorchBackend(compressed.network, KEPT_SHARES)
+    torch = WithProbabilities(compressed.network, KEPT_SHARES)
     tokens = np.random.default_rng(0).integers(3, 64, (1, 21))
     for backend in (onnx, torch):
         backend.begin()
@@ -70,7 +79,9 @@ def test_formats_are_those_of_the_simulation(denoiser, fmt, tmp_path):
         ours, theirs = (getattr(backend, pass_)(tokens, 9, 13) for backend in (onnx, torch))
         # a rounding that flips by float error moves a value by one code
         np.testing.assert_allclose(ours.confidence, theirs.confidence, atol=0.02)
-        assert ours.tokens.tolist() == theirs.tokens.tolist()
+        # and may so choose another token, if it was as likely
+        chosen = np.take_along_axis(torch.probabilities, ours.tokens[..., None], axis=-1)
+        np.testing.assert_allclose(chosen[..., 0], theirs.confidence, atol=0.02)
 
 
 def test_the_shift_and_the_norms_make_a_difference(denoiser):
