@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import click
 
-from hwsearch.cli.options import json_option, print_json, print_table, progress_bar
+from hwsearch.cli.options import json_option, percent, print_json, print_table, progress_bar
 
 
 @click.command(name="sinks")
@@ -51,9 +53,32 @@ def command(
     if as_json:
         print_json(found)
         return
+    for said in found["sinks"]:
+        print_sinks(said)
     rows = [(row["question"], row["verdict"], row["words"]) for row in found["findings"]]
-    print_table(f"attention sinks of {model}", ["question", "claim", "answer"], rows)
+    print_table(f"what is claimed of models like {model}", ["question", "claim", "answer"], rows)
     click.echo(f"written to {found['page']}")
+
+
+def print_sinks(said: dict[str, Any]) -> None:
+    """One model's sinks: sentences, then a table of places."""
+    click.echo(f"attention sinks of {said['model']}")
+    for sentence in said["words"]:
+        click.echo(textwrap.fill(sentence, 110, initial_indent="  ", subsequent_indent="    "))
+    rows = [
+        (
+            place["name"],
+            f"{percent(place['share'])} ({percent(place['low'])} to {percent(place['high'])})",
+            f"{place['times_even']:.1f}",
+            percent(place["sink"]),
+            percent(place["heaviest"]),
+            f"{place['strongest_layer']} ({percent(max(place['by_layer']))})",
+        )
+        for place in said["where"]
+    ]
+    if rows:
+        columns = ["place", "share of attention (95 %)", "times even", "a sink in", "heaviest in"]
+        print_table("", [*columns, "strongest layer"], rows)
 
 
 def _number(text: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from hwsearch.errors import InputError
@@ -125,7 +126,8 @@ class OwnNetwork(Network):
         """The module's own answer, one tensor ``[batch, length]`` a layer.
 
         Raises:
-            InputError: the module answers another number of layers, or other sizes.
+            InputError: the module answers another number of layers, other sizes, or masses that
+                are negative or not finite.
         """
         tell = getattr(self.module, "attention_mass", None)
         if tell is None:
@@ -137,6 +139,12 @@ class OwnNetwork(Network):
                 f"attention_mass must answer {len(self._groups.layers)} tensors, one a layer, of "
                 f"the tokens' shape {tuple(tokens.shape)}; got {shapes}"
             )
+        for layer, mass in enumerate(masses):
+            if not bool((torch.isfinite(mass) & (mass >= 0)).all()):
+                raise InputError(
+                    f"attention_mass must answer finite numbers from 0 up; those of layer {layer} "
+                    f"go from {float(mass.min()):g} to {float(mass.max()):g}"
+                )
         return masses
 
 

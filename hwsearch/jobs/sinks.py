@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.errors import InputError
 from hwsearch.report.sinks import (
-    Finding,
     SinkMeasures,
     draw_sinks,
     findings,
+    in_words,
     measure_sinks,
     write_page,
 )
@@ -29,26 +33,29 @@ DATA_FILE, PAGE_FILE = "sinks.json", "sinks.html"
 
 
 def study_sinks(
-    model: str,
+    model: str | Denoiser,
     out: Path,
     *,
-    against: str | None = None,
+    against: str | Denoiser | None = None,
     questions: Sequence[str] | None = None,
     count: int = 32,
     k: float = TOP_K,
     torch_device: str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """Write pictures, a page and every figure into a folder; the findings as plain data.
+    """Write pictures, a page and every figure into a folder; sinks in words as plain data.
+
+    Keys of what is returned: ``sinks`` (for each model what `in_words` says: where, how much, how
+    stable), ``findings`` (the claims of the paper, answered) and ``page``.
 
     Args:
-        model: a model, or the folder of a bundle that hands out attention mass.
+        model: a model, its name, or the folder of a bundle that hands out attention mass.
         out: the folder.
         against: another, asked the same questions.
         questions: what to ask; None takes gsm-mini's calibration problems.
         count: questions at most.
         k: sinks of a pass: a whole number, or a share of the positions below 1.
-        torch_device: where models run.
+        torch_device: where models run that are given by name.
         progress: called with the number of questions just recorded.
 
     Raises:
@@ -57,14 +64,19 @@ def study_sinks(
     asked = list(questions)[:count] if questions is not None else _questions(count)
     if not asked:
         raise InputError("recording sinks needs at least one question; none are given")
-    names = [model] if against is None else [model, against]
-    measured = [_measure(name, asked, k, torch_device, progress) for name in names]
-    found = findings(measured[0], measured[1] if against else None)
+    subjects = [model] if against is None else [model, against]
+    measured, words = [], []
+    for subject in subjects:
+        measures, text_of = _measure(subject, asked, k, torch_device, progress)
+        measured.append(measures)
+        words.append(in_words(measures, text_of))
+    found = findings(measured[0], None if against is None else measured[1])
     out.mkdir(parents=True, exist_ok=True)
-    document = _document(measured, found)
+    said = {"sinks": words, "findings": [finding.document() for finding in found]}
+    document = {**said, "models": [measures.document() for measures in measured]}
     (out / DATA_FILE).write_text(json.dumps(document) + "\n", encoding="utf-8")
-    write_page(out / PAGE_FILE, measured, found, draw_sinks(measured, out))
-    return {"findings": document["findings"], "page": str(out / PAGE_FILE)}
+    write_page(out / PAGE_FILE, measured, found, draw_sinks(measured, out), words)
+    return {**said, "page": str(out / PAGE_FILE)}
 
 
 def _questions(count: int) -> list[str]:
@@ -73,20 +85,32 @@ def _questions(count: int) -> list[str]:
 
 
 def _measure(
-    name: str,
+    subject: str | Denoiser,
     questions: Sequence[str],
     k: float,
     torch_device: str,
     progress: Callable[[int], None] | None,
-) -> SinkMeasures:
-    if (Path(name) / BUNDLE_FILE).is_file():
-        runtime = Runtime(name, threads=1)
+) -> tuple[SinkMeasures, Callable[[int], str]]:
+    """Measures of a model or bundle, and what tells the text of its tokens."""
+    if isinstance(subject, str) and (Path(subject) / BUNDLE_FILE).is_file():
+        runtime = Runtime(subject, threads=1)
         recorded = record_bundle(runtime, questions, k=k, keep_passes=True)
-        return measure_sinks(Path(name).name, False, recorded)
-    denoiser = load_denoiser(name, device=torch_device)
+        measures = measure_sinks(Path(subject).name, False, recorded)
+        return measures, partial(_text, runtime.tokenizer)
+    denoiser = load_denoiser(subject, device=torch_device) if isinstance(subject, str) else subject
     recorded = record_sinks(denoiser, questions, k=k, keep_passes=True, progress=progress)
-    measures = measure_sinks(denoiser.name, denoiser.geometry.causal, recorded)
-    return _in_order(measures, [denoiser.prompt(question) for question in questions])
+    causal = denoiser.is_cached and denoiser.geometry.causal
+    measures = measure_sinks(denoiser.name, causal, recorded)
+    prompts = [denoiser.prompt(question) for question in questions]
+    return _in_order(measures, prompts), partial(_text, denoiser.tokenizer)
+
+
+def _text(tokenizer: Tokenizer, token: int) -> str:
+    """Text of a token; its name where it has no text of its own, as parts of a character have none."""
+    text = str(tokenizer.decode([token], skip_special_tokens=False))
+    if not text or "\ufffd" in text:
+        return str(tokenizer.id_to_token(token) or f"token {token}")
+    return text
 
 
 def _in_order(measures: SinkMeasures, prompts: Sequence[Sequence[int]]) -> SinkMeasures:
@@ -96,15 +120,18 @@ def _in_order(measures: SinkMeasures, prompts: Sequence[Sequence[int]]) -> SinkM
     import numpy as np
 
     order = np.argsort([i for group in groups_of_equal_length(prompts, 8) for i in group])
-    names = ("concentration", "spatial", "temporal", "overlap", "drift", "variance", "centres")
+    names = (
+        "concentration",
+        "spatial",
+        "temporal",
+        "overlap",
+        "drift",
+        "variance",
+        "centres",
+        "even",
+        "lengths",
+    )
     return replace(measures, **{name: getattr(measures, name)[order] for name in names})
-
-
-def _document(measured: Sequence[SinkMeasures], found: Sequence[Finding]) -> dict[str, Any]:
-    return {
-        "models": [measures.document() for measures in measured],
-        "findings": [finding.document() for finding in found],
-    }
 
 
 def recorded_questions(path: Path) -> list[str]:

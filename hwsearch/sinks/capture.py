@@ -44,7 +44,8 @@ class Capture:
         if not isinstance(network, Transformer):
             raise InputError(
                 f"a network of type {type(network).__name__} offers no attention to look at; sink "
-                "statistics need the model in Llama form (see docs/own-denoiser.md)"
+                "statistics need the model in Llama form, or a module with a method attention_mass "
+                "(see docs/own-denoiser.md)"
             )
         self.listen = listen
         self.valid: Tensor | None = None

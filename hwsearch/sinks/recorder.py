@@ -6,7 +6,7 @@ head; masses by pass, summed over heads, are kept only where heat maps are wante
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,11 +38,15 @@ class SinkStatistics:
         centroids: ``c_t`` of each layer, ``[passes, batch, layers]``.
         head_centroids: ``c_t`` of each head, ``[passes, batch, layers, heads]``.
         sink_means: mean position of each head's sinks, ``[passes, batch, layers, heads]``.
-        sink_mass: share of a layer's mass on its sinks, ``[passes, batch, layers]``.
+        concentration: share of a layer's mass that its k sinks receive in a pass, from ``k / length``
+            (attention is even) to 1 (sinks receive all): ``sum_S m_t(i) / sum_i m_t(i)``,
+            ``[passes, batch, layers]``.
         overlap: share of a layer's sinks that were sinks of the pass before, ``[passes - 1, ...]``.
         soft: soft sink score, mean over passes, ``[batch, layers, length]``.
         soft_global: the same of the mass summed over layers, ``[batch, length]``.
         by_pass: mass summed over heads, ``[passes, batch, layers, length]``; None if not kept.
+        tokens: tokens of each pass, ``[passes, batch, length]``; None if not kept, or not told.
+        prompts: tokens of each prompt, ``[batch]``; None where nobody said.
     """
 
     k: float
@@ -54,11 +58,18 @@ class SinkStatistics:
     centroids: Floats = field(repr=False)
     head_centroids: Floats = field(repr=False)
     sink_means: Floats = field(repr=False)
-    sink_mass: Floats = field(repr=False)
+    concentration: Floats = field(repr=False)
     overlap: Floats = field(repr=False)
     soft: Floats = field(repr=False)
     soft_global: Floats = field(repr=False)
     by_pass: NDArray[np.float32] | None = field(repr=False)
+    tokens: NDArray[np.int64] | None = field(repr=False, default=None)
+    prompts: NDArray[np.int64] | None = field(repr=False, default=None)
+
+    @property
+    def first_position(self) -> NDArray[np.int64]:
+        """Where each sequence begins, ``[batch]``: 0 unless it is padded on the left."""
+        return (self.present > 0).argmax(axis=1)
 
     @property
     def frequency(self) -> Floats:
@@ -82,12 +93,12 @@ class SinkStatistics:
 
     @property
     def spatial_variance(self) -> Floats:
-        """Variance over positions of each layer's mean mass, ``[batch, layers]``."""
+        """Variance over positions of each layer's mean mass, squared queries, ``[batch, layers]``."""
         return formulas.spatial_variance(self.mean_mass.sum(axis=2), self.present > 0)
 
     @property
     def temporal_variance(self) -> Floats:
-        """Variance over passes of each layer's centroid, ``[batch, layers]``."""
+        """Variance over passes of each layer's centroid, squared positions, ``[batch, layers]``."""
         return formulas.temporal_variance(self.centroids)
 
 
@@ -99,7 +110,8 @@ class SinkRecorder:
     Args:
         k: sinks of a pass: a whole number, or a share of the positions below 1.
         soft_k, soft_alpha: of the soft sink score.
-        keep_passes: keep masses by pass, summed over heads, for heat maps.
+        keep_passes: keep masses by pass, summed over heads, for heat maps and places; tokens, too.
+        prompts: tokens of each prompt, ``[batch]``, where there are prompts.
         watch: called with every mass as it comes.
     """
 
@@ -110,9 +122,12 @@ class SinkRecorder:
         soft_k: float = SOFT_K,
         soft_alpha: float = SOFT_ALPHA,
         keep_passes: bool = False,
+        prompts: Sequence[int] | None = None,
         watch: Watcher | None = None,
     ) -> None:
         self.k = k
+        self._prompts = None if prompts is None else np.asarray(prompts, dtype=np.int64)
+        self._tokens: list[NDArray[np.int64]] = []
         self._soft = (soft_k, soft_alpha)
         self._keep = keep_passes
         self._watch = watch
@@ -140,8 +155,11 @@ class SinkRecorder:
         self._held[layer][...] = mass
         self._pending[layer] = valid
 
-    def end_pass(self) -> None:
+    def end_pass(self, tokens: NDArray[np.integer] | None = None) -> None:
         """All layers have been added.
+
+        Args:
+            tokens: what the pass ran on, ``[batch, length]``; copied where passes are kept.
 
         They are counted only now, into arrays that stay where they are: small ones that outlive a pass,
         made in the midst of its large short-lived ones, would leave the heap in pieces that no later
@@ -159,6 +177,8 @@ class SinkRecorder:
                 tally = self._layers[layer] = LayerTally(mass.shape, self._keep)
             summed = summed + tally.add(mass, valid, self.k, self._soft)
         self._count_all(np.asarray(summed), valid)
+        if self._keep and tokens is not None:
+            self._tokens.append(np.array(tokens, dtype=np.int64))
         self._pending.clear()
         self.passes += 1
 
@@ -197,11 +217,13 @@ class SinkRecorder:
             centroids=by_layer("centroids", 2),
             head_centroids=by_layer("head_centroids", 2),
             sink_means=by_layer("sink_means", 2),
-            sink_mass=by_layer("sink_mass", 2),
+            concentration=by_layer("concentration", 2),
             overlap=by_layer("overlap", 2)
             if self.passes > 1
             else np.empty((0, len(self._present), len(tallies))),
             soft=by_layer("soft", 1) / self.passes,
             soft_global=self._soft_global / self.passes,
             by_pass=by_layer("by_pass", 2) if self._keep else None,
+            tokens=np.stack(self._tokens) if len(self._tokens) == self.passes else None,
+            prompts=self._prompts,
         )

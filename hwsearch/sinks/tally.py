@@ -47,7 +47,7 @@ class LayerTally:
         self.centroids = Series()
         self.head_centroids = Series()
         self.sink_means = Series()
-        self.sink_mass = Series()
+        self.concentration = Series()
         self.overlap = Series()
         self.by_pass = Series()
         self._before = np.zeros((shape[0], shape[2]), dtype=bool)
@@ -70,7 +70,7 @@ class LayerTally:
         self.head_centroids.append(formulas.centroid(mass, heads))
         self.centroids.append(formulas.centroid(summed, sinks))
         self.sink_means.append(formulas.mean_position(heads))
-        self.sink_mass.append((summed * sinks).sum(axis=1) / summed.sum(axis=1))
+        self.concentration.append((summed * sinks).sum(axis=1) / summed.sum(axis=1))
         if len(self.centroids) > 1:
             self.overlap.append((sinks & self._before).sum(axis=1) / sinks.sum(axis=1))
         self._before[...] = sinks

@@ -13,6 +13,7 @@ from hwsearch.decoding.backend import GREEDY, Backend, Prediction, Sampling, Tok
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backend import TorchBackend
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.passes import FullPassBackend, check_tells_mass
 from hwsearch.errors import InputError
 from hwsearch.runtime.engine import Runtime
 from hwsearch.sinks.capture import Capture
@@ -32,7 +33,8 @@ def record_sinks(
 ) -> list[SinkStatistics]:
     """Statistics of how a model answers questions, a full pass at every step.
 
-    Of an autoregressive model only what is written so far counts, as in its own decoding.
+    Of an autoregressive model only what is written so far counts, as in its own decoding. A module of
+    one's own tells its mass itself, summed over heads.
 
     Args:
         denoiser: the model.
@@ -54,9 +56,10 @@ def record_sinks(
     prompts = [denoiser.prompt(question) for question in questions]
     found = []
     for group in groups_of_equal_length(prompts, batch):
-        recorder = SinkRecorder(k, keep_passes=keep_passes)
         tokens = np.array([prompts[index] for index in group])
-        generate(_Recorded(denoiser, recorder), tokens, decoding, denoiser.mask_token_id)
+        lengths = [len(prompts[index]) for index in group]
+        recorder = SinkRecorder(k, keep_passes=keep_passes, prompts=lengths)
+        generate(_recorded(denoiser, recorder), tokens, decoding, denoiser.mask_token_id)
         found.append(recorder.statistics())
         if progress is not None:
             progress(len(group))
@@ -71,6 +74,9 @@ def record_tokens(
 ) -> SinkStatistics:
     """Statistics of given passes, padded or not.
 
+    Positions are those of the rows; where a row is padded on the left, its sequence begins at
+    `SinkStatistics.first_position`.
+
     Args:
         denoiser: the model.
         passes: tokens ``[batch, length]`` of each pass, such as the steps of a trajectory.
@@ -78,15 +84,43 @@ def record_tokens(
         recorder: takes it up; None starts one with the defaults.
 
     Raises:
-        InputError: the model offers no attention, or a sequence is nothing but padding.
+        InputError: the model offers no attention, a sequence is nothing but padding, or a module of
+            one's own, which knows of no padding, is given padded sequences.
     """
     recorder = recorder or SinkRecorder()
-    mask = None if valid is None else valid.cpu().numpy()
-    capture = Capture(denoiser.network, lambda layer, mass: recorder.add(layer, _numpy(mass), mask))
+    run = _run(denoiser, recorder, valid)
     for tokens in passes:
-        capture.run(tokens, valid)
-        recorder.end_pass()
+        run(tokens)
+        recorder.end_pass(tokens.cpu().numpy())
     return recorder.statistics()
+
+
+def _run(
+    denoiser: Denoiser, recorder: SinkRecorder, valid: Tensor | None
+) -> Callable[[Tensor], object]:
+    """What runs a pass and tells the recorder its masses."""
+    if denoiser.is_cached:
+        there = None if valid is None else valid.cpu().numpy()
+        capture = Capture(
+            denoiser.network, lambda layer, mass: recorder.add(layer, _numpy(mass), there)
+        )
+        return lambda tokens: capture.run(tokens, valid)
+    check_tells_mass(denoiser)
+    if valid is not None and not bool(valid.all()):
+        raise InputError(
+            f"model {denoiser.name!r} takes padding for text, so its sinks cannot be told from it; "
+            "record sequences of one length together and leave `valid` out"
+        )
+    return lambda tokens: _add_told(denoiser, recorder, tokens)
+
+
+@torch.inference_mode()
+def _add_told(denoiser: Denoiser, recorder: SinkRecorder, tokens: Tensor) -> None:
+    """Add what a module of one's own tells of its attention."""
+    masses = denoiser.network.attention_mass(tokens)
+    assert masses is not None, "it was checked that the module tells"
+    for layer, mass in enumerate(masses):
+        recorder.add(layer, _numpy(mass)[:, None])
 
 
 def record_bundle(
@@ -108,12 +142,24 @@ def record_bundle(
     decoding = manifest.decoding.model_copy(update={"refresh_interval": 1})
     found = []
     for question in questions:
-        recorder = SinkRecorder(k, keep_passes=keep_passes)
-        backend = _RecordedBundle(runtime, recorder)
         prompt = np.array([runtime.prompt(question)])
+        recorder = SinkRecorder(k, keep_passes=keep_passes, prompts=[prompt.shape[1]])
+        backend = _RecordedBundle(runtime, recorder)
         generate(backend, prompt, decoding, manifest.mask_token_id)
         found.append(recorder.statistics())
     return found
+
+
+def _recorded(denoiser: Denoiser, recorder: SinkRecorder) -> Backend:
+    """A backend that decodes by full passes, each of them recorded.
+
+    Raises:
+        InputError: the model offers no attention.
+    """
+    if denoiser.is_cached:
+        return _Recorded(denoiser, recorder)
+    check_tells_mass(denoiser)
+    return _RecordedOwn(denoiser, recorder)
 
 
 class _Recorded:
@@ -140,8 +186,27 @@ class _Recorded:
             device = next(self._capture.network.parameters()).device
             self._capture.valid = torch.from_numpy(self._valid.copy()).to(device)
         prediction = self._backend.refresh(tokens, start, stop)
-        self._recorder.end_pass()
+        self._recorder.end_pass(tokens)
         return prediction
+
+    step = refresh
+
+
+class _RecordedOwn:
+    """Decodes a module of one's own, which tells its attention mass beside each pass."""
+
+    def __init__(self, denoiser: Denoiser, recorder: SinkRecorder) -> None:
+        self._denoiser, self._recorder = denoiser, recorder
+        self._device = next(denoiser.network.parameters()).device
+        self._backend = FullPassBackend(denoiser.network, [1.0] * denoiser.num_layers)
+
+    def begin(self, *, sampling: Sampling = GREEDY) -> None:
+        self._backend.begin(sampling=sampling)
+
+    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        _add_told(self._denoiser, self._recorder, torch.tensor(tokens, device=self._device))
+        self._recorder.end_pass(tokens)
+        return self._backend.refresh(tokens, start, stop)
 
     step = refresh
 
@@ -159,7 +224,7 @@ class _RecordedBundle:
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         prediction = self._backend.refresh(tokens, start, stop)
-        self._recorder.end_pass()
+        self._recorder.end_pass(tokens)
         return prediction
 
     step = refresh

@@ -18,8 +18,9 @@ from hwsearch.denoisers.network import OwnNetwork
 from hwsearch.denoisers.own import own_denoiser
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.errors import InputError, PlanError
+from hwsearch.jobs.sinks import study_sinks
 from hwsearch.plan import CompressionPlan, Decoding
-from hwsearch.sinks import calibrate_sinks
+from hwsearch.sinks import calibrate_sinks, record_sinks, record_tokens
 from hwsearch.tasks.evaluate import evaluate
 from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.proxies import PROXIES, make_proxy
@@ -228,3 +229,42 @@ def test_its_bytes_are_those_of_its_parameters():
 def test_wrong_paths_are_named(layers, said):
     with pytest.raises(InputError, match=said):
         character_denoiser(layers=layers)
+
+
+def test_its_sinks_are_recorded_as_the_docs_say(tmp_path):
+    """Held to the module's own formula: the mass of a position is its token plus the layer."""
+    denoiser = telling_denoiser()
+    questions = ["2 + 3 ?", "20 + 30 + 1 ?", "5 + 3 ?"]
+    found = record_sinks(denoiser, questions, k=2, keep_passes=True, batch=1)
+    assert len(found) == 3
+    by_length = sorted(questions, key=lambda question: len(denoiser.prompt(question)))
+    for part, question in zip(found, by_length, strict=True):
+        prompt = denoiser.prompt(question)
+        assert part.passes == DECODING.steps and part.prompts.tolist() == [len(prompt)]
+        assert (part.tokens[:, 0, : len(prompt)] == prompt).all()
+        for layer in range(LAYERS):
+            assert (part.by_pass[:, 0, layer] == part.tokens[:, 0] + layer).all()
+            heaviest = np.sort(part.tokens[0, 0])[-2:]
+            told = (heaviest + layer).sum() / (part.tokens[0, 0] + layer).sum()
+            assert part.concentration[0, 0, layer] == pytest.approx(told)
+    tokens = torch.tensor([denoiser.prompt("2 + 3 ?")] * 2)
+    told = record_tokens(denoiser, [tokens, tokens], torch.ones_like(tokens, dtype=torch.bool))
+    assert (told.mean_mass[:, 1, 0] == tokens.numpy() + 1).all()
+    pytest.importorskip("matplotlib")
+    said = study_sinks(denoiser, tmp_path, questions=questions, k=2)["sinks"][0]
+    assert said["model"] == "characters" and said["words"]
+
+
+def test_what_cannot_be_recorded_says_why():
+    with pytest.raises(InputError, match=r"'characters' does not tell its attention mass.*method"):
+        record_sinks(character_denoiser(), ["2 + 3 ?"])
+    denoiser = telling_denoiser()
+    tokens = torch.tensor([[5, 9, 6, 7]])
+    with pytest.raises(InputError, match=r"'characters' takes padding for text.*one length"):
+        record_tokens(denoiser, [tokens], torch.tensor([[True, True, True, False]]))
+    denoiser.network.module.attention_mass = lambda tokens: [tokens.float() - 6.0] * LAYERS
+    with pytest.raises(InputError, match=r"finite numbers from 0 up; .* layer 0 go from -6 to"):
+        record_sinks(denoiser, ["2 + 3 ?"])
+    denoiser.network.module.attention_mass = lambda tokens: [tokens / 0.0] * LAYERS
+    with pytest.raises(InputError, match="finite numbers"):
+        calibrate_sinks(denoiser, ["2 + 3 ?"])

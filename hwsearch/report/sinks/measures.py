@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsearch.sinks import SinkStatistics
+from hwsearch.sinks.formulas import sink_count
+from hwsearch.sinks.places import Place, find_places
 
 Floats = NDArray[np.float64]
 
@@ -31,8 +33,10 @@ class SinkMeasures:
         model: its name.
         causal: whether it is autoregressive.
         k: sinks of a pass.
-        concentration: share of attention mass on the sinks, mean over passes.
-        spatial: variance over positions of the mean mass, in squared multiples of its mean.
+        concentration: share of a pass's attention mass that its k sinks receive, mean over passes, as
+            `SinkStatistics.concentration`: from `even` to 1.
+        spatial: the paper's spatial variance, over positions, of the mean mass, in squared multiples of
+            its mean: from 0 (even) to the length less 1 (one position has it all).
         temporal: standard deviation over passes of the sinks' centre, as a share of the length.
         overlap: share of the sinks that were sinks of the pass before.
         drift: how far the sinks' centre travels from first pass to last along its fitted line, as a
@@ -40,6 +44,9 @@ class SinkMeasures:
         variance: ``1 - frequency``, mean over the positions that ever were sinks.
         centres: the sinks' centre, ``[problems, passes, layers]``.
         heat: mass by pass of one problem, ``[passes, layers, length]``.
+        even: what `concentration` would be if attention were even, ``[problems]``.
+        lengths: positions of each problem, ``[problems]``.
+        places: where its sinks are, largest share of attention first.
     """
 
     model: str
@@ -53,6 +60,9 @@ class SinkMeasures:
     variance: Floats = field(repr=False)
     centres: Floats = field(repr=False)
     heat: Floats = field(repr=False)
+    even: Floats = field(repr=False)
+    lengths: Floats = field(repr=False)
+    places: tuple[Place, ...] = field(repr=False, default=())
 
     @property
     def problems(self) -> int:
@@ -111,7 +121,14 @@ def measure_sinks(model: str, causal: bool, recorded: Sequence[SinkStatistics]) 
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     first = recorded[0].by_pass
     assert first is not None, "heat maps need masses by pass"
-    return SinkMeasures(model, causal, recorded[0].k, heat=first[:, 0].astype(float), **joined)
+    return SinkMeasures(
+        model,
+        causal,
+        recorded[0].k,
+        heat=first[:, 0].astype(float),
+        places=tuple(find_places(recorded)),
+        **joined,
+    )
 
 
 def _of_group(part: SinkStatistics) -> dict[str, Floats]:
@@ -119,27 +136,45 @@ def _of_group(part: SinkStatistics) -> dict[str, Floats]:
     length = there.sum(axis=1)
     mass = part.mean_mass.sum(axis=2)
     mean = mass.sum(axis=2) / length[:, None]
-    centres = part.centroids / length[None, :, None]
-    passes = np.linspace(-0.5, 0.5, part.passes)
-    slope = np.tensordot(passes, centres - centres.mean(axis=0), axes=1) / (passes**2).sum()
+    # a sequence that is padded on the left begins at its first position, not at the row's
+    centres = (part.centroids - part.first_position[None, :, None]) / length[None, :, None]
+    slope = _slope(centres)
     ever = part.layer_hits > 0
     variance = (part.layer_variance * ever).sum(axis=2) / ever.sum(axis=2)
     return {
-        "concentration": part.sink_mass.mean(axis=0),
+        "concentration": part.concentration.mean(axis=0),
         "spatial": part.spatial_variance / mean**2,
         "temporal": centres.std(axis=0),
         "overlap": part.overlap.mean(axis=0) if part.passes > 1 else np.ones(slope.shape),
         "drift": slope,
         "variance": variance,
         "centres": centres.transpose(1, 0, 2),
+        "even": _even(part),
+        "lengths": length.astype(float),
     }
+
+
+def _slope(centres: Floats) -> Floats:
+    """How far centres ``[passes, ...]`` travel along their fitted line; nowhere in one pass."""
+    passes = np.linspace(-0.5, 0.5, len(centres))
+    if len(centres) == 1:
+        return np.zeros(centres.shape[1:])
+    return np.tensordot(passes, centres - centres.mean(axis=0), axes=1) / (passes**2).sum()
+
+
+def _even(part: SinkStatistics) -> Floats:
+    """Share of the sinks among the positions that are there, mean over passes, ``[batch]``."""
+    passes = np.arange(part.passes)[:, None, None]
+    there = (passes >= part.passes - part.present[None]).sum(axis=-1)
+    counts = np.array([[sink_count(part.k, int(count)) for count in row] for row in there])
+    return (counts / there).mean(axis=0)
 
 
 def findings(model: SinkMeasures, against: SinkMeasures | None = None) -> list[Finding]:
     """The paper's table answered for a model, beside another that answered the same problems.
 
     Where one is autoregressive and one is not, the claims are about their difference. Alone, a model
-    is held to `STILL`; concentration has no claim about a single model.
+    is held to `STILL`; spatial variance has no claim about a single model.
 
     Args:
         model: the model.
@@ -147,7 +182,7 @@ def findings(model: SinkMeasures, against: SinkMeasures | None = None) -> list[F
     """
     rows = (
         (
-            "concentration",
+            "spatial variance",
             "spatial",
             "autoregressive sinks are concentrated, diffusion sinks spread out",
         ),

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hwsearch.errors import InputError
 from hwsearch.report.sinks.measures import Finding, SinkMeasures
 
 
 def write_page(
-    path: Path, models: Sequence[SinkMeasures], found: Sequence[Finding], pictures: Sequence[Path]
+    path: Path,
+    models: Sequence[SinkMeasures],
+    found: Sequence[Finding],
+    pictures: Sequence[Path],
+    words: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Write the page; it needs no other file.
+    """Write the page; it needs no other file. `words` are each model's, as `in_words` has them.
 
     Raises:
         InputError: jinja2 is not installed.
@@ -29,7 +34,10 @@ def write_page(
         lstrip_blocks=True,
     )
     text = environment.get_template("sinks.html.j2").render(
-        models=models, findings=found, pictures=[_embedded(picture) for picture in pictures]
+        models=models,
+        findings=found,
+        words=words,
+        pictures=[_embedded(picture) for picture in pictures],
     )
     path.write_text(text, encoding="utf-8")
 
