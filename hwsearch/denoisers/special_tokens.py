@@ -22,6 +22,8 @@ SETTINGS = "tokenizer_config.json"
 MAP = "special_tokens_map.json"
 ADDED = "added_tokens.json"
 
+_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+
 #: Names that every tokenizer may give a token to; others end in ``_token``.
 NAMES = (
     "bos_token",
@@ -58,16 +60,15 @@ class SpecialTokens:
     def complete(self, tokenizer: Tokenizer) -> None:
         """Add what a tokenizer lacks of these tokens; new ones get the ids that follow its own."""
         held = tokenizer.get_added_tokens_decoder()
-        added = {**self.added, **(held if self.legacy else {})}
-        same = {repr(token) for token in held.values()}
-        missing = [token for _, token in sorted(added.items()) if repr(token) not in same]
-        known = {token.content for token in [*held.values(), *missing]}
-        for token in (*self.named.values(), *self.extra):
-            if token.content not in known:
-                missing.append(token)
-                known.add(token.content)
+        stored = {**self.added, **(held if self.legacy else {})}
+        flags = {token.content: token for token in (*self.added.values(), *stored.values())}
+        tokens = [token for _, token in sorted(stored.items())]
+        known = {token.content for token in (*held.values(), *tokens)}
+        beside = (*self.named.values(), *self.extra)
+        # of two that say the same text with other flags, the last one counts
+        tokens += [flags.get(t.content, t) for t in beside if t.content not in known]
         names = {token.content for token in self.named.values()}
-        tokenizer.add_tokens([_special(token) if token.content in names else token for token in missing])
+        tokenizer.add_tokens([_special(t) if t.content in names else t for t in tokens])
 
 
 def read_special_tokens(folder: Path) -> SpecialTokens:
@@ -83,14 +84,20 @@ def read_special_tokens(folder: Path) -> SpecialTokens:
     legacy = "added_tokens_decoder" not in values
     if legacy:
         values |= _mapped(Fields.read_if_there(folder / MAP), values)
-    if "pad_token" not in values:
-        values["pad_token"] = _padding(folder / TOKENIZER)
-    named, extra = _named(values, settings), values.get("extra_special_tokens") or ()
+    named = _named(values, settings)
+    # the earlier name counts where the present one is missing
+    extra = values.get("extra_special_tokens", values.get("additional_special_tokens")) or ()
     if not isinstance(extra, list | tuple):
         raise settings.error(f"extra_special_tokens must be a list or an object, got {extra!r}")
     tokens = tuple(_token(entry, "extra_special_tokens", settings) for entry in extra)
-    special = {token.content for token in (*named.values(), *tokens)}
+    # those that are objects in the settings do not count here, as in transformers
+    plain = [value for value in (*map(values.get, NAMES), *extra) if isinstance(value, str | AddedToken)]
+    special = {_token(value, "", settings).content for value in plain}
     added = _legacy(folder / ADDED, special) if legacy else _decoder(settings)
+    if "pad_token" not in values and (padding := _padding(folder / TOKENIZER)):
+        named["pad_token"] = AddedToken(padding, special=True)
+    order = (*NAMES, *(name for name in named if name not in NAMES))
+    named = {name: named[name] for name in order if name in named}
     return SpecialTokens(named, tokens, added, legacy)
 
 
@@ -107,9 +114,6 @@ def _mapped(record: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
             before = values.get(key) or []
             value = [*before, *(token for token in value if token not in before)]
         changed[key] = value
-    extra = changed.get("additional_special_tokens")
-    if extra and "extra_special_tokens" not in {**values, **changed}:
-        changed["extra_special_tokens"] = extra
     return changed
 
 
@@ -158,7 +162,7 @@ def _token(value: Any, key: str, where: Fields) -> AddedToken:
         return AddedToken(value, special=True)
     if not isinstance(value, dict) or not isinstance(value.get("content"), str):
         raise where.error(f"{key} must be text, or an object with its content, got {value!r}")
-    flags = {name: flag for name, flag in value.items() if name not in ("content", "__type")}
+    flags = {name: value[name] for name in _FLAGS if name in value}
     try:
         return AddedToken(value["content"], **flags)
     except TypeError as error:
