@@ -15,6 +15,7 @@ from hwsearch.bundle.full_pass import TracedFullPass
 from hwsearch.bundle.traced import TracedGraphs
 from hwsearch.bundle.weights import WeightsFile
 from hwsearch.compression.compressed import CompressedDenoiser
+from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.backend import Sampling
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
@@ -193,6 +194,7 @@ def _manifest(
         head_dim=denoiser.geometry.head_dim if cached else None,
         mask_token_id=denoiser.mask_token_id,
         end_token_id=denoiser.end_token_id,
+        end_token_ids=tuple(sorted(end_token_ids(denoiser) - {denoiser.end_token_id})),
         prompt_template=denoiser.prompt_template,
         chat=_chat(denoiser.chat),
         decoding=compressed.decoding,

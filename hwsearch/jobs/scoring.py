@@ -24,6 +24,11 @@ class BundleModel:
     runtime: Runtime
 
     @property
+    def name(self) -> str:
+        """The bundle's folder."""
+        return str(self.runtime.bundle.path)
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """Text to tokens and back."""
         return self.runtime.tokenizer
@@ -37,6 +42,11 @@ class BundleModel:
     def end_token_id(self) -> int:
         """The token that fills a generation after its end."""
         return self.runtime.bundle.manifest.end_token_id
+
+    @property
+    def end_token_ids(self) -> tuple[int, ...]:
+        """More tokens that end an answer."""
+        return self.runtime.bundle.manifest.end_token_ids
 
     @property
     def decoding(self) -> Decoding:
@@ -78,8 +88,11 @@ def evaluate_model(
         progress: called with the number of problems just answered.
 
     Raises:
-        InputError: a name, file or device cannot be used, or there is no chat template to apply.
+        InputError: a name, file or device cannot be used, there is no chat template to apply, or
+            what the model predicts is not finite.
     """
+    if limit < 1:
+        raise InputError(f"limit must be at least 1 problem, got {limit}")
     task = load_task(task_name, path, None if shots is None else read_problems(shots))
     problems = task.problems(split, limit, seed)
     if (Path(model) / BUNDLE_FILE).is_file():

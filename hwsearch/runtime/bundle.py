@@ -95,6 +95,7 @@ class Manifest(Frozen):
             layer that was pruned has fewer heads.
         mask_token_id: the token that stands for "not written yet".
         end_token_id: the token that fills a generation after its end.
+        end_token_ids: more tokens that end an answer.
         prompt_template: text around ``{question}``.
         chat: how a conversation is written for the model; None for one that is not tuned to chat.
         decoding: lengths and passes of a generation.
@@ -116,6 +117,7 @@ class Manifest(Frozen):
     head_dim: Annotated[int, Field(ge=1)] | None
     mask_token_id: int
     end_token_id: int
+    end_token_ids: tuple[int, ...] = ()
     prompt_template: str
     chat: Chat | None = None
     decoding: Decoding

@@ -9,6 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from hwsearch.decoding import sampler
+from hwsearch.decoding.answer import answer_text, end_token_ids
 from hwsearch.decoding.backend import Tokens
 from hwsearch.denoisers.chat import ChatTemplate
 from hwsearch.errors import InputError
@@ -33,19 +34,22 @@ class Runtime:
         where = f"{self.bundle.path}: chat template"
         self.chat = None if chat is None else ChatTemplate(chat.source, chat.tokens, where)
 
-    def generate(self, question: str, *, seed: int = 0, plain: bool = False) -> str:
-        """The model's answer to a question, cut at its end token.
+    def generate(
+        self, question: str, *, seed: int = 0, plain: bool = False, stops: Sequence[str] = ()
+    ) -> str:
+        """The model's answer to a question, cut where it ends.
 
         Args:
             question: what to ask.
             seed: of all chance, where the bundle's decoding leaves anything to it.
             plain: leave a chat template aside.
+            stops: texts that end the answer, special tokens among them; its end tokens always do.
 
         Raises:
             CheckpointError: the bundle's chat template refuses the question.
         """
         asked = self.prompt(question) if plain or self.chat is None else self.ask(question)
-        return self.text(self.generate_tokens(asked, seed=seed))
+        return self.text(self.generate_tokens(asked, seed=seed), stops)
 
     def generate_tokens(self, prompt: Sequence[int], *, seed: int = 0) -> list[int]:
         """The tokens written after a prompt's tokens: always ``decoding.gen_length`` of them."""
@@ -73,10 +77,6 @@ class Runtime:
         text = self.bundle.manifest.prompt_template.format(question=question)
         return list(self.tokenizer.encode(text).ids)
 
-    def text(self, tokens: Sequence[int]) -> str:
-        """Text of generated tokens, cut at the first end token."""
-        tokens = list(tokens)
-        end = self.bundle.manifest.end_token_id
-        if end in tokens:
-            tokens = tokens[: tokens.index(end)]
-        return str(self.tokenizer.decode(tokens))
+    def text(self, tokens: Sequence[int], stops: Sequence[str] = ()) -> str:
+        """Text of generated tokens, cut at the first of the end tokens and the stops."""
+        return answer_text(self.tokenizer, tokens, end_token_ids(self.bundle.manifest), stops)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from hwsearch.decoding.answer import answer_text, end_token_ids
 from hwsearch.decoding.backend import Backend
 from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.chat import ChatTemplate
 from hwsearch.plan import Decoding
-from hwsearch.tasks.extraction import cut
+from hwsearch.tasks.finite import FiniteBackend
 from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.statistics import Interval
 from hwsearch.tasks.task import GSM_MINI, Score, Task
@@ -115,18 +116,20 @@ def evaluate(
 
     Raises:
         ValueError: there are no problems.
+        CheckpointError: the model's logits are not finite numbers.
     """
+    backend = FiniteBackend(backend, model)
     decoding = decoding or model.decoding
     asked = [prompt_text(task, index, problem, chat) for index, problem in enumerate(problems)]
     encode = _encoder(model, task, chat)
     prompts = [encode(text) for text in asked]
-    texts = [""] * len(prompts)
+    texts, ends = [""] * len(prompts), end_token_ids(model)
     began = time.perf_counter()
     for group in groups_of_equal_length(prompts, batch):
         tokens = np.array([prompts[index] for index in group], dtype=np.int64)
         written = generate(backend, tokens, decoding, model.mask_token_id)[:, tokens.shape[1] :]
         for index, row in zip(group, written, strict=True):
-            texts[index] = cut(answer_text(model, row.tolist()), task.stops)
+            texts[index] = answer_text(model.tokenizer, row.tolist(), ends, task.stops)
         if progress is not None:
             progress(len(group))
     return Evaluation(
@@ -153,10 +156,3 @@ def _encoder(model: Prompted, task: Task, chat: ChatTemplate | None) -> Callable
     if chat is not None:
         return lambda text: model.tokenizer.encode(text, add_special_tokens=False).ids
     return model.prompt if task.prompt is None else lambda text: model.tokenizer.encode(text).ids
-
-
-def answer_text(model: Prompted, written: list[int]) -> str:
-    """Text of the tokens up to the first end token."""
-    if model.end_token_id in written:
-        written = written[: written.index(model.end_token_id)]
-    return model.tokenizer.decode(written)

@@ -13,7 +13,6 @@ ends in ``The answer is 18`` yields ``1``, and ``The answer is $18.`` yields not
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 #: What a filter answers where a text holds no answer.
@@ -61,10 +60,3 @@ def normalise(text: str) -> str:
 def exact_match(prediction: str, reference: str) -> bool:
     """Whether two answers are the same text once both are normalised."""
     return normalise(prediction) == normalise(reference)
-
-
-def cut(text: str, stops: Iterable[str]) -> str:
-    """`text` up to the first of any of the `stops`, for decoders that cannot stop early."""
-    for stop in stops:
-        text = text.split(stop, 1)[0]
-    return text

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from hwsearch.errors import InputError
+from hwsearch.tasks.jsonl import read_jsonl
 
 
 @dataclass(frozen=True)
@@ -23,31 +23,30 @@ class Problem:
 
 
 def read_problems(path: Path) -> list[Problem]:
-    """Problems of a GSM8K-style JSONL file, in file order.
+    """Problems of a GSM8K-style JSONL file, in file order; see `read_jsonl` for what is a line.
 
     Raises:
-        InputError: the file is missing, or a line is not an object with the texts
-            ``question`` and ``answer``; the message names the line.
+        InputError: the file cannot be read or holds no problem, or a line is not an object with the
+            texts ``question`` and ``answer``; the message names the line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"cannot read problems from {path}: {error.strerror}") from error
-    return [_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line]
-
-
-def _parse(line: str, where: str) -> Problem:
-    try:
-        record = json.loads(line)
-        return Problem(question=_text(record, "question"), answer=_text(record, "answer"))
-    except (ValueError, KeyError, TypeError) as error:
+    problems = [_problem(record, where) for where, record in read_jsonl(path)]
+    if not problems:
         raise InputError(
-            f'{where}: a problem is a JSON object with texts "question" and "answer" ({error})'
-        ) from error
+            f'{path} holds no problems; it needs a line with "question" and "answer" for each'
+        )
+    return problems
 
 
-def _text(record: dict[str, object], key: str) -> str:
+def _problem(record: dict[str, object], where: str) -> Problem:
+    question, answer = (_text(record, key, where) for key in ("question", "answer"))
+    return Problem(question, answer)
+
+
+def _text(record: dict[str, object], key: str, where: str) -> str:
+    rule = f'{where}: a problem is a JSON object with texts "question" and "answer"'
+    if key not in record:
+        raise InputError(f'{rule}; "{key}" is missing')
     value = record[key]
     if not isinstance(value, str):
-        raise TypeError(f"{key} is {value!r}")
+        raise InputError(f'{rule}; "{key}" is of type {type(value).__name__}, put it in quotes')
     return value

@@ -7,7 +7,6 @@ from hwsearch.tasks.extraction import (
     FLEXIBLE,
     INVALID,
     STRICT,
-    cut,
     exact_match,
     normalise,
 )
@@ -94,9 +93,3 @@ def test_normalise_follows_the_order_of_its_rules():
     # the comma goes first, so what it parted becomes the mark that everything before is cut at
     assert normalise("##,## Seven") == "seven"
     assert normalise("A, $B.") == "a b"
-
-
-def test_cut_takes_the_earliest_stop():
-    assert cut("7\nQ: next Question: x", ("Question:", "Q:")) == "7\n"
-    assert cut("7", ("Q:",)) == "7"
-    assert cut("Q: again", ("Q:",)) == ""

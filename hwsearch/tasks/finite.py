@@ -1,0 +1,71 @@
+"""Predictions that are no numbers are an error, not a score of 0 %."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hwsearch.decoding.backend import GREEDY, Backend, Prediction, Sampling, Tokens
+from hwsearch.errors import CheckpointError
+
+
+class FiniteBackend:
+    """A backend whose predictions are numbers: a confidence that is not finite ends the generation.
+
+    Args:
+        backend: what predicts.
+        model: what it predicts for; named in the error, and searched for the tensor to blame.
+        name: how the model was asked for, where `model` does not know.
+    """
+
+    def __init__(self, backend: Backend, model: object, name: str | None = None) -> None:
+        self._backend, self._model = backend, model
+        self._name = name or getattr(model, "name", None)
+
+    def begin(self, *, sampling: Sampling = GREEDY) -> None:
+        """See `hwsearch.decoding.backend.Backend`."""
+        self._backend.begin() if sampling == GREEDY else self._backend.begin(sampling=sampling)
+
+    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        """See `hwsearch.decoding.backend.Backend`; raises `CheckpointError` as `require_finite`."""
+        return self._checked(self._backend.refresh(tokens, start, stop))
+
+    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        """See `hwsearch.decoding.backend.Backend`; raises `CheckpointError` as `require_finite`."""
+        return self._checked(self._backend.step(tokens, start, stop))
+
+    def _checked(self, found: Prediction) -> Prediction:
+        require_finite(found.confidence, self._model, self._name)
+        return found
+
+
+def require_finite(values: Any, model: object, name: str | None = None) -> None:
+    """Raise where a number that a model gave is none.
+
+    Raises:
+        CheckpointError: one of `values` is NaN or infinite; the message names the model and the
+            first of its tensors that is not finite, if one is.
+    """
+    if np.isfinite(values).all():
+        return
+    name = name or getattr(model, "name", None)
+    subject = "the model" if name is None else f"model {name!r}"
+    tensor = _first_bad_tensor(model)
+    cause = (
+        "its logits are NaN or infinite" if tensor is None else f"{tensor} holds NaN or infinity"
+    )
+    raise CheckpointError(
+        f"{subject} cannot be evaluated: {cause}; take another checkpoint or dtype"
+    )
+
+
+def _first_bad_tensor(model: object) -> str | None:
+    """Name of the first tensor of a denoiser's network that is not finite; a bundle shows none."""
+    network = getattr(model, "network", None)
+    if network is None:
+        return None
+    import torch
+
+    tensors = (*network.named_parameters(), *network.named_buffers())
+    return next((name for name, tensor in tensors if not bool(torch.isfinite(tensor).all())), None)
