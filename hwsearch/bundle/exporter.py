@@ -171,7 +171,7 @@ def _write_files(
         else:
             weights.save(graphs.quantised(graphs.refresh(), plan), folder / REFRESH_FILE)
     (folder / PLAN_FILE).write_text(plan.to_json() + "\n", encoding="utf-8")
-    compressed.denoiser.tokenizer.save(str(folder / TOKENIZER_FILE))
+    compressed.denoiser.tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
 
 
 def _manifest(

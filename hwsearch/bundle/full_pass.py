@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from hwsearch.bundle.graphs import Projection, predicted
 from hwsearch.bundle.onnx_graphs import trace
 from hwsearch.bundle.products import ProductBank
+from hwsearch.bundle.tied import share_head
 from hwsearch.bundle.weights import Graph
 from hwsearch.compression.bank import linear_formats
 from hwsearch.compression.swap import swapped
 from hwsearch.decoding.backend import GREEDY, GumbelNoise, Sampling
-from hwsearch.denoisers.network import Network
+from hwsearch.denoisers.network import Network, linear_sizes
 from hwsearch.errors import InputError
 from hwsearch.plan import CompressionPlan
 
@@ -72,8 +73,12 @@ class TracedFullPass:
         Raises:
             PlanError: a format that onnxruntime does not run.
         """
-        formats = linear_formats(plan, self._network.linear_groups())
-        return self._bank.quantise(graph, {f"network.{p}": fmt for p, fmt in formats.items()})
+        groups = self._network.linear_groups()
+        formats = linear_formats(plan, groups)
+        named = {f"network.{path}": fmt for path, fmt in formats.items()}
+        quantised = self._bank.quantise(graph, named)
+        tied = linear_sizes(self._network).tied_head
+        return share_head(quantised, f"network.{groups.head}") if tied else quantised
 
     @cached_property
     def _traced(self) -> Graph:

@@ -100,6 +100,7 @@ def trace(graph: nn.Module, args: tuple[torch.Tensor, ...], **names: object) -> 
         if node.op_type == "Attention":
             _complete_attention(node)
     _forget_shapes(model)
+    _forget_origins(model)
     return traced
 
 
@@ -116,6 +117,12 @@ def _forget_shapes(model: onnx.ModelProto) -> None:
     for output in model.graph.output:
         if output.name.startswith("mass_"):
             output.type.tensor_type.shape.dim[1].dim_param = "length"
+
+
+def _forget_origins(model: onnx.ModelProto) -> None:
+    """Drop what the exporter notes of each node, stack traces among it: most of a graph's bytes."""
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output, model.graph, model):
+        del part.metadata_props[:]
 
 
 def _name_products(model: onnx.ModelProto, paths: set[str]) -> None:

@@ -13,6 +13,7 @@ import onnx
 from hwsearch.bundle.onnx_graphs import refresh_model, step_model
 from hwsearch.bundle.products import ProductBank
 from hwsearch.bundle.quantise import product_formats
+from hwsearch.bundle.tied import share_head
 from hwsearch.bundle.weights import Graph
 from hwsearch.decoding.backend import GREEDY, Sampling
 from hwsearch.denoisers.transformer import Transformer
@@ -62,7 +63,9 @@ class TracedGraphs:
         Raises:
             PlanError: a format that onnxruntime does not run.
         """
-        return self._bank.quantise(graph, product_formats(plan))
+        quantised = self._bank.quantise(graph, product_formats(plan))
+        tied = self._network.geometry.tie_embeddings
+        return share_head(quantised, "head") if tied else quantised
 
     @cached_property
     def _refresh(self) -> Graph:

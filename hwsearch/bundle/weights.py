@@ -128,7 +128,8 @@ class WeightsFile:
         data = array.reshape(-1).view(np.uint8).data
         digest = hashlib.sha256(data).digest()
         if digest not in self._written:
-            step = _PAGE if array.nbytes >= 16 * _PAGE else _LINE
+            # a page in front of a small array would be a noticeable share of it
+            step = _PAGE if array.nbytes >= 256 * _PAGE else _LINE
             self._file.seek(-self._file.tell() % step, 1)
             self._written[digest] = self._file.tell()
             self._file.write(data)

@@ -138,10 +138,11 @@ def layer_bytes(geometry: Geometry, layer: LayerPlan) -> int:
 
 
 def plan_bytes(geometry: Geometry, plan: CompressionPlan) -> int:
-    """Bytes of all weights under a plan. Embedding, biases and norms stay fp32.
+    """Bytes of all weights under a plan, as a bundle stores them. Embedding, biases and norms stay fp32.
 
     Heads and channels that went are not counted; weights that are zero are: they are stored as the
-    others are. A tied head counts again once its format is another than the embedding's.
+    others are. A tied head counts again once its format is another than the embedding's. Graphs and
+    tokenizer, which a bundle holds too, are not counted.
 
     Raises:
         PlanError: as `check_sizes`.
@@ -166,7 +167,9 @@ def own_bytes(sizes: LinearSizes, plan: CompressionPlan) -> int:
         for group, matrices in named.items():
             fmt = WeightFormat(getattr(layer, group))
             total += sum(matrix_bytes(matrix, fmt) for matrix in matrices)
-    return total + (0 if sizes.head is None else matrix_bytes(sizes.head, plan.head))
+    if sizes.head is None or (sizes.tied_head and plan.head is WeightFormat.FP32):
+        return total
+    return total + matrix_bytes(sizes.head, plan.head)
 
 
 def check_own(plan: CompressionPlan) -> None:

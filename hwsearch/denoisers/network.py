@@ -54,26 +54,33 @@ class LinearSizes:
     Attributes:
         layers: for each layer the (out, in) of each linear, by group.
         head: (out, in) of the output head; None where it is not named.
-        others: parameters that no plan changes: embeddings, norms, biases, unnamed linears.
+        others: parameters and buffers that no plan changes: embeddings, norms, biases, unnamed linears.
+        tied_head: whether the head's weight is one of those, such as the embedding.
     """
 
     layers: tuple[Mapping[str, tuple[tuple[int, int], ...]], ...]
     head: tuple[int, int] | None
     others: int
+    tied_head: bool = False
 
 
 def linear_sizes(network: Network) -> LinearSizes:
     """Sizes of a network's linears as it names them."""
     groups = network.linear_groups()
     matrices = {path: _matrix(network.get_submodule(path)) for path in groups.paths()}
-    named = sum(rows * columns for rows, columns in matrices.values())
+    products = {f"{path}.weight" for path in matrices}
+    # a weight of two names is told once under each: a tied head is an embedding too
+    told = network.named_parameters(remove_duplicate=False)
+    others = {id(weight): weight for name, weight in told if name not in products}
+    head = None if groups.head is None else network.get_submodule(groups.head)
     return LinearSizes(
         layers=tuple(
             {group: tuple(matrices[path] for path in paths) for group, paths in layer.items()}
             for layer in groups.layers
         ),
         head=None if groups.head is None else matrices[groups.head],
-        others=sum(weight.numel() for weight in network.parameters()) - named,
+        others=sum(tensor.numel() for tensor in (*others.values(), *network.buffers())),
+        tied_head=head is not None and id(head.get_parameter("weight")) in others,
     )
 
 

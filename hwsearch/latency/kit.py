@@ -108,8 +108,6 @@ def _write_models(models: KitModels, batch: int, folder: Path) -> list[dict[str,
 def _write_bare(graph: Graph, path: Path) -> dict[str, list[Any]]:
     """Write a graph without its weights; returns type and shape of each."""
     model, weights = graph.copy().model, {}
-    for node in model.graph.node:
-        del node.metadata_props[:]  # where the exporter found it: half of the file
     for constant in model.graph.initializer:
         value = graph.value(constant.name)
         if value.dtype.name in INDICES:

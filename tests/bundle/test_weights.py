@@ -88,7 +88,7 @@ def test_graphs_of_one_file_share_their_weights(tmp_path):
 
 def test_large_arrays_begin_on_a_page(tmp_path):
     with WeightsFile(tmp_path / "weights.bin") as weights:
-        small, large = np.ones(300, np.float32), np.ones(20_000, np.float32)
+        small, large = np.ones(300, np.float32), np.ones(300_000, np.float32)
         offsets = [weights._write(array) for array in (small, large, small, 2 * small)]
     assert offsets[0] == offsets[2] == 0
     assert offsets[1] == 4096 and offsets[3] % 64 == 0
