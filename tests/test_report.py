@@ -4,8 +4,8 @@ from hwsearch.errors import InputError
 from hwsearch.report import draw_front
 from hwsearch.study import Target
 from hwsearch.study.run import run_study
-from tests.search.test_energy import make
-from tests.search.test_run import make_objective
+from tests.study.test_energy import make
+from tests.study.test_run import make_objective
 
 
 @pytest.fixture(scope="module")

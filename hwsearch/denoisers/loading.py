@@ -13,6 +13,7 @@ from hwsearch.denoisers.chat import read_chat_template
 from hwsearch.denoisers.checkpoint import check_tensors, read_tensors, tie, weight_files
 from hwsearch.denoisers.config import ModelConfig, autoregressive, read_config
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.finite import check_weights
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.special_tokens import SpecialTokens, read_special_tokens
 from hwsearch.denoisers.token_roles import check_token, read_end_tokens, read_mask_token
@@ -66,7 +67,7 @@ def load_denoiser(
     mask = read_mask_token(folder, config, tokenizer, special)
     if mask is None and config.geometry.causal:
         mask = end  # no position sees what lies to its right, so any token serves
-    return Denoiser(
+    denoiser = Denoiser(
         name=str(name_or_path),
         network=_network(folder, config, DTYPES[dtype], target),
         tokenizer=tokenizer,
@@ -77,6 +78,8 @@ def load_denoiser(
         chat=read_chat_template(folder, special),
         end_token_ids=frozenset(ends),
     )
+    check_weights(denoiser)
+    return denoiser
 
 
 def _network(

@@ -9,6 +9,7 @@ from torch import nn
 
 from hwsearch.denoisers.config import DEFAULT_TEMPLATE
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.finite import check_weights
 from hwsearch.denoisers.network import OwnNetwork
 from hwsearch.plan import Decoding
 
@@ -43,8 +44,9 @@ def own_denoiser(
 
     Raises:
         InputError: a path is no ``nn.Linear``, is named twice, or a group is unknown.
+        CheckpointError: a weight is no finite number.
     """
-    return Denoiser(
+    denoiser = Denoiser(
         name=name,
         network=OwnNetwork(module.eval().requires_grad_(False), layers, head),
         tokenizer=tokenizer,
@@ -53,3 +55,5 @@ def own_denoiser(
         prompt_template=prompt_template,
         decoding=decoding,
     )
+    check_weights(denoiser)
+    return denoiser

@@ -7,6 +7,8 @@ out to several processes that write to one folder.
 from __future__ import annotations
 
 import json
+import logging
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,11 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hwsearch._version import __version__
 from hwsearch.bundle import Exporter
 from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.digest import questions_digest, settings_digest, weights_digest
+from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.denoisers.passes import backend_of
 from hwsearch.errors import InputError, UnknownNameError
@@ -28,7 +33,9 @@ from hwsearch.plan import CachePolicy, CompressionPlan
 from hwsearch.report.baselines import METHODS, BaselineRow, Method, write_baselines
 from hwsearch.runtime import OnnxBackend
 from hwsearch.sinks import SinkProfile, calibrate_sinks
+from hwsearch.study.identity import CONTENT, differences
 from hwsearch.study.preparation import (
+    QUESTIONS,
     calibration_problems,
     calibration_questions,
     default_workload,
@@ -101,13 +108,14 @@ def run_baselines(
         tracked: shows progress.
 
     Raises:
-        InputError: `out` holds rows of other settings, or a share is not above 0 and below 1.
+        InputError: `out` holds rows of other settings, of a model or of problems with another content, or
+            of another hwsearch; or a share is not above 0 and below 1.
         UnknownNameError: no family or method goes by that name.
     """
     jobs = plan_jobs(families, methods, shares, sweep, settings.limit)
-    _claim(out, settings)
-    rows = read_rows(out)
     bench = Bench(settings)
+    _claim(out, settings, bench)
+    rows = read_rows(out)
     index, parts = part
     mine = [job for job in jobs[index - 1 :: parts] if job.key not in rows]
     for number in tracked(f"measuring {len(mine)} rows")(range(len(mine))):
@@ -168,15 +176,45 @@ def read_rows(out: Path) -> dict[str, BaselineRow]:
     return rows
 
 
-def _claim(out: Path, settings: Settings) -> None:
-    """Note a folder's settings, or see that they are these."""
+def _claim(out: Path, settings: Settings, bench: Bench) -> None:
+    """Note what a folder's rows are of, or see that they are of this."""
     out.mkdir(parents=True, exist_ok=True)
     path, mine = out / RUN_FILE, asdict(settings)
-    if path.exists():
-        there = json.loads(path.read_text(encoding="utf-8"))
-        if there != mine:
-            raise InputError(f"{out} holds rows of other settings ({there}); choose another folder")
-    path.write_text(json.dumps(mine) + "\n", encoding="utf-8")
+    there = _read_run(path)
+    known = there.pop(CONTENT, None)
+    movable = ("model",) if known else ()  # what is known by content may lie elsewhere
+    if there and _without(there, movable) != _without(mine, movable):
+        raise InputError(f"{out} holds rows of other settings ({there}); choose another folder")
+    content = bench.content
+    changed = differences(known or {}, content)
+    if changed:
+        raise InputError(
+            f"{out} holds rows of something else: {'; '.join(changed)} "
+            f"{'differs' if len(changed) == 1 else 'differ'} from what they were measured with; "
+            "choose another folder"
+        )
+    if there and known is None:
+        logging.getLogger(__name__).warning(
+            f"warning: {out} was begun by an older hwsearch and does not say of which weights and "
+            "problems its rows are; they are taken to be these"
+        )
+    fresh = path.with_suffix(f".{os.getpid()}.part")  # parts of a run may read it meanwhile
+    fresh.write_text(json.dumps({**mine, CONTENT: content}) + "\n", encoding="utf-8")
+    fresh.replace(path)
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    """What `RUN_FILE` says; nothing where there is none. Raises `InputError` if it is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); choose another folder") from error
+
+
+def _without(settings: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in names}
 
 
 class Bench:
@@ -260,8 +298,24 @@ class Bench:
 
     @cached_property
     def denoiser(self) -> Denoiser:
-        """The unpruned model."""
-        return load_denoiser(self.settings.model)
+        """The unpruned model. Raises `CheckpointError` if its weights or logits are no numbers."""
+        denoiser = load_denoiser(self.settings.model)
+        check_weights(denoiser)
+        check_pass(denoiser, self._questions(1)[0])
+        return denoiser
+
+    @cached_property
+    def content(self) -> dict[str, str]:
+        """What rows are of, by content; see `hwsearch.study.identity.CALLED`."""
+        denoiser = self.denoiser
+        asked = [problem.question for problem in self.problems]
+        return {
+            "weights": weights_digest(denoiser.network),
+            "settings": settings_digest(denoiser),
+            "questions": questions_digest(denoiser, self._questions(QUESTIONS)),
+            "problems": questions_digest(denoiser, asked),
+            "code": f"hwsearch {__version__}",
+        }
 
     @cached_property
     def problems(self) -> list[Any]:

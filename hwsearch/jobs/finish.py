@@ -11,6 +11,7 @@ from typing import Any
 from hwsearch.bundle import Exporter
 from hwsearch.compression import WeightBank, check_fits, compress, own_calibration
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.errors import InfeasibleTargetError
 from hwsearch.jobs.bundles import measure_bundles
@@ -240,9 +241,12 @@ def export(
 
     Raises:
         PlanError: the plan does not fit the model.
+        CheckpointError: the model's weights or logits are no finite numbers.
         InputError: `out` exists and `overwrite` is false.
     """
     check_fits(plan, denoiser)
+    check_weights(denoiser)
+    check_pass(denoiser, calibration_questions(1)[0])
     prunes = any(layer.prunes for layer in plan.layers)
     weights = own_calibration(denoiser, calibration_questions()) if prunes else None
     compressed = compress(denoiser, plan, WeightBank(denoiser, weights))

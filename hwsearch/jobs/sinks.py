@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.finite import check_pass
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.errors import InputError
 from hwsearch.report.sinks import (
@@ -98,6 +99,7 @@ def _measure(
         measures = measure_sinks(Path(subject).name, False, recorded)
         return measures, partial(_text, runtime.tokenizer)
     denoiser = load_denoiser(subject, device=torch_device) if isinstance(subject, str) else subject
+    check_pass(denoiser, questions[0])
     recorded = record_sinks(denoiser, questions, k=k, keep_passes=True, progress=progress)
     causal = denoiser.is_cached and denoiser.geometry.causal
     measures = measure_sinks(denoiser.name, causal, recorded)

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from hwsearch.denoisers.config import read_config
+from hwsearch.denoisers.digest import geometry_digest
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.errors import InputError, PlanError
@@ -67,7 +68,8 @@ class Subject:
     def predictor(self, device: Device, decoding: Decoding | None = None) -> Predictor:
         """Predicts this model on a device, calibrated where the device has run it whole."""
         workload = Workload(self.prompt_length, decoding or self.decoding)
-        return Predictor(device, self.geometry, workload, device.info.calibration(self.name))
+        known = device.info.calibration(self.name, geometry_digest(self.geometry))
+        return Predictor(device, self.geometry, workload, known)
 
 
 def config_name(model: str) -> str:

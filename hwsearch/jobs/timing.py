@@ -14,6 +14,7 @@ from hwsearch.bundle import Exporter
 from hwsearch.bundle.quantise import FORMATS
 from hwsearch.compression import WeightBank, WeightCalibration, compress
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.digest import sizes_digest
 from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.denoisers.network import linear_sizes
 from hwsearch.errors import InputError
@@ -99,7 +100,8 @@ def profile_machine(
     before, table = time_operators(name, out, keys, effort, overwrite, tracked)
     info = before or machine_info(name, effort)
     device = Device(info, table, out / name)
-    known, runs = info.calibration(denoiser.name), None
+    sizes, runs = sizes_digest(denoiser), None
+    known = info.calibration(denoiser.name, sizes)
     if known is None or before is None or table.count() != before.samples:
         thresholds = THRESHOLDS if denoiser.is_cached else (1.0,)
         sinks = SinkProfile.keeping_all(denoiser.num_layers)
@@ -116,6 +118,7 @@ def profile_machine(
             device, denoiser, workload, sinks, plans, sessions=effort.sessions, tracked=tracked
         )
         others = tuple(c for c in info.calibrations if c.model != denoiser.name)
+        fresh = fresh.model_copy(update={"sizes": sizes})
         info = info.model_copy(update={"calibrations": (*others, fresh)})
     return finish(info, before, table, out, runs)
 

@@ -88,9 +88,12 @@ class Calibration(Frozen):
         step: from operator sums to step passes.
         generation: from predicted passes to generations, whose sampling no operator covers and
             whose caches are warmer or colder than those of a pass alone; None takes the passes as they are.
+        sizes: digest of the model's sizes, by which it is known wherever its folder lies; None where an
+            older hwsearch did not keep it.
     """
 
     model: str
+    sizes: str | None = None
     refresh: Line
     step: Line
     generation: Line | None = None
@@ -220,9 +223,27 @@ class DeviceInfo(Frozen):
             )
         return self.power
 
-    def calibration(self, model: str) -> Calibration | None:
-        """The calibration made with this model, if there is one."""
-        return next((c for c in self.calibrations if c.model == model), None)
+    def calibration(self, model: str, sizes: str | None = None) -> Calibration | None:
+        """The calibration made with this model, if there is one.
+
+        Args:
+            model: its name.
+            sizes: digest of its sizes; None goes by the name alone. One of the same sizes will do
+                under any name, since folders are moved.
+
+        Raises:
+            InputError: it was made with a model of this name and other sizes.
+        """
+        named = next((c for c in self.calibrations if c.model == model), None)
+        if sizes is None or (named is not None and named.sizes in (None, sizes)):
+            return named
+        if named is not None:
+            raise InputError(
+                f"device {self.name} was calibrated with a model {model!r} of other sizes than the one "
+                f"that is there now; time it anew: hwsearch profile --device NAME --shapes-of {model} "
+                "--overwrite, or under another NAME"
+            )
+        return next((c for c in self.calibrations if c.sizes == sizes), None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -92,7 +92,8 @@ class Journal:
             before = json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise TableError(f"{self.folder}: {error}; delete it to begin anew") from error
-        check_same(before, self._facts, str(self.folder), "delete it to begin anew")
+        fix = "delete it to begin anew"
+        check_same(before, self._facts, str(self.folder), fix, (*SAME, "hwsearch"))
         return LatencyTable.read(self.folder / "samples.csv").samples
 
     def keep(self, table: LatencyTable) -> None:
@@ -109,9 +110,15 @@ class Journal:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def check_same(before: dict[str, str], now: dict[str, str], where: str, fix: str) -> None:
+def check_same(
+    before: dict[str, str],
+    now: dict[str, str],
+    where: str,
+    fix: str,
+    facts: Sequence[str] = SAME,
+) -> None:
     """Refuse to mix timings of two machines or settings. Raises `InputError`."""
-    for fact in SAME:
+    for fact in facts:
         if before.get(fact) != now.get(fact):
             raise InputError(
                 f"{where} was timed with {fact} {before.get(fact)!r}, and this is "

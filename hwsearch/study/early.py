@@ -113,6 +113,8 @@ class Early:
         for state in candidate.states:
             judged.append(state)
             share += state.work / work
+            if not math.isfinite(state.so_far):
+                return judged, share, None  # nothing that follows makes it a number again
             if candidate.protected or share > 1 - 1e-9:
                 continue
             if self.pruner == "wilcoxon" and rival is not None and is_worse(judged, rival):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import optuna
@@ -17,6 +18,7 @@ from hwsearch.study.aim import MILLISECONDS, Aim, Unit, joules
 from hwsearch.study.early import NEVER, Candidate, Early
 from hwsearch.study.samplers import ENERGY, LATENCY, SIZE, Known
 from hwsearch.study.space import SearchSpace, is_uniform
+from hwsearch.study.study import FAILURE
 from hwsearch.study.terms import CostTable, Terms
 from hwsearch.tasks.proxies import GradualProxy, Proxy
 from hwsearch.tasks.states import StateLoss
@@ -39,6 +41,7 @@ class Objective:
         unit: what the target and the second objective are told in.
         max_joules: energy that a plan may not exceed beside the target; None does not limit it.
         early: when a trial need not go on to its end.
+        content: what all this is, by digest; see `hwsearch.study.identity`.
     """
 
     denoiser: Denoiser
@@ -53,11 +56,13 @@ class Objective:
     early: Early = NEVER
     unit: Unit = MILLISECONDS
     max_joules: float | None = None
+    content: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, trial: optuna.Trial) -> Sequence[float]:
         """Loss of the trial's plan, with two objectives also its milliseconds or joules.
 
-        Latency and bytes go into constraints and attributes.
+        Latency and bytes go into constraints and attributes. Where the loss is no finite number, the
+        values are NaN: Optuna fails such a trial, and no front has it.
 
         Raises:
             optuna.TrialPruned: the trial stopped early.
@@ -66,7 +71,11 @@ class Objective:
         latency = self.latency(plan)
         self._describe(trial, plan, latency)
         loss = self.loss(plan) if self.early.never else self._judge(trial, plan)
-        return self.values(plan, loss)
+        values = self.values(plan, loss)
+        if not math.isfinite(loss):
+            trial.set_user_attr(FAILURE, f"its loss is {loss}, no finite number")
+            return [math.nan] * len(values)
+        return values
 
     def _judge(self, trial: optuna.Trial, plan: CompressionPlan) -> float:
         """Loss of a trial's plan, unless it stops early."""

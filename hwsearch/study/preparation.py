@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from hwsearch.compression import WeightBank, own_calibration
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.digest import sizes_digest
+from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
-from hwsearch.latency.device import Device
+from hwsearch.latency.device import Calibration, Device
 from hwsearch.latency.full_pass import predictor_of
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, Decoding, LayerPlan
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study.aim import MILLISECONDS, Unit, joules
 from hwsearch.study.exact import cheapest_of
+from hwsearch.study.identity import Content, check_content, content_of
 from hwsearch.study.objective import Objective, size_bytes
 from hwsearch.study.space import WHOLE, SearchSpace
 from hwsearch.study.study import Study
@@ -37,6 +41,9 @@ MEDIAN_OF = 32
 
 #: Losses that see each pass without those before it.
 ONE_REFRESH = ("nll", "digits")
+
+#: What a plan's figures depend on when it is exported: not the loss, nor the code that computed it.
+PREDICTED = ("weights", "settings", "questions", "device figures")
 
 #: Slowest layers that are named when a target is infeasible.
 BINDING = 3
@@ -95,6 +102,7 @@ def prepare(
     max_bytes: int | None = None,
     max_joules: float | None = None,
     two: bool = False,
+    content: Content | None = None,
 ) -> Objective:
     """Everything that the trials of a study share.
 
@@ -109,11 +117,13 @@ def prepare(
         max_bytes: most bytes of weights; None does not limit them.
         max_joules: most energy of a generation beside a target of time; None does not limit it.
         two: whether latency, or energy, is an objective of its own; then no target can be infeasible.
+        content: what `content` says of all this, where it is known already.
 
     Raises:
         StudyError: the space does not fit the model or the device.
         InputError: energy is limited on a device whose power nobody measured, or in two ways.
         InfeasibleTargetError: no plan of the space meets the target.
+        CheckpointError: a weight, or what the uncompressed model makes of it, is no finite number.
     """
     if space.num_layers != denoiser.num_layers:
         raise StudyError(
@@ -124,7 +134,9 @@ def prepare(
     check_model(space, denoiser, proxy)
     unit = target.unit(device)
     check_max_joules(max_joules, unit, device)
-    calibration = device.info.calibration(denoiser.name)
+    check_weights(denoiser)
+    check_pass(denoiser, questions[0])
+    calibration = calibration_of(device, denoiser)
     predictor = predictor_of(device, denoiser, workload, calibration)
     sinks = sinks_of(denoiser, space, questions)
     uncompressed = device.uncompressed(space.num_layers)
@@ -141,9 +153,39 @@ def prepare(
         two=two,
         unit=unit,
         max_joules=max_joules,
+        content=content or describe(denoiser, device, questions, proxy),
     )
     check_feasible(objective)
+    check_own_loss(objective)
     return objective
+
+
+def calibration_of(device: Device, denoiser: Denoiser) -> Calibration | None:
+    """What a device's sums are made times with, for a model. Raises `InputError` if it is of others."""
+    return device.info.calibration(denoiser.name, sizes_digest(denoiser))
+
+
+def describe(
+    denoiser: Denoiser, device: Device, questions: Sequence[str], loss: Proxy | str | None
+) -> dict[str, str]:
+    """What a study of these is about, by content; None is the loss that `prepare` makes itself."""
+    name = (loss or FrozenStates.name) if isinstance(loss, str | None) else loss.name
+    return content_of(denoiser, device, calibration_of(device, denoiser), questions, name)
+
+
+def check_own_loss(objective: Objective) -> None:
+    """See that the uncompressed model's own loss is a number.
+
+    Raises:
+        InputError: it is not, so no plan could be compared with it.
+    """
+    loss = objective.loss(CompressionPlan.uniform(objective.space.num_layers))
+    if not math.isfinite(loss):
+        raise InputError(
+            f"model {objective.denoiser.name!r}: its own loss, uncompressed, must be a finite number; "
+            f"loss {objective.proxy.name!r} gives {loss} on the calibration questions: take another "
+            "checkpoint, or another --loss"
+        )
 
 
 def check_model(space: SearchSpace, denoiser: Denoiser, proxy: Proxy | None = None) -> None:
@@ -212,11 +254,14 @@ def sinks_of(denoiser: Denoiser, space: SearchSpace, questions: list[str]) -> Si
 def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence[str]) -> Objective:
     """The objective that a study was searched with, made again.
 
-    Raises as `prepare` does.
+    Raises as `prepare` does, and `InputError` where model, questions or device have other content than
+    when the study was searched.
     """
     decoding = Decoding.model_validate_json(study.optuna.user_attrs["decoding"])
     prompt_length = json.loads(study.optuna.user_attrs["workload"])["prompt_length"]
     workload = Workload(prompt_length, decoding)
+    content = describe(denoiser, device, questions, study.optuna.user_attrs.get("loss", "kl"))
+    check_content(study.optuna, content, PREDICTED)
     target = Target(ms=study.target_ms)
     if study.unit != MILLISECONDS:
         target = Target(joules=study.unit.of(study.target_ms))
@@ -234,6 +279,7 @@ def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence
         max_bytes=known.get("max_bytes"),
         max_joules=known.get("max_joules"),
         two=study.aim.two,
+        content=content,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -13,7 +12,7 @@ import optuna
 from hwsearch.study.objective import Objective
 from hwsearch.study.run import run_study
 from hwsearch.study.space import Groups
-from hwsearch.study.storage import open_storage, storage_url
+from hwsearch.study.storage import STUDIES, open_storage, place_of, storage_errors
 from hwsearch.study.study import Study, load_study
 
 #: Groups before the free ones, and the share of all trials after which they are split.
@@ -38,22 +37,24 @@ def run_refined(
 
     Arguments and errors are those of `hwsearch.study.run.run_study`.
     """
-    url = storage_url(name, storage)
+    place = place_of(name, storage)
     if storage is None:
-        Path("studies").mkdir(exist_ok=True)
+        STUDIES.mkdir(exist_ok=True)
     options: dict[str, Any] = {
-        "storage": url,
+        "storage": str(place),
         "sampler": sampler,
         "seed": seed,
         "heartbeat_s": heartbeat_s,
         "on_trial": on_trial,
     }
-    known = optuna.get_all_study_names(open_storage(url, heartbeat_s))
+    opened = open_storage(place, heartbeat_s)
+    with storage_errors(place):
+        known = optuna.get_all_study_names(opened)
     coarse: Study | None = None
     for groups, share in STAGES:
         stage = f"{name}-{groups}"
         if name in known and stage in known:
-            coarse = load_study(stage, url)
+            coarse = load_study(stage, str(place))
         elif name not in known:
             space = objective.space.model_copy(update={"groups": groups})
             tied, most = replace(objective, space=space), math.ceil(share * trials)

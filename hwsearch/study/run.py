@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -18,18 +17,29 @@ from hwsearch.latency.operators import Workload
 from hwsearch.study.aim import Aim, aim_of
 from hwsearch.study.early import NEVER, Early
 from hwsearch.study.finalists import judge_finalists
+from hwsearch.study.identity import (
+    CONTENT,
+    IDENTITY,
+    MOVABLE,
+    check_known,
+    claim,
+    differences,
+    identity,
+)
+from hwsearch.study.names import default_name
 from hwsearch.study.objective import Objective, size_bytes
 from hwsearch.study.preparation import (
     Target,
     calibration_questions,
     choose_proxy,
     default_workload,
+    describe,
     prepare,
 )
 from hwsearch.study.samplers import make_sampler
 from hwsearch.study.space import SearchSpace
-from hwsearch.study.storage import is_shared, open_storage, storage_url
-from hwsearch.study.study import IDENTITY, Study, claim, ended
+from hwsearch.study.storage import STUDIES, open_storage, place_of, storage_errors
+from hwsearch.study.study import Study, ended
 from hwsearch.study.workers import join, seed_of_worker, work
 from hwsearch.tasks.proxies import Proxy
 
@@ -101,24 +111,28 @@ def search(
     """
     after = aim_of(aim)
     target = _target(target_ms, target_ratio, target_joules, after)
+    name = name or default_name(denoiser.name, device.info.name)
+    asked = list(questions or calibration_questions())
+    content = describe(denoiser, device, asked, loss)
+    check_known(name, place_of(name, storage), content)
     proxy = choose_proxy(loss, denoiser, questions)
-    questions = list(questions or calibration_questions())
     objective = prepare(
         denoiser,
         space,
         device,
         workload or default_workload(denoiser),
         target,
-        questions,
+        asked,
         proxy,
         max_bytes=max_bytes,
         max_joules=max_joules,
         two=after.two,
+        content=content,
     )
     objective = replace(objective, early=early)
     options: dict[str, Any] = {
         "trials": trials,
-        "name": name or f"{Path(denoiser.name).name}-{device.info.name}",
+        "name": name,
         "storage": storage,
         "sampler": sampler,
         "seed": seed,
@@ -160,24 +174,26 @@ def run_study(
         StudyError: the storage cannot be used.
     """
     objective.early.check(objective.proxy)
-    url = storage_url(name, storage)
+    place = place_of(name, storage)
+    place.check()
     known = objective.known()
     make_sampler(sampler, seed, known)  # a wrong name leaves no study behind
 
     def prepare_study(study: optuna.Study) -> None:
-        claim(study, identity(objective), described(objective))
+        claim(study, identity(objective), objective.content, described(objective))
         if refine is not None:
             adopt(study, objective, refine)
         enqueue(study, objective)
 
     if storage is None:
-        Path("studies").mkdir(exist_ok=True)
-    opened = open_storage(url, heartbeat_s)
-    study, others = join(name, opened, 2 if objective.two else 1, prepare_study)
-    study.sampler = make_sampler(sampler, seed_of_worker(seed, study, others), known)
-    if not is_shared(url):
-        _recover(study)
-    work(study, objective, opened, trials, on_trial)
+        STUDIES.mkdir(exist_ok=True)
+    opened = open_storage(place, heartbeat_s)
+    with storage_errors(place):
+        study, others = join(name, opened, 2 if objective.two else 1, prepare_study)
+        study.sampler = make_sampler(sampler, seed_of_worker(seed, study, others), known)
+        if not place.is_shared:
+            _recover(study)
+        work(study, objective, opened, trials, on_trial)
     return Study(study, objective.space, objective.target_ms)
 
 
@@ -198,7 +214,14 @@ def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:
         StudyError: it searched another model, device, workload or loss, or plans not offered here.
     """
     theirs, ours = coarse.optuna.user_attrs, identity(objective)
-    for key in (key for key in IDENTITY if key != "space"):
+    changed = differences(theirs.get(CONTENT, {}), objective.content)
+    if changed:
+        raise StudyError(
+            f"study {coarse.name} cannot be refined: {'; '.join(changed)} differ from what it was "
+            "searched with"
+        )
+    movable = MOVABLE if CONTENT in theirs else ()
+    for key in (key for key in IDENTITY if key not in ("space", *movable)):
         if theirs.get(key) != ours[key]:
             raise StudyError(
                 f"study {coarse.name} cannot be refined: its {key} is {theirs.get(key)}, "
@@ -207,6 +230,8 @@ def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:
     space, present = objective.space, {tuple(t.params.items()) for t in ended(study)}
     for trial in ended(coarse.optuna):
         plan = coarse.space.plan(trial.params)
+        if not all(map(math.isfinite, trial.values or ())):
+            continue
         if not space.offers(plan):
             raise StudyError(
                 f"study {coarse.name} cannot be refined: its trial {trial.number} is not in the "
@@ -225,24 +250,6 @@ def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:
                     constraints=objective.constraints(plan),
                 )
             )
-
-
-def identity(objective: Objective) -> dict[str, str]:
-    """What a study is about, as text: two studies of one name must agree in all of it."""
-    workload = objective.predictor.workload
-    found = {
-        "model": objective.denoiser.name,
-        "device": objective.predictor.device.info.name,
-        "space": objective.space.model_dump_json(),
-        "workload": json.dumps({"prompt_length": workload.prompt_length}),
-        "decoding": workload.decoding.model_dump_json(),
-        "loss": objective.proxy.name,
-        "objective": objective.aim.value,
-        "device_folder": str(objective.predictor.device.folder),
-    }
-    if not objective.aim.energy:
-        return found
-    return found | {"power": f"{objective.predictor.device.info.known_power.watts:g} W"}
 
 
 def described(objective: Objective) -> dict[str, Any]:

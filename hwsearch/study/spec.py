@@ -24,6 +24,7 @@ from hwsearch.plan import CacheRule, Frozen, WeightFormat, explain
 from hwsearch.study.aim import Aim
 from hwsearch.study.early import Early, Pruner
 from hwsearch.study.space import Scales, SearchSpace
+from hwsearch.study.storage import place_of
 from hwsearch.study.study import Study, load_study
 
 if TYPE_CHECKING:
@@ -231,6 +232,7 @@ def run_spec(
     from hwsearch.latency.operators import Workload
     from hwsearch.study.run import search
 
+    place_of(spec.name or "named-later", spec.storage).check()  # before a model is read
     denoiser, device = load_denoiser(spec.model), load_device(spec.device)
     chosen = spec.space.chosen(denoiser)
     coarse_to_fine = chosen.get("groups") == "refine"

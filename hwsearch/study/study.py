@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from hwsearch.errors import InputError, StudyError, UnknownNameError
+from hwsearch.errors import StudyError, UnknownNameError
 from hwsearch.plan import CompressionPlan
 from hwsearch.study.aim import MILLISECONDS, Aim, Unit, joules
+from hwsearch.study.names import SUFFIX
 from hwsearch.study.space import SearchSpace, is_uniform
-from hwsearch.study.storage import is_shared, open_storage, storage_url
+from hwsearch.study.sqlite import is_database
+from hwsearch.study.storage import STUDIES, Place, open_storage, place_of, storage_errors
 
-#: User attributes of an Optuna study that say what it searched.
-IDENTITY = ("model", "device", "space", "workload", "decoding", "loss", "objective")
-
+#: User attribute of a failed trial that counts: why its plan has no loss.
+FAILURE = "failure"
 
 #: User attribute of a study that keeps how its best plans answered real problems.
 FINALISTS = "finalists"
@@ -83,7 +86,11 @@ class Study:
         """
         # each of these asks the storage, so not once a trial
         energy, most_ms, max_bytes = self.energy, min(self.target_ms, self.max_ms), self.max_bytes
-        rows = [self._row(trial, energy, most_ms, max_bytes) for trial in finished(self.optuna)]
+        rows = [
+            self._row(trial, energy, most_ms, max_bytes)
+            for trial in finished(self.optuna)
+            if math.isfinite(trial.values[0])  # a loss that is none may stand in an older study
+        ]
         costs = ["generation_ms", "generation_joules", "size_bytes"]
         return pd.DataFrame(rows, columns=["number", "loss", *costs, "feasible", "uniform", "plan"])
 
@@ -106,6 +113,11 @@ class Study:
     def stopped(self) -> int:
         """Trials that were stopped early; they are in no table."""
         return len(ended(self.optuna)) - len(finished(self.optuna))
+
+    @property
+    def failures(self) -> dict[int, str]:
+        """Trials whose plan has no loss, by number, and why; they count, and are in no table."""
+        return {trial.number: trial.user_attrs[FAILURE] for trial in failed(self.optuna)}
 
     def feasible(self, uniform: bool | None = None) -> pd.DataFrame:
         """Finished trials that meet the target, least loss first; uniform plans alone, or not."""
@@ -156,11 +168,20 @@ class Study:
         if frame.empty:
             raise StudyError(
                 f"study {self.name}: none of its finished trials meets "
-                f"{self.unit.show(self.target_ms)}; "
+                f"{self.unit.show(self.target_ms)}{self._failed_last()}; "
                 f"run more trials or raise the target"
             )
         best: CompressionPlan = frame["plan"].iloc[0]
         return best
+
+    def _failed_last(self) -> str:
+        """How many trials failed, and why the last one did; nothing if none did."""
+        failures = self.failures
+        if not failures:
+            return ""
+        last = max(failures)
+        count = len(failures) + len(ended(self.optuna))
+        return f" ({len(failures)} of {count} failed; the last, trial {last}: {failures[last]})"
 
     def _row(
         self, trial: FrozenTrial, energy: Unit | None, most_ms: float, max_bytes: float
@@ -189,25 +210,42 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=ENDED)
 
 
+def failed(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials whose plan has no loss, oldest first; not those that a dead worker left behind."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    return [trial for trial in trials if FAILURE in trial.user_attrs]
+
+
 def load_study(name: str, storage: str | None = None) -> Study:
     """A study that was searched before, by name or by the path of its SQLite file.
 
     Raises:
         UnknownNameError: there is no such study.
-        StudyError: the storage holds a study that is not hwsearch's.
+        StudyError: the storage cannot be used, or holds a study that is not hwsearch's.
     """
-    if name.endswith(".db"):
-        name, storage = Path(name).stem, name
-    url = storage_url(name, storage)
-    if not is_shared(url) and not Path(url.removeprefix("sqlite:///")).exists():
-        folder = Path(storage).parent if storage else Path("studies")
-        raise UnknownNameError("study", name, [path.stem for path in folder.glob("*.db")])
-    opened = open_storage(url)
-    try:
-        study = optuna.load_study(study_name=name, storage=opened)
-    except KeyError as error:
-        raise UnknownNameError("study", name, optuna.get_all_study_names(opened)) from error
-    return as_study(study)
+    is_path = storage is None and (name.lower().endswith(SUFFIX) or is_database(Path(name)))
+    place = Place.of(name) if is_path else place_of(name, storage)
+    if place.path is not None and not place.path.exists():
+        if storage is not None:
+            raise StudyError(f"storage {place.path} does not exist; give the one that was searched")
+        folder = place.path.parent if is_path else STUDIES
+        raise UnknownNameError("study", name, [path.stem for path in folder.glob(f"*{SUFFIX}")])
+    opened = open_storage(place)
+    with storage_errors(place):
+        names = optuna.get_all_study_names(opened)
+        wanted = _wanted(name, names, is_path)
+        if wanted is None:
+            raise UnknownNameError("study", name, names)
+        return as_study(optuna.load_study(study_name=wanted, storage=opened))
+
+
+def _wanted(name: str, names: Sequence[str], is_path: bool) -> str | None:
+    """Which of a storage's studies is asked for; None if it has none such."""
+    known = {normalize("NFC", there): there for there in names}
+    if not is_path:
+        return name if name in names else known.get(normalize("NFC", name))
+    stem = normalize("NFC", Path(name).stem)
+    return names[0] if len(names) == 1 else known.get(stem)
 
 
 def as_study(study: optuna.Study) -> Study:
@@ -220,28 +258,3 @@ def as_study(study: optuna.Study) -> Study:
         raise StudyError(
             f"study {study.study_name} was not written by hwsearch: {error}"
         ) from error
-
-
-def claim(study: optuna.Study, identity: Mapping[str, str], described: Mapping[str, Any]) -> None:
-    """Write what a study searches into it, or check that it still searches the same.
-
-    Args:
-        study: the study.
-        identity: what a study may never change.
-        described: what a later run may change, such as the target.
-
-    Raises:
-        InputError: the study was created with another model, device, space, workload or loss.
-    """
-    known = study.user_attrs
-    for key, value in identity.items():
-        if key in known and known[key] != value:
-            raise InputError(
-                f"study {study.study_name} was created with {key} {known[key]}, not {value}; "
-                f"give another --name or the old {key}"
-            )
-        if key not in known:
-            study.set_user_attr(key, value)
-    for key, value in described.items():
-        if known.get(key) != value:
-            study.set_user_attr(key, value)

@@ -13,18 +13,17 @@ import socket
 import time
 import warnings
 import zlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.study.space import SearchSpace
 from hwsearch.study.storage import is_shared
-from hwsearch.study.study import ENDED, ended
+from hwsearch.study.study import ENDED, FAILURE, ended, failed
 from hwsearch.study.turns import turn
 
 #: Attribute that says that the creator of a study has queued its first plans.
@@ -98,7 +97,7 @@ def seed_of_worker(seed: int, study: optuna.Study, others: bool) -> int:
     A sampler that starts anew with the old seed would propose its old plans again, so the trials
     so far count; and where others are at work, so do host and process.
     """
-    seed += len(ended(study))
+    seed += len(ended(study)) + len(failed(study))
     if others:
         seed += zlib.crc32(f"{socket.gethostname()} {os.getpid()}".encode())
     return seed % 2**31
@@ -111,7 +110,7 @@ def work(
     trials: int,
     on_trial: Callable[[int], None] | None = None,
 ) -> None:
-    """Take trials until the study has `trials` that were finished or stopped early.
+    """Take trials until the study has `trials` that were finished, stopped early or found no loss.
 
     Queued plans (the uniform ones, and those of dead workers) are tried even beyond that number.
 
@@ -119,19 +118,21 @@ def work(
         study: the study.
         objective: what a trial does.
         storage: where the study lives.
-        trials: trials that the study shall have, finished or stopped early.
+        trials: trials that the study shall have; those whose plan has no loss count, so that a study
+            ends whatever its plans do.
         on_trial: called with their number after each.
     """
 
     while True:
         _bury(study)
-        states = _states(study)
-        if not _is_full(states, trials):
+        known = study.get_trials(deepcopy=False)
+        if not _is_full(known, trials):
             _take_one(study, objective, storage, trials)
             if on_trial is not None:
-                on_trial(len(ended(study)))
+                on_trial(len(ended(study)) + len(failed(study)))
             continue
-        if not states[TrialState.RUNNING] or sum(states[state] for state in ENDED) >= trials:
+        running = any(trial.state == TrialState.RUNNING for trial in known)
+        if not running or sum(map(_is_over, known)) >= trials:
             return
         time.sleep(POLL_S)  # others are at the last ones, and may die
 
@@ -142,7 +143,7 @@ def _take_one(study: optuna.Study, objective: _Objective, storage: RDBStorage, t
     A worker that stood still for so long that others took it for dead drops what it found.
     """
     with turn(storage, study.study_name) as chosen:
-        if is_shared(str(storage.url)) and _is_full(_states(study), trials):
+        if is_shared(str(storage.url)) and _is_full(study.get_trials(deepcopy=False), trials):
             return  # others took the last ones while this worker waited for its turn
 
         raised: list[Exception] = []
@@ -172,20 +173,25 @@ def _take_one(study: optuna.Study, objective: _Objective, storage: RDBStorage, t
             )
 
 
-def _states(study: optuna.Study) -> Counter[TrialState]:
-    """How many trials are in each state."""
-    return Counter(trial.state for trial in study.get_trials(deepcopy=False))
-
-
 def _has_failed(study: optuna.Study, number: int) -> bool:
     """Whether a trial is kept as failed."""
     return study.get_trials(deepcopy=False)[number].state == TrialState.FAIL
 
 
-def _is_full(states: Counter[TrialState], trials: int) -> bool:
+def _is_over(trial: FrozenTrial) -> bool:
+    """Whether a trial counts and is over: with its loss, stopped early, or without any loss."""
+    return trial.state in ENDED or (trial.state == TrialState.FAIL and FAILURE in trial.user_attrs)
+
+
+def _is_taken(trial: FrozenTrial) -> bool:
+    """Whether a trial counts, or will when it is over."""
+    return trial.state == TrialState.RUNNING or _is_over(trial)
+
+
+def _is_full(known: Sequence[FrozenTrial], trials: int) -> bool:
     """Whether enough trials were taken, and no plan is queued."""
-    taken = sum(states[state] for state in (*ENDED, TrialState.RUNNING))
-    return not states[TrialState.WAITING] and taken >= trials
+    waiting = any(trial.state == TrialState.WAITING for trial in known)
+    return not waiting and sum(map(_is_taken, known)) >= trials
 
 
 def _is_surplus(study: optuna.Study, trial: optuna.Trial, trials: int) -> bool:
@@ -193,8 +199,7 @@ def _is_surplus(study: optuna.Study, trial: optuna.Trial, trials: int) -> bool:
     trials_so_far = study.get_trials(deepcopy=False)
     if trials_so_far[trial.number].system_attrs.get("fixed_params"):
         return False
-    taken = (*ENDED, TrialState.RUNNING)
-    return sum(t.state in taken for t in trials_so_far[: trial.number]) >= trials
+    return sum(map(_is_taken, trials_so_far[: trial.number])) >= trials
 
 
 def _bury(study: optuna.Study) -> None:

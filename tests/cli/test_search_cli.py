@@ -8,8 +8,8 @@ from hwsearch.cli.search import against_uniform, document, print_finalists
 from hwsearch.study import Target, load_study
 from hwsearch.study.finalists import judge_finalists
 from hwsearch.study.run import run_study
-from tests.search.test_energy import make
-from tests.search.test_run import make_objective
+from tests.study.test_energy import make
+from tests.study.test_run import make_objective
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from hwsearch.tasks.frozen import FrozenStates
 from hwsearch.tasks.states import StateLoss
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
-from tests.search.test_run import WORK, Watched
+from tests.study.test_run import WORK, Watched
 
 NUMBERS = ["3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]
 QUESTIONS = [f"tom has {n} apples ?" + " now" * i for i, n in enumerate(NUMBERS)]

@@ -12,7 +12,7 @@ from hwsearch.study.run import run_study
 from hwsearch.study.spec import StudySpec
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
-from tests.search.test_run import QUESTIONS, WORK
+from tests.study.test_run import QUESTIONS, WORK
 
 WATTS = 5.0
 

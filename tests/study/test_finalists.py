@@ -8,7 +8,7 @@ from hwsearch.jobs.finish import pick
 from hwsearch.study import Target, finalists, load_study
 from hwsearch.study.finalists import Finalist, Verdict, judge_finalists, solved
 from hwsearch.study.run import run_study
-from tests.search.test_run import make_objective
+from tests.study.test_run import make_objective
 
 
 def finalist(number, loss, marks):

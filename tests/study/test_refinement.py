@@ -17,7 +17,7 @@ from hwsearch.study.storage import open_storage
 from hwsearch.study.study import ended
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
-from tests.search.test_run import QUESTIONS, WORK
+from tests.study.test_run import QUESTIONS, WORK
 
 
 @pytest.fixture(scope="module")

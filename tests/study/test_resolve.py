@@ -8,7 +8,7 @@ from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
 from hwsearch.study import Target, load_study, resolve
 from hwsearch.study.objective import Objective
 from hwsearch.study.run import run_study
-from tests.search.test_run import make_objective
+from tests.study.test_run import make_objective
 
 
 @pytest.fixture(scope="module")

@@ -149,7 +149,7 @@ WORKER = """
     from hwsearch.study.run import run_study
     from hwsearch.study.objective import Objective
     from hwsearch.study import Target
-    from tests.search.test_run import make_objective
+    from tests.study.test_run import make_objective
 
     objective = make_objective(Target(ratio=0.6))
     loss = Objective.loss

@@ -21,7 +21,7 @@ from hwsearch.study.run import identity, run_study
 from hwsearch.study.spec import StudySpec
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
-from tests.search.test_run import QUESTIONS, WORK
+from tests.study.test_run import QUESTIONS, WORK
 
 KEPT = Kept((0.5,), (0.75, 0.5))
 PLAIN = {

@@ -8,7 +8,7 @@ from hwsearch.study.space import SearchSpace, is_uniform
 from hwsearch.study.spec import StudySpec
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
-from tests.search.test_run import WORK
+from tests.study.test_run import WORK
 
 
 def test_params_and_plans_are_inverse():

@@ -20,7 +20,7 @@ from hwsearch.study.run import run_study
 from hwsearch.study.storage import open_storage
 from hwsearch.study.turns import turn
 from hwsearch.testing.postgres import find_postgres, postgres_server
-from tests.search.test_run import make_objective
+from tests.study.test_run import make_objective
 
 PROGRAMS = find_postgres()
 FORK = multiprocessing.get_context("fork")

@@ -1,0 +1,86 @@
+"""What a model is, by content: digests that stay the same wherever its folder lies.
+
+The tensors in memory are hashed whole, by blake2b, a tensor a thread (hashing leaves Python's lock).
+Not the files: the same weights may be sharded otherwise, or come from no file at all, and what counts is
+what was loaded. Not a sample of them: a fine-tune may change one matrix. Blake2b is as quick as
+memory needs: about a gigabyte a second and core, half a minute for the 32 GB of an 8B model in fp32 on
+one core, against the hours of its search.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+
+import torch
+from torch import Tensor, nn
+
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.network import LinearSizes, linear_sizes
+
+#: Bytes of a digest, and threads that hash.
+SIZE, THREADS = 16, 8
+
+
+def text_digest(*texts: str) -> str:
+    """Digest of some texts, in their order."""
+    digest = hashlib.blake2b(digest_size=SIZE)
+    for text in texts:
+        data = text.encode(errors="surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Digest of a network's tensors: names, types, shapes and bytes.
+
+    Tensors that are one, such as those of a tied head, are hashed as if they were two.
+    """
+    tensors = dict(sorted(network.state_dict().items()))
+    threads = min(THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        found = pool.map(_tensor_digest, tensors.values())
+        return text_digest(*(f"{name} {told}" for name, told in zip(tensors, found, strict=True)))
+
+
+def _tensor_digest(tensor: Tensor) -> str:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    digest = hashlib.blake2b(digest_size=SIZE)
+    if flat.numel():
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return f"{tensor.dtype} {list(tensor.shape)} {digest.hexdigest()}"
+
+
+def settings_digest(denoiser: Denoiser) -> str:
+    """Digest of what a model is beside its weights: sizes, special tokens, template, vocabulary."""
+    vocabulary = sorted(denoiser.tokenizer.get_vocab(with_added_tokens=True).items())
+    return text_digest(
+        sizes_digest(denoiser),
+        f"{denoiser.mask_token_id} {denoiser.end_token_id}",
+        denoiser.prompt_template,
+        denoiser.decoding.model_dump_json(),
+        json.dumps(vocabulary),
+    )
+
+
+def sizes_digest(denoiser: Denoiser) -> str:
+    """Digest of a model's sizes, on which its times depend."""
+    if denoiser.is_cached:
+        return geometry_digest(denoiser.geometry)
+    sizes: LinearSizes = linear_sizes(denoiser.network)
+    return text_digest(repr(sizes))
+
+
+def geometry_digest(geometry: Geometry) -> str:
+    """Digest of the sizes of a transformer."""
+    return text_digest(json.dumps(asdict(geometry), sort_keys=True, default=str))
+
+
+def questions_digest(denoiser: Denoiser, questions: list[str]) -> str:
+    """Digest of questions, and of the tokens that the model reads them as."""
+    prompts = [denoiser.prompt(question) for question in questions]
+    return text_digest(json.dumps(questions), json.dumps(prompts))

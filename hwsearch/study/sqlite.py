@@ -1,0 +1,119 @@
+"""SQLite files as studies need them: any path, and patience where another program holds the file."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
+
+#: Seconds to wait for a locked file before giving up, and before saying that one waits.
+WAIT_S, NOTICE_S = 60.0, 3.0
+
+#: How every SQLite database begins.
+MAGIC = b"SQLite format 3\0"
+
+
+class PatientCursor(sqlite3.Cursor):
+    """A cursor that waits where the file is locked."""
+
+    connection: PatientConnection
+
+    def execute(self, *arguments: Any) -> PatientCursor:
+        """As `sqlite3.Cursor.execute`."""
+        run = super().execute
+        self.connection.patiently(lambda: run(*arguments))
+        return self
+
+    def executemany(self, *arguments: Any) -> PatientCursor:
+        """As `sqlite3.Cursor.executemany`; a lock is met at its first row or not at all."""
+        run = super().executemany
+        self.connection.patiently(lambda: run(*arguments))
+        return self
+
+
+class PatientConnection(sqlite3.Connection):
+    """A connection that says what it waits for, and gives up after `WAIT_S`.
+
+    SQLite waits by itself, but silently; so it is asked to wait `NOTICE_S` at a time.
+    """
+
+    def __init__(self, database: Any, *arguments: Any, **options: Any) -> None:
+        options["timeout"] = min(NOTICE_S, WAIT_S)
+        super().__init__(database, *arguments, **options)
+        self._file = str(database)
+        self._patience_s = WAIT_S
+
+    def cursor(self, *_: Any) -> PatientCursor:  # type: ignore[override]
+        """A patient cursor."""
+        return super().cursor(PatientCursor)
+
+    def commit(self) -> None:
+        """As `sqlite3.Connection.commit`."""
+        self.patiently(super().commit)
+
+    def patiently(self, act: Callable[[], Found]) -> Found:
+        """Do something, and again while the file is locked. Raises `sqlite3.OperationalError`."""
+        stop, told = time.monotonic() + self._patience_s, False
+        while True:
+            try:
+                return act()
+            except sqlite3.OperationalError as error:
+                if not is_locked(error):
+                    raise
+                if time.monotonic() >= stop:
+                    # whoever tidies up after this failure shall not wait as long once more
+                    self._patience_s = 0.0
+                    super().execute("PRAGMA busy_timeout = 0")
+                    raise
+                if not told:
+                    logging.getLogger(__name__).warning(
+                        f"waiting for {self._file}, which another program has locked "
+                        f"({WAIT_S:g} s at most)"
+                    )
+                    told = True
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether waiting may help: the file is locked, and not merely changed since it was read.
+
+    >>> is_locked(sqlite3.OperationalError("database is locked"))
+    True
+    """
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY_SNAPSHOT:
+        return False
+    said = str(error)
+    return "database is locked" in said or "table is locked" in said
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A patient connection to the file of this very path, which is not read as a URL."""
+    return sqlite3.connect(path, factory=PatientConnection, check_same_thread=False)
+
+
+def foreign_tables(path: Path) -> list[str]:
+    """Tables of a database that Optuna has not made; none for one that is new, or of Optuna.
+
+    Raises:
+        sqlite3.DatabaseError: it is no database, or is locked.
+    """
+    connection = connect(path)
+    try:
+        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    finally:
+        connection.close()
+    names = [name for (name,) in rows]
+    return [] if {"studies", "version_info"} <= set(names) else sorted(names)
+
+
+def is_database(path: Path) -> bool:
+    """Whether a file begins as every SQLite database does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except (OSError, ValueError):
+        return False
