@@ -11,6 +11,8 @@
     ├── InfeasibleTargetError         no plan meets the target (exit code 1)
     └── VerificationError             a bundle is not what it says it is (exit code 1)
 
+What other libraries raise, `hwsearch.cli.errors` puts into such a line.
+
 A message gives the rule, the value that broke it, and the fix. The command line
 prints it in one line and leaves with ``exit_code``.
 """
@@ -18,6 +20,7 @@ prints it in one line and leaves with ``exit_code``.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -73,3 +76,20 @@ class VerificationError(HwsearchError):
     """A bundle that is not what it says it is."""
 
     exit_code = 1
+
+
+_SECRETS = (
+    (re.compile(r"(://[^:@/?#\s]*):[^@\s]*@"), r"\1:***@"),
+    (re.compile(r"(?i)((?:password|passwd|pwd|passfile|sslpassword)\s*=\s*)[^&\s]+"), r"\1***"),
+)
+
+
+def redacted(text: str) -> str:
+    """Text with the passwords of URLs left out.
+
+    >>> redacted("postgresql://me:s3cret@host/db?password=s3cret&a=b")
+    'postgresql://me:***@host/db?password=***&a=b'
+    """
+    for pattern, shown in _SECRETS:
+        text = pattern.sub(shown, text)
+    return text

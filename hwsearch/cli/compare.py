@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from hwsearch.cli.options import (
 
 if TYPE_CHECKING:
     from hwsearch.jobs.comparing import Comparison
-    from hwsearch.latency.compare import Column
+    from hwsearch.latency.compare import Column, Unpriced
 
 
 @click.command(name="compare")
@@ -61,23 +63,37 @@ def command(
     found = compared(study, model, flags)
     if csv_path is not None:
         found.frame().to_csv(csv_path, index=False)
-    if picture is not None:
+    if picture is not None and found.chosen():
         draw(found, picture)
     if as_json:
         print_json(document(found))
+        leave(found)
         return
     unit = found.unit
     columns = ["device", "provenance", "uncompressed", f"target {unit}", "runs", "best", "loss"]
     print_table(
         f"{found.title}, target {percent(found.ratio)} of each device's uncompressed plan",
         [*columns, unit, *(["J"] if also_joules(found) else []), "10th-90th ms", "meets"],
-        [device_row(found, column) for column in found.columns],
+        [
+            *(device_row(found, column) for column in found.columns),
+            *(unpriced_row(found, device) for device in found.unpriced),
+        ],
     )
     names = [column.name for column in found.columns]
     rows = [[found.candidates[place].name, *cells(found, place)] for place in found.chosen()]
-    print_table(f"every best plan on every device: {unit}, over its own best", ["", *names], rows)
+    if rows:
+        print_table(
+            f"every best plan on every device: {unit}, over its own best", ["", *names], rows
+        )
     for line in remarks(found):
         click.echo(line)
+    leave(found)
+
+
+def leave(found: Comparison) -> None:
+    """Exit code 1 where no device runs any plan: the answer is no."""
+    if not found.chosen():
+        sys.exit(1)
 
 
 def compared(study: str | None, model: str | None, flags: dict[str, Any]) -> Comparison:
@@ -122,6 +138,24 @@ def device_row(found: Comparison, column: Column) -> tuple[object, ...]:
     )
 
 
+def unpriced_row(found: Comparison, device: Unpriced) -> tuple[object, ...]:
+    """A device that cannot price plans, as a row that says why."""
+    blank = [""] * also_joules(found)
+    return (
+        device.name,
+        "",
+        "",
+        "",
+        "",
+        f"cannot price: {device.why_not}",
+        "",
+        "",
+        *blank,
+        "",
+        "no",
+    )
+
+
 def also_joules(found: Comparison) -> bool:
     """Whether joules stand beside milliseconds: some device's power is known."""
     known = any(column.predictor.device.info.power is not None for column in found.columns)
@@ -153,6 +187,10 @@ def cells(found: Comparison, place: int) -> list[str]:
 def remarks(found: Comparison) -> list[str]:
     """What a reader must know to believe it."""
     lines = [f"{column.name}: {column.note}" for column in found.columns if column.note]
+    for column in found.columns:
+        if column.best is None:  # no row of the cross table says it
+            reasons = dict.fromkeys(cell.why_not for cell in column.cells)
+            lines.append(f"{column.name} runs none of the plans: {'; '.join(reasons)}")
     raw = [c.name for c in found.columns if c.predictor.calibration is None]
     if raw:
         lines.append(f"uncalibrated, plain sums of operators: {', '.join(raw)}")
@@ -204,6 +242,7 @@ def document(found: Comparison) -> dict[str, Any]:
             }
             for column in found.columns
         ],
+        "unpriced": [asdict(device) for device in found.unpriced],
         "cross": [
             {
                 "plan": found.candidates[place].name,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
 from hwsearch._version import __version__
-from hwsearch.errors import HwsearchError
+from hwsearch.cli.errors import BAD_INPUT, CLOSED, INTERRUPTED, explain_error
 
 #: Every verb, with the module that holds it and its line in the listing. A verb's module is
 #: imported only when it is called, so that `hwsearch --help` is quick.
@@ -46,6 +50,17 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a verb; leave quietly where whoever read its output has gone."""
+        try:
+            result: object = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            with suppress(OSError, ValueError):  # what is still to be written has no reader either
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(CLOSED)
+        return result
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the listing without importing any verb."""
         with formatter.section("Commands"):
@@ -63,20 +78,36 @@ def hwsearch(debug: bool) -> None:
 
 
 def main() -> None:
-    """Entry point: exit 0 success, 1 the answer is no, 2 bad input."""
+    """Entry point: exit 0 success, 1 the answer is no, 2 bad input; see `hwsearch.cli.errors`."""
+    arguments, debug = without_debug(sys.argv[1:])
     try:
-        sys.exit(hwsearch(standalone_mode=False))
-    except HwsearchError as error:
-        if "--debug" in sys.argv:
-            raise
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(hwsearch(arguments, prog_name="hwsearch", standalone_mode=False))
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        sys.exit(BAD_INPUT)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
+    except SystemExit:
+        raise
+    except BaseException as error:  # libraries written in Rust panic with one
+        if debug:
+            traceback.print_exc()
+        line, code = explain_error(error)
+        click.echo(f"error: {line}", err=True)
+        sys.exit(code)
+
+
+def without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """Arguments without ``--debug``, which may stand anywhere, and whether it was there.
+
+    >>> without_debug(["front", "s", "--debug"])
+    (['front', 's'], True)
+    """
+    options = list(arguments)
+    end = options.index("--") if "--" in options else len(options)
+    kept = [option for option in options[:end] if option != "--debug"]
+    return kept + options[end:], len(kept) < end
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from hwsearch.cli.options import (
     quiet_optuna,
     storage_option,
 )
+from hwsearch.errors import redacted
 
 if TYPE_CHECKING:
     from hwsearch.study import Study
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
     type=click.Choice(["loss", "front", "energy", "energy-front"]),
     help="Least loss within the time (loss) or energy; or the front of loss and either.",
 )
-@click.option("--trials", type=int, help="Trials the study shall have, finished or stopped early.")
+@click.option(
+    "--trials", type=int, help="Trials the study shall have: finished, stopped early or failed."
+)
 @click.option("--sampler", help="additive, tpe, gp, nsga2, cmaes or random.")
 @click.option("--loss", help="kl, nll, digits or agreement; see hwsearch proxies.")
 @click.option("--name", help="Name of the study; one that exists is continued.")
@@ -87,7 +90,7 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
 
     spec = StudySpec.resolve(study_file, flags)
     if dry_run:
-        click.echo(spec.to_toml(), nl=False)
+        click.echo(redacted(spec.to_toml()), nl=False)
         return
     from hwsearch.study.spec import run_spec
 
@@ -110,6 +113,13 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
     if study.stopped:
         click.echo(
             f"{study.stopped} of its {study.stopped + len(study.frame())} trials stopped early"
+        )
+    if study.failures:
+        last = max(study.failures)
+        click.echo(
+            f"{len(study.failures)} trials failed and count as tried; the last, trial {last}: "
+            f"{study.failures[last]}",
+            err=True,
         )
     if study.finalists is not None:
         print_finalists(study)
@@ -167,6 +177,7 @@ def document(study: Study) -> dict[str, Any]:
         "max_joules": study.optuna.user_attrs.get("max_joules"),
         "trials": len(study.frame()),
         "stopped_early": study.stopped,
+        "failed": [{"number": n, "reason": reason} for n, reason in study.failures.items()],
         "finalists": study.finalists,
         "best": {**_row(best), "plan": best["plan"].model_dump(mode="json")},
         "best_uniform": None if uniform.empty else _row(uniform.iloc[0]),

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from hwsearch.errors import InputError
+from hwsearch.errors import HwsearchError, InputError, UnknownNameError
 from hwsearch.jobs.subjects import Subject, subject_of
-from hwsearch.latency.compare import Candidate, Column, compare_on, joules, milliseconds
+from hwsearch.latency.compare import Candidate, Column, Unpriced, compare_on, joules, milliseconds
 from hwsearch.latency.device import Device, load_device
 from hwsearch.plan import CompressionPlan, Decoding, WeightFormat
 from hwsearch.study.study import Study, load_study
@@ -28,9 +28,10 @@ class Comparison:
     Attributes:
         title: whose plans they are.
         candidates: the plans.
-        columns: the devices, in the order given.
+        columns: the devices that can price plans, in the order given.
         ratio: the target, as a share of each device's own uncompressed plan.
         unit: ``ms`` or ``J``.
+        unpriced: the devices that cannot, with the reason.
     """
 
     title: str
@@ -38,19 +39,22 @@ class Comparison:
     columns: tuple[Column, ...]
     ratio: float
     unit: str
+    unpriced: tuple[Unpriced, ...] = ()
 
     def chosen(self) -> list[int]:
         """Places of the plans that are some device's best, in the devices' order, each once."""
         return list(dict.fromkeys(c.best for c in self.columns if c.best is not None))
 
     def frame(self) -> pd.DataFrame:
-        """Every plan on every device, one row each."""
-        rows = []
+        """Every plan on every device, one row each; one row for a device that can price none."""
+        rows: list[dict[str, Any]] = []
         for column in self.columns:
             for place, (candidate, cell) in enumerate(
                 zip(self.candidates, column.cells, strict=True)
             ):
                 rows.append(_row(column, place, candidate) | _figures(cell.latency, column, place))
+        for device in self.unpriced:
+            rows.append({"device": device.name, "runs": False, "why_not": device.why_not})
         return pd.DataFrame(rows)
 
 
@@ -71,9 +75,11 @@ def compare_study(
         ratio: target as a share of each device's uncompressed plan; None takes the study's own.
         objective: ``latency`` or ``energy``.
 
+    A device that cannot price plans is one of `Comparison.unpriced`.
+
     Raises:
         UnknownNameError: no such study or device.
-        InputError: energy is asked of a device whose power nobody measured.
+        InputError: none of the devices can price plans.
     """
     study = load_study(study_name, storage)
     attributes = study.optuna.user_attrs
@@ -126,25 +132,36 @@ def _compare(
     if not device_names:
         raise InputError("name at least one device: --devices a,b,c")
     cost, unit = (joules, "J") if objective == "energy" else (milliseconds, "ms")
-    columns = [
-        compare_on(
-            subject.predictor(load_device(name), decoding),
-            candidates,
-            subject.kept_shares,
-            ratio,
-            cost,
-        )
-        for name in dict.fromkeys(device_names)
-    ]
-    return Comparison(title, tuple(candidates), tuple(columns), ratio, unit)
+    if not candidates:
+        raise InputError("there is no plan to compare: the study has no finished trial")
+    columns: list[Column] = []
+    unpriced: list[Unpriced] = []
+    for name in dict.fromkeys(device_names):
+        try:
+            predictor = subject.predictor(load_device(name), decoding)
+            columns.append(compare_on(predictor, candidates, subject.kept_shares, ratio, cost))
+        except UnknownNameError:
+            raise  # a slip of the pen, not a device
+        except HwsearchError as error:
+            unpriced.append(Unpriced(name, str(error)))
+    if not columns:
+        reasons = "; ".join(f"{device.name}: {device.why_not}" for device in unpriced)
+        raise InputError(f"none of these devices can price the plans: {reasons}")
+    return Comparison(title, tuple(candidates), tuple(columns), ratio, unit, tuple(unpriced))
 
 
 def _ratio_of(study: Study, subject: Subject, decoding: Decoding) -> float:
     """The study's target over the time of the uncompressed model on the study's device."""
-    device = _study_device(study)
-    whole = device.uncompressed(subject.geometry.num_layers)
-    predictor = subject.predictor(device, decoding)
-    return study.target_ms / predictor.predict(whole, subject.kept_shares(whole)).generation_ms
+    try:
+        device = _study_device(study)
+        whole = device.uncompressed(subject.geometry.num_layers)
+        predictor = subject.predictor(device, decoding)
+        return study.target_ms / predictor.predict(whole, subject.kept_shares(whole)).generation_ms
+    except HwsearchError as error:
+        raise InputError(
+            f"what share of the uncompressed time the target of study {study.name} is, its own device "
+            f"must say, and cannot ({error}); give --target-ratio"
+        ) from error
 
 
 def _study_device(study: Study) -> Device:

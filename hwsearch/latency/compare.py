@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hwsearch.errors import InputError, MissingShapeError
+from hwsearch.errors import HwsearchError, InputError, MissingShapeError
 from hwsearch.latency.predict import Latency, Predictor
 from hwsearch.plan import CompressionPlan, WeightFormat
 
@@ -85,6 +85,19 @@ class Column:
         return self.cells[place].cost / self.cells[self.best].cost - 1.0
 
 
+@dataclass(frozen=True)
+class Unpriced:
+    """A device that cannot even price its own uncompressed plan, which all shares are of.
+
+    Attributes:
+        name: the device.
+        why_not: why it cannot.
+    """
+
+    name: str
+    why_not: str
+
+
 Shares = Callable[[CompressionPlan], Sequence[float]]
 Cost = Callable[[Predictor, CompressionPlan, Sequence[float]], float]
 
@@ -115,10 +128,11 @@ def compare_on(
         ratio: the target, as a share of what the device's uncompressed plan costs.
         cost: what is compared.
 
+    A candidate that the device cannot price says why in its cell.
+
     Raises:
-        InputError: there is no candidate.
-        MissingShapeError: the device cannot price an operator of a plan that keeps all heads and
-            channels, although it has its format.
+        InputError: there is no candidate, or energy is compared and the device's power is unknown.
+        MissingShapeError: the device cannot price the uncompressed plan.
     """
     if not candidates:
         raise InputError("there is no plan to compare: the study has no finished trial")
@@ -175,15 +189,18 @@ def _cell(
     own, why_not = adapt(plan, formats)
     if why_not:
         return Cell(None, why_not)
-    kept = shares(own)
     try:
-        found = cost(predictor, own, kept)
-    except MissingShapeError:
-        if not any(layer.kept_heads or layer.kept_channels for layer in plan.layers):
-            raise
-        return Cell(None, "fewer heads or channels, whose sizes are not timed here")
-    meets = found <= ratio * base * (1 + 1e-9)
-    return Cell(predictor.predict(own, kept), "", found, found / base, meets)
+        kept = shares(own)
+        found, latency = cost(predictor, own, kept), predictor.predict(own, kept)
+    except MissingShapeError as error:
+        if any(layer.kept_heads or layer.kept_channels for layer in plan.layers):
+            return Cell(None, "fewer heads or channels, whose sizes are not timed here")
+        return Cell(None, str(error))
+    except HwsearchError as error:
+        return Cell(None, str(error))
+    if not math.isfinite(found):
+        return Cell(None, f"its figures give {found}")
+    return Cell(latency, "", found, found / base, found <= ratio * base * (1 + 1e-9))
 
 
 def _best(cells: Sequence[Cell], candidates: Sequence[Candidate]) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
-from hwsearch.errors import StudyError
+from hwsearch.errors import StudyError, redacted
 from hwsearch.study import sqlite
 from hwsearch.study.names import SUFFIX, check_name
 
@@ -30,22 +29,6 @@ GRACE_BEATS = 2
 
 #: Seconds to wait for a database server's answer.
 CONNECT_S = 10
-
-_SECRETS = (
-    (re.compile(r"(://[^:@/?#\s]*):[^@\s]*@"), r"\1:***@"),
-    (re.compile(r"(?i)((?:password|passwd|pwd|passfile|sslpassword)\s*=\s*)[^&\s]+"), r"\1***"),
-)
-
-
-def redacted(text: str) -> str:
-    """Text with the passwords of URLs left out.
-
-    >>> redacted("postgresql://me:s3cret@host/db?password=s3cret&a=b")
-    'postgresql://me:***@host/db?password=***&a=b'
-    """
-    for pattern, shown in _SECRETS:
-        text = pattern.sub(shown, text)
-    return text
 
 
 @dataclass(frozen=True)
