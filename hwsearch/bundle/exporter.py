@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 from hwsearch._version import __version__
 from hwsearch.bundle.full_pass import TracedFullPass
+from hwsearch.bundle.reference import answers
 from hwsearch.bundle.traced import TracedGraphs
 from hwsearch.bundle.weights import WeightsFile
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.backend import Sampling
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.chat import ChatTemplate
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
@@ -27,6 +25,7 @@ from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError, PlanError
 from hwsearch.runtime.bundle import (
     PLAN_FILE,
+    REFERENCE_FILE,
     REFRESH_FILE,
     STEP_FILE,
     TOKENIZER_FILE,
@@ -35,7 +34,6 @@ from hwsearch.runtime.bundle import (
     Chat,
     Figures,
     Manifest,
-    Reference,
     read_bundle,
     sha256_of,
     write_manifest,
@@ -182,6 +180,9 @@ def _manifest(
     figures: Figures | None,
 ) -> Manifest:
     denoiser = compressed.denoiser
+    asked, judged = answers(compressed, kept_shares, questions)
+    if judged is not None:
+        judged.write(folder / REFERENCE_FILE)
     files = sorted(path.name for path in folder.iterdir())
     cached = isinstance(denoiser.network, Transformer)
     return Manifest(
@@ -202,7 +203,7 @@ def _manifest(
         cache=KeptShares.of(kept_shares).policy,
         static=KeptShares.of(kept_shares).static,
         sha256={name: sha256_of(folder / name) for name in files},
-        reference=_references(compressed, kept_shares, questions),
+        reference=asked,
         figures=(figures or Figures()).model_copy(
             update={"size_bytes": sum((folder / name).stat().st_size for name in files)}
         ),
@@ -211,21 +212,6 @@ def _manifest(
 
 def _chat(template: ChatTemplate | None) -> Chat | None:
     return None if template is None else Chat(source=template.source, tokens=dict(template.tokens))
-
-
-def _references(
-    compressed: CompressedDenoiser, kept_shares: Sequence[float], questions: Sequence[str]
-) -> tuple[Reference, ...]:
-    """What torch generates, one question at a time, as the bundle will."""
-    backend = backend_of(compressed.network, kept_shares)
-    mask = compressed.denoiser.mask_token_id
-    references = []
-    for question in questions:
-        prompt = compressed.denoiser.prompt(question)
-        tokens = generate(backend, np.array([prompt]), compressed.decoding, mask)
-        written = tuple(int(token) for token in tokens[0, len(prompt) :])
-        references.append(Reference(question=question, tokens=written))
-    return tuple(references)
 
 
 def _move(folder: Path, out: Path, replaced: Path) -> None:

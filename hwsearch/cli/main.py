@@ -28,7 +28,7 @@ VERBS = {
     "compare": "One study's plans on several devices.",
     "front": "The Pareto front of a study.",
     "export": "Export a study's plan as an ONNX bundle.",
-    "verify": "Check a bundle: files, agreement, accuracy, latency.",
+    "verify": "Check a bundle: files, predictions, accuracy, latency.",
     "evaluate": "Score a model or a bundle on a task.",
     "proxies": "How well each loss ranks plans by accuracy, as a study measured it.",
     "generate": "Answer a question with a bundle.",

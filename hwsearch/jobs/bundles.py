@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from hwsearch.jobs.checks import (
+    Check,
+    generation_check,
+    plain_checks,
+    prediction_checks,
+    prompt_check,
+)
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.jobs.scoring import evaluate_bundle
 from hwsearch.latency.measure import Measurement, measure
 from hwsearch.latency.operators import Workload
-from hwsearch.runtime import Bundle, OnnxBackend, Runtime, measure_agreement
-
-#: Share of torch's tokens that onnxruntime must repeat. Quantised kernels round at other places
-#: than their simulation does, and one token chosen otherwise changes those decoded after it.
-LEAST_AGREEMENT = 0.9
+from hwsearch.runtime import Bundle, OnnxBackend, Runtime
+from hwsearch.runtime.probe import ProbeBackend
+from hwsearch.runtime.reference import read_references
 
 #: Measured latency may differ this much from the predicted one, either way.
 LATENCY_TOLERANCE = 0.25
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was verified.
-
-    Attributes:
-        name: what.
-        passed: whether it holds.
-        found: what was found.
-        rule: what was asked.
-    """
-
-    name: str
-    passed: bool
-    found: str
-    rule: str
-
-    def document(self) -> dict[str, Any]:
-        """The check as plain data."""
-        return asdict(self)
 
 
 def measure_bundles(
@@ -65,29 +47,27 @@ def measure_bundles(
 def verify(path: Path | str, *, limit: int = 200, threads: int = 1) -> list[Check]:
     """Reload a bundle in onnxruntime and hold it against what it says of itself.
 
+    The bundle is right if every check that decides has passed.
+
     Raises:
-        VerificationError: a file is missing or was changed.
+        VerificationError: a file is missing or was changed, or a graph does not load.
         InputError: there is no bundle.
     """
     runtime = Runtime(path, threads=threads)
+    references = read_references(runtime.bundle)
+    backend = ProbeBackend(runtime.bundle, threads, logits=references is not None)
     checks = [Check("files", True, "unchanged", "every checksum matches bundle.json")]
-    checks.append(_agreement(runtime))
+    if references is not None:
+        checks.append(prompt_check(runtime, references))
+    checks += prediction_checks(runtime, references, backend)
+    checks += plain_checks(runtime, backend)
+    checks.append(generation_check(runtime))
     figures = runtime.bundle.manifest.figures
     if figures.accuracy_interval is not None and limit:
         checks.append(_accuracy(runtime, figures.accuracy_interval, limit))
     if figures.predicted_ms is not None and figures.reference_ms is not None:
         checks.append(_latency(runtime.bundle, figures.predicted_ms, figures.reference_ms, threads))
     return checks
-
-
-def _agreement(runtime: Runtime) -> Check:
-    found = measure_agreement(runtime)
-    return Check(
-        "agreement with torch",
-        found.share >= LEAST_AGREEMENT,
-        f"{found.share:.1%} of {found.tokens} tokens",
-        f"at least {LEAST_AGREEMENT:.0%}",
-    )
 
 
 def _accuracy(runtime: Runtime, interval: Sequence[float], limit: int) -> Check:

@@ -1,4 +1,8 @@
-"""Does onnxruntime write what torch wrote before the export?"""
+"""How much of what torch wrote before the export does onnxruntime write again?
+
+All of it for a float model, and less for a quantised one, however right its files are: see
+`hwsearch.runtime.divergence`, which asks the better question.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +28,8 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Share of equal tokens; 1.0 where there was nothing to compare."""
-        return self.same_tokens / self.tokens if self.tokens else 1.0
+        """Share of equal tokens; 0.0 where there was nothing to compare."""
+        return self.same_tokens / self.tokens if self.tokens else 0.0
 
 
 def measure_agreement(runtime: Runtime) -> Agreement:
@@ -42,8 +46,13 @@ def measure_agreement(runtime: Runtime) -> Agreement:
 
 
 def check_agreement(runtime: Runtime, least: float) -> Agreement:
-    """`measure_agreement`, and `VerificationError` where the share is below `least`."""
+    """`measure_agreement`, and `VerificationError` where the share is below `least`, or of nothing."""
     agreement = measure_agreement(runtime)
+    if not agreement.tokens:
+        raise VerificationError(
+            f"{runtime.bundle.path}: holds no answers of torch to compare with; "
+            "export the bundle with questions"
+        )
     if agreement.share < least:
         raise VerificationError(
             f"{runtime.bundle.path}: onnxruntime repeats {agreement.share:.1%} of torch's tokens, "

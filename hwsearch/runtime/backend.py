@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -36,6 +37,7 @@ class OnnxBackend:
         threads: threads of one operator; None lets onnxruntime choose.
         listen: called at each refresh with a layer and the attention mass ``[1, length]`` that the
             bundle's graph hands out for it.
+        open_graph: opens a graph; None opens it as the product does.
     """
 
     def __init__(
@@ -43,13 +45,15 @@ class OnnxBackend:
         bundle: Bundle,
         threads: int | None = None,
         listen: Callable[[int, NDArray[np.float32]], None] | None = None,
+        open_graph: Callable[[Path, int | None], ort.InferenceSession] | None = None,
     ) -> None:
+        open_graph = open_graph or open_session
         self.listen = listen
         self.kept_shares = bundle.kept_shares
-        self._refresh = open_session(bundle.path / REFRESH_FILE, threads)
+        self._refresh = open_graph(bundle.path / REFRESH_FILE, threads)
         self._step = None
         if bundle.manifest.passes == "cached":
-            self._step = open_session(bundle.path / STEP_FILE, threads)
+            self._step = open_graph(bundle.path / STEP_FILE, threads)
         self._outputs = [output.name for output in self._refresh.get_outputs()]
         self._keepers: dict[int, PositionKeeper] = {}
         self._past: dict[str, NDArray[np.float32]] = {}
@@ -75,8 +79,20 @@ class OnnxBackend:
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         """A full pass over ``[1, length]``; see `hwsearch.decoding.backend.Backend`."""
+        found = self._run_refresh(tokens, start, stop)
+        return Prediction(found["token"], found["confidence"])
+
+    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        """The block's rows against the cache; see `hwsearch.decoding.backend.Backend`."""
+        if self._step is None:
+            return self.refresh(tokens, start, stop)
+        feeds = self._step_feeds(tokens, start, stop)
+        return Prediction(*self._step.run(["token", "confidence"], feeds))
+
+    def _run_refresh(self, tokens: Tokens, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """All outputs of a full pass; the cache is filled from them."""
         feeds = {"tokens": tokens, "start": np.array(start), **self._drawn()}
-        found = dict(zip(self._outputs, self._refresh.run(self._outputs, feeds), strict=True))
+        found = self._outputs_of(REFRESH_FILE, self._refresh, self._outputs, feeds)
         self._past = {}
         for layer in range(len(self.kept_shares) if self._step else 0):
             signal = found.get(f"mass_{layer}")
@@ -87,15 +103,21 @@ class OnnxBackend:
                 self._past[name] = found[name].take(kept, axis=2)
         if "before" in found:
             self._past["before"] = found["before"]
-        return Prediction(found["token"], found["confidence"])
+        return found
 
-    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
-        """The block's rows against the cache; see `hwsearch.decoding.backend.Backend`."""
-        if self._step is None:
-            return self.refresh(tokens, start, stop)
+    def _outputs_of(
+        self,
+        file: str,
+        session: ort.InferenceSession,
+        names: list[str],
+        feeds: dict[str, NDArray[Any]],
+    ) -> dict[str, NDArray[Any]]:
+        """Some outputs of a graph, by name."""
+        return dict(zip(names, session.run(names, feeds), strict=True))
+
+    def _step_feeds(self, tokens: Tokens, start: int, stop: int) -> dict[str, NDArray[Any]]:
         feeds = {"tokens": tokens[:, start:stop], "start": np.array(start), **self._past}
-        feeds |= self._drawn()
-        return Prediction(*self._step.run(["token", "confidence"], feeds))
+        return feeds | self._drawn()
 
     def _drawn(self) -> dict[str, NDArray[np.float64]]:
         """Fresh noise, where the graphs take any."""
@@ -117,6 +139,12 @@ class OnnxBackend:
 
 def open_session(graph: Path | bytes, threads: int | None) -> ort.InferenceSession:
     """An onnxruntime session of one graph, a file or its bytes, on the CPU."""
+    model = graph if isinstance(graph, bytes) else str(graph)
+    return ort.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
+
+
+def session_options(threads: int | None) -> ort.SessionOptions:
+    """How the product opens a graph."""
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.inter_op_num_threads = 1
@@ -124,8 +152,7 @@ def open_session(graph: Path | bytes, threads: int | None) -> ort.InferenceSessi
         options.intra_op_num_threads = threads
     if _int8_saturates():
         options.add_session_config_entry(*_EXACT_INT8)
-    model = graph if isinstance(graph, bytes) else str(graph)
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return options
 
 
 @cache

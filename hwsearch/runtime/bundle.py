@@ -28,6 +28,9 @@ WEIGHTS_FILE = "weights.bin"
 PLAN_FILE = "plan.json"
 TOKENIZER_FILE = "tokenizer.json"
 
+#: Beside `FILES` where there were questions to ask: `hwsearch.runtime.reference`.
+REFERENCE_FILE = "reference.npz"
+
 #: What an export writes beside `BUNDLE_FILE`; the graphs point into the weights.
 FILES = (REFRESH_FILE, STEP_FILE, WEIGHTS_FILE, PLAN_FILE, TOKENIZER_FILE)
 

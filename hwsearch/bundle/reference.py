@@ -1,0 +1,124 @@
+"""What the simulated model writes and predicts before the export, for `hwsearch verify` to ask again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hwsearch.compression.compressed import CompressedDenoiser
+from hwsearch.compression.perturbed import perturbed
+from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.schedule import passes
+from hwsearch.decoding.trajectory import FrozenPass, Trajectory, frozen_passes, record, replay
+from hwsearch.denoisers.network import Network
+from hwsearch.denoisers.passes import backend_of
+from hwsearch.plan import Decoding
+from hwsearch.runtime.bundle import Reference
+from hwsearch.runtime.reference import (
+    References,
+    divergence,
+    judged_positions,
+    log_probabilities,
+    top_tokens,
+)
+
+#: Generations of which passes are judged; more questions than these are only asked.
+JUDGED = 16
+
+#: Runs of the disturbed simulation.
+RUNS = 4
+
+
+def answers(
+    compressed: CompressedDenoiser, kept_shares: Sequence[float], questions: Sequence[str]
+) -> tuple[tuple[Reference, ...], References | None]:
+    """What torch generates, one question at a time as the bundle will, and predicts on the way.
+
+    Args:
+        compressed: the denoiser, its plan applied.
+        kept_shares: for each layer the share of cached positions it keeps.
+        questions: what to ask; without any there is nothing to compare a bundle with.
+    """
+    denoiser, decoding = compressed.denoiser, compressed.decoding
+    backend = backend_of(compressed.network, kept_shares)
+    written = [
+        record(backend, denoiser.prompt(question), decoding, denoiser.mask_token_id)
+        for question in questions
+    ]
+    asked = tuple(
+        Reference(question=question, tokens=tuple(path.tokens[path.prompt_length :].tolist()))
+        for question, path in zip(questions, written, strict=True)
+    )
+    if not written:
+        return asked, None
+    return asked, _references(compressed, kept_shares, written[:JUDGED])
+
+
+def _references(
+    compressed: CompressedDenoiser, kept_shares: Sequence[float], written: Sequence[Trajectory]
+) -> References:
+    decoding, mask = compressed.decoding, compressed.denoiser.mask_token_id
+    history = bool(KeptShares.of(kept_shares).pruned)
+    frozen = [
+        (number, found)
+        for number, path in enumerate(written)
+        for found in frozen_passes(path, judged(decoding, number), decoding, mask, history=history)
+    ]
+    chosen = [judged_positions(found) for _, found in frozen]
+    logits = _logits(compressed.network, kept_shares, frozen, chosen)
+    ids = top_tokens(logits)
+    logp = log_probabilities(logits, ids)
+    floor_kl, floor_same = [], []
+    for seed in range(RUNS):
+        moved = _logits(perturbed(compressed.network, seed), kept_shares, frozen, chosen)
+        floor_kl.append(divergence(logp, log_probabilities(moved, ids)))
+        floor_same.append(moved.argmax(axis=-1) == ids[:, 0])
+    counts = [len(positions) for positions in chosen]
+    return References(
+        prompt_lengths=np.array([path.prompt_length for path in written]),
+        tokens=np.concatenate([path.tokens for path in written]),
+        written=np.stack([path.written for path in written]),
+        generation=np.repeat([number for number, _ in frozen], counts),
+        index=np.repeat([found.index for _, found in frozen], counts),
+        position=np.concatenate(chosen),
+        ids=ids,
+        logp=logp.astype(np.float32),
+        floor_kl=np.array(floor_kl, dtype=np.float32),
+        floor_same=np.array(floor_same),
+    )
+
+
+def judged(decoding: Decoding, number: int) -> list[int]:
+    """The passes of the n-th generation that are judged: a refresh and, where there are any, a step.
+
+    Over all generations they are spread evenly over all passes, early and late ones.
+
+    >>> judged(Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=2), 0)
+    [0, 1]
+    """
+    kinds: dict[bool, list[int]] = {True: [], False: []}
+    for index, one in enumerate(passes(decoding)):
+        kinds[one.refresh].append(index)
+    # multiples of the golden section fill an interval evenly, however many there are
+    place = number * 0.6180339887498949 % 1.0
+    return [some[int(place * len(some))] for some in kinds.values() if some]
+
+
+def _logits(
+    network: Network,
+    kept_shares: Sequence[float],
+    frozen: Sequence[tuple[int, FrozenPass]],
+    chosen: Sequence[NDArray[np.int64]],
+) -> NDArray[np.float32]:
+    """Logits ``[rows, vocab]`` of judged positions."""
+    backend: Any = backend_of(network, kept_shares)
+    with torch.inference_mode():
+        found = [
+            replay(backend, one)[0, torch.from_numpy(positions)].float().cpu().numpy()
+            for (_, one), positions in zip(frozen, chosen, strict=True)
+        ]
+    return np.concatenate(found)

@@ -1,0 +1,158 @@
+"""Look into a bundle's graphs: their logits, and whether any session answers as the product's does.
+
+No session hands out logits otherwise. Protobuf joins what is written twice: a model's bytes with one
+more `GraphProto` appended that holds nothing but an output are the same graph with that output. So
+neither the file has to be changed nor the package onnx is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from hwsearch.decoding.backend import Tokens
+from hwsearch.errors import VerificationError
+from hwsearch.runtime.backend import OnnxBackend, session_options
+from hwsearch.runtime.bundle import STEP_FILE, Bundle
+
+#: Name of the value in both graphs that tokens are chosen from, ``[1, block, vocab]``.
+LOGITS = "logits"
+
+#: Passes of each graph that are remembered, to run them again in a plain session.
+KEPT = 4
+
+#: Where a graph that is given as bytes has its weights.
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+
+#: Field numbers of onnx.proto: ModelProto.graph, GraphProto.output, ValueInfoProto.name and .type,
+#: TypeProto.tensor_type, TypeProto.Tensor.elem_type; and the type float.
+_GRAPH, _OUTPUT, _NAME, _TYPE, _TENSOR, _ELEMENT, _FLOAT = 7, 12, 1, 2, 1, 1, 1
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one graph was given, and what it answered."""
+
+    feeds: dict[str, NDArray[Any]]
+    outputs: dict[str, NDArray[Any]]
+
+
+class ProbeBackend(OnnxBackend):
+    """The product's backend with its logits in the open, remembering some of what it saw.
+
+    Args:
+        bundle: the bundle to look at.
+        threads: threads of one operator.
+        logits: whether its graphs name their logits; those of earlier versions do not.
+
+    Attributes:
+        seen: for each graph's file the first `KEPT` of its passes.
+        last: file and outputs of the last pass.
+        broken: outputs that were not finite in some pass, ``file: name``.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int | None = None, *, logits: bool = True) -> None:
+        super().__init__(bundle, threads, open_graph=_open_probe if logits else None)
+        self.seen: dict[str, list[Seen]] = {}
+        self.broken: set[str] = set()
+        self.last: tuple[str, dict[str, NDArray[Any]]] = ("", {})
+
+    def refresh_logits(self, tokens: Tokens, start: int, stop: int) -> NDArray[np.float32]:
+        """The logits behind `refresh`, ``[1, block, vocab]``."""
+        return self.refresh_outputs(tokens, start, stop)[LOGITS]
+
+    def step_logits(self, tokens: Tokens, start: int, stop: int) -> NDArray[np.float32]:
+        """The logits behind `step`, ``[1, block, vocab]``."""
+        return self.step_outputs(tokens, start, stop)[LOGITS]
+
+    def refresh_outputs(self, tokens: Tokens, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """Everything that the refresh graph hands out."""
+        return self._run_refresh(tokens, start, stop)
+
+    def step_outputs(self, tokens: Tokens, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """Everything that the step graph hands out, or the refresh graph where there is no other."""
+        if self._step is None:
+            return self._run_refresh(tokens, start, stop)
+        names = [output.name for output in self._step.get_outputs()]
+        feeds = self._step_feeds(tokens, start, stop)
+        return self._outputs_of(STEP_FILE, self._step, names, feeds)
+
+    def _outputs_of(
+        self,
+        file: str,
+        session: ort.InferenceSession,
+        names: list[str],
+        feeds: dict[str, NDArray[Any]],
+    ) -> dict[str, NDArray[Any]]:
+        found = super()._outputs_of(file, session, names, feeds)
+        self.broken |= {
+            f"{file}: {name}" for name, array in found.items() if not np.isfinite(array).all()
+        }
+        self.last = file, found
+        kept = self.seen.setdefault(file, [])
+        if len(kept) < KEPT:
+            kept.append(Seen(feeds, found))
+        return found
+
+
+def plain_difference(path: Path, seen: Sequence[Seen]) -> tuple[float, str]:
+    """How far a graph's outputs are from those seen, in a session as anybody opens it.
+
+    Returns:
+        The largest difference of an output, relative to the output's largest value, and the
+        output's name. Tokens differ or do not: 0 or 1.
+    """
+    quiet = ort.SessionOptions()  # says what is logged, not what is computed
+    quiet.log_severity_level = 3
+    session = ort.InferenceSession(str(path), quiet, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    worst = (0.0, names[0])
+    for one in seen:
+        for name, array in zip(names, session.run(names, one.feeds), strict=True):
+            worst = max(worst, (_relative(one.outputs[name], array), name))
+    return worst
+
+
+def _relative(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
+    if ours.dtype.kind in "iu":
+        return float((ours != theirs).any())
+    scale = max(float(np.abs(ours).max(initial=0.0)), float(np.finfo(np.float32).tiny))
+    found = float(np.abs(ours - theirs).max(initial=0.0)) / scale
+    return found if np.isfinite(found) else float("inf")
+
+
+def _open_probe(path: Path, threads: int | None) -> ort.InferenceSession:
+    """The product's session of a graph that has `LOGITS` as one more output.
+
+    Raises:
+        VerificationError: the graph has no value of that name, or does not load.
+    """
+    options = session_options(threads)
+    options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
+    model = path.read_bytes() + float_output(LOGITS)
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises classes of its own, and RuntimeError
+        line = str(error).strip().splitlines()[0]
+        raise VerificationError(
+            f"{path}: onnxruntime does not open it with its logits ({line}); export the bundle again"
+        ) from error
+
+
+def float_output(name: str) -> bytes:
+    """What to append to a model's bytes to make a float value of its graph an output, too."""
+    tensor = bytes([_ELEMENT << 3, _FLOAT])
+    value = _field(_NAME, name.encode()) + _field(_TYPE, _field(_TENSOR, tensor))
+    return _field(_GRAPH, _field(_OUTPUT, value))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A length-delimited protobuf field of fewer than 128 bytes."""
+    assert number < 16 and len(content) < 128, "longer ones need more than one byte of length"
+    return bytes([number << 3 | 2, len(content)]) + content
