@@ -22,6 +22,7 @@ from hwsearch.cli.options import (
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle."
 )
+@click.option("--limit", default=200, show_default=True, help="Test problems to score.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
 @storage_option
 @json_option
@@ -29,6 +30,7 @@ def command(
     study_name: str,
     number: int | None,
     out: Path,
+    limit: int,
     overwrite: bool,
     storage: str | None,
     as_json: bool,
@@ -38,7 +40,13 @@ def command(
 
     with progress_bar() as bar:
         bundle = export_from_study(
-            study_name, number, out, storage=storage, overwrite=overwrite, tracked=tracked(bar)
+            study_name,
+            number,
+            out,
+            storage=storage,
+            overwrite=overwrite,
+            limit=limit,
+            tracked=tracked(bar),
         )
     if as_json:
         figures = bundle.manifest.figures.model_dump(mode="json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -38,6 +39,10 @@ SINK_QUESTIONS = 16
 
 #: And the first of them say how long a prompt is: shipped tables were timed at that length.
 MEDIAN_OF = 32
+
+#: The environment's variable that makes calibration questions fewer, wherever gsm-mini's are asked:
+#: a quick look, on which nothing should be built.
+QUESTIONS_VARIABLE = "HWSEARCH_QUESTIONS"
 
 #: Losses that see each pass without those before it.
 ONE_REFRESH = ("nll", "digits")
@@ -284,13 +289,27 @@ def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence
 
 
 def calibration_problems(count: int = QUESTIONS) -> list[Problem]:
-    """Problems of gsm-mini's calibration split."""
-    return list(islice(problems("calibration"), count))
+    """Problems of gsm-mini's calibration split; fewer where the environment says so.
+
+    Raises:
+        InputError: the environment's `QUESTIONS_VARIABLE` is no whole number from 1 up.
+    """
+    return list(islice(problems("calibration"), min(count, _most_questions())))
 
 
 def calibration_questions(count: int = QUESTIONS) -> list[str]:
     """Their questions."""
     return [problem.question for problem in calibration_problems(count)]
+
+
+def _most_questions() -> int:
+    """Calibration problems at most, as the environment says. Raises `InputError`."""
+    said = os.environ.get(QUESTIONS_VARIABLE, str(QUESTIONS))
+    if not (said.isascii() and said.isdigit() and int(said)):
+        raise InputError(
+            f"the environment's {QUESTIONS_VARIABLE} must be a whole number from 1 up; got {said!r}"
+        )
+    return int(said)
 
 
 def choose_proxy(
@@ -324,7 +343,8 @@ def choose_proxy(
 def default_workload(denoiser: Denoiser) -> Workload:
     """gsm-mini's median prompt, answered as the model's makers decode it."""
     lengths = sorted(
-        len(denoiser.prompt(question)) for question in calibration_questions(MEDIAN_OF)
+        len(denoiser.prompt(problem.question))
+        for problem in islice(problems("calibration"), MEDIAN_OF)
     )
     return Workload(lengths[len(lengths) // 2], denoiser.decoding)
 

@@ -1,0 +1,225 @@
+"""README and docs, tried: every block runs, or says why not and is at least well-formed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from markdown_it import MarkdownIt
+
+from hwsearch.cli.main import VERBS, hwsearch
+from hwsearch.plan import CompressionPlan
+from hwsearch.study.spec import StudySpec
+from tests.docs.blocks import LANGUAGES, PAGES, ROOT, Block, all_blocks, blocks_of
+
+#: What makes runs short: the environment that docs/search.md tells users of. No block is edited.
+SHORT = {
+    "HWSEARCH_QUESTIONS": "2",
+    "HWSEARCH_SEARCH_TRIALS": "8",
+    "HWSEARCH_SEARCH_PROBLEMS": "2",
+    "HWSEARCH_EXPORT_LIMIT": "2",
+    "HWSEARCH_VERIFY_LIMIT": "2",
+    "HWSEARCH_EVALUATE_LIMIT": "2",
+    "HWSEARCH_SINKS_LIMIT": "2",
+    "HWSEARCH_PROFILE_ROUNDS": "1",
+    "HWSEARCH_PROFILE_SESSIONS": "1",
+}
+
+BLOCKS = all_blocks()
+PAGES_RUN = sorted({block.page for block in BLOCKS if block.is_run})
+LINES = [
+    pytest.param(block, words, id=f"{block}-{number}")
+    for block in BLOCKS
+    if block.language == "shell"
+    for number, words in enumerate(block.commands())
+]
+
+
+@pytest.mark.parametrize("page", PAGES_RUN)
+def test_a_page_runs_from_top_to_bottom(page, tmp_path):
+    """In a fresh interpreter and an empty folder."""
+    pytest.importorskip("matplotlib")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HWSEARCH_")}
+    path = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.docs.run_page", page],
+        cwd=tmp_path,
+        env={**environment, **SHORT, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = [block for block in BLOCKS if block.page == page and block.is_run]
+    assert [line.split(" ")[1] for line in done.stdout.splitlines() if line.startswith("ran ")] == [
+        str(block) for block in ran
+    ]
+
+
+def test_readme_runs_but_for_what_installs():
+    """The page that is pasted first may leave nothing else out."""
+    readme = [block for block in BLOCKS if block.page == "README.md"]
+    left_out = [w[0] for b in readme if b.not_run for w in b.commands()]
+    assert set(left_out) <= {"make", "pip"}
+    assert {block.language for block in readme if block.is_run} == {"python", "shell"}
+
+
+def test_every_block_says_what_it_is_and_those_not_run_say_why(record_property):
+    for block in BLOCKS:
+        assert block.language in LANGUAGES, f"{block}: {block.language!r} is none of {LANGUAGES}"
+        assert not block.not_run or block.language in {"python", "shell"}, block
+    left_out = [f"{block}: {block.not_run}" for block in BLOCKS if block.not_run]
+    assert all(len(line.split(": ", 1)[1]) > 10 for line in left_out)
+    record_property("blocks_not_run", left_out)
+    print(f"{len(left_out)} of {len(BLOCKS)} blocks are not run", *left_out, sep="\n")
+    # no Python is left out; whoever leaves out more shell than this must find a way to run it
+    assert not [block for block in BLOCKS if block.not_run and block.language == "python"]
+    assert len(left_out) <= 20
+
+
+@pytest.mark.parametrize(("block", "words"), LINES)
+def test_every_shell_line_is_well_formed(block, words):
+    """Also of blocks that are not run: verbs and flags exist and values are of their type."""
+    tool = words[0]
+    if tool == "hwsearch":
+        parse(words[1:])
+    elif tool == "python":
+        script = ROOT / words[1]
+        if not script.is_file():
+            assert words[1] == "measure.py", f"{block}: there is no {words[1]}"
+            return
+        # a study's scripts share their options
+        text = "".join(path.read_text(encoding="utf-8") for path in script.parent.glob("*.py"))
+        for flag in (word for word in words[2:] if word.startswith("--")):
+            assert f'"{flag}"' in text, f"{block}: {script.name} knows no {flag}"
+    elif tool == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    elif tool == "pip":
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        extras = re.fullmatch(r"hwsearch\[(.+)\]", words[2])
+        assert extras and set(extras[1].split(",")) <= set(project["optional-dependencies"])
+    elif tool == "hwsearch-lm-eval":
+        assert words[1:3] == ["--model", "hwsearch"]
+    else:
+        raise AssertionError(f"{block}: nobody knows how to try {tool}")
+
+
+def parse(words):
+    """Let click read a command line without running it."""
+    group = hwsearch.make_context("hwsearch", list(words), resilient_parsing=False)
+    name, command, rest = hwsearch.resolve_command(group, [*group._protected_args, *group.args])
+    with command.make_context(name, rest, parent=group):
+        return name
+
+
+def test_a_wrong_flag_verb_or_value_in_the_docs_would_be_noticed():
+    assert parse(["search", "study.toml", "--target-ms", "5"]) == "search"
+    for wrong in (
+        ["serch", "--model", "gsm-mini"],
+        ["search", "--modle", "gsm-mini"],
+        ["search", "--target-ms", "soon"],
+        ["search", "--objective", "speed"],
+        ["export", "half"],
+    ):
+        with pytest.raises(click.UsageError):
+            parse(wrong)
+
+
+def test_files_that_are_shown_are_read_by_what_reads_them(tmp_path):
+    readers = {
+        "toml": lambda path: StudySpec.resolve(path, {}),
+        "json": CompressionPlan.read,
+    }
+    shown = [block for block in BLOCKS if block.language in readers]
+    assert shown
+    for block in shown:
+        path = tmp_path / f"{block.line}.{block.language}"
+        path.write_text(block.text, encoding="utf-8")
+        assert readers[block.language](path), block
+
+
+def test_every_verb_is_in_the_docs():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")  # `make demo` is `hwsearch demo`
+    assert [verb for verb in VERBS if f"hwsearch {verb}" not in text + makefile] == []
+
+
+def test_links_between_pages_lead_somewhere():
+    found = 0
+    for page in PAGES:
+        for token in MarkdownIt("commonmark").parse(page.read_text(encoding="utf-8")):
+            for child in token.children or ():
+                target = str(child.attrGet("href") or child.attrGet("src") or "").split("#")[0]
+                if target and "://" not in target:
+                    found += 1
+                    assert (page.parent / target).exists(), f"{page.name}: there is no {target}"
+    assert found > 10
+
+
+PAGE = """
+<!-- not run: needs a GPU -->
+```shell
+hwsearch profile --device "my gpu"   # slow
+```
+
+Words come between, so the next block has no note.
+
+<!-- file: plan.json -->
+```json
+{}
+```
+
+    indented
+"""
+
+
+def test_notes_belong_to_the_block_that_follows():
+    first, second, third = blocks_of(PAGE)
+    assert first.not_run == "needs a GPU" and not first.is_run
+    assert first.commands() == [["hwsearch", "profile", "--device", "my gpu"]]
+    assert (second.file, second.not_run, second.language) == ("plan.json", "", "json")
+    assert third == Block("page", third.line, "", "indented\n")
+
+
+def test_the_environment_shortens_what_flags_leave_open(tmp_path, monkeypatch):
+    """Every variable of `SHORT` is one that an option listens to, and flags win over it."""
+    monkeypatch.setenv("HWSEARCH_SEARCH_TRIALS", "7")
+    asked = ["search", "--model", "m", "--device", "cpu", "--target-ms", "1", "--dry-run"]
+    for flags, trials in (([], 7), (["--trials", "9"], 9)):
+        printed = CliRunner().invoke(hwsearch, [*asked, *flags])
+        assert tomllib.loads(printed.output)["trials"] == trials
+    for variable in set(SHORT) - {"HWSEARCH_QUESTIONS"}:
+        _, verb, option = variable.lower().split("_", 2)
+        command = hwsearch.get_command(click.Context(hwsearch), verb)
+        assert option in {parameter.name for parameter in command.params}, variable
+
+
+def test_the_variable_of_questions_is_documented_and_checked(monkeypatch):
+    from hwsearch.errors import InputError
+    from hwsearch.study.preparation import calibration_questions
+
+    whole = calibration_questions(4)
+    monkeypatch.setenv("HWSEARCH_QUESTIONS", "2")
+    assert calibration_questions(4) == whole[:2]
+    for wrong in ("0", "-1", "2.5", "many", ""):
+        monkeypatch.setenv("HWSEARCH_QUESTIONS", wrong)
+        with pytest.raises(InputError, match="HWSEARCH_QUESTIONS must be a whole number"):
+            calibration_questions(4)
+    text = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    assert all(variable in text for variable in SHORT if "_SEARCH_" in variable)
+    assert "HWSEARCH_QUESTIONS" in text
+
+
+def test_saved_files_are_valid_paths():
+    for block in BLOCKS:
+        assert not block.file or not Path(block.file).is_absolute()
+        if block.language == "json":
+            json.loads(block.text)
