@@ -171,7 +171,9 @@ def tie(tensors: dict[str, Tensor], family: str, where: object) -> bool:
     """
     if family == "llada":
         head = tensors.get(HEAD)
-        if head is not None and not (EMBEDDING in tensors and torch.equal(head, tensors[EMBEDDING])):
+        if head is not None and not (
+            EMBEDDING in tensors and torch.equal(head, tensors[EMBEDDING])
+        ):
             raise CheckpointError(
                 f"{where}: {HEAD} differs from {EMBEDDING}, but the config ties them; "
                 "set weight_tying to false in config.json if the head is its own"

@@ -15,7 +15,6 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from hwsearch.denoisers.fields import Fields
-from hwsearch.errors import CheckpointError
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
@@ -91,7 +90,9 @@ def read_special_tokens(folder: Path) -> SpecialTokens:
         raise settings.error(f"extra_special_tokens must be a list or an object, got {extra!r}")
     tokens = tuple(_token(entry, "extra_special_tokens", settings) for entry in extra)
     # those that are objects in the settings do not count here, as in transformers
-    plain = [value for value in (*map(values.get, NAMES), *extra) if isinstance(value, str | AddedToken)]
+    plain = [
+        value for value in (*map(values.get, NAMES), *extra) if isinstance(value, str | AddedToken)
+    ]
     special = {_token(value, "", settings).content for value in plain}
     added = _legacy(folder / ADDED, special) if legacy else _decoder(settings)
     if "pad_token" not in values and (padding := _padding(folder / TOKENIZER)):

@@ -10,7 +10,6 @@ from datetime import datetime
 import pytest
 
 from hwsearch.denoisers.chat import read_chat_template
-from hwsearch.denoisers.loading import load_denoiser
 from hwsearch.errors import CheckpointError
 from hwsearch.testing.tiny import tiny_tokenizer
 
@@ -194,7 +193,9 @@ def test_named_templates_without_a_default_are_an_error_when_one_is_needed(tmp_p
     folder = folder_of(tmp_path / "m", [{"name": "it's", "template": "t"}])
     with pytest.raises(ValueError, match="no default"):
         both(folder)
-    with pytest.raises(CheckpointError, match=r"no chat template is called default; there are: it's"):
+    with pytest.raises(
+        CheckpointError, match=r"no chat template is called default; there are: it's"
+    ):
         read_chat_template(folder).ask("hi")
 
 
@@ -229,6 +230,7 @@ def test_the_date_is_todays(tmp_path):
     template = read_chat_template(folder_of(tmp_path / "m", "{{ strftime_now('%Y') }}"))
     assert template.ask("hi") == str(datetime.now().year)
 
+
 WITHOUT_TORCH = """
 import json, sys
 for name in ("torch", "transformers", "safetensors"):
@@ -243,6 +245,10 @@ def test_a_bundle_renders_the_same_without_torch(tmp_path):
     here = [read_chat_template(folder_of(tmp_path / "m", source)) for source in RENDER.values()]
     given = json.dumps([dict(here[0].tokens), TALK, [template.source for template in here]])
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH], input=given, text=True, check=True, capture_output=True
+        [sys.executable, "-c", WITHOUT_TORCH],
+        input=given,
+        text=True,
+        check=True,
+        capture_output=True,
     )
     assert json.loads(done.stdout) == [template.render(TALK) for template in here]

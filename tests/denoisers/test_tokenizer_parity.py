@@ -20,7 +20,21 @@ from hwsearch.errors import CheckpointError
 
 transformers = pytest.importorskip("transformers")
 
-WORDS = ["<unk>", "<bos>", "<eos>", "<mask>", "<pad>", "</s>", "tom", "has", "apples", "3", "?", "new", "End"]
+WORDS = [
+    "<unk>",
+    "<bos>",
+    "<eos>",
+    "<mask>",
+    "<pad>",
+    "</s>",
+    "tom",
+    "has",
+    "apples",
+    "3",
+    "?",
+    "new",
+    "End",
+]
 #: Tokens that no vocabulary holds.
 NEW = ["<|im_end|>", "<|eot_id|>", "[NEW]", "<img>", "ap", "Apples", "<extra>"]
 TEXTS = [
@@ -67,7 +81,10 @@ def spoil(rng, tokenizer):
             length=rng.choice([None, 16]), pad_id=4, pad_token=rng.choice(["<pad>", "[PADDED]"])
         )
     if rng.random() < 0.4:
-        ends = [("<bos>", tokenizer.token_to_id("<bos>")), ("<eos>", tokenizer.token_to_id("<eos>"))]
+        ends = [
+            ("<bos>", tokenizer.token_to_id("<bos>")),
+            ("<eos>", tokenizer.token_to_id("<eos>")),
+        ]
         single = rng.choice(["<bos> $A", "$A <eos>", "<bos> $A <eos>"])
         tokenizer.post_processor = TemplateProcessing(single=single, special_tokens=ends)
     for text in rng.sample([*WORDS[1:6], *NEW], rng.randrange(6)):
@@ -81,7 +98,9 @@ def settings_of(rng, tokens, typed):
     found = {}
     for name in rng.sample(NAMES, rng.randrange(len(NAMES))):
         text = rng.choice(tokens)
-        found[name] = rng.choice([text, record(rng, text, typed), None] if typed else [text, record(rng, text, typed)])
+        found[name] = rng.choice(
+            [text, record(rng, text, typed), None] if typed else [text, record(rng, text, typed)]
+        )
     kind = rng.choice(["additional_special_tokens", "extra_special_tokens", None])
     if kind:
         found[kind] = rng.sample(tokens, rng.randrange(3))
@@ -94,7 +113,9 @@ def folder_of(path, seed):
     tokenizer = rng.choice([words, pieces])(rng)
     spoil(rng, tokenizer)
     tokenizer.save(str(path / "tokenizer.json"))
-    (path / "config.json").write_text(json.dumps({"model_type": rng.choice(["llama", "llada", "Dream"])}))
+    (path / "config.json").write_text(
+        json.dumps({"model_type": rng.choice(["llama", "llada", "Dream"])})
+    )
     tokens, size = [*WORDS[1:6], *NEW], tokenizer.get_vocab_size()
     if rng.random() < 0.8:
         settings = {"tokenizer_class": "PreTrainedTokenizerFast", **settings_of(rng, tokens, True)}
@@ -157,7 +178,11 @@ def test_a_saved_tokenizer_stays_as_it_was_read(tmp_path):
         ("tokenizer_config.json", {"extra_special_tokens": [5]}, "must be text, or an object"),
         ("tokenizer_config.json", {"split_special_tokens": True}, "set it to false"),
         ("special_tokens_map.json", {"eos_token": {"content": 1}}, "eos_token must be text"),
-        ("special_tokens_map.json", {"eos_token": {"content": "x", "lstrip": "no"}}, "a token's fields"),
+        (
+            "special_tokens_map.json",
+            {"eos_token": {"content": "x", "lstrip": "no"}},
+            "a token's fields",
+        ),
         ("added_tokens.json", {"x": "1"}, "must have a token id"),
         ("added_tokens.json", [], "must hold a JSON object"),
     ],
