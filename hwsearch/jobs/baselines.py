@@ -189,8 +189,7 @@ def _claim(out: Path, settings: Settings, bench: Bench) -> None:
     changed = differences(known or {}, content)
     if changed:
         raise InputError(
-            f"{out} holds rows of something else: {'; '.join(changed)} "
-            f"{'differs' if len(changed) == 1 else 'differ'} from what they were measured with; "
+            f"{out} holds rows of something else; what differs: {'; '.join(changed)}; "
             "choose another folder"
         )
     if there and known is None:

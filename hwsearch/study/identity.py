@@ -122,9 +122,8 @@ def check_content(study: optuna.Study, now: Content, parts: Sequence[str] = tupl
     found = differences(attributes.get(CONTENT, {}), now, parts)
     if found:
         raise InputError(
-            f"study {study.study_name} is about something else: {'; '.join(found)} "
-            f"{'differs' if len(found) == 1 else 'differ'} from what it was searched with; "
-            "go back to that, or give another --name"
+            f"study {study.study_name} was searched with something else; what differs: "
+            f"{'; '.join(found)}; go back to that, or give another --name"
         )
     since = attributes.get(SINCE)
     if CONTENT not in attributes or since:

@@ -217,8 +217,8 @@ def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:
     changed = differences(theirs.get(CONTENT, {}), objective.content)
     if changed:
         raise StudyError(
-            f"study {coarse.name} cannot be refined: {'; '.join(changed)} differ from what it was "
-            "searched with"
+            f"study {coarse.name} cannot be refined: it was searched with something else; what "
+            f"differs: {'; '.join(changed)}"
         )
     movable = MOVABLE if CONTENT in theirs else ()
     for key in (key for key in IDENTITY if key not in ("space", *movable)):

@@ -244,3 +244,53 @@ def test_a_grid_is_timed_resumed_and_then_left_alone(run, tmp_path):
     kept = {line for line in before.splitlines() if ",0," in line}
     assert kept <= set(table.read_text().splitlines()), "old samples stay"
     assert [path.name for path in tmp_path.iterdir()] == ["box"]
+
+
+@pytest.fixture
+def broken_devices(tmp_path, monkeypatch):
+    """Devices beside the shipped ones: a roofline without a format, and files that are damaged."""
+    from hwsearch.latency.device import CHECKOUT
+
+    tables = tmp_path / "latency_tables"
+    for name in ("no-file", "no-toml-syntax", "no-table"):
+        (tables / name).mkdir(parents=True)
+    good = (CHECKOUT / "cpu" / "device.toml").read_text()
+    (tables / "no-toml-syntax" / "device.toml").write_text("name = ")
+    (tables / "no-table" / "device.toml").write_text(good.replace('"cpu"', '"no-table"', 1))
+    monkeypatch.chdir(tmp_path)
+    return ["no-toml-syntax", "no-table", "no-file"]
+
+
+def test_one_device_that_cannot_price_is_a_row_that_says_why(run, broken_devices, config):
+    names = ",".join(["apple-m2", *broken_devices])
+    code, out, err = run("compare", "--shapes-of", config, "--devices", names, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert [device["device"] for device in found["devices"]] == ["apple-m2"]
+    assert [device["name"] for device in found["unpriced"]] == broken_devices
+    assert all(device["why_not"] for device in found["unpriced"])
+    rows = {row["device"]: row for row in found["rows"] if row["device"] in broken_devices}
+    assert set(rows) == set(broken_devices)
+    assert all(not row["runs"] and row["why_not"] for row in rows.values())
+    code, out, _ = run("compare", "--shapes-of", config, "--devices", names)
+    assert code == 0 and out.count("cannot price: ") == 3
+
+
+def test_energy_of_a_device_without_power_is_a_row(run, config):
+    devices = "apple-m2,jetson-orin-nano-super-15w"
+    flags = ("--shapes-of", config, "--devices", devices, "--objective", "energy")
+    code, out, err = run("compare", *flags, "--json")
+    assert code == 0, err
+    assert "[power]" in json.loads(out)["unpriced"][0]["why_not"]
+
+
+def test_where_no_device_can_price_all_reasons_are_told(run, broken_devices, config):
+    names = ",".join(broken_devices[:2])
+    code, out, err = run("compare", "--shapes-of", config, "--devices", names)
+    assert (code, out) == (2, "")
+    assert all(name in err for name in broken_devices[:2]) and len(err.splitlines()) == 1
+
+
+def test_a_device_nobody_knows_is_a_slip_of_the_pen(run, config):
+    code, out, err = run("compare", "--shapes-of", config, "--devices", "apple-m2,aple-m2")
+    assert (code, out) == (2, "") and "did you mean 'apple-m2'" in err

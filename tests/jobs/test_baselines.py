@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from click.testing import CliRunner
@@ -80,6 +80,59 @@ def test_rows_of_other_settings_are_not_mixed(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"model": "other"}))
     with pytest.raises(InputError, match="rows of other settings"):
         run_baselines(SETTINGS, tmp_path)
+
+
+ONE = {"families": ("cache",), "methods": ("recent",), "shares": (), "sweep": (0.2,)}
+
+
+def use(monkeypatch, denoiser):
+    monkeypatch.setattr(baselines, "load_denoiser", lambda name: denoiser)
+
+
+def test_rows_of_other_content_are_not_mixed(tmp_path, monkeypatch):
+    run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
+    same = replace(tiny_denoiser(), decoding=DECODING)
+    others = {
+        "the weights of the model": replace(tiny_denoiser(seed=1), decoding=DECODING),
+        "the settings of the model": replace(same, end_token_id=2),
+        "the calibration questions; the test problems": replace(same, prompt_template="{question}"),
+    }
+    for named, denoiser in others.items():
+        use(monkeypatch, denoiser)
+        with pytest.raises(InputError, match=f"what differs: .*{named}"):
+            run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
+    use(monkeypatch, same)
+    moved = replace(SETTINGS, model="elsewhere/tiny")
+    assert len(run_baselines(moved, tmp_path, part=(2, 2), **ONE)) == 1
+    monkeypatch.setattr(baselines, "__version__", "99.0")
+    with pytest.raises(InputError, match=r"the code version \(.*, now hwsearch 99.0\)"):
+        run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
+
+
+def test_an_older_folder_goes_on_with_a_warning_and_is_known_from_then_on(
+    tmp_path, monkeypatch, caplog
+):
+    (tmp_path / "run.json").write_text(json.dumps(asdict(SETTINGS)))
+    run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
+    assert "does not say of which weights" in caplog.text
+    use(monkeypatch, replace(tiny_denoiser(seed=1), decoding=DECODING))
+    with pytest.raises(InputError, match="the weights of the model"):
+        run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])
+def test_a_damaged_note_of_the_run_is_one_line(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(InputError, match=r"run.json cannot be read"):
+        run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
+
+
+def test_a_model_of_numbers_that_are_none_is_refused(tmp_path, monkeypatch):
+    denoiser = replace(tiny_denoiser(), decoding=DECODING)
+    denoiser.network.lm_head.weight[0, 0] = float("nan")
+    use(monkeypatch, denoiser)
+    with pytest.raises(InputError, match=r"tensor lm_head.weight has 1 NaN"):
+        run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
 
 
 def test_bad_names_and_shares_are_refused():

@@ -1,8 +1,9 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hwsearch.errors import InputError
+from hwsearch.errors import InputError, MissingShapeError
 from hwsearch.latency.compare import Candidate, adapt, compare_on, joules
 from hwsearch.latency.device import CHECKOUT, load_device
 from hwsearch.latency.predict import Predictor
@@ -74,6 +75,43 @@ def test_joules_are_compared_where_power_is_known():
     assert energy.uncompressed == pytest.approx(6.04 * times.uncompressed / 1e3)
     with pytest.raises(InputError, match="apple-m2 has no"):
         on("apple-m2", 1.0, joules)
+
+
+class Gaps:
+    """Costs of a device that lacks some operators."""
+
+    def __init__(self, costs, lacks):
+        self._costs, self._lacks = costs, lacks
+
+    def __getattr__(self, name):
+        return getattr(self._costs, name)
+
+    def cost_us(self, key):
+        if self._lacks(key):
+            raise MissingShapeError(f"no row for {key}")
+        return self._costs.cost_us(key)
+
+
+@pytest.mark.parametrize("fmt", ["w8a8", "w8", "w4"])
+def test_a_plan_that_cannot_be_priced_is_a_cell_that_says_why(fmt):
+    device = formula_device(GEOMETRY, WORK)
+    device = replace(device, costs=Gaps(device.costs, lambda key: key.format == fmt))
+    column = compare_on(Predictor(device, GEOMETRY, WORK), CANDIDATES, all_kept, 1.0)
+    lacking = FORMATS.index(fmt)
+    assert [cell.latency is None for cell in column.cells] == [i == lacking for i in range(4)]
+    assert "no row for" in column.cells[lacking].why_not
+    assert column.best == 0 and column.runnable == 3
+
+
+def test_a_plan_whose_shares_nobody_knows_is_a_cell_that_says_why():
+    def shares(plan):
+        if plan.head == "w4":
+            raise InputError("its shares follow from weights")
+        return all_kept(plan)
+
+    predictor = Predictor(formula_device(GEOMETRY, WORK), GEOMETRY, WORK)
+    column = compare_on(predictor, CANDIDATES, shares, 1.0)
+    assert [cell.why_not for cell in column.cells] == ["", "", "", "its shares follow from weights"]
 
 
 def test_nothing_to_compare_is_refused():
