@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import re
-import sys
 import traceback
 from pathlib import Path
 
@@ -135,10 +134,10 @@ def _memory(error: BaseException) -> str | None:
 def _storage(error: BaseException) -> str | None:
     if not _modules(error, *_STORAGES) and type(error).__name__ != "StorageInternalError":
         return None
-    if "hwsearch.study.storage" not in sys.modules:
-        return f"a database cannot be used: {_quoted(error)}; check it, or give another --storage"
-    from hwsearch.study.storage import explain_storage
-
+    try:
+        from hwsearch.study.storage import explain_storage
+    except ImportError:  # the base package has no studies
+        return f"a database cannot be used: {_quoted(error)}"
     return f"the study's storage {explain_storage(error)}"
 
 

@@ -36,9 +36,17 @@ def count_option(name: str, default: int, text: str) -> Callable[[Any], Any]:
     return click.option(name, type=kind, default=default, show_default=True, help=text)
 
 
+class PipedConsole(Console):
+    """A console that leaves a closed pipe to `hwsearch.cli.main`, where rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Called where whoever read the output has gone."""
+        raise BrokenPipeError
+
+
 #: Progress and logs go to standard error, so that standard output holds the result alone.
 stderr = Console(stderr=True)
-stdout = Console()
+stdout = PipedConsole()
 
 
 def print_json(document: Any) -> None:
@@ -56,7 +64,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     # a pipe has no width: let the table be as wide as it is
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    PipedConsole(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def progress_bar() -> Progress:
