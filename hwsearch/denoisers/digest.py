@@ -1,10 +1,10 @@
 """What a model is, by content: digests that stay the same wherever its folder lies.
 
-The tensors in memory are hashed whole, by blake2b, a tensor a thread (hashing leaves Python's lock).
+The tensors in memory are hashed whole, by SHA-256, a tensor a thread (hashing leaves Python's lock).
 Not the files: the same weights may be sharded otherwise, or come from no file at all, and what counts is
-what was loaded. Not a sample of them: a fine-tune may change one matrix. Blake2b is as quick as
-memory needs: about a gigabyte a second and core, half a minute for the 32 GB of an 8B model in fp32 on
-one core, against the hours of its search.
+what was loaded. Not a sample of them: a fine-tune may change one matrix. SHA-256, since processors have
+instructions for it: 1.3 GB a second and core on a Zen 3, where blake2b makes 0.5. An 8B model in bf16 takes
+some 12 seconds of one core, against the hours of its search.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.network import LinearSizes, linear_sizes
 
-#: Bytes of a digest, and threads that hash.
-SIZE, THREADS = 16, 8
+#: Hexadecimal digits that are kept of a digest, and threads that hash.
+DIGITS, THREADS = 32, 8
 
 
 def text_digest(*texts: str) -> str:
     """Digest of some texts, in their order."""
-    digest = hashlib.blake2b(digest_size=SIZE)
+    digest = hashlib.sha256()
     for text in texts:
         data = text.encode(errors="surrogatepass")
         digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.hexdigest()
+    return digest.hexdigest()[:DIGITS]
 
 
 def weights_digest(network: nn.Module) -> str:
@@ -49,10 +49,10 @@ def weights_digest(network: nn.Module) -> str:
 
 def _tensor_digest(tensor: Tensor) -> str:
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    digest = hashlib.blake2b(digest_size=SIZE)
+    digest = hashlib.sha256()
     if flat.numel():
         digest.update(flat.view(torch.uint8).numpy().data)
-    return f"{tensor.dtype} {list(tensor.shape)} {digest.hexdigest()}"
+    return f"{tensor.dtype} {list(tensor.shape)} {digest.hexdigest()[:DIGITS]}"
 
 
 def settings_digest(denoiser: Denoiser) -> str:
