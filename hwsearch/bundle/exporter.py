@@ -133,9 +133,17 @@ def check_exportable(denoiser: Denoiser) -> Network:
     """The network of a model that graphs can express.
 
     Raises:
-        InputError: it is autoregressive.
+        InputError: it is autoregressive, or computes in half precision.
     """
     network = denoiser.network
+    for tensor in (*network.parameters(), *network.buffers()):
+        # onnxruntime's CPU has no kernels for it, and a wider copy would not compute what was searched
+        if tensor.is_floating_point() and tensor.dtype.itemsize < 4:
+            raise InputError(
+                f"model {denoiser.name!r} computes in {str(tensor.dtype).removeprefix('torch.')}, but "
+                "a bundle computes in float32; load it with dtype='float32', which keeps every weight "
+                "of a half-precision file as it is"
+            )
     if isinstance(network, Transformer) and network.geometry.causal:
         raise InputError(
             f"model {denoiser.name!r} is autoregressive: it writes one token a pass and keeps no "

@@ -15,6 +15,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from hwsearch.denoisers.fields import Fields
+from hwsearch.errors import CheckpointError
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
@@ -80,20 +81,18 @@ def read_special_tokens(folder: Path) -> SpecialTokens:
     values = dict(settings.record)
     if not values.get("extra_special_tokens") and "additional_special_tokens" in values:
         values["extra_special_tokens"] = values.pop("additional_special_tokens")
+    # an object names its tokens, and then there is no list
+    own = values.pop("extra_special_tokens") if isinstance(values.get("extra_special_tokens"), dict) else {}
     legacy = "added_tokens_decoder" not in values
     if legacy:
         values |= _mapped(Fields.read_if_there(folder / MAP), values)
-    named = _named(values, settings)
+    plain = [*map(values.get, NAMES), *_list(values.get("extra_special_tokens"), settings)]
+    named = _named(values | own, settings)
     # the earlier name counts where the present one is missing
-    extra = values.get("extra_special_tokens", values.get("additional_special_tokens")) or ()
-    if not isinstance(extra, list | tuple):
-        raise settings.error(f"extra_special_tokens must be a list or an object, got {extra!r}")
-    tokens = tuple(_token(entry, "extra_special_tokens", settings) for entry in extra)
-    # those that are objects in the settings do not count here, as in transformers
-    plain = [
-        value for value in (*map(values.get, NAMES), *extra) if isinstance(value, str | AddedToken)
-    ]
-    special = {_token(value, "", settings).content for value in plain}
+    extra = values.get("extra_special_tokens", values.get("additional_special_tokens"))
+    tokens = tuple(_token(t, "extra_special_tokens", settings) for t in _list(extra, settings))
+    # tokens that are objects in the settings do not count here, as in transformers
+    special = {_token(t, "", settings).content for t in plain if isinstance(t, str | AddedToken)}
     added = _legacy(folder / ADDED, special) if legacy else _decoder(settings)
     if "pad_token" not in values and (padding := _padding(folder / TOKENIZER)):
         named["pad_token"] = AddedToken(padding, special=True)
@@ -119,15 +118,13 @@ def _mapped(record: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(values: dict[str, Any], where: Fields) -> dict[str, AddedToken]:
-    """Tokens by name; an ``extra_special_tokens`` that names its tokens is taken out of `values`."""
+    """Tokens by name."""
     found = {name: values[name] for name in NAMES if values.get(name) is not None}
     found |= {
         key: value
         for key, value in values.items()
         if key.endswith("_token") and key not in NAMES and _names_token(value)
     }
-    if isinstance(values.get("extra_special_tokens"), dict):
-        found |= values.pop("extra_special_tokens")
     return {name: _token(value, name, where) for name, value in found.items()}
 
 
@@ -168,6 +165,12 @@ def _token(value: Any, key: str, where: Fields) -> AddedToken:
         return AddedToken(value["content"], **flags)
     except TypeError as error:
         raise where.error(f"{key} must be a token's fields, got {value!r} ({error})") from error
+
+
+def _list(value: Any, where: Fields) -> list[Any]:
+    if value is None or isinstance(value, list):
+        return value or []
+    raise where.error(f"extra_special_tokens must be a list or an object, got {value!r}")
 
 
 def _names_token(value: Any) -> bool:
