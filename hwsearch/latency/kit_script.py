@@ -92,7 +92,7 @@ def open_run(operator: dict[str, Any], threads: int) -> Callable[[], object]:
 
 
 def saturates() -> bool:
-    """Whether quick int8 products lose carries here, so that bundles run the exact ones."""
+    """Whether quick products with int8 weights lose carries here; kits written earlier hold such."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     cpuinfo = Path("/proc/cpuinfo")

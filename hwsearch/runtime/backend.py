@@ -19,8 +19,9 @@ from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.errors import InputError
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
 
-#: Makes onnxruntime use exact int8 products where an x86 CPU has no VNNI and its quick ones would
-#: saturate. With VNNI the quick ones are exact, and half the time of the others.
+#: Makes onnxruntime use exact products with int8 weights where an x86 CPU has no VNNI and its quick
+#: ones would saturate. Exports hold uint8 weights, exact without it, and cost nothing with it; earlier
+#: bundles hold int8 ones.
 _EXACT_INT8 = ("session.x64quantprecision", "1")
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -157,7 +158,7 @@ def session_options(threads: int | None) -> ort.SessionOptions:
 
 @cache
 def _int8_saturates() -> bool:
-    """Whether the quick int8 products of this CPU lose carries: x86 without VNNI."""
+    """Whether this CPU's quick products with int8 weights lose carries: x86 without VNNI."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     return not (_CPUINFO.is_file() and "vnni" in _CPUINFO.read_text(encoding="utf-8"))

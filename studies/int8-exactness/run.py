@@ -1,0 +1,157 @@
+"""Error and time of 8-bit integer products, weights int8 or uint8, with the exact option and without.
+
+    python studies/int8-exactness/run.py [--rounds 40] [-o FOLDER]
+
+Prints machine and instruction set, then for every shape the largest error against the exact product
+as a share of the largest output, and times as ratios to int8 with the option, medians of interleaved
+rounds on one thread. Writes the same as `results.json` where a folder is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+from hwsearch.bundle.quantise import quantise_products
+from hwsearch.latency.clock import interleave
+from hwsearch.plan import WeightFormat
+
+#: (inputs, outputs) of a product.
+SHAPES = ((192, 576), (512, 2048), (1536, 576), (4096, 1024))
+ROWS = (1, 16, 64, 256)
+VARIANTS = ("fp32", "int8 plain", "int8 option", "uint8 plain", "uint8 option")
+BASE = "int8 option"
+
+
+def float_model(weight: np.ndarray) -> onnx.ModelProto:
+    """One product."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, None, weight.shape[0]])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, None, weight.shape[1]])
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
+    held = numpy_helper.from_array(weight, "w")
+    graph = helper.make_graph([node], "product", [x], [y], [held])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+
+
+def signed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same product with int8 weights, as onnxruntime's quantiser writes them by itself."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for tensor in copy.graph.initializer:
+        if tensor.data_type == TensorProto.UINT8:
+            codes = numpy_helper.to_array(tensor) ^ np.uint8(128)
+            tensor.CopyFrom(numpy_helper.from_array(codes.view(np.int8), tensor.name))
+    return copy
+
+
+def session(model: onnx.ModelProto, exact: bool) -> ort.InferenceSession:
+    """On one thread, with the option that asks for exact int8 or without."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    if exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return ort.InferenceSession(model.SerializeToString(), options)
+
+
+def sessions(weight: np.ndarray) -> dict[str, ort.InferenceSession]:
+    """Every variant of a product."""
+    source = float_model(weight)
+    unsigned = quantise_products(source, {"product": WeightFormat.W8A8})
+    models = {"fp32": source, "int8": signed(unsigned), "uint8": unsigned}
+    return {name: session(models[name.split()[0]], name.endswith("option")) for name in VARIANTS}
+
+
+def exact_product(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """What the operators are defined to give, in whole numbers."""
+    model = quantise_products(float_model(weight), {"product": WeightFormat.W8A8})
+    arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    low, high = min(x.min(), 0), max(x.max(), 0)
+    step = np.float32((high - low) / np.float32(255))
+    zero = np.clip(np.rint(-low / step), 0, 255)
+    codes = np.clip(np.rint(x[0] / step) + zero, 0, 255).astype(np.int64) - int(zero)
+    product = codes @ (arrays["w_quantized"].astype(np.int64) - 128)
+    return product * (np.float64(step) * arrays["w_scale"])
+
+
+def measure(rounds: int) -> list[dict[str, object]]:
+    """Errors and ratios of every shape."""
+    rng, rows_of = np.random.default_rng(0), []
+    for inputs, outputs in SHAPES:
+        weight = rng.standard_normal((inputs, outputs), dtype=np.float32)
+        opened = sessions(weight)
+        for rows in ROWS:
+            x = np.abs(rng.standard_normal((1, rows, inputs), dtype=np.float32))
+            wanted = exact_product(x, weight)
+            found = {name: each.run(None, {"x": x})[0][0] for name, each in opened.items()}
+            runs = {
+                name: (lambda each=each, x=x: each.run(None, {"x": x}))
+                for name, each in opened.items()
+            }
+            samples = interleave(runs, rounds)
+            base = np.array(samples[BASE])
+            rows_of.append(
+                {
+                    "shape": [rows, inputs, outputs],
+                    "error": {
+                        name: float(np.abs(y - wanted).max() / np.abs(wanted).max())
+                        for name, y in found.items()
+                        if name != "fp32"
+                    },
+                    "ratio": {
+                        name: round(float(np.median(np.array(s) / base)), 3)
+                        for name, s in samples.items()
+                    },
+                }
+            )
+            print(json.dumps(rows_of[-1]), flush=True)
+    return rows_of
+
+
+def machine() -> dict[str, object]:
+    """Processor, and those of its instructions that matter here."""
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    names = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
+    flags = next(line for line in text.splitlines() if line.startswith("flags")).split()
+    known = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8")
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "instructions": [name for name in known if name in flags],
+        "onnxruntime": ort.__version__,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("-o", "--out", type=Path)
+    options = parser.parse_args()
+    facts = machine()
+    print(json.dumps(facts), flush=True)
+    rows = measure(options.rounds)
+    over = {
+        name: {
+            "median ratio": float(np.median([row["ratio"][name] for row in rows])),
+            "ratios": [min(r["ratio"][name] for r in rows), max(r["ratio"][name] for r in rows)],
+            "largest error": max(row["error"].get(name, 0.0) for row in rows),
+        }
+        for name in VARIANTS
+    }
+    print(json.dumps(over, indent=1))
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        document = {"machine": facts, "summary": over, "rows": rows}
+        text = json.dumps(document, indent=1) + "\n"
+        (options.out / "results.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
