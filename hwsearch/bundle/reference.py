@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from hwsearch.compression.compressed import CompressedDenoiser
-from hwsearch.compression.perturbed import perturbed
+from hwsearch.compression.perturbed import EPSILON, perturbed
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.schedule import passes
 from hwsearch.decoding.trajectory import FrozenPass, Trajectory, frozen_passes, record, replay
@@ -29,8 +29,9 @@ from hwsearch.runtime.reference import (
 #: Generations of which passes are judged; more questions than these are only asked.
 JUDGED = 16
 
-#: Runs of the disturbed simulation.
-RUNS = 4
+#: Relative disturbances of the simulation's runs. The first are what sums in another order come to;
+#: the stronger ones make flips that are rare in a small network show, each as large as it is anyway.
+DISTURBANCES = (EPSILON, EPSILON, 8 * EPSILON, 8 * EPSILON)
 
 
 def answers(
@@ -73,8 +74,9 @@ def _references(
     ids = top_tokens(logits)
     logp = log_probabilities(logits, ids)
     floor_kl, floor_same = [], []
-    for seed in range(RUNS):
-        moved = _logits(perturbed(compressed.network, seed), kept_shares, frozen, chosen)
+    for seed, epsilon in enumerate(DISTURBANCES):
+        network = perturbed(compressed.network, seed, epsilon)
+        moved = _logits(network, kept_shares, frozen, chosen)
         floor_kl.append(divergence(logp, log_probabilities(moved, ids)))
         floor_same.append(moved.argmax(axis=-1) == ids[:, 0])
     counts = [len(positions) for positions in chosen]
@@ -87,6 +89,7 @@ def _references(
         position=np.concatenate(chosen),
         ids=ids,
         logp=logp.astype(np.float32),
+        disturbances=np.array(DISTURBANCES, dtype=np.float32),
         floor_kl=np.array(floor_kl, dtype=np.float32),
         floor_same=np.array(floor_same),
     )

@@ -20,9 +20,12 @@ from hwsearch.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hwsearch.plan import CachePolicy, CompressionPlan
     from hwsearch.study import Study
     from hwsearch.study.aim import Unit
+    from hwsearch.study.resolve import Resolved
 
 
 @click.command(name="front")
@@ -72,10 +75,12 @@ def command(
         print_json(front.astype(object).where(front.notna(), None).to_dict(orient="records"))
     elif form == "csv":
         front["plan"] = [plan.model_dump_json() for plan in front["plan"]]
+        front["tied"] = [" ".join(map(str, tied)) for tied in front["tied"]]
         front.to_csv(sys.stdout, index=False)
     else:
         columns, rows = front_rows(study)
         print_table(front_title(study), columns, rows)
+        click.echo(noise_line(study.noise))
 
 
 def answer_target(
@@ -88,6 +93,8 @@ def answer_target(
     if as_json:
         document = {**asdict(found), "loss_is": found.loss_is, "study": study.name}
         document["target_joules"] = target_joules
+        document["noise"] = study.noise
+        document["tied"] = tied_trials(study, found)
         print_json({**document, "plan": found.plan.model_dump(mode="json")})
         return
     within = f"{found.target_ms:.2f} ms" if target_joules is None else f"{target_joules:g} J"
@@ -109,6 +116,9 @@ def answer_target(
         "best uniform loss": uniform,
     }
     print_table(f"best plan of {study.name} within {within}", list(row), [tuple(row.values())])
+    tied = tied_trials(study, found)
+    if tied:
+        click.echo(f"tied within the noise of the loss, fastest first: trials {_listed(tied)}")
     print_table("its layers", *plan_rows(found.plan))
     if found.plan.cache != type(found.plan.cache)():
         click.echo(cache_line(found.plan.cache))
@@ -165,6 +175,47 @@ def cost_cells(energy: Unit | None, generation_ms: float) -> dict[str, str]:
     return cells if energy is None else {**cells, "J": energy.number(generation_ms)}
 
 
+def noise_line(noise: float | None) -> str:
+    """What the column of ties means.
+
+    >>> noise_line(0.0009)
+    'losses within 0.0009 nats are tied: rounding alone moves them as far'
+    """
+    if noise is None:
+        return "the noise of the loss was not measured: search on to have ties told"
+    return f"losses within {noise:.2g} nats are tied: rounding alone moves them as far"
+
+
+def tie_cell(number: int, tied: Sequence[int], choice: int | None) -> str:
+    """Which plans of the front are as good, and which of them is the one to take.
+
+    >>> tie_cell(7, [3, 9], 3)
+    '3 is faster'
+    >>> tie_cell(3, [7, 9], 3)
+    'as good as 7, 9'
+    >>> tie_cell(4, [], None)
+    '-'
+    """
+    if not tied:
+        return "-"
+    return f"as good as {_listed(tied)}" if choice == number else f"{choice} is faster"
+
+
+def tied_trials(study: Study, found: Resolved) -> list[int]:
+    """Trials within a resolved target whose losses cannot be told from the answer's, fastest first."""
+    if study.noise is None or found.trial is None:
+        return []
+    frame = study.frame()
+    near = (frame["loss"] - found.loss).abs() <= study.noise
+    within = (frame["generation_ms"] <= found.target_ms) & (frame["size_bytes"] <= study.max_bytes)
+    some = frame[near & within & (frame["number"] != found.trial)]
+    return [int(number) for number in some.sort_values("generation_ms")["number"]]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
 def finite(value: float) -> float | None:
     """A number as JSON has it: None where there is none."""
     return None if math.isnan(value) else float(value)
@@ -184,8 +235,9 @@ def front_rows(study: Study) -> tuple[list[str], list[tuple[object, ...]]]:
             "yes" if row["feasible"] else "no",
             "yes" if row["uniform"] else "no",
             "-" if pd.isna(row["uniform_loss"]) else f"{row['uniform_loss']:.5f}",
+            tie_cell(row["number"], row["tied"], row["tied_choice"]),
         )
         for row in study.front().to_dict(orient="records")
     ]
     columns = ["trial", "loss (nats)", *cost_cells(energy, 0.0)]
-    return [*columns, "size", "meets target", "uniform", "best uniform in that time"], rows
+    return [*columns, "size", "meets target", "uniform", "best uniform in that time", "tied"], rows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsearch.cli.front import finite, front_rows, front_title
+from hwsearch.cli.front import finite, front_rows, front_title, noise_line
 from hwsearch.cli.options import (
     json_option,
     kept_channels_option,
@@ -109,6 +109,7 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
         return
     columns, rows = front_rows(study)
     print_table(front_title(study), columns, rows)
+    click.echo(noise_line(study.noise))
     click.echo(against_uniform(study))
     if study.stopped:
         click.echo(
@@ -179,6 +180,8 @@ def document(study: Study) -> dict[str, Any]:
         "stopped_early": study.stopped,
         "failed": [{"number": n, "reason": reason} for n, reason in study.failures.items()],
         "finalists": study.finalists,
+        "noise": study.noise,
+        "tied_with_uniform": tied_with_uniform(study),
         "best": {**_row(best), "plan": best["plan"].model_dump(mode="json")},
         "best_uniform": None if uniform.empty else _row(uniform.iloc[0]),
     }
@@ -192,7 +195,23 @@ def against_uniform(study: Study) -> str:
     if uniform.empty:
         return f"{within}; no uniform plan meets the target"
     row = uniform.iloc[0]
-    return f"{within}, the best of {len(uniform)} uniform plans (trial {row['number']}) {row['loss']:.5f}"
+    tied = "; the two are tied" if tied_with_uniform(study) else ""
+    return (
+        f"{within}, the best of {len(uniform)} uniform plans (trial {row['number']}) "
+        f"{row['loss']:.5f}{tied}"
+    )
+
+
+def tied_with_uniform(study: Study) -> bool | None:
+    """Whether the noise of the loss is all that lies between the best plan and the best uniform one.
+
+    None where the noise was not measured, or no uniform plan meets the target.
+    """
+    best, uniform = study.feasible().iloc[0], study.feasible(uniform=True)
+    if study.noise is None or uniform.empty:
+        return None
+    row = uniform.iloc[0]
+    return bool(row["number"] != best["number"] and row["loss"] - best["loss"] <= study.noise)
 
 
 def _row(row: Any) -> dict[str, Any]:

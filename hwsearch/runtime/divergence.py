@@ -11,8 +11,8 @@ machine's kernels:
 1. *Mean.* The mean KL divergence is at most `MARGIN` times that of the worst disturbed run, or
    `ARITHMETIC`, what 32-bit logits can tell apart. It sees faults that ruin some predictions.
 2. *Typical.* KL divergences spread over many powers of ten, and the mean is that of few passes. So
-   each pass is held against its own floor, and in the median pass the ratio is at most `MARGIN`. It
-   sees small faults, which move all passes a little; rounding flips come here or there.
+   each pass is held against its own floor in the weakest runs, and in the median pass the ratio is at
+   most `MARGIN`. It sees small faults, which move all passes a little; flips come here or there.
 3. *Choices.* The most probable token is another at no more positions than the disturbed runs make
    likely, by three standard deviations on three times their rate.
 """
@@ -54,6 +54,7 @@ class Divergence:
         floor_same: the same over all disturbed runs.
         positions: how many were judged.
         passes: in how many passes.
+        runs: disturbed runs behind the floors.
         broken: outputs that are not finite, and answers that are not those of the graph's own
             logits.
     """
@@ -65,6 +66,7 @@ class Divergence:
     floor_same: float
     positions: int
     passes: int
+    runs: int
     broken: tuple[str, ...] = ()
 
     @property
@@ -75,7 +77,7 @@ class Divergence:
     @property
     def least_same(self) -> float:
         """The least share of equal choices of a right bundle."""
-        runs = 4 * max(1, self.positions)
+        runs = max(1, self.runs * self.positions)
         rate = ((1.0 - self.floor_same) * runs + 1.0) / (runs + 2.0)
         spread = math.sqrt(rate * (1.0 - rate) / max(1, self.positions))
         return max(0.0, 1.0 - 3.0 * (rate + spread))
@@ -111,8 +113,9 @@ def measure_divergence(bundle: Bundle, references: References, backend: ProbeBac
         pass_rows.append(rows)
         broken |= {f"{name}" for name in _false_answers(bundle, backend)}
     floor = references.floor_kl.astype(np.float64)
+    weak = floor[references.disturbances == references.disturbances.min(initial=np.inf)]
     ratios = [
-        (kl[rows].mean() + ARITHMETIC) / (floor[:, rows].mean() + ARITHMETIC) for rows in pass_rows
+        (kl[rows].mean() + ARITHMETIC) / (weak[:, rows].mean() + ARITHMETIC) for rows in pass_rows
     ]
     return Divergence(
         kl=float(kl.mean()) if len(kl) else math.nan,
@@ -122,6 +125,7 @@ def measure_divergence(bundle: Bundle, references: References, backend: ProbeBac
         floor_same=float(references.floor_same.mean()) if floor.size else math.nan,
         positions=len(references),
         passes=len(pass_rows),
+        runs=len(floor),
         broken=tuple(sorted(backend.broken | broken)),
     )
 

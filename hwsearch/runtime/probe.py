@@ -108,15 +108,20 @@ def plain_difference(path: Path, seen: Sequence[Seen]) -> tuple[float, str]:
         The largest difference of an output, relative to the output's largest value, and the
         output's name. Tokens differ or do not: 0 or 1.
     """
-    quiet = ort.SessionOptions()  # says what is logged, not what is computed
-    quiet.log_severity_level = 3
-    session = ort.InferenceSession(str(path), quiet, providers=["CPUExecutionProvider"])
+    session = open_plain(path)
     names = [output.name for output in session.get_outputs()]
     worst = (0.0, names[0])
     for one in seen:
         for name, array in zip(names, session.run(names, one.feeds), strict=True):
             worst = max(worst, (_relative(one.outputs[name], array), name))
     return worst
+
+
+def open_plain(path: Path) -> ort.InferenceSession:
+    """A session as anybody opens it: nothing is said about how to compute, only what to log."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _relative(ours: NDArray[Any], theirs: NDArray[Any]) -> float:

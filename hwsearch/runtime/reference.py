@@ -39,6 +39,7 @@ class References:
         position: the position in its block, ``[rows]``.
         ids: the most probable tokens, ``[rows, top]``, the first being the choice.
         logp: logarithms of their probabilities and of all others together, ``[rows, top + 1]``.
+        disturbances: relative size of each run's disturbance, ``[runs]``.
         floor_kl: divergence of the disturbed simulation in nats, ``[runs, rows]``.
         floor_same: whether it makes the same choice, ``[runs, rows]``.
     """
@@ -51,6 +52,7 @@ class References:
     position: NDArray[np.int64]
     ids: NDArray[np.int64]
     logp: NDArray[np.float32]
+    disturbances: NDArray[np.float32]
     floor_kl: NDArray[np.float32]
     floor_same: NDArray[np.bool_]
 

@@ -27,6 +27,7 @@ from hwsearch.study.identity import (
     identity,
 )
 from hwsearch.study.names import default_name
+from hwsearch.study.noise import record_noise
 from hwsearch.study.objective import Objective, size_bytes
 from hwsearch.study.preparation import (
     Target,
@@ -194,7 +195,9 @@ def run_study(
         if not place.is_shared:
             _recover(study)
         work(study, objective, opened, trials, on_trial)
-    return Study(study, objective.space, objective.target_ms)
+        done = Study(study, objective.space, objective.target_ms)
+        record_noise(done, objective)
+    return done
 
 
 def enqueue(study: optuna.Study, objective: Objective) -> None:

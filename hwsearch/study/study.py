@@ -27,6 +27,9 @@ FAILURE = "failure"
 #: User attribute of a study that keeps how its best plans answered real problems.
 FINALISTS = "finalists"
 
+#: And one that keeps how far rounding alone moves the loss: `hwsearch.study.noise`.
+NOISE = "loss_noise_nats"
+
 #: How a trial ends that counts: with its loss, or stopped early because it could not win.
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -98,7 +101,10 @@ class Study:
         """Plans that no other plan beats in both loss and latency (or energy), fastest first.
 
         The column ``uniform_loss`` is the least loss of a uniform plan tried that takes no longer,
-        NaN if there is none; no plan of the front loses more than that.
+        NaN if there is none; no plan of the front loses more than that. ``noise`` is the loss's noise
+        floor, NaN where it was not measured; ``tied`` are the numbers of the other plans of the front
+        whose losses it cannot tell apart, fastest first; ``tied_choice`` is the fastest of those and
+        the plan itself, the one to take, and None where nothing is tied.
         """
         frame = self.frame()
         frame = frame[
@@ -107,7 +113,13 @@ class Study:
         frame = frame.sort_values(["generation_ms", "loss"], ignore_index=True)
         best_before = frame["loss"].cummin().shift(fill_value=float("inf"))
         frame["uniform_loss"] = frame["loss"].where(frame["uniform"]).cummin().ffill()
-        return frame[frame["loss"] < best_before].reset_index(drop=True)
+        return with_ties(frame[frame["loss"] < best_before].reset_index(drop=True), self.noise)
+
+    @property
+    def noise(self) -> float | None:
+        """How far rounding alone moves the loss, in its unit; None where that was not measured."""
+        found = self.optuna.user_attrs.get(NOISE)
+        return None if found is None else float(found)
 
     @property
     def stopped(self) -> int:
@@ -198,6 +210,24 @@ class Study:
             is_uniform(plan),
             plan,
         )
+
+
+def with_ties(front: pd.DataFrame, noise: float | None) -> pd.DataFrame:
+    """A front, fastest plan first, with the columns ``noise``, ``tied`` and ``tied_choice``."""
+    numbers, losses = front["number"].tolist(), front["loss"].tolist()
+    near = -1.0 if noise is None else noise
+    together = [
+        [other for other, theirs in zip(numbers, losses, strict=True) if abs(theirs - loss) <= near]
+        for loss in losses
+    ]
+    front = front.assign(noise=float("nan") if noise is None else noise)
+    front["tied"] = [
+        [other for other in group if other != number]
+        for number, group in zip(numbers, together, strict=True)
+    ]
+    choice = [group[0] if len(group) > 1 else None for group in together]
+    front["tied_choice"] = pd.Series(choice, index=front.index, dtype=object)
+    return front
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
