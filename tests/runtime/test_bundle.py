@@ -5,7 +5,7 @@ import pytest
 
 from hwsearch.errors import InputError, VerificationError
 from hwsearch.runtime import read_bundle, record_figures
-from hwsearch.runtime.bundle import BUNDLE_FILE, FILES, Manifest, write_manifest
+from hwsearch.runtime.bundle import BUNDLE_FILE, FILES, REFERENCE_FILE, Manifest, write_manifest
 
 
 @pytest.fixture
@@ -21,14 +21,14 @@ def change_byte(path, index):
 
 def test_a_bundle_holds_its_plan_sizes_and_torchs_generations(bundle):
     manifest = bundle.manifest
-    assert set(manifest.sha256) == set(FILES)
+    assert set(manifest.sha256) == {*FILES, REFERENCE_FILE}
     assert (manifest.layers, manifest.kv_heads, manifest.head_dim) == (2, 1, 32)
     assert manifest.kept_shares == (1.0, 0.5)
     assert manifest.figures.size_bytes == bundle.size_bytes > 100_000
     assert set(manifest.versions) == {"hwsearch", "onnxruntime", "torch", "onnx"}
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, REFERENCE_FILE])
 @pytest.mark.parametrize("index", [0, -1])
 def test_a_changed_byte_names_its_file(folder, name, index):
     change_byte(folder / name, index)
@@ -48,7 +48,7 @@ def test_a_changed_byte_anywhere_in_the_manifest_is_noticed(folder):
     read_bundle(folder)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, REFERENCE_FILE])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(VerificationError, match=f"{name}: missing"):
