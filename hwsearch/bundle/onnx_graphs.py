@@ -97,13 +97,30 @@ def trace(graph: nn.Module, args: tuple[torch.Tensor, ...], **names: object) -> 
     traced = detach(program.model)
     model = traced.model
     _name_products(model, {n for n, m in graph.named_modules() if isinstance(m, Projection)})
+    _name_logits(model)
     for node in model.graph.node:
         if node.op_type == "Attention":
             _complete_attention(node)
     _forget_shapes(model)
     _forget_origins(model)
-    _name_logits(model)
     return traced
+
+
+def _name_logits(model: onnx.ModelProto) -> None:
+    """Call the value that tokens are chosen from `LOGITS`, so that whoever verifies can ask for it.
+
+    It is no output: a session that is not asked for logits does not hand them out.
+    """
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    (chosen,) = (node for node in model.graph.node if node.op_type == "ArgMax")
+    value = chosen.input[0]
+    drawn = made_by[value]
+    if "noise" in drawn.input:
+        (value,) = (name for name in drawn.input if name != "noise")
+        value = made_by[value].input[0]  # noise is added in float64
+    for node in model.graph.node:
+        node.input[:] = [LOGITS if name == value else name for name in node.input]
+        node.output[:] = [LOGITS if name == value else name for name in node.output]
 
 
 def _complete_attention(node: onnx.NodeProto) -> None:
@@ -125,23 +142,6 @@ def _forget_origins(model: onnx.ModelProto) -> None:
     """Drop what the exporter notes of each node, stack traces among it: most of a graph's bytes."""
     for part in (*model.graph.node, *model.graph.input, *model.graph.output, model.graph, model):
         del part.metadata_props[:]
-
-
-def _name_logits(model: onnx.ModelProto) -> None:
-    """Call the value that tokens are chosen from `LOGITS`, so that whoever verifies can ask for it.
-
-    It is no output: a session that is not asked for logits does not hand them out.
-    """
-    made_by = {output: node for node in model.graph.node for output in node.output}
-    (chosen,) = (node for node in model.graph.node if node.op_type == "ArgMax")
-    value = chosen.input[0]
-    if any("noise" in node.input for node in (made_by[value],)):
-        drawn = made_by[value]
-        (value,) = (name for name in drawn.input if name != "noise")
-        value = made_by[value].input[0]  # noise is added in float64
-    for node in model.graph.node:
-        node.input[:] = [LOGITS if name == value else name for name in node.input]
-        node.output[:] = [LOGITS if name == value else name for name in node.output]
 
 
 def _name_products(model: onnx.ModelProto, paths: set[str]) -> None:
