@@ -112,7 +112,9 @@ def _name_logits(model: onnx.ModelProto) -> None:
     It is no output: a session that is not asked for logits does not hand them out.
     """
     made_by = {output: node for node in model.graph.node for output in node.output}
-    (chosen,) = (node for node in model.graph.node if node.op_type == "ArgMax")
+    chosen = made_by["token"]
+    while chosen.op_type != "ArgMax":
+        chosen = made_by[chosen.input[0]]
     value = chosen.input[0]
     drawn = made_by[value]
     if "noise" in drawn.input:
