@@ -71,7 +71,8 @@ class Exporter:
             kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all. Plain
                 numbers are kept by the default rule.
             out: the folder to write; its parent is made where it is missing.
-            questions: asked of torch now, so that onnxruntime's answers can be compared later.
+            questions: asked of torch now; what it predicts on the way is what the bundle is verified
+                by later. A bundle without any cannot be verified.
             figures: what was predicted and measured so far; its size is filled in.
             overwrite: replace a folder that is there.
 

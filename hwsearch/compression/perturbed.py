@@ -28,7 +28,8 @@ def perturbed(network: Network, seed: int, epsilon: float = EPSILON) -> Network:
     Args:
         network: a (compressed) network; left as it is.
         seed: of the disturbance.
-        epsilon: its standard deviation, relative to each input.
+        epsilon: its standard deviation, relative to each input; of 32-bit floats, and of shorter ones
+            as many units in their last place.
     """
     generator = torch.Generator().manual_seed(seed)
     paths = network.linear_groups().paths()
@@ -60,6 +61,8 @@ class _Disturbed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The linear of disturbed inputs."""
         noise = torch.randn(x.shape, generator=self._generator, dtype=torch.float32)
-        disturbed = x * (1.0 + self._epsilon * noise.to(x.device)).to(x.dtype)
+        # shorter floats have larger last places
+        epsilon = self._epsilon * torch.finfo(x.dtype).eps / torch.finfo(torch.float32).eps
+        disturbed = x * (1.0 + epsilon * noise.to(x.device)).to(x.dtype)
         product: Tensor = self._linear[0](disturbed)
         return product

@@ -111,7 +111,7 @@ def measure_divergence(bundle: Bundle, references: References, backend: ProbeBac
         kl[rows] = divergence(references.logp[rows], found)
         same[rows] = logits.argmax(axis=-1) == references.ids[rows, 0]
         pass_rows.append(rows)
-        broken |= {f"{name}" for name in _false_answers(bundle, backend)}
+        broken.update(_false_answers(bundle, backend))
     floor = references.floor_kl.astype(np.float64)
     weak = floor[references.disturbances == references.disturbances.min(initial=np.inf)]
     ratios = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import fields, replace
 
 import numpy as np
@@ -192,6 +194,17 @@ def test_a_graph_without_logits_says_so(exported, tmp_path):
 
     with pytest.raises(VerificationError, match=r"step.onnx: .*logits.*export the bundle again"):
         verify(resealed(exported("fp32"), tmp_path / "wrong", rename).path)
+
+
+def test_it_takes_neither_torch_nor_onnx(exported):
+    script = (
+        "import sys; from hwsearch.jobs.bundles import verify; "
+        f"checks = verify({str(exported('w4').path)!r}); "
+        "assert all(check.passed for check in checks if check.decides), checks; "
+        "heavy = {'torch', 'onnx', 'transformers', 'optuna'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_references_stay_small_and_whole(exported, tmp_path):
