@@ -1,6 +1,6 @@
-"""Run the blocks of a page as a reader would, in this fresh interpreter and in an empty folder.
+"""Run the blocks of pages as a reader would, in this fresh interpreter, each page in an empty folder.
 
-    python -m tests.docs.run_page PAGE
+    python -m tests.docs.run_page PAGE...
 
 Python blocks share one namespace; lines of shell blocks go through the entry point of the console
 script. Blocks that name a file become it. Classes of tests are run as pytest would.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import linecache
+import os
 import sys
 import time
 from pathlib import Path
@@ -74,4 +75,9 @@ def call(words: list[str]) -> tuple[int, str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    here = Path.cwd()
+    for number, name in enumerate(sys.argv[1:]):
+        folder = here / f"page-{number}"
+        folder.mkdir()
+        os.chdir(folder)
+        main(name)
