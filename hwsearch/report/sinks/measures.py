@@ -184,7 +184,7 @@ def findings(model: SinkMeasures, against: SinkMeasures | None = None) -> list[F
         (
             "spatial variance",
             "spatial",
-            "autoregressive sinks are concentrated, diffusion sinks spread out",
+            "autoregressive mass varies much over positions, diffusion mass is spread out",
         ),
         (
             "temporal stability",
