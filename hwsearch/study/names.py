@@ -67,7 +67,10 @@ def default_name(model: str, device: str) -> str:
     'a_b-apple-m2'
     """
     path = Path(model)
-    folder = path.resolve().name if path.is_dir() else path.name
+    try:
+        folder = path.resolve().name if path.is_dir() else path.name
+    except (OSError, ValueError):  # no path at all, but a name may come of it
+        folder = path.name
     letters = unicodedata.normalize("NFC", f"{folder}-{device}").replace("\\", "_")
     kept = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in letters)
     short = kept.encode()[: MOST_BYTES - len("-thirds")].decode(errors="ignore")

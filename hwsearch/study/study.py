@@ -95,7 +95,12 @@ class Study:
             if math.isfinite(trial.values[0])  # a loss that is none may stand in an older study
         ]
         costs = ["generation_ms", "generation_joules", "size_bytes"]
-        return pd.DataFrame(rows, columns=["number", "loss", *costs, "feasible", "uniform", "plan"])
+        frame = pd.DataFrame(
+            rows, columns=["number", "loss", *costs, "feasible", "uniform", "plan"]
+        )
+        # an empty column knows no type, and pandas would take one of no type for names, not for a mask
+        kinds = {**dict.fromkeys(["loss", *costs], float), "feasible": bool, "uniform": bool}
+        return frame if rows else frame.astype(kinds)
 
     def front(self) -> pd.DataFrame:
         """Plans that no other plan beats in both loss and latency (or energy), fastest first.

@@ -140,7 +140,7 @@ def test_a_study_that_refines_another_must_be_of_the_same_model(begun, tmp_path)
 
 def test_an_older_study_goes_on_with_a_warning_and_is_known_from_then_on(begun, caplog):
     optuna_study = load_study("s", begun).optuna
-    storage = optuna_study._storage
+    storage = optuna_study._storage._backend
     study_id = optuna_study._study_id
     with storage.scoped_session() as session:
         from optuna.storages._rdb import models
