@@ -31,16 +31,19 @@ def end_token_ids(model: Ending) -> frozenset[int]:
 
 
 def cut(text: str, stops: Iterable[str]) -> str:
-    """`text` up to its stops, as lm-evaluation-harness cuts it.
+    """`text` as a decoder that stops would have left it, by lm-evaluation-harness's rule.
 
-    One stop after another, each at its first place; an empty stop stands nowhere.
+    Nothing counts behind the stop that is complete first; of what is left each stop in its turn cuts
+    at its first place, which matters where stops overlap. An empty stop stands nowhere.
 
     >>> cut("7 apples\\n\\nQ: next", ("Q:", "\\n\\n", ""))
     '7 apples'
     """
+    stops = [stop for stop in stops if stop]
+    complete = (at + len(stop) for stop in stops if (at := text.find(stop)) >= 0)
+    text = text[: min(complete, default=len(text))]
     for stop in stops:
-        if stop:
-            text = text.split(stop, 1)[0]
+        text = text.split(stop, 1)[0]
     return text
 
 

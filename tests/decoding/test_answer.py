@@ -167,10 +167,20 @@ def test_an_ordinary_word_that_ends_answers_does_so_as_a_token_alone():
     assert answer_text(tokenizer, [has, toms, has, tom, has], [tom]) == " hastom's has"
 
 
-def test_cut_goes_stop_by_stop_as_the_harness_does():
-    assert cut("7\nQ: next Question: x", ("Question:", "Q:")) == "7\n"
-    assert cut("7", ("Q:",)) == "7"
-    assert cut("Q: again", ("Q:", "")) == ""
+@pytest.mark.parametrize(
+    ("text", "stops", "left"),
+    [
+        ("7\nQ: next Question: x", ("Question:", "Q:"), "7\n"),
+        ("7", ("Q:",), "7"),
+        ("Q: again", ("Q:", ""), ""),
+        ("7\n\n\n w", ("\n w", "\n\n\n"), "7"),  # the second is complete first
+        ("7xab", ("b", "ab"), "7xa"),  # complete together: in their order
+        ("7xab", ("ab", "b"), "7x"),
+        ("7xabc", ("abc", "b"), "7xa"),  # a decoder would have stopped before the c
+    ],
+)
+def test_cut_leaves_what_a_decoder_that_stops_would_have_written(text, stops, left):
+    assert cut(text, stops) == left
 
 
 def test_models_with_one_end_token_and_with_several():
