@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The demo takes less than the tests: it is ready sooner.
+RUNS := $(VENV)/.runs
 READY := $(VENV)/.ready
 DEMO_DIR ?= demo
 
@@ -10,7 +12,7 @@ export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test check format lint types imports clean
 
-demo: $(READY)  ## the whole job on the bundled model; JSON=1 prints one JSON document
+demo: $(RUNS)  ## the whole job on the bundled model; JSON=1 prints one JSON document
 	@$(BIN)/hwsearch demo -o $(DEMO_DIR) $(if $(JSON),--json)
 
 test: $(READY)  ## all tests and doctests, file by file on two processes
@@ -30,9 +32,17 @@ types: $(READY)
 imports: $(READY)
 	@$(BIN)/lint-imports
 
-$(READY): pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' >&2
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
+
+$(BIN)/python:
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUNS): pyproject.toml constraints.txt | $(BIN)/python
+	@$(INSTALL) '.[search]' >&2
+	@touch $(RUNS)
+
+$(READY): pyproject.toml constraints.txt | $(BIN)/python
+	@$(INSTALL) '.[dev]' >&2
 	@touch $(READY)
 
 clean:

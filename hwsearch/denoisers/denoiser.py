@@ -90,5 +90,16 @@ class Denoiser:
         return logits
 
     def prompt(self, question: str) -> list[int]:
-        """Tokens of the prompt that asks `question`."""
-        return self.tokenizer.encode(self.prompt_template.format(question=question)).ids
+        """Tokens of the prompt that asks `question`.
+
+        Raises:
+            InputError: the model has no row for one of them; such tokens were added after training.
+        """
+        tokens = list(self.tokenizer.encode(self.prompt_template.format(question=question)).ids)
+        if self.is_cached and max(tokens, default=0) >= self.geometry.vocab_size:
+            raise InputError(
+                f"model {self.name!r}: the question has {self.tokenizer.id_to_token(max(tokens))!r}, "
+                f"but token {max(tokens)} is outside the model's 0..{self.geometry.vocab_size - 1}; "
+                "ask without it"
+            )
+        return tokens

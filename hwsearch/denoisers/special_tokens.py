@@ -15,7 +15,6 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from hwsearch.denoisers.fields import Fields
-from hwsearch.errors import CheckpointError
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
@@ -61,12 +60,11 @@ class SpecialTokens:
         """Add what a tokenizer lacks of these tokens; new ones get the ids that follow its own."""
         held = tokenizer.get_added_tokens_decoder()
         stored = {**self.added, **(held if self.legacy else {})}
-        flags = {token.content: token for token in (*self.added.values(), *stored.values())}
         tokens = [token for _, token in sorted(stored.items())]
         known = {token.content for token in (*held.values(), *tokens)}
-        beside = (*self.named.values(), *self.extra)
         # of two that say the same text with other flags, the last one counts
-        tokens += [flags.get(t.content, t) for t in beside if t.content not in known]
+        beside = {repr(token): token for token in (*self.named.values(), *self.extra)}
+        tokens += [token for token in beside.values() if token.content not in known]
         names = {token.content for token in self.named.values()}
         tokenizer.add_tokens([_special(t) if t.content in names else t for t in tokens])
 
@@ -82,7 +80,11 @@ def read_special_tokens(folder: Path) -> SpecialTokens:
     if not values.get("extra_special_tokens") and "additional_special_tokens" in values:
         values["extra_special_tokens"] = values.pop("additional_special_tokens")
     # an object names its tokens, and then there is no list
-    own = values.pop("extra_special_tokens") if isinstance(values.get("extra_special_tokens"), dict) else {}
+    own = (
+        values.pop("extra_special_tokens")
+        if isinstance(values.get("extra_special_tokens"), dict)
+        else {}
+    )
     legacy = "added_tokens_decoder" not in values
     if legacy:
         values |= _mapped(Fields.read_if_there(folder / MAP), values)
@@ -94,6 +96,8 @@ def read_special_tokens(folder: Path) -> SpecialTokens:
     # tokens that are objects in the settings do not count here, as in transformers
     special = {_token(t, "", settings).content for t in plain if isinstance(t, str | AddedToken)}
     added = _legacy(folder / ADDED, special) if legacy else _decoder(settings)
+    flags = {token.content: token for token in added.values()}
+    named |= {name: flags.get(named[name].content, named[name]) for name in NAMES if name in named}
     if "pad_token" not in values and (padding := _padding(folder / TOKENIZER)):
         named["pad_token"] = AddedToken(padding, special=True)
     order = (*NAMES, *(name for name in named if name not in NAMES))
@@ -108,12 +112,12 @@ def _mapped(record: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
         own = key not in NAMES and key.endswith("_token") and isinstance(values.get(key), str)
         if own:
             continue
+        changed[key] = value
         if isinstance(value, dict) and key != "extra_special_tokens":
-            value = _special(_token(value, key, record))
+            changed[key] = _special(_token(value, key, record))
         elif isinstance(value, list) and key == "extra_special_tokens":
             before = values.get(key) or []
-            value = [*before, *(token for token in value if token not in before)]
-        changed[key] = value
+            changed[key] = [*before, *(token for token in value if token not in before)]
     return changed
 
 

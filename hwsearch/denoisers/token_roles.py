@@ -38,9 +38,9 @@ def read_end_tokens(
     ends = list(said)
     held = tokenizer.get_added_tokens_decoder()
     turns = [i for i, t in sorted(held.items()) if t.special and t.content in TURN_ENDS]
-    for token in (_id(tokenizer, special, "eos_token"), *turns):
-        if token is not None and token not in ends and token < config.geometry.vocab_size:
-            ends.append(token)
+    for other in (_id(tokenizer, special, "eos_token"), *turns):
+        if other is not None and other not in ends and other < config.geometry.vocab_size:
+            ends.append(other)
     return tuple(ends)
 
 

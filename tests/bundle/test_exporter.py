@@ -36,7 +36,8 @@ def test_a_bundle_is_written_whole_and_replaced_only_on_request(compressed, expo
     (out / "left-over.txt").write_text("of the old bundle")
     replaced = exporter.export(compressed, (1.0, 1.0), out, overwrite=True)
     assert replaced.manifest.kept_shares == (1.0, 1.0)
-    assert {path.name for path in out.iterdir()} == set(before)
+    # without questions there is nothing to compare with later
+    assert {path.name for path in out.iterdir()} == set(before) - {"reference.npz"}
     assert [path.name for path in out.parent.iterdir()] == ["bundle"]
 
 

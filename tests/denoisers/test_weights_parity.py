@@ -147,9 +147,17 @@ LAYOUTS = {
     "bfloat16": (single(lambda t: {n: w.bfloat16() for n, w in t.items()}), {}),
     "float16": (single(lambda t: {n: w.half() for n, w in t.items()}), {}),
     "no prefix": (single(bare), {}),
-    "no prefix, head prefixed": (single(lambda t: {"model.lm_head.weight": t[HEAD], **without(bare(t), HEAD)}), {}),
+    "no prefix, head prefixed": (
+        single(lambda t: {"model.lm_head.weight": t[HEAD], **without(bare(t), HEAD)}),
+        {},
+    ),
     "computed buffers": (
-        single(lambda t: t | {"model.rotary_emb.inv_freq": torch.ones(6), "rotary_emb.inv_freq": torch.ones(6)}),
+        single(
+            lambda t: (
+                t
+                | {"model.rotary_emb.inv_freq": torch.ones(6), "rotary_emb.inv_freq": torch.ones(6)}
+            )
+        ),
         {},
     ),
     "tied, embedding stored": (single(lambda t: without(t, HEAD)), TIE),
@@ -159,7 +167,7 @@ LAYOUTS = {
     "tied, no prefix": (single(lambda t: without(bare(t), HEAD)), TIE),
     "tied in shards that differ": (lambda folder: shard(folder, weights(0)), TIE),
     "not tied, both stored and equal": (single(tied), {}),
-}  # fmt: skip
+}
 
 
 def folder_of(path, layout, kind="Llama", **more):
@@ -210,7 +218,9 @@ def test_a_head_of_its_own_is_counted_and_not_shared(tmp_path):
     loaded = load_denoiser(folder_of(tmp_path / "own", single(dict), **TIE))
     assert not loaded.geometry.tie_embeddings
     assert loaded.network.lm_head.weight is not loaded.network.model.embed_tokens.weight
-    loaded = load_denoiser(folder_of(tmp_path / "tied", single(lambda t: without(t, EMBEDDING)), **TIE))
+    loaded = load_denoiser(
+        folder_of(tmp_path / "tied", single(lambda t: without(t, EMBEDDING)), **TIE)
+    )
     assert loaded.geometry.tie_embeddings
     assert loaded.network.lm_head.weight is loaded.network.model.embed_tokens.weight
 
@@ -231,7 +241,16 @@ def absent_in_shard(folder):
 
 
 def codes(dtype):
-    return single(lambda t: t | {"model.layers.1.mlp.up_proj.weight": t["model.layers.1.mlp.up_proj.weight"].to(dtype)})
+    return single(
+        lambda t: (
+            t
+            | {
+                "model.layers.1.mlp.up_proj.weight": t["model.layers.1.mlp.up_proj.weight"].to(
+                    dtype
+                )
+            }
+        )
+    )
 
 
 def shape(t):
@@ -249,7 +268,11 @@ REFUSED = {
     ),
     "a variant": (lambda folder: save(folder, "model.fp16.safetensors", weights(0)), {}, "rename"),
     "empty index": (empty_index, {}, "missing tensors"),
-    "a shard is gone": (one_missing, {}, "names model-00002-of-00002.safetensors, which is missing"),
+    "a shard is gone": (
+        one_missing,
+        {},
+        "names model-00002-of-00002.safetensors, which is missing",
+    ),
     "a tensor is not in its shard": (absent_in_shard, {}, f"missing tensor {EMBEDDING}"),
     "no head": (single(lambda t: without(t, HEAD)), {}, f"missing tensor {HEAD}"),
     "no embedding": (single(lambda t: without(t, EMBEDDING)), {}, f"missing tensor {EMBEDDING}"),
@@ -258,21 +281,37 @@ REFUSED = {
     "int8": (codes(torch.int8), {}, "stored as I8, but weights must be one of F32, BF16"),
     "uint8": (codes(torch.uint8), {}, "stored as U8"),
     "fp8": (codes(torch.float8_e4m3fn), {}, "stored as F8_E4M3"),
-    "fp8 that says so": (single(dict), {"quantization_config": METHOD}, "quantization_config 'fp8'"),
+    "fp8 that says so": (
+        single(dict),
+        {"quantization_config": METHOD},
+        "quantization_config 'fp8'",
+    ),
     "compressed-tensors": (
         single(dict),
         {"quantization_config": {"quant_method": "compressed-tensors", "format": "int-quantized"}},
         r"weights quantised already \(quantization_config 'compressed-tensors'\)",
     ),
-    "an earlier name for it": (single(dict), {"compression_config": {"format": "x"}}, "compression_config"),
-    "named file gone": (single(dict), {"transformers_weights": "no.safetensors"}, "no.safetensors, which is missing"),
-    "named elsewhere": (single(dict), {"transformers_weights": "../x.safetensors"}, "must be the name of a file here"),
+    "an earlier name for it": (
+        single(dict),
+        {"compression_config": {"format": "x"}},
+        "compression_config",
+    ),
+    "named file gone": (
+        single(dict),
+        {"transformers_weights": "no.safetensors"},
+        "no.safetensors, which is missing",
+    ),
+    "named elsewhere": (
+        single(dict),
+        {"transformers_weights": "../x.safetensors"},
+        "must be the name of a file here",
+    ),
     "a git-lfs pointer": (
         lambda folder: (folder / WHOLE).write_text("version https://git-lfs.github.com/spec/v1\n"),
         {},
         "is not a readable safetensors file",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -36,13 +36,30 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "denoisers"))
 from checkpoints import VOCAB, stock_config, stock_logits, stock_model, write
 
 SPECIAL = ("<mask>", "<eot>", "<unk>", "<bos>", "<|im_end|>")
-WORDS = ("tom", " tom", " has", " apples", " and", "Q", ":", "?", ".", "\n", "\n\n", " ", "  ", " 7")
+WORDS = (
+    "tom",
+    " tom",
+    " has",
+    " apples",
+    " and",
+    "Q",
+    ":",
+    "?",
+    ".",
+    "\n",
+    "\n\n",
+    " ",
+    "  ",
+    " 7",
+)
 CHAT = (
     "{% for m in messages %}[{{ m.role }}]{{ m.content }}[/]\n{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
 TRIMS = CHAT.replace("m.content", "m.content | trim")
-NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHAT
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHAT
+)
 
 TEXTS = (
     "",
@@ -163,7 +180,9 @@ def test_what_is_written_greedily_is_greedy(pair):
 def test_generations_of_a_model_that_reads_forward_are_the_same(pair):
     ours, theirs = pair
     contexts = ["tom has", "Q: tom", " tom has 7 apples" * 20, "tom", "<bos>tom has", "?\n\n"]
-    free = theirs.generate_until(asked(*((c, {"until": [], "max_gen_toks": 7}) for c in contexts)), True)
+    free = theirs.generate_until(
+        asked(*((c, {"until": [], "max_gen_toks": 7}) for c in contexts)), True
+    )
     # stops that do occur: a whole word of each text, and letters inside one
     stops = [text[2:5] for text in free if len(text) > 5]
     kinds = [[], "\n\n", stops, stops[0], ["nowhere", *stops[:2]], stops[::-1]]
@@ -264,12 +283,41 @@ def test_answers_are_cached_and_found_again(pair, tmp_path):
 
 
 ENDINGS = (
-    *("#### 18", "#### 18.", "#### $18", "#### -18", "#### 1,800", "#### 18 apples\n#### 19", "####18"),
+    *(
+        "#### 18",
+        "#### 18.",
+        "#### $18",
+        "#### -18",
+        "#### 1,800",
+        "#### 18 apples\n#### 19",
+        "####18",
+    ),
     *("The answer is 18.", "The answer is 18", "The answer is $18.", "The answer is -1,8.5. The"),
     *("#### 18\n", "#### .", "#### ,,", "$", "$$", "--5", "-$5", "5-", "...", "#### ٣", "#### 1８"),
-    *("1,024.", "$1,024.50", "18%", "18.0", "018", "#### 18.00", "#### 18 ", "#### \n18", "İ 5", ""),
+    *(
+        "1,024.",
+        "$1,024.50",
+        "18%",
+        "18.0",
+        "018",
+        "#### 18.00",
+        "#### 18 ",
+        "#### \n18",
+        "İ 5",
+        "",
+    ),
 )
-GOLDS = ("18", "1,800", "$18", "18.", "-18", "x\n#### 18", "x #### 5\n#### 1,024", "#### 18\n", "18.0")
+GOLDS = (
+    "18",
+    "1,800",
+    "$18",
+    "18.",
+    "-18",
+    "x\n#### 18",
+    "x #### 5\n#### 1,024",
+    "#### 18\n",
+    "18.0",
+)
 
 
 def test_answers_are_found_and_matched_as_the_harness_does():
@@ -278,7 +326,7 @@ def test_answers_are_found_and_matched_as_the_harness_does():
     texts = [*ENDINGS, *("".join(rng.choices(letters, k=rng.randrange(12))) for _ in range(1500))]
     for rule in (STRICT, FLEXIBLE, COT_STRICT):
         theirs = RegexFilter(rule.pattern, rule.pick).apply([texts], [{}])
-        assert [rule.extract(text) for text in texts] == list(theirs)[0]
+        assert [rule.extract(text) for text in texts] == next(iter(theirs))
     for text in texts[:400]:
         for gold in GOLDS:
             score = exact_match_hf_evaluate([text], [gold], list(IGNORED), ignore_case=True)
@@ -319,7 +367,10 @@ def test_prompts_and_golds_of_gsm8k_are_the_harnesss(tmp_path, monkeypatch):
     odd = ("\u2028", "\u0085", " ", "\n", "é", "{{x}}", "<<1+1=2>>")
     for split, count in (("train", 9), ("test", 4)):
         rows = (
-            {"question": f"{split}{odd[i % 7]}{i}?", "answer": f"It is{odd[i % 7]}so.\n#### 1,{i:03}"}
+            {
+                "question": f"{split}{odd[i % 7]}{i}?",
+                "answer": f"It is{odd[i % 7]}so.\n#### 1,{i:03}",
+            }
             for i in range(count)
         )
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

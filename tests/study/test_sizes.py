@@ -243,7 +243,7 @@ def test_a_study_file_says_sizes_as_shares(tmp_path):
 
 
 def test_any_plan_that_prunes_is_exported_by_its_own_calibration(tmp_path, monkeypatch):
-    monkeypatch.setattr(finish, "calibration_questions", lambda: QUESTIONS)
+    monkeypatch.setattr(finish, "calibration_questions", lambda count=2: QUESTIONS[:count])
     monkeypatch.setattr(finish, "_reference_questions", lambda: QUESTIONS)
     plan = CompressionPlan.uniform(2, kept_channels=64)
     bundle = finish.export(tiny_denoiser(), plan, tmp_path / "b")

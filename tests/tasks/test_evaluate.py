@@ -2,14 +2,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from tokenizers import AddedToken
 
+from hwsearch.bundle import export
+from hwsearch.compression import compress
 from hwsearch.decoding.backend import Prediction
+from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backend import TorchBackend
 from hwsearch.errors import InputError, UnknownNameError
-from hwsearch.plan import Decoding
+from hwsearch.jobs.scoring import BundleModel
+from hwsearch.plan import CompressionPlan, Decoding
+from hwsearch.runtime import Runtime
+from hwsearch.runtime.bundle import Bundle
 from hwsearch.tasks.catalog import load_task
 from hwsearch.tasks.evaluate import evaluate
 from hwsearch.tasks.problem import Problem
@@ -118,3 +126,50 @@ def test_scoring_imports_neither_torch_nor_scipy():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+class TestEndsAlike:
+    """A stop that is a special token ends an answer in torch and in a bundle."""
+
+    @pytest.fixture(scope="class")
+    def denoiser(self):
+        denoiser = tiny_denoiser()
+        special = denoiser.tokenizer.id_to_token(self.written(denoiser)[2])
+        tokenizer = tiny_tokenizer()
+        tokenizer.add_special_tokens([AddedToken(special, special=True)])
+        return replace(denoiser, tokenizer=tokenizer)
+
+    def written(self, denoiser) -> list[int]:
+        """What the model writes after the first question, before anything is cut."""
+        prompt = np.array([denoiser.prompt(PROBLEMS[0].question)])
+        backend = TorchBackend(denoiser.network, [1.0, 1.0])
+        tokens = generate(backend, prompt, denoiser.decoding, denoiser.mask_token_id)
+        return tokens[0, prompt.shape[1] :].tolist()
+
+    def test_evaluation_and_bundle(self, denoiser, tmp_path):
+        tokens = self.written(denoiser)
+        stop = denoiser.tokenizer.id_to_token(tokens[2])
+        first = tokens.index(tokens[2])
+        wanted = denoiser.tokenizer.decode(tokens[:first])
+        assert wanted != denoiser.tokenizer.decode(tokens)
+        backend = TorchBackend(denoiser.network, [1.0, 1.0])
+        task = replace(GSM_MINI, stops=(stop,))
+        ours = evaluate(backend, denoiser, PROBLEMS[:1], task=task).texts
+        assert [text.rstrip() for text in ours] == [wanted]
+        plan = CompressionPlan.uniform(2, decoding=denoiser.decoding)
+        bundle = export(compress(denoiser, plan), (1.0, 1.0), tmp_path / "bundle")
+        runtime = Runtime(bundle, threads=1)
+        assert runtime.generate(PROBLEMS[0].question, stops=(stop,)).rstrip() == wanted
+        assert evaluate(
+            runtime.backend, BundleModel(runtime), PROBLEMS[:1], task=task, batch=1
+        ).texts == tuple(ours)
+
+    def test_every_end_token_of_a_model_ends_a_bundle_too(self, denoiser, tmp_path):
+        tokens = self.written(denoiser)
+        plan = CompressionPlan.uniform(2, decoding=denoiser.decoding)
+        bundle = export(compress(denoiser, plan), (1.0, 1.0), tmp_path / "bundle")
+        end = tokens[1]
+        manifest = bundle.manifest.model_copy(update={"end_token_ids": (end,)})
+        runtime = Runtime(Bundle(bundle.path, manifest), threads=1)
+        kept = tokens[: tokens.index(end)]
+        assert runtime.generate(PROBLEMS[0].question) == denoiser.tokenizer.decode(kept)
