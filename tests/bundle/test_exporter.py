@@ -5,6 +5,7 @@ from hwsearch.compression import compress
 from hwsearch.errors import InputError, PlanError
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Runtime, measure_agreement
+from hwsearch.runtime.bundle import REFERENCE_FILE
 from hwsearch.testing.tiny import tiny_denoiser
 
 MIXED = CompressionPlan.validate(
@@ -36,8 +37,7 @@ def test_a_bundle_is_written_whole_and_replaced_only_on_request(compressed, expo
     (out / "left-over.txt").write_text("of the old bundle")
     replaced = exporter.export(compressed, (1.0, 1.0), out, overwrite=True)
     assert replaced.manifest.kept_shares == (1.0, 1.0)
-    # without questions there is nothing to compare with later
-    assert {path.name for path in out.iterdir()} == set(before) - {"reference.npz"}
+    assert {path.name for path in out.iterdir()} == set(before) - {REFERENCE_FILE}
     assert [path.name for path in out.parent.iterdir()] == ["bundle"]
 
 
