@@ -52,6 +52,10 @@ class PatientConnection(sqlite3.Connection):
         """A patient cursor."""
         return super().cursor(PatientCursor)
 
+    def execute(self, *arguments: Any) -> PatientCursor:
+        """As `sqlite3.Connection.execute`, which would not ask the cursor's own `execute`."""
+        return self.cursor().execute(*arguments)
+
     def commit(self) -> None:
         """As `sqlite3.Connection.commit`."""
         self.patiently(super().commit)

