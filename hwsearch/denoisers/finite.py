@@ -57,7 +57,7 @@ def check_pass(denoiser: Denoiser, question: str) -> None:
     where = _first_broken(denoiser.network, tokens)
     raise CheckpointError(
         f"model {denoiser.name!r}: its weights are finite numbers, but its logits are not; {where} is "
-        f"the first to put out NaN or infinity, on a calibration question; {FIX}"
+        f"the first to put out NaN or infinity, on a question; {FIX}"
     )
 
 

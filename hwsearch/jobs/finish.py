@@ -246,7 +246,7 @@ def export(
     """
     check_fits(plan, denoiser)
     check_weights(denoiser)
-    check_pass(denoiser, calibration_questions(1)[0])
+    check_pass(denoiser, _reference_questions()[0])
     prunes = any(layer.prunes for layer in plan.layers)
     weights = own_calibration(denoiser, calibration_questions()) if prunes else None
     compressed = compress(denoiser, plan, WeightBank(denoiser, weights))
