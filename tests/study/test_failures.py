@@ -15,6 +15,12 @@ from hwsearch.tasks.states import StateLoss
 from tests.study.test_run import QUESTIONS, make_objective
 
 
+@pytest.fixture(autouse=True)
+def unmeasured_noise(monkeypatch):
+    """Trials are counted here by evaluations, of which measuring noise takes some more."""
+    monkeypatch.setattr("hwsearch.study.run.record_noise", lambda study, objective: None)
+
+
 @pytest.fixture(scope="module")
 def objective():
     return make_objective(Target(ratio=1.0))
