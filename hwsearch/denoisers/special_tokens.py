@@ -21,6 +21,9 @@ SETTINGS = "tokenizer_config.json"
 MAP = "special_tokens_map.json"
 ADDED = "added_tokens.json"
 
+#: Special tokens without a name, under the present and the earlier name of the field.
+EXTRA, EARLIER_EXTRA = "extra_special_tokens", "additional_special_tokens"
+
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 #: Names that every tokenizer may give a token to; others end in ``_token``.
@@ -77,32 +80,30 @@ def read_special_tokens(folder: Path) -> SpecialTokens:
     """
     settings = Fields.read_if_there(folder / SETTINGS)
     values = dict(settings.record)
-    if not values.get("extra_special_tokens") and "additional_special_tokens" in values:
-        values["extra_special_tokens"] = values.pop("additional_special_tokens")
+    if not values.get(EXTRA) and EARLIER_EXTRA in values:
+        values[EXTRA] = values.pop(EARLIER_EXTRA)
     # an object names its tokens, and then there is no list
-    own = (
-        values.pop("extra_special_tokens")
-        if isinstance(values.get("extra_special_tokens"), dict)
-        else {}
-    )
+    own = values.pop(EXTRA) if isinstance(values.get(EXTRA), dict) else {}
     legacy = "added_tokens_decoder" not in values
     if legacy:
         values |= _mapped(Fields.read_if_there(folder / MAP), values)
-    plain = [*map(values.get, NAMES), *_list(values.get("extra_special_tokens"), settings)]
+    added = _legacy(folder / ADDED, _plain(values, settings)) if legacy else _decoder(settings)
     named = _named(values | own, settings)
-    # the earlier name counts where the present one is missing
-    extra = values.get("extra_special_tokens", values.get("additional_special_tokens"))
-    tokens = tuple(_token(t, "extra_special_tokens", settings) for t in _list(extra, settings))
-    # tokens that are objects in the settings do not count here, as in transformers
-    special = {_token(t, "", settings).content for t in plain if isinstance(t, str | AddedToken)}
-    added = _legacy(folder / ADDED, special) if legacy else _decoder(settings)
     flags = {token.content: token for token in added.values()}
     named |= {name: flags.get(named[name].content, named[name]) for name in NAMES if name in named}
     if "pad_token" not in values and (padding := _padding(folder / TOKENIZER)):
         named["pad_token"] = AddedToken(padding, special=True)
     order = (*NAMES, *(name for name in named if name not in NAMES))
     named = {name: named[name] for name in order if name in named}
-    return SpecialTokens(named, tokens, added, legacy)
+    # the earlier name counts where the present one is missing
+    extra = _list(values.get(EXTRA, values.get(EARLIER_EXTRA)), settings)
+    return SpecialTokens(named, tuple(_token(t, EXTRA, settings) for t in extra), added, legacy)
+
+
+def _plain(values: Mapping[str, Any], where: Fields) -> set[str]:
+    """Texts of special tokens but those that are objects in the settings, as transformers counts."""
+    tokens = (*map(values.get, NAMES), *_list(values.get(EXTRA), where))
+    return {_token(t, EXTRA, where).content for t in tokens if isinstance(t, str | AddedToken)}
 
 
 def _mapped(record: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,9 +114,9 @@ def _mapped(record: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
         if own:
             continue
         changed[key] = value
-        if isinstance(value, dict) and key != "extra_special_tokens":
+        if isinstance(value, dict) and key != EXTRA:
             changed[key] = _special(_token(value, key, record))
-        elif isinstance(value, list) and key == "extra_special_tokens":
+        elif isinstance(value, list) and key == EXTRA:
             before = values.get(key) or []
             changed[key] = [*before, *(token for token in value if token not in before)]
     return changed
@@ -174,7 +175,7 @@ def _token(value: Any, key: str, where: Fields) -> AddedToken:
 def _list(value: Any, where: Fields) -> list[Any]:
     if value is None or isinstance(value, list):
         return value or []
-    raise where.error(f"extra_special_tokens must be a list or an object, got {value!r}")
+    raise where.error(f"{EXTRA} must be a list or an object, got {value!r}")
 
 
 def _names_token(value: Any) -> bool:

@@ -33,14 +33,14 @@ def read_end_tokens(
     said, where = generation.tokens("eos_token_id"), generation.where
     if not said:
         said, where = config.end_token_ids, config.where
-    for token in said:
-        check_token(token, "eos_token_id", where, config)
+    for said_token in said:
+        check_token(said_token, "eos_token_id", where, config)
     ends = list(said)
     held = tokenizer.get_added_tokens_decoder()
     turns = [i for i, t in sorted(held.items()) if t.special and t.content in TURN_ENDS]
-    for other in (_id(tokenizer, special, "eos_token"), *turns):
-        if other is not None and other not in ends and other < config.geometry.vocab_size:
-            ends.append(other)
+    for token in (_id(tokenizer, special, "eos_token"), *turns):
+        if token is not None and token not in ends and token < config.geometry.vocab_size:
+            ends.append(token)
     return tuple(ends)
 
 

@@ -46,42 +46,27 @@ MASK = {"mask_token_id": 0}
 ENDS = {
     "config, one": ({"config": {"eos_token_id": 7}}, 7, {7}),
     "config, a list": ({"config": {"eos_token_id": [7, 9]}}, 7, {7, 9}),
-    "generation config wins": (
-        {"config": {"eos_token_id": 7}, "generation": {"eos_token_id": 9}},
-        9,
-        {9},
-    ),
+    "generation config wins": ({"config": {"eos_token_id": 7}, "generation": {"eos_token_id": 9}}, 9, {9}),
     "generation config, a list": ({"generation": {"eos_token_id": [9, 5, 9]}}, 9, {5, 9}),
     "generation config says nothing": ({"config": {"eos_token_id": 7}, "generation": {}}, 7, {7}),
     "generation config says null": (
-        {"config": {"eos_token_id": [7]}, "generation": {"eos_token_id": None}},
-        7,
-        {7},
+        {"config": {"eos_token_id": [7]}, "generation": {"eos_token_id": None}}, 7, {7},
     ),
     "an empty list": ({"config": {"eos_token_id": 7}, "generation": {"eos_token_id": []}}, 7, {7}),
     "the tokenizer's too": (
-        {
-            "config": {"eos_token_id": 7},
-            "settings": {"eos_token": "<|im_end|>"},
-            "held": ["<|im_end|>"],
-        },
-        7,
-        {7, 60},
+        {"config": {"eos_token_id": 7}, "settings": {"eos_token": "<|im_end|>"}, "held": ["<|im_end|>"]},
+        7, {7, 60},
     ),
     "the tokenizer's alone": (
-        {"settings": {"eos_token": {"__type": "AddedToken", "content": "</s>"}}, "held": ["</s>"]},
-        60,
-        {60},
+        {"settings": {"eos_token": {"__type": "AddedToken", "content": "</s>"}}, "held": ["</s>"]}, 60, {60},
     ),
     "turns of a chat": ({"config": {"eos_token_id": 7}, "held": HELD}, 7, {7, *CHAT}),
     "turns alone": ({"held": ["<|eot_id|>"]}, 60, {60}),
     "a tokenizer's beyond the model": (
-        {"config": {"eos_token_id": 7}, "settings": {"eos_token": "<new>"}, "held": list(HELD)},
-        7,
-        {7, *CHAT},
+        {"config": {"eos_token_id": 7}, "settings": {"eos_token": "<new>"}, "held": HELD}, 7, {7, *CHAT},
     ),
     "zero": ({"config": {"eos_token_id": 0, "mask_token_id": 3}}, 0, {0}),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ENDS)
@@ -134,32 +119,17 @@ def test_a_model_without_any_end_asks_for_one(tmp_path, weights):
 MASKS = {
     "config": ({"config": MASK, "generation": {"mask_token_id": 5}}, 0),
     "generation config": (
-        {
-            "generation": {"mask_token_id": 5},
-            "settings": {"mask_token": "<|mask|>"},
-            "held": ["<|mask|>"],
-        },
-        5,
+        {"generation": {"mask_token_id": 5}, "settings": {"mask_token": "<|mask|>"}, "held": HELD}, 5,
     ),
     "tokenizer": ({"settings": {"mask_token": "<|mask|>"}, "held": ["<|im_end|>", "<|mask|>"]}, 61),
     "tokenizer, an object": (
-        {
-            "settings": {"mask_token": {"__type": "AddedToken", "content": "<|mask|>"}},
-            "held": ["<|mask|>"],
-        },
-        60,
+        {"settings": {"mask_token": {"content": "<|mask|>"}}, "held": ["<|mask|>"]}, 60,
     ),
     "tokenizer, a new token": ({"settings": {"mask_token": "<new>"}}, 60),
     "added_tokens_decoder": (
-        {
-            "settings": {
-                "mask_token": "<m>",
-                "added_tokens_decoder": {"60": {"content": "<m>", "special": True}},
-            }
-        },
-        60,
+        {"settings": {"mask_token": "<m>", "added_tokens_decoder": {"60": {"content": "<m>"}}}}, 60,
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MASKS)

@@ -19,6 +19,8 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 NAMES = {"Llama": "llama", "Qwen2": "qwen2", "Qwen3": "qwen3"}
 BOUND = 1e-5
+#: Older checkpoints store them, and every model computes them.
+BUFFERS = ("model.rotary_emb.inv_freq", "rotary_emb.inv_freq")
 
 
 @cache
@@ -62,6 +64,10 @@ def without(tensors, *names):
 
 def bare(tensors):
     return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+
+
+def head_prefixed(tensors):
+    return {"model." + HEAD: tensors[HEAD], **without(bare(tensors), HEAD)}
 
 
 def mixed(tensors):
@@ -147,17 +153,9 @@ LAYOUTS = {
     "bfloat16": (single(lambda t: {n: w.bfloat16() for n, w in t.items()}), {}),
     "float16": (single(lambda t: {n: w.half() for n, w in t.items()}), {}),
     "no prefix": (single(bare), {}),
-    "no prefix, head prefixed": (
-        single(lambda t: {"model.lm_head.weight": t[HEAD], **without(bare(t), HEAD)}),
-        {},
-    ),
+    "no prefix, head prefixed": (single(head_prefixed), {}),
     "computed buffers": (
-        single(
-            lambda t: (
-                t
-                | {"model.rotary_emb.inv_freq": torch.ones(6), "rotary_emb.inv_freq": torch.ones(6)}
-            )
-        ),
+        single(lambda t: t | dict.fromkeys(BUFFERS, torch.ones(6))),
         {},
     ),
     "tied, embedding stored": (single(lambda t: without(t, HEAD)), TIE),
@@ -167,7 +165,7 @@ LAYOUTS = {
     "tied, no prefix": (single(lambda t: without(bare(t), HEAD)), TIE),
     "tied in shards that differ": (lambda folder: shard(folder, weights(0)), TIE),
     "not tied, both stored and equal": (single(tied), {}),
-}
+}  # fmt: skip
 
 
 def folder_of(path, layout, kind="Llama", **more):
@@ -268,11 +266,7 @@ REFUSED = {
     ),
     "a variant": (lambda folder: save(folder, "model.fp16.safetensors", weights(0)), {}, "rename"),
     "empty index": (empty_index, {}, "missing tensors"),
-    "a shard is gone": (
-        one_missing,
-        {},
-        "names model-00002-of-00002.safetensors, which is missing",
-    ),
+    "a shard is gone": (one_missing, {}, "names model-00002-of-00002.safetensors, which is missing"),
     "a tensor is not in its shard": (absent_in_shard, {}, f"missing tensor {EMBEDDING}"),
     "no head": (single(lambda t: without(t, HEAD)), {}, f"missing tensor {HEAD}"),
     "no embedding": (single(lambda t: without(t, EMBEDDING)), {}, f"missing tensor {EMBEDDING}"),
@@ -281,37 +275,25 @@ REFUSED = {
     "int8": (codes(torch.int8), {}, "stored as I8, but weights must be one of F32, BF16"),
     "uint8": (codes(torch.uint8), {}, "stored as U8"),
     "fp8": (codes(torch.float8_e4m3fn), {}, "stored as F8_E4M3"),
-    "fp8 that says so": (
-        single(dict),
-        {"quantization_config": METHOD},
-        "quantization_config 'fp8'",
-    ),
+    "fp8 that says so": (single(dict), {"quantization_config": METHOD}, "quantization_config 'fp8'"),
     "compressed-tensors": (
         single(dict),
         {"quantization_config": {"quant_method": "compressed-tensors", "format": "int-quantized"}},
         r"weights quantised already \(quantization_config 'compressed-tensors'\)",
     ),
-    "an earlier name for it": (
-        single(dict),
-        {"compression_config": {"format": "x"}},
-        "compression_config",
-    ),
+    "an earlier name for it": (single(dict), {"compression_config": {"format": "x"}}, "compression_config"),
     "named file gone": (
-        single(dict),
-        {"transformers_weights": "no.safetensors"},
-        "no.safetensors, which is missing",
+        single(dict), {"transformers_weights": "no.safetensors"}, "no.safetensors, which is missing",
     ),
     "named elsewhere": (
-        single(dict),
-        {"transformers_weights": "../x.safetensors"},
-        "must be the name of a file here",
+        single(dict), {"transformers_weights": "../x.safetensors"}, "must be the name of a file here",
     ),
     "a git-lfs pointer": (
         lambda folder: (folder / WHOLE).write_text("version https://git-lfs.github.com/spec/v1\n"),
         {},
         "is not a readable safetensors file",
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSED)
