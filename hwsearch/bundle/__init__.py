@@ -1,6 +1,6 @@
 """Plan + denoiser → a bundle of ONNX graphs that onnxruntime runs without torch."""
 
-from hwsearch.bundle.exporter import Exporter, export
+from hwsearch.bundle.exporter import Exporter, export, exporter_of
 from hwsearch.bundle.full_pass import TracedFullPass
 from hwsearch.bundle.onnx_graphs import refresh_model, step_model
 from hwsearch.bundle.products import ProductBank
@@ -17,6 +17,7 @@ __all__ = [
     "WeightsFile",
     "check_formats",
     "export",
+    "exporter_of",
     "product_formats",
     "quantise_products",
     "refresh_model",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -104,6 +105,15 @@ class Exporter:
         if key not in self._graphs:
             self._graphs[key] = traced(self._network, *key)
         return self._graphs[key]
+
+
+@lru_cache(maxsize=1)
+def exporter_of(denoiser: Denoiser) -> Exporter:
+    """The exporter of a model, made once: tracing takes as long as a hundred exports after it.
+
+    Raises as `Exporter` does.
+    """
+    return Exporter(denoiser)
 
 
 def traced(

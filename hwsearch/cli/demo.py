@@ -45,7 +45,7 @@ TITLES = {
     type=float,
     help="Target as a share of the uncompressed model's time; one that this machine can reach if left.",
 )
-@count_option("--trials", 60, "Plans to try.")
+@count_option("--trials", 40, "Plans to try.")
 @count_option("--limit", 200, "Test problems to score.")
 @seed_option
 @json_option

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hwsearch.bundle import Exporter
+from hwsearch.bundle import Exporter, exporter_of
 from hwsearch.compression import WeightBank, check_fits, compress, own_calibration
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass, check_weights
@@ -29,6 +31,9 @@ from hwsearch.tasks.gsm_mini import problems
 
 #: Validation questions whose answers by torch go into a bundle, to compare with later.
 REFERENCE_QUESTIONS = 16
+
+#: How many of them those ask that the winner is held against: asking takes longer than the export.
+FEW_QUESTIONS = 4
 
 #: Times that plans are measured, and slower ones left, before giving up.
 ATTEMPTS = 4
@@ -80,17 +85,23 @@ class Finisher:
         self.objective = objective
         self.threads = threads
         self.tracked = tracked
-        self._exporter = Exporter(objective.denoiser)
+        self._exporter = exporter_of(objective.denoiser)
 
-    def export(self, plan: CompressionPlan, out: Path, overwrite: bool = True) -> Bundle:
-        """The bundle of a plan, with its predicted time."""
+    def export(
+        self,
+        plan: CompressionPlan,
+        out: Path,
+        overwrite: bool = True,
+        questions: int = REFERENCE_QUESTIONS,
+    ) -> Bundle:
+        """The bundle of a plan, with its predicted time; without questions it cannot be verified."""
         objective = self.objective
         workload = objective.predictor.workload
         return self._exporter.export(
             compress(objective.denoiser, plan, objective.bank),
             objective.sinks.kept_shares(plan),
             out,
-            questions=_reference_questions(),
+            questions=_reference_questions()[:questions],
             figures=Figures(
                 predicted_ms=objective.latency(plan).generation_ms,
                 target_ms=objective.target_ms,
@@ -132,10 +143,13 @@ def contest(
     predicted to be as fast as the misses ask for, the fastest is taken: a busy machine must not end
     the job. After `ATTEMPTS`, or where there is nothing else to pick, the last picked stand as they
     were measured, within the target or not.
+
+    What torch would answer is only asked in the end, of the three that stay; they are scored side by
+    side, on as many processors as there are.
     """
     objective = finisher.objective
     uncompressed = CompressionPlan.uniform(objective.space.num_layers)
-    bundles = {"baseline": finisher.export(uncompressed, out / "baseline")}
+    bundles = {"baseline": finisher.export(uncompressed, out / "baseline", questions=0)}
     plans, most_ms = {"baseline": uncompressed}, study.target_ms
     for left in reversed(range(ATTEMPTS)):
         picked = {
@@ -146,7 +160,7 @@ def contest(
         if not new:
             break
         for name, plan in new.items():
-            bundles[name] = finisher.export(plan, out / name.replace("_", "-"))
+            bundles[name] = finisher.export(plan, out / name.replace("_", "-"), questions=0)
         plans.update(new)
         measured = finisher.measure(bundles)
         target_ms = ratio * measured.generation_ms("baseline")
@@ -157,10 +171,14 @@ def contest(
         most_ms = min(most_ms, slower) / max(missed)
         if again is not None and left:
             study = again(most_ms)
-    return {
-        name: _scored(finisher, plans[name], bundle, measured, target_ms, limit)
-        for name, bundle in bundles.items()
-    }
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting = {}
+        for name, plan in plans.items():
+            asked = REFERENCE_QUESTIONS if name == "winner" else FEW_QUESTIONS
+            bundle = finisher.export(plan, bundles[name].path, questions=asked)
+            scoring = finisher, plan, bundle, measured, target_ms, limit
+            waiting[name] = pool.submit(_scored, *scoring)
+        return {name: scored.result() for name, scored in waiting.items()}
 
 
 def pick(study: Study, most_ms: float, uniform: bool | None = None) -> CompressionPlan:

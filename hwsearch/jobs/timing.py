@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hwsearch.bundle import Exporter
+from hwsearch.bundle import exporter_of
 from hwsearch.bundle.quantise import FORMATS
 from hwsearch.compression import WeightBank, WeightCalibration, compress
 from hwsearch.denoisers.denoiser import Denoiser
@@ -41,8 +41,13 @@ from hwsearch.latency.whole import Whole, whole_frame, with_runs
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, OnnxBackend
 from hwsearch.runtime.bundle import read_bundle
-from hwsearch.sinks import SinkProfile, calibrate_sinks
-from hwsearch.study.preparation import SINK_QUESTIONS, calibration_questions, default_workload
+from hwsearch.sinks import SinkProfile
+from hwsearch.study.preparation import (
+    SINK_QUESTIONS,
+    calibration_questions,
+    default_workload,
+    sink_profile,
+)
 from hwsearch.study.space import THRESHOLDS
 
 RUNTIME = "onnxruntime-cpu"
@@ -106,7 +111,7 @@ def profile_machine(
         thresholds = THRESHOLDS if denoiser.is_cached else (1.0,)
         sinks = SinkProfile.keeping_all(denoiser.num_layers)
         if denoiser.is_cached:
-            sinks = calibrate_sinks(denoiser, calibration_questions(SINK_QUESTIONS))
+            sinks = sink_profile(denoiser, tuple(calibration_questions(SINK_QUESTIONS)))
         plans = calibration_plans(
             denoiser.num_layers,
             table.formats(),
@@ -351,7 +356,7 @@ def export_plans(
 ) -> dict[str, Bundle]:
     """Bundles of plans, called by their place in `plans`; one that is in `folder` is kept."""
     # plans that prune do so by magnitude, which looks at no activations
-    exporter, bank = Exporter(denoiser), WeightBank(denoiser, WeightCalibration(denoiser, ()))
+    exporter, bank = exporter_of(denoiser), WeightBank(denoiser, WeightCalibration(denoiser, ()))
     bundles = {}
     for index in tracked("exporting plans")(range(len(plans))):
         path = folder / f"plan{index}"

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from hwsearch.compression import WeightBank, own_calibration
@@ -247,13 +248,19 @@ def sinks_of(denoiser: Denoiser, space: SearchSpace, questions: list[str]) -> Si
         StudyError: thresholds below 1 are offered, and the model caches nothing.
     """
     if denoiser.is_cached:
-        return calibrate_sinks(denoiser, questions[:SINK_QUESTIONS])
+        return sink_profile(denoiser, tuple(questions[:SINK_QUESTIONS]))
     if set(space.thresholds) != {1.0}:
         raise StudyError(
             f"model {denoiser.name!r} caches no positions, so it has no sink thresholds to search: "
             f"[space].thresholds must be [1.0]; got {list(space.thresholds)}"
         )
     return SinkProfile.keeping_all(denoiser.num_layers)
+
+
+@lru_cache(maxsize=1)
+def sink_profile(denoiser: Denoiser, questions: tuple[str, ...]) -> SinkProfile:
+    """As `calibrate_sinks`, once: timing a machine and searching for it ask for the same profile."""
+    return calibrate_sinks(denoiser, questions)
 
 
 def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence[str]) -> Objective:

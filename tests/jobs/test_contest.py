@@ -38,7 +38,7 @@ class Finisher:
         latency=lambda plan: SimpleNamespace(generation_ms=PREDICTED[plan]),
     )
 
-    def export(self, plan, out):
+    def export(self, plan, out, questions):
         return SimpleNamespace(plan=plan, path=out)
 
     def measure(self, bundles):
