@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from hwsearch._version import __version__
 
 if TYPE_CHECKING:
-    from hwsearch.denoisers.loading import load_denoiser
-    from hwsearch.jobs.bundles import verify
-    from hwsearch.jobs.finish import export
-    from hwsearch.latency.device import load_device
+    from hwsearch.denoisers.loading.loader import load_denoiser
+    from hwsearch.jobs.exporting import export
+    from hwsearch.jobs.verification import verify
+    from hwsearch.latency.devices.device import load_device
     from hwsearch.plan import CompressionPlan, Decoding, LayerPlan, WeightFormat
     from hwsearch.runtime import Runtime
     from hwsearch.study import SearchSpace, Study, load_study, search
@@ -48,15 +48,15 @@ _HOMES = {
     "Decoding": "hwsearch.plan",
     "LayerPlan": "hwsearch.plan",
     "WeightFormat": "hwsearch.plan",
-    "load_denoiser": "hwsearch.denoisers.loading",
-    "load_device": "hwsearch.latency.device",
+    "load_denoiser": "hwsearch.denoisers.loading.loader",
+    "load_device": "hwsearch.latency.devices.device",
     "Runtime": "hwsearch.runtime",
     "SearchSpace": "hwsearch.study",
     "Study": "hwsearch.study",
     "load_study": "hwsearch.study",
     "search": "hwsearch.study",
-    "export": "hwsearch.jobs.finish",
-    "verify": "hwsearch.jobs.bundles",
+    "export": "hwsearch.jobs.exporting",
+    "verify": "hwsearch.jobs.verification",
 }
 
 

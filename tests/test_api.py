@@ -50,7 +50,7 @@ def test_no_public_name_is_also_a_module():
 WAYS = [
     "import hwsearch.study.run, hwsearch as hw; found = hw.search",
     "import hwsearch.study, hwsearch.bundle, hwsearch as hw; found = hw.search",
-    "import hwsearch as hw; hw.Study; import hwsearch.study.study; found = hw.search",
+    "import hwsearch as hw; hw.Study; import hwsearch.study.records.study; found = hw.search",
     "from hwsearch import search as found",
     "from hwsearch.study import search as found",
     "from hwsearch import *; found = search",
@@ -186,7 +186,7 @@ def test_unknown_names_say_what_is_near():
     [
         "import hwsearch",
         "import hwsearch.runtime",
-        "import hwsearch.cli.main, hwsearch.cli.generate",
+        "import hwsearch.cli.main, hwsearch.cli.bundles.generate",
         "from hwsearch.cli.main import hwsearch; hwsearch(['--help'], standalone_mode=False)",
     ],
 )

@@ -10,8 +10,8 @@ import torch
 
 from hwsearch.bundle import Exporter
 from hwsearch.compression import compress
-from hwsearch.denoisers.loading import load_denoiser
-from hwsearch.jobs.bundles import verify
+from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.jobs.verification import verify
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime.bundle import TOKENIZER_FILE
 from tests.denoisers.checkpoints import stock_logits, stock_model

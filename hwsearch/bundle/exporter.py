@@ -18,10 +18,10 @@ from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.backend import Sampling
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.denoisers.chat import ChatTemplate
+from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
-from hwsearch.denoisers.passes import backend_of
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError, PlanError
 from hwsearch.runtime.bundle import (

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwsearch.decoding.backend import GREEDY, Sampling
-from hwsearch.denoisers.backend import choose
 from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.torch_backend import choose
 from hwsearch.denoisers.transformer import Layer, Transformer
 
 #: Mode of the ONNX operator Attention in which its fourth output is the probabilities.

@@ -14,8 +14,8 @@ from hwsearch.compression.perturbed import EPSILON, perturbed
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.schedule import passes
 from hwsearch.decoding.trajectory import FrozenPass, Trajectory, frozen_passes, record, replay
+from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.network import Network
-from hwsearch.denoisers.passes import backend_of
 from hwsearch.plan import Decoding
 from hwsearch.runtime.bundle import Reference
 from hwsearch.runtime.reference import (

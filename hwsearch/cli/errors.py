@@ -135,7 +135,7 @@ def _storage(error: BaseException) -> str | None:
     if not _modules(error, *_STORAGES) and type(error).__name__ != "StorageInternalError":
         return None
     try:
-        from hwsearch.study.storage import explain_storage
+        from hwsearch.study.storage.databases import explain_storage
     except ImportError:  # the base package has no studies
         return f"a database cannot be used: {_quoted(error)}"
     return f"the study's storage {explain_storage(error)}"

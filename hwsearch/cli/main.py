@@ -14,24 +14,24 @@ import click
 from hwsearch._version import __version__
 from hwsearch.cli.errors import BAD_INPUT, CLOSED, INTERRUPTED, explain_error
 
-#: Every verb, with the module that holds it and its line in the listing. A verb's module is
+#: Every verb: the room of the module that holds it, and its line in the listing. A verb's module is
 #: imported only when it is called, so that `hwsearch --help` is quick.
 VERBS = {
-    "demo": "The whole job on the bundled model and this machine's processor.",
-    "ls": "List models, devices, tasks, formats or studies.",
-    "inspect": "Geometry, parameters, bytes and work of a model.",
-    "sinks": "How a model's attention sinks move while it writes.",
-    "baselines": "Pruning methods side by side on the task, with intervals.",
-    "profile": "Time this machine's operators into a latency table.",
-    "predict": "Milliseconds of a plan on a device.",
-    "search": "Search the plan of least loss within a latency target.",
-    "compare": "One study's plans on several devices.",
-    "front": "The Pareto front of a study.",
-    "export": "Export a study's plan as an ONNX bundle.",
-    "verify": "Check a bundle: files, predictions, accuracy, latency.",
-    "evaluate": "Score a model or a bundle on a task.",
-    "proxies": "How well each loss ranks plans by accuracy, as a study measured it.",
-    "generate": "Answer a question with a bundle.",
+    "demo": ("studies", "The whole job on the bundled model and this machine's processor."),
+    "ls": ("models", "List models, devices, tasks, formats or studies."),
+    "inspect": ("models", "Geometry, parameters, bytes and work of a model."),
+    "sinks": ("models", "How a model's attention sinks move while it writes."),
+    "baselines": ("models", "Pruning methods side by side on the task, with intervals."),
+    "profile": ("devices", "Time this machine's operators into a latency table."),
+    "predict": ("devices", "Milliseconds of a plan on a device."),
+    "search": ("studies", "Search the plan of least loss within a latency target."),
+    "compare": ("devices", "One study's plans on several devices."),
+    "front": ("studies", "The Pareto front of a study."),
+    "export": ("bundles", "Export a study's plan as an ONNX bundle."),
+    "verify": ("bundles", "Check a bundle: files, predictions, accuracy, latency."),
+    "evaluate": ("models", "Score a model or a bundle on a task."),
+    "proxies": ("models", "How well each loss ranks plans by accuracy, as a study measured it."),
+    "generate": ("bundles", "Answer a question with a bundle."),
 }
 
 
@@ -46,7 +46,8 @@ class LazyGroup(click.Group):
         """The command of a verb; None if there is no such verb."""
         if cmd_name not in VERBS:
             return None
-        command = importlib.import_module(f"hwsearch.cli.{cmd_name}").command
+        room, _ = VERBS[cmd_name]
+        command = importlib.import_module(f"hwsearch.cli.{room}.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -64,7 +65,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the listing without importing any verb."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
 
 
 @click.group(

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from hwsearch.denoisers.accounting import own_bytes, plan_bytes
-from hwsearch.denoisers.chat import ChatTemplate
+from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.network import Network, linear_sizes
 from hwsearch.denoisers.transformer import Transformer

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from tokenizers import Tokenizer
 from torch import nn
 
-from hwsearch.denoisers.config import DEFAULT_TEMPLATE
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_weights
+from hwsearch.denoisers.loading.config import DEFAULT_TEMPLATE
 from hwsearch.denoisers.network import OwnNetwork
 from hwsearch.plan import Decoding
 

@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hwsearch.denoisers.activation_cache import Walk
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.denoisers.memo import Walk
 from hwsearch.denoisers.network import LinearGroups, Network
 from hwsearch.errors import InputError
 

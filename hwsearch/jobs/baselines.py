@@ -21,28 +21,28 @@ from hwsearch.bundle import Exporter
 from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.kept import KeptShares
+from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.digest import questions_digest, settings_digest, weights_digest
 from hwsearch.denoisers.finite import check_pass, check_weights
-from hwsearch.denoisers.loading import load_denoiser
-from hwsearch.denoisers.passes import backend_of
+from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.jobs.progress import Tracked, untracked
-from hwsearch.latency.measure import measure
+from hwsearch.latency.timing.bundles import measure
 from hwsearch.plan import CachePolicy, CompressionPlan
 from hwsearch.report.baselines import METHODS, BaselineRow, Method, write_baselines
 from hwsearch.runtime import OnnxBackend
 from hwsearch.sinks import SinkProfile, calibrate_sinks
-from hwsearch.study.identity import CONTENT, differences
 from hwsearch.study.preparation import (
     QUESTIONS,
     calibration_problems,
     calibration_questions,
     default_workload,
 )
-from hwsearch.tasks.evaluate import evaluate
-from hwsearch.tasks.frozen import FrozenStates
-from hwsearch.tasks.proxies.forced import answered
+from hwsearch.study.records.identity import CONTENT, differences
+from hwsearch.tasks.evaluation import evaluate
+from hwsearch.tasks.losses.kl import FrozenStates
+from hwsearch.tasks.losses.teacher_forcing import answered
 from hwsearch.tasks.task import GSM_MINI
 
 #: Shares that are pruned and answered for, and those that only the KL is measured at.
@@ -305,7 +305,7 @@ class Bench:
 
     @cached_property
     def content(self) -> dict[str, str]:
-        """What rows are of, by content; see `hwsearch.study.identity.CALLED`."""
+        """What rows are of, by content; see `hwsearch.study.records.identity.CALLED`."""
         denoiser = self.denoiser
         asked = [problem.question for problem in self.problems]
         return {

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.jobs.demo_target import DemoTarget, Reach, choose_target
-from hwsearch.jobs.finish import Contestant, Finisher, contest
+from hwsearch.jobs.exporting import Contestant, Finisher, contest
+from hwsearch.jobs.profiling.effort import Effort
+from hwsearch.jobs.profiling.onnxruntime import profile_machine
 from hwsearch.jobs.progress import Tracked, silent, untracked
-from hwsearch.jobs.timing import Effort, profile_machine
-from hwsearch.latency.device import Device, load_device
+from hwsearch.latency.devices.device import Device, load_device
 from hwsearch.study import Objective, Target, check_feasible, prepare
+from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.preparation import calibration_questions, default_workload
+from hwsearch.study.records.study import Study
 from hwsearch.study.run import run_study
-from hwsearch.study.space import SearchSpace
-from hwsearch.study.study import Study
 from hwsearch.tasks.statistics import Comparison, compare
 
 #: Name of the device that the demo times.

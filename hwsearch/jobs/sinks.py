@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass
-from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError
 from hwsearch.report.sinks import (
     SinkMeasures,
@@ -27,7 +27,7 @@ from hwsearch.runtime import Runtime
 from hwsearch.runtime.bundle import BUNDLE_FILE
 from hwsearch.sinks import record_bundle, record_sinks
 from hwsearch.sinks.formulas import TOP_K
-from hwsearch.tasks.gsm_mini import problems
+from hwsearch.tasks.gsm_mini.generator import problems
 
 #: Files that `study_sinks` writes, beside the pictures.
 DATA_FILE, PAGE_FILE = "sinks.json", "sinks.html"

@@ -1,9 +1,9 @@
 """Plan + device -> milliseconds: tables, measuring, calibration, prediction."""
 
-from hwsearch.latency.device import Device, DeviceInfo, Provenance, load_device
+from hwsearch.latency.devices.device import Device, DeviceInfo, Provenance, load_device
+from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import OpKey, Workload
-from hwsearch.latency.predict import Latency, Predictor
-from hwsearch.latency.table import LatencyTable
+from hwsearch.latency.prediction.predictor import Latency, Predictor
 
 __all__ = [
     "Device",

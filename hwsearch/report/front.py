@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from hwsearch.errors import InputError
-from hwsearch.study.aim import MILLISECONDS
-from hwsearch.study.study import Study
+from hwsearch.study.goal import MILLISECONDS
+from hwsearch.study.records.study import Study
 
 #: Okabe and Ito's colours, told apart by colour-blind readers too.
 SEARCHED, UNIFORM, FRONT, TARGET = "#56B4E9", "#E69F00", "#000000", "#D55E00"

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from hwsearch.decoding import sampler
 from hwsearch.decoding.answer import answer_text, end_token_ids
 from hwsearch.decoding.backend import Tokens
-from hwsearch.denoisers.chat import ChatTemplate
+from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.errors import InputError
 from hwsearch.runtime.backend import OnnxBackend
 from hwsearch.runtime.bundle import TOKENIZER_FILE, Bundle, read_bundle

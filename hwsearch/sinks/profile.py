@@ -19,8 +19,8 @@ from hwsearch.decoding.cache import ALMOST_ALL, TOP_SHARE, Floats, SinkHistory
 from hwsearch.decoding.kept import FIRST, KeptShares, StaticScores
 from hwsearch.decoding.rules import SINK_SCORES
 from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.backends import backend_of, check_tells_mass
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.passes import backend_of, check_tells_mass
 from hwsearch.errors import InputError
 from hwsearch.plan import CacheRule, CompressionPlan, Frozen, explain
 

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from hwsearch.decoding.backend import GREEDY, Backend, Prediction, Sampling, Tokens
 from hwsearch.decoding.sampler import generate
-from hwsearch.denoisers.backend import TorchBackend
+from hwsearch.denoisers.backends import FullPassBackend, check_tells_mass
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.passes import FullPassBackend, check_tells_mass
+from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import InputError
 from hwsearch.runtime.engine import Runtime
 from hwsearch.sinks.capture import Capture
 from hwsearch.sinks.formulas import TOP_K
 from hwsearch.sinks.recorder import SinkRecorder, SinkStatistics
-from hwsearch.tasks.evaluate import groups_of_equal_length
+from hwsearch.tasks.evaluation import groups_of_equal_length
 
 
 def record_sinks(

@@ -1,13 +1,13 @@
 """The search: space, objective, samplers, study and front."""
 
-from hwsearch.study.aim import Aim
+from hwsearch.study.choices.search_space import SearchSpace, is_uniform
+from hwsearch.study.goal import Aim
 from hwsearch.study.objective import Objective
 from hwsearch.study.preparation import Target, check_feasible, fastest_plan, prepare
-from hwsearch.study.resolve import Resolved, resolve
-from hwsearch.study.run import search
-from hwsearch.study.samplers import SAMPLERS, make_sampler
-from hwsearch.study.space import SearchSpace, is_uniform
-from hwsearch.study.study import Study, load_study
+from hwsearch.study.records.study import Study, load_study
+from hwsearch.study.retargeting import Resolved, resolve
+from hwsearch.study.samplers.catalog import SAMPLERS, make_sampler
+from hwsearch.study.searching import search
 
 __all__ = [
     "SAMPLERS",

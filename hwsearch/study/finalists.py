@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwsearch.compression import compress
-from hwsearch.denoisers.passes import backend_of
+from hwsearch.denoisers.backends import backend_of
 from hwsearch.plan import CompressionPlan
 from hwsearch.study.objective import Objective
-from hwsearch.study.study import FINALISTS, Study, ended
-from hwsearch.tasks.evaluate import evaluate
+from hwsearch.study.records.study import FINALISTS, Study, ended
+from hwsearch.tasks.evaluation import evaluate
 from hwsearch.tasks.statistics import Comparison, Interval, compare, wilson
 from hwsearch.tasks.task import GSM_MINI
 

@@ -11,17 +11,17 @@ import optuna
 
 from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.latency.predict import Latency, Predictor
+from hwsearch.latency.prediction.predictor import Latency, Predictor
 from hwsearch.plan import CompressionPlan
 from hwsearch.sinks import SinkProfile
-from hwsearch.study.aim import MILLISECONDS, Aim, Unit, joules
-from hwsearch.study.early import NEVER, Candidate, Early
-from hwsearch.study.samplers import ENERGY, LATENCY, SIZE, Known
-from hwsearch.study.space import SearchSpace, is_uniform
-from hwsearch.study.study import FAILURE
-from hwsearch.study.terms import CostTable, Terms
-from hwsearch.tasks.proxies import GradualProxy, Proxy
-from hwsearch.tasks.states import StateLoss
+from hwsearch.study.choices.cost_tables import CostTable, Terms
+from hwsearch.study.choices.search_space import SearchSpace, is_uniform
+from hwsearch.study.early_stopping import NEVER, Candidate, Early
+from hwsearch.study.goal import MILLISECONDS, Aim, Unit, joules
+from hwsearch.study.records.study import FAILURE
+from hwsearch.study.samplers.catalog import ENERGY, LATENCY, SIZE, Known
+from hwsearch.tasks.losses import GradualProxy, Proxy
+from hwsearch.tasks.losses.by_state import StateLoss
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Objective:
         unit: what the target and the second objective are told in.
         max_joules: energy that a plan may not exceed beside the target; None does not limit it.
         early: when a trial need not go on to its end.
-        content: what all this is, by digest; see `hwsearch.study.identity`.
+        content: what all this is, by digest; see `hwsearch.study.records.identity`.
     """
 
     denoiser: Denoiser

@@ -15,21 +15,21 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.digest import sizes_digest
 from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
-from hwsearch.latency.device import Calibration, Device
-from hwsearch.latency.full_pass import predictor_of
+from hwsearch.latency.devices.device import Calibration, Device
 from hwsearch.latency.operators import Workload
+from hwsearch.latency.prediction.full_pass import predictor_of
 from hwsearch.plan import CompressionPlan, Decoding, LayerPlan
 from hwsearch.sinks import SinkProfile, calibrate_sinks
-from hwsearch.study.aim import MILLISECONDS, Unit, joules
-from hwsearch.study.exact import cheapest_of
-from hwsearch.study.identity import Content, check_content, content_of
+from hwsearch.study.choices.exact_solution import cheapest_of
+from hwsearch.study.choices.search_space import WHOLE, SearchSpace
+from hwsearch.study.goal import MILLISECONDS, Unit, joules
 from hwsearch.study.objective import Objective, size_bytes
-from hwsearch.study.space import WHOLE, SearchSpace
-from hwsearch.study.study import Study
-from hwsearch.tasks.frozen import FrozenStates
-from hwsearch.tasks.gsm_mini import problems
+from hwsearch.study.records.identity import Content, check_content, content_of
+from hwsearch.study.records.study import Study
+from hwsearch.tasks.gsm_mini.generator import problems
+from hwsearch.tasks.losses import PROXIES, Proxy, make_proxy
+from hwsearch.tasks.losses.kl import FrozenStates
 from hwsearch.tasks.problem import Problem
-from hwsearch.tasks.proxies import PROXIES, Proxy, make_proxy
 
 #: Calibration questions behind the frozen states.
 QUESTIONS = 96
@@ -342,7 +342,7 @@ def choose_proxy(
     if loss in ("nll", "digits"):
         raise InputError(
             f"loss {loss!r} needs problems with answers, not questions alone; "
-            "make it with hwsearch.tasks.proxies.make_proxy and give that as the loss"
+            "make it with hwsearch.tasks.losses.make_proxy and give that as the loss"
         )
     return make_proxy(loss, denoiser, [Problem(question, "") for question in questions])
 

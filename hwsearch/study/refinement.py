@@ -9,11 +9,11 @@ from typing import Any
 
 import optuna
 
+from hwsearch.study.choices.search_space import Groups
 from hwsearch.study.objective import Objective
+from hwsearch.study.records.study import Study, load_study
 from hwsearch.study.run import run_study
-from hwsearch.study.space import Groups
-from hwsearch.study.storage import STUDIES, open_storage, place_of, storage_errors
-from hwsearch.study.study import Study, load_study
+from hwsearch.study.storage.databases import STUDIES, open_storage, place_of, storage_errors
 
 #: Groups before the free ones, and the share of all trials after which they are split.
 STAGES: tuple[tuple[Groups, float], ...] = (("tied", 0.2), ("thirds", 0.5))

@@ -1,9 +1,9 @@
 """One study, one worker or many: who creates it, who takes the next trial, when it is done.
 
-Everything that workers agree on lies in the storage; they never talk to each other. They take
-turns at choosing a plan (`hwsearch.study.turns`), so that none is tried twice, and none is tried
-too many. Where a database knows no turns, a worker that finds its trial to be one too many gives it
-back.
+Everything that workers agree on lies in the storage; they never talk to each other. They take turns at
+choosing a plan (`hwsearch.study.storage.proposal_lock`), so that none is tried twice, and none
+is tried too many. Where a database knows no turns, a worker that finds its trial to be one too many
+gives it back.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateF
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from hwsearch.study.space import SearchSpace
-from hwsearch.study.storage import is_shared
-from hwsearch.study.study import ENDED, FAILURE, ended, failed
-from hwsearch.study.turns import turn
+from hwsearch.study.choices.search_space import SearchSpace
+from hwsearch.study.records.study import ENDED, FAILURE, ended, failed
+from hwsearch.study.storage.databases import is_shared
+from hwsearch.study.storage.proposal_lock import turn
 
 #: Attribute that says that the creator of a study has queued its first plans.
 READY = "ready"

@@ -1,6 +1,6 @@
 """Problems in, score out: gsm-mini, answer extraction, evaluation, confidence intervals."""
 
-from hwsearch.tasks.evaluate import Evaluation, Prompted, evaluate
+from hwsearch.tasks.evaluation import Evaluation, Prompted, evaluate
 from hwsearch.tasks.problem import Problem, read_problems
 from hwsearch.tasks.statistics import Comparison, Interval, compare, wilson
 from hwsearch.tasks.task import GSM_MINI, Score, Task, score_answers

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.passes import backend_of
 from hwsearch.plan import Decoding
 from hwsearch.tasks.finite import FiniteBackend, require_finite
-from hwsearch.tasks.proxies.likelihood import draw_masks
+from hwsearch.tasks.losses.masked_likelihood import draw_masks
 
 
 @torch.inference_mode()

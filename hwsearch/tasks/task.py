@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
-from hwsearch.tasks import gsm_mini
 from hwsearch.tasks.extraction import FLEXIBLE, STRICT, Filter, exact_match
+from hwsearch.tasks.gsm_mini import generator as gsm_mini
 from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.statistics import Interval, wilson
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from hwsearch.compression import WeightBank, compress
 from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.passes import backend_of
 from hwsearch.plan import CompressionPlan
-from hwsearch.tasks.frozen import FrozenStates
+from hwsearch.tasks.losses.kl import FrozenStates
 
 
 class DenoiserContract:

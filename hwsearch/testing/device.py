@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.latency.device import Device, DeviceInfo, Provenance
+from hwsearch.latency.devices.device import Device, DeviceInfo, Provenance
+from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import OpKey, Workload
-from hwsearch.latency.profile import Kept, operators_of
-from hwsearch.latency.table import LatencyTable
+from hwsearch.latency.timing.operator_times import Kept, operators_of
 
 #: Nanoseconds of a thousand multiply-adds in each format.
 SPEED = {"fp32": 100.0, "w8": 80.0, "w4": 70.0, "w8a8": 40.0}

@@ -15,7 +15,7 @@ from collections import defaultdict
 import torch
 
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.task import GSM_MINI
 

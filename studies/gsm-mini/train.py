@@ -30,7 +30,7 @@ from vocabulary import END, MASK, PAD, build_tokenizer
 
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.transformer import Transformer
-from hwsearch.tasks.gsm_mini import LARGEST_NUMBER, problems
+from hwsearch.tasks.gsm_mini.generator import LARGEST_NUMBER, problems
 
 HERE = Path(__file__).parent
 

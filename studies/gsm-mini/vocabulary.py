@@ -7,7 +7,7 @@ from itertools import islice
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from hwsearch.tasks.gsm_mini import LARGEST_NUMBER, problems
+from hwsearch.tasks.gsm_mini.generator import LARGEST_NUMBER, problems
 
 PAD, UNKNOWN, MASK, END = SPECIALS = ("<|pad|>", "<|unknown|>", "<|mask|>", "<|end|>")
 

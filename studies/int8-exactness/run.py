@@ -20,7 +20,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from hwsearch.bundle.quantise import quantise_products
-from hwsearch.latency.clock import interleave
+from hwsearch.latency.timing.clock import interleave
 from hwsearch.plan import WeightFormat
 
 #: (inputs, outputs) of a product.

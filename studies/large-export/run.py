@@ -22,8 +22,8 @@ import torch
 from hwsearch.bundle import export
 from hwsearch.compression import compress
 from hwsearch.denoisers.accounting import parameters
-from hwsearch.denoisers.backend import TorchBackend
 from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import OnnxBackend

@@ -13,13 +13,13 @@ from sample import Measured
 from scipy import stats
 
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.latency.calibrate import fit_lines
-from hwsearch.latency.causes import WEIGHT_BYTES
-from hwsearch.latency.device import Calibration, Device, DeviceInfo, Line, Provenance
+from hwsearch.latency.devices.device import Calibration, Device, DeviceInfo, Line, Provenance
+from hwsearch.latency.devices.roofline import moved_bytes, operations
+from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import OpKey, Workload
-from hwsearch.latency.predict import Predictor
-from hwsearch.latency.roofline import moved_bytes, operations
-from hwsearch.latency.table import LatencyTable
+from hwsearch.latency.prediction.calibration import fit_lines
+from hwsearch.latency.prediction.predictor import Predictor
+from hwsearch.latency.prediction.roofline_fit import WEIGHT_BYTES
 from hwsearch.plan import CompressionPlan, WeightFormat
 
 PASSES = ("refresh", "step", "generation")

@@ -21,15 +21,15 @@ from sample import Sampler, read_sessions
 from hwsearch.bundle.quantise import FORMATS
 from hwsearch.cli.options import progress_bar, tracked
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.loading import load_denoiser
-from hwsearch.jobs.timing import export_plans
-from hwsearch.latency.calibrate import calibration_plans
-from hwsearch.latency.environment import environment
-from hwsearch.latency.profile import Kept, operators_of
+from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.jobs.profiling.onnxruntime import export_plans
+from hwsearch.latency.devices.environment import environment
+from hwsearch.latency.prediction.calibration import calibration_plans
+from hwsearch.latency.timing.operator_times import Kept, operators_of
 from hwsearch.plan import CompressionPlan
 from hwsearch.sinks import calibrate_sinks
+from hwsearch.study.choices.search_space import THRESHOLDS
 from hwsearch.study.preparation import calibration_questions, default_workload
-from hwsearch.study.space import THRESHOLDS
 
 RESULTS = Path(__file__).parent / "results"
 

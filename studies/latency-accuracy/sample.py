@@ -10,13 +10,13 @@ import pandas as pd
 
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.jobs.progress import Tracked
-from hwsearch.latency.clock import interleave
-from hwsearch.latency.measure import whole_runs
+from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import OpKey, Workload
-from hwsearch.latency.pinning import pinned
-from hwsearch.latency.probes import build_probe, copies_of
-from hwsearch.latency.profile import open_probes
-from hwsearch.latency.table import LatencyTable
+from hwsearch.latency.timing.bundles import whole_runs
+from hwsearch.latency.timing.clock import interleave
+from hwsearch.latency.timing.operator_graphs import build_probe, copies_of
+from hwsearch.latency.timing.operator_times import open_probes
+from hwsearch.latency.timing.pinning import pinned
 from hwsearch.runtime import Bundle, OnnxBackend
 
 COLUMNS = ["what", "pass", "session", "sample_us"]

@@ -13,11 +13,11 @@ from run import RESULTS, parse, study
 
 from hwsearch.bundle.quantise import FORMATS
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.loading import load_denoiser
-from hwsearch.latency.calibrate import MAGNITUDE
-from hwsearch.latency.profile import Kept
+from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.latency.prediction.calibration import MAGNITUDE
+from hwsearch.latency.timing.operator_times import Kept
 from hwsearch.plan import CachePolicy, CompressionPlan
-from hwsearch.study.space import THRESHOLDS
+from hwsearch.study.choices.search_space import THRESHOLDS
 
 KEPT = Kept((0.6,), (0.75, 0.5))
 CACHES = (

@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from hwsearch.compression import WeightBank, compress
+from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.loading import load_denoiser
-from hwsearch.denoisers.passes import backend_of
+from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.plan import CompressionPlan
 from hwsearch.report.proxies import COLUMNS
 from hwsearch.sinks import SinkProfile, calibrate_sinks
+from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.preparation import calibration_problems
-from hwsearch.study.space import SearchSpace
-from hwsearch.tasks.evaluate import evaluate
+from hwsearch.tasks.evaluation import evaluate
+from hwsearch.tasks.losses import PROXIES, Proxy, make_proxy
 from hwsearch.tasks.problem import Problem
-from hwsearch.tasks.proxies import PROXIES, Proxy, make_proxy
 from hwsearch.tasks.task import GSM_MINI
 
 #: Lower than a search would offer: formats alone hardly change what gsm-mini answers, and plans of

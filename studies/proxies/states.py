@@ -15,12 +15,12 @@ import pandas as pd
 import torch
 
 from hwsearch.compression import WeightBank, compress
-from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.plan import CompressionPlan
 from hwsearch.report.proxies import COLUMNS, rank, read_losses
 from hwsearch.sinks import calibrate_sinks
 from hwsearch.study.preparation import calibration_questions
-from hwsearch.tasks.frozen import FrozenStates
+from hwsearch.tasks.losses.kl import FrozenStates
 
 HERE = Path(__file__).parent
 

@@ -19,8 +19,8 @@ from models import ENCODINGS
 from recipes import DATASHEETS, RECIPES, W4, Datasheet, Pick, Recipe
 from rows import Row, decode_pass, prefill_pass, read_rows
 
-from hwsearch.latency.device import Check, DeviceInfo, Power, Provenance, write_info
-from hwsearch.latency.roofline import FormatRate, Roofline, TimedPass, fit_memory, fit_rate
+from hwsearch.latency.devices.device import Check, DeviceInfo, Power, Provenance, write_info
+from hwsearch.latency.devices.roofline import FormatRate, Roofline, TimedPass, fit_memory, fit_rate
 from hwsearch.plan import WeightFormat
 
 CHECKOUT = Path(__file__).parents[2]

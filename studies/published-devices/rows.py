@@ -9,7 +9,7 @@ from pathlib import Path
 
 from models import ENCODINGS, prompt_operators, token_operators
 
-from hwsearch.latency.roofline import TimedPass
+from hwsearch.latency.devices.roofline import TimedPass
 
 
 @dataclass(frozen=True)

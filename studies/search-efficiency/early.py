@@ -32,16 +32,16 @@ from gsm_mini import DEVICE, overridden
 from race import corner, hypervolume
 
 from hwsearch.compression import compress
-from hwsearch.denoisers.loading import load_denoiser
-from hwsearch.latency.device import load_device
+from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.study import Objective, SearchSpace, Target, prepare
-from hwsearch.study.early import SHARE, Early, Peer, estimate
+from hwsearch.study.early_stopping import SHARE, Early, Peer, estimate
 from hwsearch.study.preparation import calibration_questions, default_workload
+from hwsearch.study.records.study import ended
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
-from hwsearch.study.study import ended
-from hwsearch.tasks.states import StateLoss, shuffled
+from hwsearch.tasks.losses.by_state import StateLoss, shuffled
 
 RESULTS = Path(__file__).parent / "results"
 STEP = 8  # trials between two looks at the work done

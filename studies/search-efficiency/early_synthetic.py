@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from race import Plan, Problem, corner, hypervolume
 from synthetic import SHAPE, make_problem
 
-from hwsearch.study.additive import AdditiveSampler
-from hwsearch.study.early import LEAST_PEERS, SHARE, Candidate, estimate, peers_of
-from hwsearch.study.study import ended
-from hwsearch.tasks.states import StateLoss, shuffled
+from hwsearch.study.early_stopping import LEAST_PEERS, SHARE, Candidate, estimate, peers_of
+from hwsearch.study.records.study import ended
+from hwsearch.study.samplers.additive import AdditiveSampler
+from hwsearch.tasks.losses.by_state import StateLoss, shuffled
 
 STATES = 20
 SPREAD = 2.0  # of the logarithm of what states add

@@ -26,7 +26,7 @@ from large import QUESTIONS, RESULTS, load_problem
 from race import NAMES, Point, corner, hypervolume
 from visits import Visits
 
-from hwsearch.study.early import Early
+from hwsearch.study.early_stopping import Early
 
 FIDELITY = 0.25
 KEPT = RESULTS / "large-fidelity.jsonl"

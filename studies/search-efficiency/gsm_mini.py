@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hwsearch.denoisers.loading import load_denoiser
-from hwsearch.latency.device import load_device
+from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.latency.devices.device import load_device
 from hwsearch.sinks import calibrate_sinks
 from hwsearch.study import Objective, SearchSpace, Target, prepare
 from hwsearch.study.preparation import calibration_questions, default_workload
-from hwsearch.tasks.frozen import FrozenStates
+from hwsearch.tasks.losses.kl import FrozenStates
 
 #: The table whose milliseconds are those of results/. It stays, so that problems stay comparable while
 #: the table that is shipped is timed anew.

@@ -24,7 +24,7 @@ from optuna.samplers import (
     TPESampler,
 )
 
-from hwsearch.study.additive import AdditiveSampler
+from hwsearch.study.samplers.additive import AdditiveSampler
 
 Plan = tuple[int, ...]
 Point = tuple[float, float]

@@ -18,7 +18,7 @@ import numpy as np
 import optuna
 from optuna.distributions import IntDistribution
 
-from hwsearch.study.additive import AdditiveSampler
+from hwsearch.study.samplers.additive import AdditiveSampler
 
 CASES = ((6, 4, 100), (32, 12, 100), (32, 12, 1000), (80, 12, 1000), (80, 12, 10_000))
 

@@ -28,7 +28,7 @@ from race import Plan
 from hwsearch.plan import CompressionPlan
 from hwsearch.study import Objective
 from hwsearch.study.run import enqueue
-from hwsearch.study.samplers import SAMPLERS, make_sampler
+from hwsearch.study.samplers.catalog import SAMPLERS, make_sampler
 
 RATIOS = (0.5, 0.6, 0.75)
 CHECKPOINTS = (20, 30, 40, 60, 80)

@@ -17,9 +17,9 @@ from contextlib import nullcontext
 import torch
 from gsm_mini import make_objective
 
+from hwsearch.study.records.study import load_study
 from hwsearch.study.run import run_study
-from hwsearch.study.storage import open_storage
-from hwsearch.study.study import load_study
+from hwsearch.study.storage.databases import open_storage
 from hwsearch.testing.postgres import find_postgres, postgres_server
 
 QUESTIONS = 2

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from hwsearch.bundle import Exporter
 from hwsearch.compression import compress
-from hwsearch.denoisers.loading import load_denoiser
-from hwsearch.jobs.bundles import verify
-from hwsearch.tasks.gsm_mini import problems
+from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.jobs.verification import verify
+from hwsearch.tasks.gsm_mini.generator import problems
 from tests.smollm2 import FOLDER
 from tests.test_smollm2 import plans
 

@@ -24,10 +24,11 @@ import numpy as np
 import torch
 
 from hwsearch.compression import compress
-from hwsearch.denoisers.loading import load_denoiser
-from hwsearch.latency.device import load_device
+from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.sinks import calibrate_sinks
+from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.objective import Objective
 from hwsearch.study.preparation import (
     SINK_QUESTIONS,
@@ -37,8 +38,7 @@ from hwsearch.study.preparation import (
     prepare,
 )
 from hwsearch.study.run import run_study
-from hwsearch.study.space import SearchSpace
-from hwsearch.tasks.frozen import FrozenStates
+from hwsearch.tasks.losses.kl import FrozenStates
 
 PARTS = ("load", "sinks", "record", "quantise", "loss")
 

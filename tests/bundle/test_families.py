@@ -7,7 +7,7 @@ import pytest
 
 from hwsearch.bundle import Exporter, export
 from hwsearch.compression import compress
-from hwsearch.denoisers.backend import TorchBackend
+from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError
 from hwsearch.plan import CompressionPlan

@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 
 from hwsearch.bundle.exporter import export
 from hwsearch.compression.bank import compress
-from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime.engine import Runtime
 from hwsearch.sinks.profile import calibrate_sinks
 from hwsearch.sinks.trajectory import record_sinks
-from hwsearch.tasks.frozen import FrozenStates
+from hwsearch.tasks.losses.kl import FrozenStates
 from hwsearch.testing.tiny import tiny_denoiser
 
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}

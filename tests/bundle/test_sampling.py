@@ -6,7 +6,7 @@ import pytest
 from hwsearch.bundle import Exporter
 from hwsearch.compression import compress
 from hwsearch.decoding.sampler import generate
-from hwsearch.denoisers.passes import backend_of
+from hwsearch.denoisers.backends import backend_of
 from hwsearch.errors import InputError
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.runtime import OnnxBackend, Runtime, check_agreement

@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
-from hwsearch.cli import ls
 from hwsearch.cli import main as cli
 from hwsearch.cli.errors import explain_error
+from hwsearch.cli.models import ls
 from hwsearch.errors import InfeasibleTargetError, InputError
 
 

@@ -10,7 +10,7 @@ from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_
 from hwsearch.compression.pruning import lowest_share, n_of_m, sparsegpt, zeroed_share
 from hwsearch.compression.pruning.calibration import row_weights
 from hwsearch.compression.pruning.sparsegpt import DAMPING, refit
-from hwsearch.denoisers.backend import TorchBackend
+from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import InputError, PlanError
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Runtime, measure_agreement

@@ -6,7 +6,7 @@ import torch
 
 from hwsearch.decoding.sampler import generate
 from hwsearch.decoding.schedule import passes, quotas_of
-from hwsearch.denoisers.passes import FullPassBackend, backend_of
+from hwsearch.denoisers.backends import FullPassBackend, backend_of
 from hwsearch.plan import Decoding
 from hwsearch.testing.tiny import tiny_denoiser
 

@@ -5,13 +5,13 @@ import subprocess
 import sys
 
 import pytest
-from checkpoints import HIDDEN, VOCAB, llada_config, stock_config
 
 from hwsearch.denoisers.accounting import bytes_by_format, matrix_bytes, parameters, work
-from hwsearch.denoisers.config import parse_config
-from hwsearch.denoisers.fields import Fields
+from hwsearch.denoisers.loading.config import parse_config
+from hwsearch.denoisers.loading.json_fields import Fields
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import WeightFormat
+from tests.denoisers.checkpoints import HIDDEN, VOCAB, llada_config, stock_config
 
 LLADA_8B = llada_config() | {
     "d_model": 4096,
@@ -67,7 +67,7 @@ def test_a_config_alone_is_enough_and_torch_stays_out(tmp_path):
     program = (
         "import sys\n"
         "from hwsearch.denoisers.accounting import parameters\n"
-        "from hwsearch.denoisers.config import read_geometry\n"
+        "from hwsearch.denoisers.loading.config import read_geometry\n"
         "print(parameters(read_geometry(sys.argv[1])).total, 'torch' in sys.modules)"
     )
     for given in (path, tmp_path):

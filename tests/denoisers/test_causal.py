@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from checkpoints import VOCAB, stock_config, stock_model, write
 
 from hwsearch.decoding.sampler import generate
-from hwsearch.denoisers.backend import TorchBackend
-from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import InputError
 from hwsearch.plan import Decoding
+from tests.denoisers.checkpoints import VOCAB, stock_config, stock_model, write
 
 pytest.importorskip("transformers")
 

@@ -5,18 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from checkpoints import stock_config, stock_model, write
 
 from hwsearch.compression import compress
 from hwsearch.decoding.sampler import generate
-from hwsearch.denoisers.loading import load_denoiser
-from hwsearch.denoisers.passes import backend_of
+from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.sinks import calibrate_sinks
 from hwsearch.tasks.likelihood import log_likelihood
+from hwsearch.tasks.losses import PROXIES, make_proxy
 from hwsearch.tasks.problem import Problem
-from hwsearch.tasks.proxies import PROXIES, make_proxy
+from tests.denoisers.checkpoints import stock_config, stock_model, write
 
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="torch sees no NVIDIA GPU on this machine"

@@ -9,10 +9,10 @@ import torch
 from tokenizers import Tokenizer
 
 from hwsearch.denoisers.finite import check_pass, check_weights
-from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.denoisers.own import own_denoiser
 from hwsearch.errors import CheckpointError, InputError
-from hwsearch.jobs.finish import export
+from hwsearch.jobs.exporting import export
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.study import SearchSpace, Target, prepare
 from hwsearch.testing.device import formula_device

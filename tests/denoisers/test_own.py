@@ -14,16 +14,16 @@ from torch import nn
 
 from hwsearch.compression import compress
 from hwsearch.decoding.cache import ALMOST_ALL
+from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.network import OwnNetwork
 from hwsearch.denoisers.own import own_denoiser
-from hwsearch.denoisers.passes import backend_of
 from hwsearch.errors import InputError, PlanError
 from hwsearch.jobs.sinks import study_sinks
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.sinks import calibrate_sinks, record_sinks, record_tokens
-from hwsearch.tasks.evaluate import evaluate
+from hwsearch.tasks.evaluation import evaluate
+from hwsearch.tasks.losses import PROXIES, make_proxy
 from hwsearch.tasks.problem import Problem
-from hwsearch.tasks.proxies import PROXIES, make_proxy
 from hwsearch.testing.denoiser import DenoiserContract
 from hwsearch.testing.tiny import tiny_denoiser
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.denoisers.backend import TorchBackend
-from hwsearch.denoisers.memo import LayerMemo
+from hwsearch.denoisers.activation_cache import LayerMemo
+from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.plan import CachePolicy, CacheRule
 from hwsearch.testing.tiny import tiny_denoiser
 

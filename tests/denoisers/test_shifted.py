@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from hwsearch.decoding.sampler import generate
-from hwsearch.denoisers.passes import backend_of
+from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import Decoding
 from hwsearch.sinks import calibrate_sinks
+from hwsearch.tasks.losses import PROXIES, make_proxy
 from hwsearch.tasks.problem import Problem
-from hwsearch.tasks.proxies import PROXIES, make_proxy
 from hwsearch.testing.tiny import tiny_denoiser
 
 PROBLEMS = [Problem("tom has 3 apples ?", "#### 3"), Problem("tom has 4 apples ?", "#### 4")]

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from hwsearch.denoisers.loading import load_denoiser
-from hwsearch.denoisers.passes import backend_of
-from hwsearch.tasks.evaluate import evaluate
+from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.tasks.evaluation import evaluate
 from hwsearch.tasks.task import GSM_MINI
 
 

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 
 from hwsearch.cli.main import VERBS, hwsearch
 from hwsearch.plan import CompressionPlan
-from hwsearch.study.spec import StudySpec
+from hwsearch.study.settings import StudySpec
 from tests.docs.blocks import LANGUAGES, PAGES, ROOT, Block, all_blocks, blocks_of
 
 #: What makes runs short: the environment that docs/search.md tells users of. No block is edited.

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 from click.testing import CliRunner
 
-from hwsearch.cli.baselines import command
+from hwsearch.cli.models.baselines import command
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.jobs import baselines
 from hwsearch.jobs.baselines import Bench, Settings, plan_jobs, read_rows, run_baselines

@@ -8,18 +8,19 @@ import sys
 import pandas as pd
 import pytest
 
-from hwsearch.denoisers.loading import load_denoiser
+from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError, VerificationError
-from hwsearch.jobs.bundles import verify
 from hwsearch.jobs.demo import AGAIN, DEVICE, DemoOptions, run_demo
 from hwsearch.jobs.demo_target import Reach, choose_target
-from hwsearch.jobs.finish import ATTEMPTS
-from hwsearch.jobs.predicting import predict_plan
-from hwsearch.jobs.timing import Effort, profile_machine
-from hwsearch.latency.device import load_device
+from hwsearch.jobs.exporting import ATTEMPTS
+from hwsearch.jobs.prediction import predict_plan
+from hwsearch.jobs.profiling.effort import Effort
+from hwsearch.jobs.profiling.onnxruntime import profile_machine
+from hwsearch.jobs.verification import verify
+from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.study import load_study
-from hwsearch.tasks.gsm_mini import problems
+from hwsearch.tasks.gsm_mini.generator import problems
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from hwsearch.bundle import export
-from hwsearch.cli.sinks import command
+from hwsearch.cli.models.sinks import command
 from hwsearch.compression import compress
 from hwsearch.errors import InputError
 from hwsearch.jobs.sinks import study_sinks

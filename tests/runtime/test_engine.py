@@ -7,8 +7,8 @@ import pytest
 
 from hwsearch.bundle import export
 from hwsearch.compression import compress
-from hwsearch.denoisers.backend import TorchBackend
-from hwsearch.denoisers.chat import ChatTemplate
+from hwsearch.denoisers.chat.template import ChatTemplate
+from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import InputError, VerificationError
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import OnnxBackend, Runtime, check_agreement, measure_agreement

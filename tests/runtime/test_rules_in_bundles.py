@@ -9,7 +9,7 @@ from hwsearch.bundle import Exporter
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares, StaticScores
 from hwsearch.decoding.rules import PositionKeeper
-from hwsearch.denoisers.backend import TorchBackend
+from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.plan import CachePolicy, CacheRule, CompressionPlan
 from hwsearch.runtime import OnnxBackend, Runtime, measure_agreement
 

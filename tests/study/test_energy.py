@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 
 from hwsearch.errors import InfeasibleTargetError, InputError, StudyError, UnknownNameError
-from hwsearch.latency.device import Power
+from hwsearch.latency.devices.device import Power
 from hwsearch.study import Aim, SearchSpace, Target, load_study, prepare, resolve, search
 from hwsearch.study.preparation import reopen
 from hwsearch.study.run import run_study
-from hwsearch.study.spec import StudySpec
+from hwsearch.study.settings import StudySpec
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
 from tests.study.test_run import QUESTIONS, WORK

@@ -8,10 +8,10 @@ import pytest
 from hwsearch.errors import InputError, StudyError
 from hwsearch.plan import WeightFormat
 from hwsearch.study import Target, prepare
-from hwsearch.study.early import Early
+from hwsearch.study.early_stopping import Early
 from hwsearch.study.preparation import check_own_loss
 from hwsearch.study.run import run_study
-from hwsearch.tasks.states import StateLoss
+from hwsearch.tasks.losses.by_state import StateLoss
 from tests.study.test_run import QUESTIONS, make_objective
 
 

@@ -7,14 +7,14 @@ import optuna
 import pytest
 
 from hwsearch.errors import StudyError
-from hwsearch.latency.device import Device
+from hwsearch.latency.devices.device import Device
 from hwsearch.study import SearchSpace, Target, prepare
-from hwsearch.study.early import Early
+from hwsearch.study.early_stopping import Early
 from hwsearch.study.objective import Objective
+from hwsearch.study.records.study import ended
 from hwsearch.study.refinement import run_refined
-from hwsearch.study.spec import StudySpec
-from hwsearch.study.storage import open_storage
-from hwsearch.study.study import ended
+from hwsearch.study.settings import StudySpec
+from hwsearch.study.storage.databases import open_storage
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
 from tests.study.test_run import QUESTIONS, WORK

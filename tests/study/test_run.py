@@ -10,15 +10,15 @@ import optuna
 import pytest
 
 from hwsearch.errors import InfeasibleTargetError, InputError, StudyError, UnknownNameError
-from hwsearch.latency.device import load_device
+from hwsearch.latency.devices.device import load_device
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.study import SearchSpace, Target, load_study, prepare
-from hwsearch.study.noise import RUNS
+from hwsearch.study.loss_noise import RUNS
 from hwsearch.study.objective import size_bytes
 from hwsearch.study.preparation import choose_proxy, fastest_plan
 from hwsearch.study.run import enqueue, identity, run_study
-from hwsearch.study.storage import open_storage
+from hwsearch.study.storage.databases import open_storage
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
 

@@ -17,8 +17,8 @@ from hwsearch.study.objective import Objective
 from hwsearch.study.preparation import Target
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
-from hwsearch.study.storage import open_storage
-from hwsearch.study.turns import turn
+from hwsearch.study.storage.databases import open_storage
+from hwsearch.study.storage.proposal_lock import turn
 from hwsearch.testing.postgres import find_postgres, postgres_server
 from tests.study.test_run import make_objective
 

@@ -6,7 +6,6 @@ import copy
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,17 +14,15 @@ from safetensors.torch import load_file, save_file
 
 from hwsearch.cli.main import main
 from hwsearch.decoding.backend import Prediction
-from hwsearch.denoisers.backend import TorchBackend
+from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import CheckpointError
 from hwsearch.plan import CommitRule, Decoding
-from hwsearch.tasks.evaluate import evaluate
+from hwsearch.tasks.evaluation import evaluate
 from hwsearch.tasks.finite import FiniteBackend
 from hwsearch.tasks.likelihood import log_likelihood
 from hwsearch.tasks.problem import Problem
 from hwsearch.testing.tiny import tiny_denoiser
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "denoisers"))
-from checkpoints import stock_config, stock_model, write
+from tests.denoisers.checkpoints import stock_config, stock_model, write
 
 PROBLEMS = [Problem("tom has 3 apples", "#### 3"), Problem("tom has 4", "#### 4")]
 

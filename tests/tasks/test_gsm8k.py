@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from hwsearch.denoisers.backend import TorchBackend
+from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.plan import Decoding
 from hwsearch.tasks.catalog import load_task
-from hwsearch.tasks.evaluate import evaluate
+from hwsearch.tasks.evaluation import evaluate
 from hwsearch.tasks.extraction import COT_STRICT, STRICT
 from hwsearch.tasks.gsm8k import cot_answer, gsm8k, gsm8k_cot, read_split
-from hwsearch.tasks.harness import results, samples, write_results
+from hwsearch.tasks.harness_results import results, samples, write_results
 from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.task import score_answers
 from hwsearch.testing.tiny import tiny_denoiser

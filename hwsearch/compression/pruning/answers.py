@@ -9,8 +9,8 @@ import numpy as np
 from hwsearch.compression.pruning.calibration import WeightCalibration, noisy_passes
 from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.passes import backend_of
 
 #: Most questions of one prompt length that are answered together.
 BATCH = 16

@@ -1,0 +1,43 @@
+"""`hwsearch verify`: is a bundle what it says it is?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hwsearch.cli.options import json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from hwsearch.jobs.bundle_checks import Check
+
+
+@click.command(name="verify")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--limit", default=200, show_default=True, help="Test problems to score.")
+@click.option("--threads", default=1, show_default=True, help="Threads of onnxruntime.")
+@json_option
+def command(bundle: Path, limit: int, threads: int, as_json: bool) -> None:
+    """Check BUNDLE: checksums, predictions, plain sessions, accuracy, latency.
+
+    Predictions are compared with those of the simulated model on passes that were frozen at the
+    export, against the noise floor of rounding. Exit code 1 where a check that decides fails.
+    """
+    from hwsearch.jobs.verification import verify
+
+    checks = verify(bundle, limit=limit, threads=threads)
+    if as_json:
+        print_json([check.document() for check in checks])
+    else:
+        rows = [(c.name, _verdict(c), c.found, c.rule) for c in checks]
+        print_table(f"verify {bundle}", ["check", "passed", "found", "rule"], rows)
+    if not all(check.passed for check in checks if check.decides):
+        sys.exit(1)
+
+
+def _verdict(check: Check) -> str:
+    if not check.decides:
+        return "-"
+    return "yes" if check.passed else "NO"

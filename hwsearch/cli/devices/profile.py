@@ -1,0 +1,216 @@
+"""`hwsearch profile`: time a device's operators into a latency table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hwsearch.cli.options import (
+    count_option,
+    json_option,
+    kept_channels_option,
+    kept_heads_option,
+    percent,
+    print_json,
+    progress_bar,
+    prompt_length_option,
+    shares,
+    stderr,
+    tracked,
+)
+
+if TYPE_CHECKING:
+    from hwsearch.latency.devices.device import Device
+    from hwsearch.latency.timing.operator_times import Kept
+
+
+@click.command(name="profile")
+@click.option("--device", "name", default="cpu", show_default=True, help="Name of the device.")
+@click.option(
+    "--shapes-of",
+    "--model",
+    "model",
+    default="gsm-mini",
+    show_default=True,
+    help="Whose shapes to time: a model, or a config.json for its sizes alone.",
+)
+@click.option(
+    "--grid",
+    help="Sizes to time instead: rows, features, keys, heads, head_dim and vocab, as in docs/latency.md.",
+)
+@kept_heads_option
+@kept_channels_option
+@prompt_length_option
+@click.option(
+    "--runtime",
+    type=click.Choice(["onnxruntime-cpu", "torch-cuda", "torch-cpu"]),
+    default="onnxruntime-cpu",
+    show_default=True,
+    help="What runs the operators.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("latency_tables"),
+    show_default=True,
+    help="Folder of devices.",
+)
+@count_option("--threads", 1, "Threads of the runtime.")
+@count_option("--rounds", 10, "Samples an operator and session.")
+@count_option("--sessions", 3, "Sessions.")
+@click.option("--overwrite", is_flag=True, help="Time everything anew.")
+@click.option(
+    "--kit",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write a folder that times a device without hwsearch, and stop.",
+)
+@click.option(
+    "--import",
+    "results",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Make a device of what a kit brought back.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Of a torch runtime: say what and how long, and stop."
+)
+@json_option
+def command(
+    as_json: bool, kit: Path | None, results: Path | None, dry_run: bool, **flags: Any
+) -> None:
+    """Time a device's operators, and calibrate their sums on whole-model runs.
+
+    A device that is there is added to; a run that was cut off goes on where it was.
+    """
+    check_one(kit, results, dry_run)
+    if dry_run:
+        answer = foreseen(flags)
+        text = "\n".join(answer["lines"])
+    elif kit is not None:
+        answer = make_kit(kit, flags)
+        text = kit_sentence(answer)
+    else:
+        device = bring(results, flags) if results is not None else timed(flags)
+        answer = document(device)
+        text = sentence(device)
+    print_json(answer) if as_json else stderr.print(text)
+
+
+def check_one(kit: Path | None, results: Path | None, dry_run: bool) -> None:
+    """Refuse to do two things at once. Raises `InputError`."""
+    from hwsearch.errors import InputError
+
+    asked = {"--kit": kit is not None, "--import": results is not None, "--dry-run": dry_run}
+    given = [flag for flag, is_given in asked.items() if is_given]
+    if len(given) > 1:
+        raise InputError(f"give one of {', '.join(asked)}; got {' and '.join(given)}")
+
+
+def make_kit(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
+    """Write a kit; where, how many operators it times, and how many plans it runs whole."""
+    from hwsearch.jobs.profiling.machine import wanted_models, wanted_operators
+    from hwsearch.latency.kit.writer import write_kit
+
+    wanted = (flags["model"], flags["grid"], flags["prompt_length"])
+    keys, models = wanted_operators(*wanted, kept(flags)), wanted_models(*wanted)
+    return {
+        "kit": str(write_kit(keys, folder, models)),
+        "operators": len(keys),
+        "whole_models": 0 if models is None else len(models.plans),
+        "whole_layers": 0 if models is None else models.geometry.num_layers,
+        "model_layers": None if models is None else models.model_layers,
+    }
+
+
+def kit_sentence(kit: dict[str, Any]) -> str:
+    """A kit in one line."""
+    whole = "no whole model, so what comes back stays uncalibrated"
+    if kit["whole_models"]:
+        whole = f"{kit['whole_models']} whole models of {kit['whole_layers']} layers"
+        if kit["whole_layers"] < kit["model_layers"]:
+            whole += f" (of {kit['model_layers']}, which would not fit on a small board)"
+    return (
+        f"{kit['operators']} operators and {whole} in {kit['kit']}; copy it to the device and: "
+        "python measure.py"
+    )
+
+
+def foreseen(flags: dict[str, Any]) -> dict[str, Any]:
+    """What a torch runtime would do, and about how long it would take."""
+    from hwsearch.errors import InputError
+    from hwsearch.jobs.profiling.effort import Effort
+    from hwsearch.jobs.profiling.onnxruntime import RUNTIME
+
+    if flags["runtime"] == RUNTIME:
+        raise InputError("--dry-run is for --runtime torch-cuda and torch-cpu")
+    from hwsearch.jobs.profiling.torch import torch_job
+
+    effort = Effort(flags["threads"], flags["rounds"], flags["sessions"])
+    job = torch_job(flags["model"], flags["runtime"], flags["prompt_length"], effort, kept(flags))
+    return {
+        "operators": len(job.keys),
+        "plans": len(job.plans),
+        "left_out": job.refused,
+        "estimate_s": job.estimate_s,
+        "lines": job.lines(),
+    }
+
+
+def bring(results: Path, flags: dict[str, Any]) -> Device:
+    """A device of what a kit brought back."""
+    from hwsearch.errors import InputError
+    from hwsearch.latency.kit.importer import import_results
+
+    given = click.get_current_context().get_parameter_source("name")
+    if given is click.core.ParameterSource.DEFAULT:
+        raise InputError("--import needs --device NAME: what the device is to be called")
+    return import_results(results, flags["name"], flags["out"], overwrite=flags["overwrite"])
+
+
+def timed(flags: dict[str, Any]) -> Device:
+    """A device timed now, by the runtime that is asked for."""
+    from hwsearch.jobs.profiling.effort import Effort
+    from hwsearch.jobs.profiling.machine import profile_here
+
+    effort = Effort(flags["threads"], flags["rounds"], flags["sessions"])
+    with progress_bar() as bar:
+        chosen = {
+            name: flags[name] for name in ("model", "grid", "prompt_length", "runtime", "overwrite")
+        }
+        return profile_here(
+            flags["name"],
+            flags["out"],
+            kept=kept(flags),
+            effort=effort,
+            tracked=tracked(bar),
+            say=stderr.print,
+            **chosen,
+        )
+
+
+def kept(flags: dict[str, Any]) -> Kept:
+    """Sizes of pruned layers that are timed, too."""
+    from hwsearch.latency.timing.operator_times import Kept
+
+    return Kept(shares(flags["kept_heads"]), shares(flags["kept_channels"]))
+
+
+def document(device: Device) -> dict[str, Any]:
+    """The device as plain data."""
+    return {
+        "device": device.info.model_dump(mode="json"),
+        "operators": len(device.table.samples),
+        "folder": str(device.folder),
+    }
+
+
+def sentence(device: Device) -> str:
+    """The device in one line."""
+    text = f"{len(device.table.samples)} operators timed in {device.folder}; "
+    if not device.info.calibrations:
+        return text + "sums are uncalibrated: no whole model was run"
+    line = device.info.calibrations[-1]
+    ends = f"{percent(line.refresh.mape)} (refresh) and {percent(line.step.mape)} (step)"
+    return text + f"sums are calibrated to {ends} on {line.model}"

@@ -1,0 +1,1 @@
+"""Verbs about one model, its task and its sinks."""

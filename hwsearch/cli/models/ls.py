@@ -1,0 +1,88 @@
+"""`hwsearch ls`: everything that a flag can name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hwsearch.cli.options import json_option, print_json, print_table
+
+KINDS = ("models", "devices", "tasks", "formats", "methods", "studies")
+
+
+@click.command(name="ls")
+@click.argument("kind", type=click.Choice(KINDS))
+@json_option
+def command(kind: str, as_json: bool) -> None:
+    """List what a flag can name."""
+    rows = _LISTINGS[kind]()
+    if as_json:
+        print_json(rows)
+    elif rows:
+        columns = list(rows[0])
+        print_table(kind, columns, [[row[column] for column in columns] for row in rows])
+    else:
+        click.echo(f"no {kind} yet", err=True)
+
+
+def _models() -> list[dict[str, str]]:
+    from hwsearch.denoisers.loading.model_files import BUNDLED, bundled_names
+
+    return [{"name": name, "folder": str(BUNDLED / name)} for name in bundled_names()]
+
+
+def _devices() -> list[dict[str, str]]:
+    from hwsearch.latency.devices.device import device_folders, read_info
+
+    infos = [read_info(folder / "device.toml") for folder in device_folders().values()]
+    return [
+        {
+            "name": info.name,
+            "provenance": info.provenance.value,
+            "held-out error": _percent(info.held_out_error),
+            "runtime": info.runtime,
+            "description": info.description,
+        }
+        for info in infos
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
+def _tasks() -> list[dict[str, str]]:
+    from hwsearch.tasks.catalog import TASKS
+
+    return [{"name": name} for name in TASKS]
+
+
+def _formats() -> list[dict[str, str]]:
+    from hwsearch.plan import WeightFormat
+
+    lines = (line.strip() for line in (WeightFormat.__doc__ or "").splitlines())
+    listed = (line.split("``", 2)[1:] for line in lines if line.startswith("``"))
+    return [{"name": name, "description": text.strip()} for name, text in listed]
+
+
+def _methods() -> list[dict[str, str]]:
+    from hwsearch.study.samplers.catalog import SAMPLERS
+    from hwsearch.tasks.losses import PROXIES
+
+    samplers = [{"name": name, "kind": "sampler"} for name in SAMPLERS]
+    return [*samplers, *({"name": name, "kind": "loss"} for name in PROXIES)]
+
+
+def _studies() -> list[dict[str, str]]:
+    return [{"name": path.stem, "file": str(path)} for path in sorted(Path("studies").glob("*.db"))]
+
+
+_LISTINGS = {
+    "models": _models,
+    "devices": _devices,
+    "tasks": _tasks,
+    "formats": _formats,
+    "methods": _methods,
+    "studies": _studies,
+}

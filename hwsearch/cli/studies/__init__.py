@@ -1,0 +1,1 @@
+"""Verbs about studies: search, front, demo."""

@@ -1,0 +1,116 @@
+"""The backend that suits a network: cached passes where it has them, full passes where not."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
+from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
+from hwsearch.decoding.kept import KeptShares
+from hwsearch.denoisers.activation_cache import LayerMemo
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.network import Network, OwnNetwork
+from hwsearch.denoisers.torch_backend import Choice, TorchBackend
+from hwsearch.denoisers.transformer import Transformer
+from hwsearch.errors import InputError, PlanError
+
+
+class FullPassBackend:
+    """Decodes any network by running all positions in every pass; nothing is cached.
+
+    Args:
+        network: the network.
+        kept_shares: one for each layer, and all 1.0: without a cache nothing can be dropped.
+            `ALMOST_ALL` records the sinks, if the network tells its attention mass.
+
+    Raises:
+        PlanError: a layer shall drop cached positions.
+    """
+
+    def __init__(self, network: Network, kept_shares: Sequence[float]) -> None:
+        self.network = network
+        self.kept_shares = KeptShares.of(kept_shares)
+        self._choose = Choice()
+        self._record = any(share < 1.0 for share in self.kept_shares)
+        self._history: dict[int, SinkHistory] = {}
+        for layer, share in enumerate(self.kept_shares):
+            if share < ALMOST_ALL:
+                raise PlanError(
+                    f"layer {layer}: this network has full passes only, and dropping cached "
+                    f"positions needs cached ones (kept share {share}); "
+                    "leave sink_threshold at 1.0, or bring the model in Llama form"
+                )
+
+    def begin(
+        self,
+        history: Mapping[int, SinkHistory] | None = None,
+        frozen: Hashable = None,
+        *,
+        sampling: Sampling = GREEDY,
+    ) -> None:
+        """Forget what was seen of the generation before; nothing is cached."""
+        self._choose = Choice(sampling)
+        self._history = {}
+
+    def history(self) -> dict[int, SinkHistory]:
+        """What each layer has seen of its sinks; empty where that is not asked for, or not told."""
+        return dict(self._history)
+
+    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        """A full pass; see `hwsearch.decoding.backend.Backend`."""
+        return self._choose(self.refresh_logits(tokens, start, stop))
+
+    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        """A full pass too."""
+        return self.refresh(tokens, start, stop)
+
+    @torch.inference_mode()
+    def refresh_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
+        """Logits ``[batch, block, vocab]`` of positions start..stop."""
+        device = next(self.network.parameters()).device
+        array = torch.from_numpy(np.require(tokens, requirements=["C", "W"])).to(device)
+        if self._record:
+            self._see(self.network.attention_mass(array))
+        logits: Tensor = self.network(array)
+        return logits[:, start:stop].float()
+
+    def _see(self, masses: Sequence[Tensor] | None) -> None:
+        for layer, mass in enumerate(masses or ()):
+            before = self._history.get(layer) or SinkHistory.blank(*mass.shape)
+            self._history[layer] = before.seen(mass.float().cpu().numpy())
+
+    def step_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
+        """The same: a full pass."""
+        return self.refresh_logits(tokens, start, stop)
+
+
+def backend_of(
+    network: Network, kept_shares: Sequence[float], memo: LayerMemo | None = None
+) -> TorchBackend | FullPassBackend:
+    """A backend of a network, cached where the network can be.
+
+    Args:
+        network: a (compressed) network.
+        kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all.
+        memo: layer outputs on frozen inputs; used where the network runs layer by layer.
+
+    Raises:
+        PlanError: a layer shall drop cached positions of a network that caches none.
+    """
+    if isinstance(network, Transformer):
+        return TorchBackend(network, kept_shares, memo)
+    return FullPassBackend(network, kept_shares)
+
+
+def check_tells_mass(denoiser: Denoiser) -> None:
+    """Raise `InputError` unless the model's attention mass can be looked at."""
+    network = denoiser.network
+    if isinstance(network, OwnNetwork) and not hasattr(network.module, "attention_mass"):
+        raise InputError(
+            f"model {denoiser.name!r} does not tell its attention mass, so its sinks cannot be "
+            "looked at; give its module a method attention_mass (see docs/own-denoiser.md)"
+        )

@@ -1,0 +1,73 @@
+"""Which tokens end an answer and which one stands for "not written yet", by all files that say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from hwsearch.denoisers.loading.config import ModelConfig
+from hwsearch.denoisers.loading.json_fields import Fields
+from hwsearch.denoisers.loading.special_tokens import SpecialTokens
+from hwsearch.errors import CheckpointError
+
+GENERATION = "generation_config.json"
+
+#: Special tokens that end a turn of a chat, so an answer too, in models that have them.
+TURN_ENDS = ("<|eot_id|>", "<|im_end|>")
+
+
+def read_end_tokens(
+    folder: Path, config: ModelConfig, tokenizer: Tokenizer, special: SpecialTokens
+) -> tuple[int, ...]:
+    """Every token that ends an answer of a model, the one that fills what follows first.
+
+    These are ``eos_token_id`` of ``generation_config.json``, or else of ``config.json``, each one
+    token or a list; the tokenizer's ``eos_token``; and those of `TURN_ENDS` that are special tokens
+    of the tokenizer.
+
+    Raises:
+        CheckpointError: an ``eos_token_id`` is no token of the model.
+    """
+    generation = Fields.read_if_there(folder / GENERATION)
+    said, where = generation.tokens("eos_token_id"), generation.where
+    if not said:
+        said, where = config.end_token_ids, config.where
+    for said_token in said:
+        check_token(said_token, "eos_token_id", where, config)
+    ends = list(said)
+    held = tokenizer.get_added_tokens_decoder()
+    turns = [i for i, t in sorted(held.items()) if t.special and t.content in TURN_ENDS]
+    for token in (_id(tokenizer, special, "eos_token"), *turns):
+        if token is not None and token not in ends and token < config.geometry.vocab_size:
+            ends.append(token)
+    return tuple(ends)
+
+
+def read_mask_token(
+    folder: Path, config: ModelConfig, tokenizer: Tokenizer, special: SpecialTokens
+) -> int | None:
+    """The token for "not written yet"; None where no file names one.
+
+    ``mask_token_id`` of ``config.json`` counts first, then that of ``generation_config.json``, then
+    the tokenizer's ``mask_token``.
+
+    Raises:
+        CheckpointError: a ``mask_token_id`` is no token id.
+    """
+    if config.mask_token_id is not None:
+        return config.mask_token_id
+    said = Fields.read_if_there(folder / GENERATION).token("mask_token_id")
+    return _id(tokenizer, special, "mask_token") if said is None else said
+
+
+def check_token(token: int, name: str, where: str, config: ModelConfig) -> None:
+    """Raise `CheckpointError` unless the model has a row for a token."""
+    largest = config.geometry.vocab_size - 1
+    if not 0 <= token <= largest:
+        raise CheckpointError(f"{where}: {name} {token} is outside the vocabulary 0..{largest}")
+
+
+def _id(tokenizer: Tokenizer, special: SpecialTokens, name: str) -> int | None:
+    token = special.named.get(name)
+    return None if token is None else tokenizer.token_to_id(token.content)

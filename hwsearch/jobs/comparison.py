@@ -1,0 +1,208 @@
+"""One study's plans, or the uniform plans of a model, on several devices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hwsearch.errors import HwsearchError, InputError, UnknownNameError
+from hwsearch.jobs.predicted_model import Subject, subject_of
+from hwsearch.latency.devices.device import Device, load_device
+from hwsearch.latency.prediction.comparison import (
+    Candidate,
+    Column,
+    Unpriced,
+    compare_on,
+    joules,
+    milliseconds,
+)
+from hwsearch.plan import CompressionPlan, Decoding, WeightFormat
+from hwsearch.study.records.study import Study, load_study
+
+#: Target of plans that no study had one for, as a share of the uncompressed model's time.
+RATIO = 0.5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Candidates on devices.
+
+    Attributes:
+        title: whose plans they are.
+        candidates: the plans.
+        columns: the devices that can price plans, in the order given.
+        ratio: the target, as a share of each device's own uncompressed plan.
+        unit: ``ms`` or ``J``.
+        unpriced: the devices that cannot, with the reason.
+    """
+
+    title: str
+    candidates: tuple[Candidate, ...]
+    columns: tuple[Column, ...]
+    ratio: float
+    unit: str
+    unpriced: tuple[Unpriced, ...] = ()
+
+    def chosen(self) -> list[int]:
+        """Places of the plans that are some device's best, in the devices' order, each once."""
+        return list(dict.fromkeys(c.best for c in self.columns if c.best is not None))
+
+    def frame(self) -> pd.DataFrame:
+        """Every plan on every device, one row each; one row for a device that can price none."""
+        rows: list[dict[str, Any]] = []
+        for column in self.columns:
+            for place, (candidate, cell) in enumerate(
+                zip(self.candidates, column.cells, strict=True)
+            ):
+                rows.append(_row(column, place, candidate) | _figures(cell.latency, column, place))
+        for device in self.unpriced:
+            rows.append({"device": device.name, "runs": False, "why_not": device.why_not})
+        return pd.DataFrame(rows)
+
+
+def compare_study(
+    study_name: str,
+    device_names: Sequence[str],
+    *,
+    storage: str | None = None,
+    ratio: float | None = None,
+    objective: str = "latency",
+) -> Comparison:
+    """A study's finished trials on several devices.
+
+    Args:
+        study_name: the study, or the path of its SQLite file.
+        device_names: the devices.
+        storage: Optuna storage; None is ``studies/<name>.db``.
+        ratio: target as a share of each device's uncompressed plan; None takes the study's own.
+        objective: ``latency`` or ``energy``.
+
+    A device that cannot price plans is one of `Comparison.unpriced`.
+
+    Raises:
+        UnknownNameError: no such study or device.
+        InputError: none of the devices can price plans.
+    """
+    study = load_study(study_name, storage)
+    attributes = study.optuna.user_attrs
+    subject = subject_of(attributes["model"], json.loads(attributes["workload"])["prompt_length"])
+    decoding = Decoding.model_validate_json(attributes["decoding"])
+    frame = study.frame()
+    candidates = [
+        Candidate(f"trial {number}", plan, float(loss), float(loss))
+        for number, loss, plan in zip(frame["number"], frame["loss"], frame["plan"], strict=True)
+    ]
+    ratio = ratio or _ratio_of(study, subject, decoding)
+    title = f"study {study.name}"
+    return _compare(title, subject, decoding, candidates, device_names, ratio, objective)
+
+
+def compare_uniform(
+    model: str,
+    device_names: Sequence[str],
+    *,
+    prompt_length: int | None = None,
+    ratio: float | None = None,
+    objective: str = "latency",
+) -> Comparison:
+    """The uniform plans of a model, or of the sizes in a ``config.json``, on several devices.
+
+    No loss is known, so a device's best is the least compressed plan that meets the target.
+    Other arguments and errors are those of `compare_study`.
+    """
+    subject = subject_of(model, prompt_length)
+    layers = subject.geometry.num_layers
+    candidates = [
+        Candidate(f"all {fmt}", CompressionPlan.uniform(layers, fmt, fmt, head=fmt), rank)
+        for rank, fmt in enumerate(fmt.value for fmt in WeightFormat)
+    ]
+    title = f"uniform plans of {subject.name}"
+    return _compare(
+        title, subject, subject.decoding, candidates, device_names, ratio or RATIO, objective
+    )
+
+
+def _compare(
+    title: str,
+    subject: Subject,
+    decoding: Decoding,
+    candidates: Sequence[Candidate],
+    device_names: Sequence[str],
+    ratio: float,
+    objective: str,
+) -> Comparison:
+    if not device_names:
+        raise InputError("name at least one device: --devices a,b,c")
+    cost, unit = (joules, "J") if objective == "energy" else (milliseconds, "ms")
+    if not candidates:
+        raise InputError("there is no plan to compare: the study has no finished trial")
+    columns: list[Column] = []
+    unpriced: list[Unpriced] = []
+    for name in dict.fromkeys(device_names):
+        try:
+            predictor = subject.predictor(load_device(name), decoding)
+            columns.append(compare_on(predictor, candidates, subject.kept_shares, ratio, cost))
+        except UnknownNameError:
+            raise  # a slip of the pen, not a device
+        except HwsearchError as error:
+            unpriced.append(Unpriced(name, str(error)))
+    if not columns:
+        reasons = "; ".join(f"{device.name}: {device.why_not}" for device in unpriced)
+        raise InputError(f"none of these devices can price the plans: {reasons}")
+    return Comparison(title, tuple(candidates), tuple(columns), ratio, unit, tuple(unpriced))
+
+
+def _ratio_of(study: Study, subject: Subject, decoding: Decoding) -> float:
+    """The study's target over the time of the uncompressed model on the study's device."""
+    try:
+        device = _study_device(study)
+        whole = device.uncompressed(subject.geometry.num_layers)
+        predictor = subject.predictor(device, decoding)
+        return study.target_ms / predictor.predict(whole, subject.kept_shares(whole)).generation_ms
+    except HwsearchError as error:
+        raise InputError(
+            f"what share of the uncompressed time the target of study {study.name} is, its own device "
+            f"must say, and cannot ({error}); give --target-ratio"
+        ) from error
+
+
+def _study_device(study: Study) -> Device:
+    attributes = study.optuna.user_attrs
+    folder = Path(attributes.get("device_folder", ""))
+    known = folder if (folder / "device.toml").is_file() else attributes["device"]
+    return load_device(known)
+
+
+def _row(column: Column, place: int, candidate: Candidate) -> dict[str, Any]:
+    info = column.predictor.device.info
+    return {
+        "device": column.name,
+        "provenance": info.provenance.value,
+        "calibrated": column.predictor.calibration is not None,
+        "plan": candidate.name,
+        "loss": candidate.loss,
+        "best": place == column.best,
+    }
+
+
+def _figures(latency: Any, column: Column, place: int) -> dict[str, Any]:
+    cell = column.cells[place]
+    if latency is None:
+        return {"runs": False, "why_not": cell.why_not}
+    ends = (None, None) if latency.intervals_ms is None else latency.intervals_ms.generation
+    return {
+        "runs": True,
+        "why_not": "",
+        "generation_ms": latency.generation_ms,
+        "p10_ms": ends[0],
+        "p90_ms": ends[1],
+        "joules": latency.generation_joules,
+        "ratio": cell.ratio,
+        "meets_target": cell.meets,
+        "more_than_best": column.penalty(place),
+    }

@@ -1,0 +1,1 @@
+"""hwsearch's models and bundles as a model of lm-evaluation-harness."""

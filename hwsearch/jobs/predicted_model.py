@@ -1,0 +1,107 @@
+"""What is predicted: a model with its sizes, workload and kept shares, with weights or without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from hwsearch.denoisers.digest import geometry_digest
+from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.loading.config import read_config
+from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.errors import InputError, PlanError
+from hwsearch.latency.devices.device import Device
+from hwsearch.latency.operators import Workload
+from hwsearch.latency.prediction.predictor import Predictor
+from hwsearch.plan import CompressionPlan, Decoding
+from hwsearch.sinks import SinkProfile, calibrate_sinks
+from hwsearch.study.preparation import SINK_QUESTIONS, calibration_questions, default_workload
+
+#: Tokens of the prompt where only a model's config is known.
+PROMPT_LENGTH = 128
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model as predictions see it.
+
+    Attributes:
+        name: the model's name, by which devices know their calibrations.
+        geometry: its sizes.
+        decoding: how its makers decode it.
+        prompt_length: tokens of the prompt.
+        profile: makes the sink profile when a plan first needs it; None where there are no weights.
+    """
+
+    name: str
+    geometry: Geometry
+    decoding: Decoding
+    prompt_length: int
+    profile: Callable[[], SinkProfile] | None
+
+    def kept_shares(self, plan: CompressionPlan) -> Sequence[float]:
+        """Kept share of every layer.
+
+        Raises:
+            PlanError: the plan has another number of layers.
+            InputError: a layer has a sink threshold below 1, and there are no weights to say
+                which share that keeps.
+        """
+        if len(plan.layers) != self.geometry.num_layers:
+            raise PlanError(
+                f"the plan has {len(plan.layers)} layers but model {self.name!r} has "
+                f"{self.geometry.num_layers}"
+            )
+        thresholds = [layer.sink_threshold for layer in plan.layers]
+        if min(thresholds) == 1.0:
+            return (1.0,) * len(thresholds)
+        if self.profile is None:
+            raise InputError(
+                f"layer {thresholds.index(min(thresholds))}: what share a sink_threshold of "
+                f"{min(thresholds)} keeps follows from weights, and {self.name} is a config "
+                f"alone; give the model's folder, or thresholds of 1.0"
+            )
+        return self.profile().kept_shares(plan)
+
+    def predictor(self, device: Device, decoding: Decoding | None = None) -> Predictor:
+        """Predicts this model on a device, calibrated where the device has run it whole."""
+        workload = Workload(self.prompt_length, decoding or self.decoding)
+        known = device.info.calibration(self.name, geometry_digest(self.geometry))
+        return Predictor(device, self.geometry, workload, known)
+
+
+def config_name(model: str) -> str:
+    """A model's name without the way to it: that of the folder of a ``config.json``."""
+    path = Path(model)
+    if path.suffix != ".json":
+        return model
+    return path.resolve().parent.name if path.name == "config.json" else path.stem
+
+
+def subject_of(model: str, prompt_length: int | None = None) -> Subject:
+    """A model by name or folder, or the sizes in a ``config.json`` alone.
+
+    Args:
+        model: a bundled name, a folder, a hub id, or the path of a ``config.json``.
+        prompt_length: tokens of the prompt; None takes gsm-mini's median, or `PROMPT_LENGTH` for
+            a config.
+
+    Raises:
+        UnknownNameError: nothing goes by that name.
+        CheckpointError: it cannot be read.
+    """
+    path = Path(model)
+    if path.suffix == ".json" and path.is_file():
+        config = read_config(path)
+        length = prompt_length or PROMPT_LENGTH
+        return Subject(config_name(model), config.geometry, config.decoding, length, None)
+    denoiser = load_denoiser(model)
+    length = prompt_length or default_workload(denoiser).prompt_length
+
+    @cache
+    def profile() -> SinkProfile:
+        return calibrate_sinks(denoiser, calibration_questions(SINK_QUESTIONS))
+
+    return Subject(denoiser.name, denoiser.geometry, denoiser.decoding, length, profile)

@@ -1,0 +1,1 @@
+"""Time this machine: operators into a table, whole models to calibrate their sums."""

@@ -1,0 +1,1 @@
+"""Plan + device → milliseconds and joules, calibrated on whole-model runs."""

@@ -1,0 +1,66 @@
+"""Energy of the arithmetic alone, to compare formats: no device's joules.
+
+Constants are bare data-path energies at 45 nm and 0.9 V (Horowitz, ISSCC 2014) and DRAM at 64 pJ
+a byte (LPDDR4, 8 pJ a bit, as Accelergy's CACTI plug-in has it). A board spends far more on idling and on
+everything around the arithmetic (a Raspberry Pi 5 about 1090 pJ for a byte of weights), so only ratios
+between plans are given. For joules see `Predictor.energy_j`: measured power times time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from hwsearch.latency.devices.roofline import moved_bytes
+from hwsearch.latency.operators import OpKey, generation_operators
+from hwsearch.latency.prediction.predictor import Predictor
+from hwsearch.latency.prediction.roofline_fit import WEIGHT_BYTES
+from hwsearch.plan import CompressionPlan, WeightFormat
+
+LABEL = "45 nm constants of arithmetic and DRAM, only to compare formats"
+
+#: Picojoules of a multiplication and an addition. Block formats multiply in int8, as onnxruntime does.
+MAC_PJ = {
+    WeightFormat.FP32: 3.7 + 0.9,
+    WeightFormat.FP16: 1.1 + 0.4,
+    WeightFormat.W8A8: 0.2 + 0.1,
+    WeightFormat.W8: 0.2 + 0.1,
+    WeightFormat.W4: 0.2 + 0.1,
+}
+
+#: Picojoules of a byte read from or written to memory.
+BYTE_PJ = 64.0
+
+
+def arithmetic(
+    predictor: Predictor, plan: CompressionPlan, kept_shares: Sequence[float]
+) -> dict[str, object]:
+    """Energy of a plan's arithmetic and memory traffic as a share of the uncompressed plan's."""
+    layers = len(plan.layers)
+    whole = predictor.device.uncompressed(layers)
+    share = _picojoules(predictor, plan, kept_shares) / _picojoules(
+        predictor, whole, [1.0] * layers
+    )
+    return {"share_of_uncompressed": share, "label": LABEL}
+
+
+def _picojoules(predictor: Predictor, plan: CompressionPlan, kept_shares: Sequence[float]) -> float:
+    parts = (predictor.geometry, plan, kept_shares, predictor.workload)
+    return sum(map(_sum, generation_operators(*parts)))
+
+
+def _sum(operators: Counter[OpKey]) -> float:
+    return sum(count * operator_pj(key) for key, count in operators.items())
+
+
+def operator_pj(key: OpKey) -> float:
+    """Picojoules of one operator: multiply-adds of products, in fp32 elsewhere, and bytes."""
+    fmt = WeightFormat(key.format)
+    macs = 0.0
+    if key.kind == "linear":
+        macs = float(key.rows * key.in_features * key.out_features)
+    elif key.kind.startswith("attention"):
+        macs = 2.0 * key.rows * key.in_features * key.out_features
+    elif key.kind == "mean-query":
+        macs = float(key.in_features * key.kv_size)
+    return macs * MAC_PJ[fmt] + moved_bytes(key, WEIGHT_BYTES[fmt]) * BYTE_PJ

@@ -1,0 +1,155 @@
+"""Latency of a model of one's own: every pass a full pass, known by the linears it names.
+
+What else the model does (attention, norms, embeddings) is the same under every plan, so whole-model
+runs tell it: it is the intercept of their line. Without such runs there is no prediction.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from hwsearch.denoisers.accounting import check_own
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.network import LinearSizes, linear_sizes
+from hwsearch.errors import InputError
+from hwsearch.latency.devices.costs import Group, Sums
+from hwsearch.latency.devices.device import Calibration, Device, Line
+from hwsearch.latency.operators import OpKey, Workload, linear
+from hwsearch.latency.phases import PLAIN, Caching
+from hwsearch.latency.prediction.operator_sums import Part
+from hwsearch.latency.prediction.predictor import Latency, Predictor
+from hwsearch.latency.prediction.uncertainty import Spread
+from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
+
+
+def full_pass_operators(
+    sizes: LinearSizes, plan: CompressionPlan, workload: Workload
+) -> Counter[OpKey]:
+    """The named linears of one full pass; the head too runs on all positions.
+
+    Raises:
+        PlanError: the plan drops heads or channels.
+    """
+    check_own(plan)
+    total: Counter[OpKey] = Counter()
+    for index, layer in enumerate(plan.layers):
+        total += layer_linears(sizes, index, layer, workload.length)
+    if sizes.head is not None:
+        rows, columns = sizes.head
+        total[linear(workload.length, columns, rows, plan.head)] += 1
+    return total
+
+
+def layer_linears(sizes: LinearSizes, index: int, layer: LayerPlan, rows: int) -> Counter[OpKey]:
+    """The named linears of one layer on `rows` rows."""
+    return Counter(
+        linear(rows, inputs, outputs, WeightFormat(getattr(layer, group)))
+        for group, matrices in sizes.layers[index].items()
+        for outputs, inputs in matrices
+    )
+
+
+def full_pass_keys(
+    sizes: LinearSizes, workload: Workload, formats: Sequence[WeightFormat]
+) -> list[OpKey]:
+    """Every operator that some plan of the model may need."""
+    layers = len(sizes.layers)
+    plans = [CompressionPlan.uniform(layers, f.value, f.value, head=f) for f in formats]
+    return sorted({key for plan in plans for key in full_pass_operators(sizes, plan, workload)})
+
+
+class FullPassPredictor(Predictor):
+    """Predicts plans of a model that has full passes only.
+
+    Args:
+        device: the device and what linears cost on it.
+        denoiser: the model.
+        workload: what is generated.
+        calibration: how sums become pass times; None leaves only `sums_ms`.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        denoiser: Denoiser,
+        workload: Workload,
+        calibration: Calibration | None = None,
+    ) -> None:
+        self.device, self.workload, self.calibration = device, workload, calibration
+        self._sizes = linear_sizes(denoiser.network)
+        self._name = denoiser.name
+
+    def predict(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> Latency:
+        """Milliseconds of a plan.
+
+        Raises:
+            InputError: the model was never run whole on the device.
+            MissingShapeError: the device cannot price an operator.
+        """
+        pass_ms = self._line().of(self.sums_ms(plan, kept_shares)[0])
+        total = self.workload.decoding.steps * pass_ms
+        generation = None if self.calibration is None else self.calibration.generation
+        if generation is not None:
+            total = generation.intercept_ms + generation.slope * total
+        power = self.device.info.power
+        return Latency(
+            refresh_ms=pass_ms,
+            step_ms=pass_ms,
+            generation_ms=total,
+            generation_joules=None if power is None else power.joules(total),
+            intervals_ms=Spread.of(self.device, self.calibration).intervals(
+                Part(pass_ms), Part(pass_ms), Part(total)
+            ),
+        )
+
+    def binding(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> None:
+        """None: only the linears are known."""
+
+    def sums_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[Sums, Sums]:
+        """Uncalibrated sums of a pass's linears by format, for a refresh and for a step alike."""
+        sums = self._sums(full_pass_operators(self._sizes, plan, self.workload))
+        return sums, sums
+
+    def layer_ms(self, layer: LayerPlan, kept_share: float, caching: Caching = PLAIN) -> float:
+        """What the linears of a layer add to a generation, in the mean over the model's layers."""
+        layers = len(self._sizes.layers)
+        return sum(self._layer_ms(index, layer) for index in range(layers)) / layers
+
+    def layers_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> list[float]:
+        """What the linears of each layer of a plan add to a generation."""
+        return [self._layer_ms(index, layer) for index, layer in enumerate(plan.layers)]
+
+    def _layer_ms(self, index: int, layer: LayerPlan) -> float:
+        linears = layer_linears(self._sizes, index, layer, self.workload.length)
+        line = self._line()
+        last = 1.0 if self.calibration is None else self.calibration.slopes[2]
+        pass_ms = line.of(self._sums(linears)) - line.intercept_ms
+        return self.workload.decoding.steps * last * pass_ms
+
+    def _sums(self, operators: Counter[OpKey]) -> Sums:
+        sums: dict[Group, float] = defaultdict(float)
+        for key, count in operators.items():
+            sums[WeightFormat(key.format)] += count * self.device.costs.cost_us(key) / 1e3
+        return sums
+
+    def _line(self) -> Line:
+        if self.calibration is None:
+            raise InputError(
+                f"model {self._name!r} was never run whole on device {self.device.info.name}, and "
+                "of a model of one's own only the linears are known; time it with "
+                "hwsearch.jobs.profiling.onnxruntime.profile_machine and search on that device"
+            )
+        return self.calibration.refresh
+
+
+def predictor_of(
+    device: Device,
+    denoiser: Denoiser,
+    workload: Workload,
+    calibration: Calibration | None = None,
+) -> Predictor:
+    """The predictor that suits a model."""
+    if denoiser.is_cached:
+        return Predictor(device, denoiser.geometry, workload, calibration)
+    return FullPassPredictor(device, denoiser, workload, calibration)

@@ -1,0 +1,103 @@
+"""How far a prediction may be off: 10th and 90th percentiles around it.
+
+Two independent errors are carried through: that of the operators' medians, and the scatter of
+whole-model runs about the calibration's line, which has the quantile of Student's t for as many
+runs as there were. A published device has the errors of its checks instead, and beside them that of
+passes of some rows, where most sources published one row and prompts only. A device
+with neither has no percentiles: an interval that leaves out the larger error would mislead.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from hwsearch.latency.prediction.operator_sums import Part
+
+if TYPE_CHECKING:
+    from hwsearch.latency.devices.device import Calibration, Device, Line
+
+#: The percentiles that are given.
+LOW, HIGH = 10, 90
+
+#: Root mean square error of published passes of 16 to 256 rows, on the two devices that have any
+#: (the checks with ``held_out = "rows"``); a step of a masked-diffusion model is such a pass.
+ROWS_ERROR = 0.083
+
+Interval = tuple[float, float]
+
+
+class Intervals(NamedTuple):
+    """10th and 90th percentile of each time, in milliseconds."""
+
+    refresh: Interval
+    step: Interval
+    generation: Interval
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Predicted times of a plan.
+
+    Attributes:
+        refresh_ms: one refresh pass.
+        step_ms: one step pass; the mean over a generation, where its phases keep different shares.
+        generation_ms: a whole generation of the workload.
+        generation_joules: power times that; None where nobody measured the device's power.
+        intervals_ms: 10th and 90th percentile of each; None where the error is unknown.
+    """
+
+    refresh_ms: float
+    step_ms: float
+    generation_ms: float
+    generation_joules: float | None = None
+    intervals_ms: Intervals | None = None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Relative half-widths of refresh, step and generation beside the operators' own error.
+
+    Attributes:
+        widths: distance of the 90th percentile from the median in logarithms; None where unknown.
+        quantile: how many standard errors of an operator sum the 90th percentile is away.
+    """
+
+    widths: tuple[float, float, float] | None
+    quantile: float = 1.2816
+
+    @classmethod
+    def of(cls, device: Device, calibration: Calibration | None) -> Spread:
+        """What is known of a device's error on a model."""
+        if calibration is not None:
+            refresh, step, generation = calibration.lines
+            known = (width(refresh), width(step))
+            return cls((*known, max(known) if generation is None else width(generation)))
+        checks = device.info.checks
+        if not checks:
+            return cls(None)
+        square = sum(math.log1p(check.error) ** 2 for check in checks) / len(checks)
+        return cls((cls.quantile * math.hypot(math.sqrt(square), ROWS_ERROR),) * 3)
+
+    def intervals(self, refresh: Part, step: Part, generation: Part) -> Intervals | None:
+        """Percentiles of three times; None where the error is unknown."""
+        if self.widths is None:
+            return None
+        pairs = zip((refresh, step, generation), self.widths, strict=True)
+        return Intervals(*(self._interval(part, known) for part, known in pairs))
+
+    def _interval(self, part: Part, known: float) -> Interval:
+        half = math.hypot(known, self.quantile * part.error_ms / part.ms)
+        return part.ms * math.exp(-half), part.ms * math.exp(half)
+
+
+def width(line: Line) -> float:
+    """Distance of the 90th percentile from a line, as a share of the time it predicts.
+
+    Student's t with the degrees of freedom that were left; the ``1 / plans`` is the line's own error
+    in the middle of the plans it was fitted on.
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(line.degrees, HIGH / 100)) * line.spread * math.sqrt(1 + 1 / line.plans)

@@ -1,0 +1,170 @@
+"""Time a model's operators on this machine, with the runtime that will run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+import onnxruntime
+
+from hwsearch.bundle.quantise import FORMATS
+from hwsearch.decoding.cache import kept_count
+from hwsearch.denoisers.geometry import Geometry
+from hwsearch.latency.devices.table import LatencyTable, Samples
+from hwsearch.latency.operators import (
+    OpKey,
+    Workload,
+    mean_query,
+    mixing,
+    refresh_operators,
+    step_operators,
+)
+from hwsearch.latency.timing.clock import interleave
+from hwsearch.latency.timing.operator_graphs import Feeds, build_probe, copies_of, weight_bytes
+from hwsearch.latency.timing.pinning import pinned
+from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.runtime.backend import open_session
+
+#: Kept shares at which attention is timed; between them it is interpolated.
+SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
+
+#: Float weights of the probes that are open at once, in bytes.
+BATCH_BYTES = 2e9
+
+Progress = Callable[[Iterable[int]], Iterable[int]]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Shares of heads and of channels that pruned layers keep.
+
+    Attributes:
+        heads: of the key / value heads, beside all of them.
+        channels: of the mlp's channels, beside all of them.
+    """
+
+    heads: tuple[float, ...] = ()
+    channels: tuple[float, ...] = ()
+
+    def head_counts(self, geometry: Geometry) -> list[int | None]:
+        """Numbers of heads, all of them (None) first."""
+        return list(dict.fromkeys([None, *map(geometry.heads_of, self.heads)]))
+
+    def channel_counts(self, geometry: Geometry) -> list[int | None]:
+        """Numbers of channels, all of them (None) first."""
+        return list(dict.fromkeys([None, *map(geometry.channels_of, self.channels)]))
+
+    def sizes(self, geometry: Geometry) -> dict[str, list[int | None]]:
+        """Both, by what they are called in a plan's layers."""
+        return {
+            "kept_heads": self.head_counts(geometry),
+            "kept_channels": self.channel_counts(geometry),
+        }
+
+
+def operators_of(
+    geometry: Geometry,
+    workload: Workload,
+    formats: Sequence[WeightFormat] = FORMATS,
+    kept: Kept | None = None,
+) -> list[OpKey]:
+    """Every operator that some plan of the model may need for the workload.
+
+    Args:
+        geometry: the model's sizes.
+        workload: what is generated.
+        formats: weight formats of the plans.
+        kept: what pruned layers may keep.
+    """
+    kept = kept or Kept()
+    sizes = {geometry.keeping(heads) for heads in kept.head_counts(geometry)}
+    sizes |= {geometry.keeping(None, channels) for channels in kept.channel_counts(geometry)}
+    return sorted({key for g in sizes for key in _operators(g, workload, formats)})
+
+
+def _operators(g: Geometry, workload: Workload, formats: Sequence[WeightFormat]) -> set[OpKey]:
+    """Operators of layers of one size, at the kept shares that are timed."""
+    keys: set[OpKey] = set()
+    for fmt in formats:
+        for share in SHARES:
+            plan = CompressionPlan.uniform(1, fmt.value, fmt.value, head=fmt)
+            keys |= set(refresh_operators(g, plan, [share], workload))
+            keys |= set(step_operators(g, plan, [share], workload))
+    block = workload.decoding.block_length
+    fewest = kept_count(0.0, workload.outside) + block
+    return keys | set(mixing(g, block, fewest)) | {mean_query(g, block, workload.length)}
+
+
+def profile(
+    keys: Sequence[OpKey],
+    *,
+    threads: int = 1,
+    rounds: int = 10,
+    sessions: int = 3,
+    known: Samples | None = None,
+    keep: Callable[[LatencyTable], None] | None = None,
+    progress: Progress = iter,
+) -> LatencyTable:
+    """Time operators, interleaved, in several sessions.
+
+    A session builds every probe anew, so that one unlucky placement in memory is one session's.
+    Operators whose weights do not fit into `BATCH_BYTES` together take turns in batches.
+
+    Args:
+        keys: what to time.
+        threads: threads onnxruntime may use.
+        rounds: samples of each operator in a session.
+        sessions: sessions.
+        known: samples from before; an operator's missing sessions are timed and no others.
+        keep: called with all samples so far after each session of a batch.
+        progress: wraps the sessions, to show them.
+    """
+    samples = {key: list(parts) for key, parts in (known or {}).items()}
+    todo = [key for key in keys if len(samples.get(key, ())) < sessions]
+    batches = split(todo)
+    with pinned(threads):
+        for turn in progress(range(len(batches) * sessions)):
+            batch, session = batches[turn // sessions], turn % sessions
+            missing = [key for key in batch if len(samples.get(key, ())) <= session]
+            runs = open_probes({key: build_probe(key) for key in missing}, threads)
+            for key, timed in interleave(runs, rounds, seed=session).items():
+                fresh = tuple(sample / copies_of(key) for sample in timed)
+                samples.setdefault(key, []).append(fresh)
+            if keep is not None:
+                keep(_table(samples))
+    return _table(samples)
+
+
+def split(keys: Sequence[OpKey]) -> list[list[OpKey]]:
+    """Operators in batches whose probes fit into `BATCH_BYTES`, in the order given."""
+    batches: list[list[OpKey]] = []
+    room = 0.0
+    for key in keys:
+        size = weight_bytes(key) * copies_of(key)
+        if not batches or size > room:
+            batches.append([])
+            room = BATCH_BYTES
+        batches[-1].append(key)
+        room -= size
+    return batches
+
+
+def _table(samples: Mapping[OpKey, Sequence[tuple[float, ...]]]) -> LatencyTable:
+    return LatencyTable({key: tuple(parts) for key, parts in samples.items()})
+
+
+def open_probes(
+    models: Mapping[OpKey, tuple[onnx.ModelProto, Feeds]], threads: int
+) -> dict[OpKey, Callable[[], object]]:
+    """A new onnxruntime session for each probe, as something to time; runs `copies_of` it."""
+    return {
+        key: _runner(model.SerializeToString(), feeds, threads)
+        for key, (model, feeds) in models.items()
+    }
+
+
+def _runner(model: bytes, feeds: Feeds, threads: int) -> Callable[[], object]:
+    session = open_session(model, threads)
+    values = {n: onnxruntime.OrtValue.ortvalue_from_numpy(v) for n, v in feeds.items()}
+    return lambda: session.run_with_ort_values(None, values)

@@ -1,0 +1,1 @@
+"""Operators and whole models on torch's own kernels, for GPUs."""

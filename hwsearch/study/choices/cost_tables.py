@@ -1,0 +1,171 @@
+"""Milliseconds and bytes of plans as a sum of small tables, exact where choices act together.
+
+Most choices add the same whatever else is chosen. Some do not: fewer heads save more of wider
+formats, fewer channels too; a kept share counts for fewer heads, and is multiplied by the scales of
+the whole plan. Each such handful of parameters gets a table of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsearch.plan import CompressionPlan
+
+if TYPE_CHECKING:
+    from hwsearch.study.choices.search_space import SearchSpace
+
+#: What each choice, by its index, of each parameter adds to something.
+CostTable = dict[str, dict[int, float]]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """What some parameters add together.
+
+    Attributes:
+        names: the parameters.
+        values: what their choices add, one axis a parameter.
+    """
+
+    names: tuple[str, ...]
+    values: Floats
+
+    def margin(self, name: str) -> Floats:
+        """Mean over all other parameters, by the choice of one."""
+        others = tuple(axis for axis, other in enumerate(self.names) if other != name)
+        return np.asarray(self.values.mean(axis=others))
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """A quantity of plans: that of the plan of first choices, and what other choices add to it.
+
+    Attributes:
+        first: of the plan of first choices.
+        terms: what is added; a plan's quantity is their sum.
+    """
+
+    first: float
+    terms: tuple[Term, ...]
+
+    @classmethod
+    def measure(
+        cls,
+        space: SearchSpace,
+        quantity: Callable[[CompressionPlan], float],
+        by_cache: bool = True,
+    ) -> Terms:
+        """The tables of a quantity that is a sum over layers, each read off plans of the space.
+
+        Args:
+            space: the plans.
+            quantity: of a plan.
+            by_cache: whether it depends on which cached positions are kept.
+        """
+        parameters = space.parameters()
+        zeros = dict.fromkeys(parameters, 0)
+
+        def at(**chosen: int) -> float:
+            return quantity(space.plan({**zeros, **chosen}))
+
+        def table(names: Sequence[str], beside: Sequence[str]) -> Term:
+            """What choices of `names` add to those of `beside`, which are among them."""
+            shape = [len(parameters[name]) for name in names]
+            base = {
+                row: at(**dict(zip(beside, row, strict=True)))
+                for row in product(*(range(len(parameters[name])) for name in beside))
+            }
+            values = np.empty(shape)
+            for row in np.ndindex(*shape):
+                chosen = dict(zip(names, row, strict=True))
+                values[row] = at(**chosen) - base[tuple(chosen[name] for name in beside)]
+            return Term(tuple(names), values)
+
+        shared = tuple(space.plan_dials) if by_cache else ()
+        found = [table(shared, ())] if shared else []
+        for group in space.spans:
+            heads, channels = (
+                [f"{group}.{field}"] if field in space.dials else []
+                for field in ("kept_heads", "kept_channels")
+            )
+            found.append(table([f"{group}.sink_threshold", *heads, *shared], shared))
+            found.append(table([f"{group}.attention", *heads], heads))
+            found.append(table([f"{group}.mlp", *channels], ()))
+        found.append(table(["head"], ()))
+        return cls(at(), tuple(found))
+
+    @classmethod
+    def additive(cls, first: float, table: Mapping[str, Mapping[int, float]]) -> Terms:
+        """A quantity to which every choice adds by itself."""
+        return cls(
+            first,
+            tuple(
+                Term((name,), np.array([terms[choice] for choice in range(len(terms))]))
+                for name, terms in table.items()
+            ),
+        )
+
+    @property
+    def is_additive(self) -> bool:
+        """Whether every choice adds the same, whatever else is chosen."""
+        return all(len(term.names) == 1 for term in self.terms)
+
+    @cached_property
+    def table(self) -> CostTable:
+        """What each choice adds: exactly so if `is_additive`, else in the mean over all plans.
+
+        Those means are the main effects, the table that misses the least in the square over all plans.
+        """
+        found: dict[str, Floats] = {}
+        for term in self.terms:
+            for name in term.names:
+                margin = term.margin(name)
+                found[name] = found.get(name, 0.0) + margin - margin[0]
+        return {name: dict(enumerate(values.tolist())) for name, values in found.items()}
+
+    @cached_property
+    def constant(self) -> float:
+        """What `table` leaves out of the mean over all plans; 0 if `is_additive`."""
+        means = sum(float(term.values.mean()) for term in self.terms)
+        return means - sum(float(np.mean(list(terms.values()))) for terms in self.table.values())
+
+    def added(self, names: Sequence[str], rows: NDArray[np.intp]) -> Floats:
+        """What plans add to the first, exactly, ``[plans]``.
+
+        Args:
+            names: parameters; others are at their first choices.
+            rows: choices of each plan, ``[plans, names]``.
+        """
+        place = {name: column for column, name in enumerate(names)}
+        none = np.zeros(len(rows), dtype=np.intp)
+        total = np.zeros(len(rows))
+        for term in self.terms:
+            total += term.values[
+                tuple(rows[:, place[name]] if name in place else none for name in term.names)
+            ]
+        return total
+
+    def of(self, params: Mapping[str, int]) -> float:
+        """The quantity of one plan."""
+        names = list(params)
+        row = np.array([[params[name] for name in names]], dtype=np.intp)
+        return self.first + float(self.added(names, row)[0])
+
+    def document(self) -> list[dict[str, Any]]:
+        """The tables as plain data."""
+        return [{"names": list(t.names), "values": t.values.tolist()} for t in self.terms]
+
+    @classmethod
+    def read(cls, first: float, document: Sequence[Mapping[str, Any]]) -> Terms:
+        """The tables of plain data."""
+        terms = (Term(tuple(t["names"]), np.array(t["values"], dtype=float)) for t in document)
+        return cls(first, tuple(terms))

@@ -1,0 +1,1 @@
+"""What a study has written down: trials, identity, fronts."""

@@ -1,0 +1,206 @@
+"""What a study is about, by name and by content; something else under its name is refused.
+
+Names say what was asked for (`IDENTITY`): a model, a device, a space. Content says what that was:
+digests of weights, model settings, calibration questions and device figures, and in words the loss
+and the code. A model's folder may be moved; what lies in it may not change under a study.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from pydantic import BaseModel
+
+from hwsearch._version import __version__
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.digest import (
+    questions_digest,
+    settings_digest,
+    text_digest,
+    weights_digest,
+)
+from hwsearch.errors import InputError
+from hwsearch.latency.devices.device import Calibration, Device
+from hwsearch.latency.devices.table import LatencyTable
+from hwsearch.study.storage.databases import Place, open_storage, storage_errors
+
+if TYPE_CHECKING:
+    from hwsearch.study.objective import Objective
+
+#: User attributes of an Optuna study that say what it searched.
+IDENTITY = ("model", "device", "space", "workload", "decoding", "loss", "objective")
+
+#: Names that may change while the content stays: folders are moved.
+MOVABLE = ("model", "device_folder")
+
+#: User attributes that keep the content, and before how many trials it was not yet kept.
+CONTENT, SINCE = "content", "content_since"
+
+#: Raised when a loss comes to mean something else, so that old and new ones are not mixed.
+LOSS_SCHEME = 1
+
+#: What a difference in each part of the content is called.
+CALLED = {
+    "weights": "the weights of the model",
+    "settings": "the settings of the model (sizes, special tokens, template, vocabulary, decoding)",
+    "questions": "the calibration questions",
+    "problems": "the test problems",
+    "device figures": "the device figures (table, roofline, calibration, threads or runtime)",
+    "loss": "the loss",
+    "code": "the code version",
+}
+
+#: Parts that are kept as they read; the others are digests.
+IN_WORDS = ("loss", "code")
+
+Content = Mapping[str, str]
+
+
+def content_of(
+    denoiser: Denoiser,
+    device: Device,
+    calibration: Calibration | None,
+    questions: Sequence[str],
+    loss: str,
+) -> dict[str, str]:
+    """What a study is about, part by part as in `CALLED`.
+
+    Args:
+        denoiser: the uncompressed model.
+        device: where plans will run.
+        calibration: what the device's sums are made times with.
+        questions: the calibration questions.
+        loss: name of the loss.
+    """
+    return {
+        "weights": weights_digest(denoiser.network),
+        "settings": settings_digest(denoiser),
+        "questions": questions_digest(denoiser, list(questions)),
+        "device figures": figures_digest(device, calibration),
+        "loss": f"{loss} (scheme {LOSS_SCHEME})",
+        "code": f"hwsearch {__version__}",
+    }
+
+
+def figures_digest(device: Device, calibration: Calibration | None) -> str:
+    """Digest of what predicted times come from: not of words, nor of other models' calibrations."""
+    info, costs = device.info, device.costs
+    if isinstance(costs, LatencyTable):
+        figures = "\n".join(sorted(f"{key} {samples}" for key, samples in costs.samples.items()))
+    elif isinstance(costs, BaseModel):
+        figures = costs.model_dump_json()
+    else:
+        figures = type(costs).__qualname__
+    lines = (
+        [] if calibration is None else [line and line.model_dump() for line in calibration.lines]
+    )
+    return text_digest(info.runtime, str(info.threads), info.provenance.value, figures, repr(lines))
+
+
+def differences(known: Content, now: Content, parts: Sequence[str] = tuple(CALLED)) -> list[str]:
+    """What differs, by the names of `CALLED`; parts that either does not tell do not."""
+    found = []
+    for part in parts:
+        before, after = known.get(part), now.get(part)
+        if before is not None and after is not None and before != after:
+            words = f" ({before}, now {after})" if part in IN_WORDS else ""
+            found.append(f"{CALLED[part]}{words}")
+    return found
+
+
+def check_content(study: optuna.Study, now: Content, parts: Sequence[str] = tuple(CALLED)) -> None:
+    """See that a study is about this content; one that does not say gets a warning.
+
+    Raises:
+        InputError: it is not; the message names what differs.
+    """
+    attributes = study.user_attrs
+    found = differences(attributes.get(CONTENT, {}), now, parts)
+    if found:
+        raise InputError(
+            f"study {study.study_name} was searched with something else; what differs: "
+            f"{'; '.join(found)}; go back to that, or give another --name"
+        )
+    since = attributes.get(SINCE)
+    if CONTENT not in attributes or since:
+        trials = f"its first {since} trials are" if since else "it is"
+        logging.getLogger(__name__).warning(
+            f"warning: study {study.study_name} was begun by an older hwsearch and does not say of "
+            f"which weights, questions and device figures {trials}; they are taken to be these"
+        )
+
+
+def check_known(name: str, place: Place, now: Content) -> None:
+    """See, before anything is computed, that a study of this name is about this content.
+
+    Raises:
+        InputError: there is one, and it is about something else.
+        StudyError: the storage cannot be used.
+    """
+    place.check()
+    if place.path is not None and not place.path.exists():
+        return
+    opened = open_storage(place)
+    with storage_errors(place):
+        if name in optuna.get_all_study_names(opened):
+            study = optuna.load_study(study_name=name, storage=opened)
+            if CONTENT in study.user_attrs:  # else `claim` warns
+                check_content(study, now)
+
+
+def identity(objective: Objective) -> dict[str, str]:
+    """What a study is about by name: two studies of one name must agree in all but `MOVABLE`."""
+    workload = objective.predictor.workload
+    found = {
+        "model": objective.denoiser.name,
+        "device": objective.predictor.device.info.name,
+        "space": objective.space.model_dump_json(),
+        "workload": json.dumps({"prompt_length": workload.prompt_length}),
+        "decoding": workload.decoding.model_dump_json(),
+        "loss": objective.proxy.name,
+        "objective": objective.aim.value,
+        "device_folder": str(objective.predictor.device.folder),
+    }
+    if not objective.aim.energy and objective.max_joules is None:
+        return found
+    return found | {"power": f"{objective.predictor.device.info.known_power.watts:g} W"}
+
+
+def claim(
+    study: optuna.Study, names: Mapping[str, str], content: Content, described: Mapping[str, Any]
+) -> None:
+    """Write what a study searches into it, or check that it still searches the same.
+
+    Args:
+        study: the study.
+        names: what was asked for; see `identity`.
+        content: what that is; see `content_of`.
+        described: what a later run may change, such as the target.
+
+    Raises:
+        InputError: the study is about something else; the message names what differs.
+    """
+    known = study.user_attrs
+    if CONTENT in known:
+        check_content(study, content)
+    for key, value in names.items():
+        moved = key in MOVABLE and CONTENT in known
+        if key in known and known[key] != value and not moved:
+            raise InputError(
+                f"study {study.study_name} was created with {key} {known[key]}, not {value}; "
+                f"give another --name or the old {key}"
+            )
+        if known.get(key) != value:
+            study.set_user_attr(key, value)
+    if CONTENT not in known:
+        if trials := len(study.get_trials(deepcopy=False)):
+            study.set_user_attr(SINCE, trials)
+            check_content(study, content)
+        study.set_user_attr(CONTENT, dict(content))
+    for key, value in described.items():
+        if known.get(key) != value:
+            study.set_user_attr(key, value)

@@ -1,0 +1,295 @@
+"""A study: an Optuna study with the plans read back out of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unicodedata import normalize
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from hwsearch.errors import StudyError, UnknownNameError
+from hwsearch.plan import CompressionPlan
+from hwsearch.study.choices.search_space import SearchSpace, is_uniform
+from hwsearch.study.goal import MILLISECONDS, Aim, Unit, joules
+from hwsearch.study.storage.databases import STUDIES, Place, open_storage, place_of, storage_errors
+from hwsearch.study.storage.names import SUFFIX
+from hwsearch.study.storage.sqlite import is_database
+
+#: User attribute of a failed trial that counts: why its plan has no loss.
+FAILURE = "failure"
+
+#: User attribute of a study that keeps how its best plans answered real problems.
+FINALISTS = "finalists"
+
+#: And one that keeps how far rounding alone moves the loss: `hwsearch.study.loss_noise`.
+NOISE = "loss_noise_nats"
+
+#: How a trial ends that counts: with its loss, or stopped early because it could not win.
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A finished or unfinished search.
+
+    Attributes:
+        optuna: the Optuna study underneath.
+        space: what it chose from.
+        target_ms: the predicted generation time that plans may not exceed.
+    """
+
+    optuna: optuna.Study
+    space: SearchSpace
+    target_ms: float
+
+    @property
+    def aim(self) -> Aim:
+        """What it is after."""
+        return Aim(self.optuna.user_attrs.get("objective", "loss"))
+
+    @property
+    def energy(self) -> Unit | None:
+        """Joules on its device; None where nobody measured the device's power."""
+        watts = self.optuna.user_attrs.get("watts")
+        return None if watts is None else joules(watts)
+
+    @property
+    def unit(self) -> Unit:
+        """What its target is told in."""
+        return self.energy if self.aim.energy and self.energy is not None else MILLISECONDS
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.optuna.study_name
+
+    @property
+    def max_bytes(self) -> float:
+        """Most bytes of weights; infinity where they are not limited."""
+        limit = self.optuna.user_attrs.get("max_bytes")
+        return float("inf") if limit is None else float(limit)
+
+    @property
+    def max_ms(self) -> float:
+        """Most milliseconds that a limit of energy beside the target leaves; infinity without one."""
+        limit = self.optuna.user_attrs.get("max_joules")
+        return float("inf") if limit is None or self.energy is None else self.energy.to_ms(limit)
+
+    def frame(self) -> pd.DataFrame:
+        """Every finished trial, one row each.
+
+        Columns: number, loss, generation_ms, generation_joules (NaN where the device's power is
+        unknown), size_bytes, feasible, uniform, plan.
+        """
+        # each of these asks the storage, so not once a trial
+        energy, most_ms, max_bytes = self.energy, min(self.target_ms, self.max_ms), self.max_bytes
+        rows = [
+            self._row(trial, energy, most_ms, max_bytes)
+            for trial in finished(self.optuna)
+            if math.isfinite(trial.values[0])  # a loss that is none may stand in an older study
+        ]
+        costs = ["generation_ms", "generation_joules", "size_bytes"]
+        frame = pd.DataFrame(
+            rows, columns=["number", "loss", *costs, "feasible", "uniform", "plan"]
+        )
+        # an empty column knows no type, and pandas would take one of no type for names, not for a mask
+        kinds = {**dict.fromkeys(["loss", *costs], float), "feasible": bool, "uniform": bool}
+        return frame if rows else frame.astype(kinds)
+
+    def front(self) -> pd.DataFrame:
+        """Plans that no other plan beats in both loss and latency (or energy), fastest first.
+
+        The column ``uniform_loss`` is the least loss of a uniform plan tried that takes no longer,
+        NaN if there is none; no plan of the front loses more than that. ``noise`` is the loss's noise
+        floor, NaN where it was not measured; ``tied`` are the numbers of the other plans of the front
+        whose losses it cannot tell apart, fastest first; ``tied_choice`` is the fastest of those and
+        the plan itself, the one to take, and None where nothing is tied.
+        """
+        frame = self.frame()
+        frame = frame[
+            (frame["size_bytes"] <= self.max_bytes) & (frame["generation_ms"] <= self.max_ms)
+        ]
+        frame = frame.sort_values(["generation_ms", "loss"], ignore_index=True)
+        best_before = frame["loss"].cummin().shift(fill_value=float("inf"))
+        frame["uniform_loss"] = frame["loss"].where(frame["uniform"]).cummin().ffill()
+        return with_ties(frame[frame["loss"] < best_before].reset_index(drop=True), self.noise)
+
+    @property
+    def noise(self) -> float | None:
+        """How far rounding alone moves the loss, in its unit; None where that was not measured."""
+        found = self.optuna.user_attrs.get(NOISE)
+        return None if found is None else float(found)
+
+    @property
+    def stopped(self) -> int:
+        """Trials that were stopped early; they are in no table."""
+        return len(ended(self.optuna)) - len(finished(self.optuna))
+
+    @property
+    def failures(self) -> dict[int, str]:
+        """Trials whose plan has no loss, by number, and why; they count, and are in no table."""
+        return {trial.number: trial.user_attrs[FAILURE] for trial in failed(self.optuna)}
+
+    def feasible(self, uniform: bool | None = None) -> pd.DataFrame:
+        """Finished trials that meet the target, least loss first; uniform plans alone, or not."""
+        frame = self.frame()
+        chosen = frame[frame["feasible"]]
+        if uniform is not None:
+            chosen = chosen[chosen["uniform"] == uniform]
+        return chosen.sort_values(["loss", "generation_ms"], ignore_index=True)
+
+    @property
+    def finalists(self) -> dict[str, Any] | None:
+        """How the best plans answered real problems; None unless of this target and all trials.
+
+        See `hwsearch.study.finalists.Verdict.document`.
+        """
+        kept: dict[str, Any] | None = self.optuna.user_attrs.get(FINALISTS)
+        if kept is None or kept["target_ms"] != self.target_ms:
+            return None
+        return kept if kept["trials"] == len(ended(self.optuna)) else None
+
+    @property
+    def best_plan(self) -> CompressionPlan:
+        """The finalists' winner if there were finalists, or else the plan of least loss.
+
+        It meets the target.
+
+        Raises:
+            StudyError: no finished trial meets it.
+        """
+        if self.finalists is not None:
+            return self.plan(self.finalists["winner"])
+        return self._best(self.feasible())
+
+    @property
+    def best_uniform_plan(self) -> CompressionPlan:
+        """The uniform plan of least loss that meets the target. Raises as `best_plan` does."""
+        return self._best(self.feasible(uniform=True))
+
+    def plan(self, number: int) -> CompressionPlan:
+        """Plan of one trial. Raises `UnknownNameError` if it is no finished trial."""
+        for trial in finished(self.optuna):
+            if trial.number == number:
+                return self.space.plan(trial.params)
+        numbers = [str(trial.number) for trial in finished(self.optuna)]
+        raise UnknownNameError("trial", str(number), numbers)
+
+    def _best(self, frame: pd.DataFrame) -> CompressionPlan:
+        if frame.empty:
+            raise StudyError(
+                f"study {self.name}: none of its finished trials meets "
+                f"{self.unit.show(self.target_ms)}{self._failed_last()}; "
+                f"run more trials or raise the target"
+            )
+        best: CompressionPlan = frame["plan"].iloc[0]
+        return best
+
+    def _failed_last(self) -> str:
+        """How many trials failed, and why the last one did; nothing if none did."""
+        failures = self.failures
+        if not failures:
+            return ""
+        last = max(failures)
+        count = len(failures) + len(ended(self.optuna))
+        return f" ({len(failures)} of {count} failed; the last, trial {last}: {failures[last]})"
+
+    def _row(
+        self, trial: FrozenTrial, energy: Unit | None, most_ms: float, max_bytes: float
+    ) -> tuple[Any, ...]:
+        plan = self.space.plan(trial.params)
+        latency, size = trial.user_attrs["generation_ms"], trial.user_attrs["size_bytes"]
+        return (
+            trial.number,
+            trial.values[0],
+            latency,
+            float("nan") if energy is None else energy.of(latency),
+            size,
+            latency <= most_ms and size <= max_bytes,
+            is_uniform(plan),
+            plan,
+        )
+
+
+def with_ties(front: pd.DataFrame, noise: float | None) -> pd.DataFrame:
+    """A front, fastest plan first, with the columns ``noise``, ``tied`` and ``tied_choice``."""
+    numbers, losses = front["number"].tolist(), front["loss"].tolist()
+    near = -1.0 if noise is None else noise
+    together = [
+        [other for other, theirs in zip(numbers, losses, strict=True) if abs(theirs - loss) <= near]
+        for loss in losses
+    ]
+    front = front.assign(noise=float("nan") if noise is None else noise)
+    front["tied"] = [
+        [other for other in group if other != number]
+        for number, group in zip(numbers, together, strict=True)
+    ]
+    choice = [group[0] if len(group) > 1 else None for group in together]
+    front["tied_choice"] = pd.Series(choice, index=front.index, dtype=object)
+    return front
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Completed trials, oldest first."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def ended(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that were completed or stopped early, oldest first."""
+    return study.get_trials(deepcopy=False, states=ENDED)
+
+
+def failed(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials whose plan has no loss, oldest first; not those that a dead worker left behind."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    return [trial for trial in trials if FAILURE in trial.user_attrs]
+
+
+def load_study(name: str, storage: str | None = None) -> Study:
+    """A study that was searched before, by name or by the path of its SQLite file.
+
+    Raises:
+        UnknownNameError: there is no such study.
+        StudyError: the storage cannot be used, or holds a study that is not hwsearch's.
+    """
+    is_path = storage is None and (name.lower().endswith(SUFFIX) or is_database(Path(name)))
+    place = Place.of(name) if is_path else place_of(name, storage)
+    if place.path is not None and not place.path.exists():
+        if storage is not None:
+            raise StudyError(f"storage {place.path} does not exist; give the one that was searched")
+        folder = place.path.parent if is_path else STUDIES
+        raise UnknownNameError("study", name, [path.stem for path in folder.glob(f"*{SUFFIX}")])
+    opened = open_storage(place)
+    with storage_errors(place):
+        names = optuna.get_all_study_names(opened)
+        wanted = _wanted(name, names, is_path)
+        if wanted is None:
+            raise UnknownNameError("study", name, names)
+        return as_study(optuna.load_study(study_name=wanted, storage=opened))
+
+
+def _wanted(name: str, names: Sequence[str], is_path: bool) -> str | None:
+    """Which of a storage's studies is asked for; None if it has none such."""
+    known = {normalize("NFC", there): there for there in names}
+    if not is_path:
+        return name if name in names else known.get(normalize("NFC", name))
+    stem = normalize("NFC", Path(name).stem)
+    return names[0] if len(names) == 1 else known.get(stem)
+
+
+def as_study(study: optuna.Study) -> Study:
+    """The plans' view of an Optuna study. Raises `StudyError` if hwsearch did not write it."""
+    attributes = study.user_attrs
+    try:
+        space = SearchSpace.model_validate_json(attributes["space"])
+        return Study(study, space, float(attributes["target_ms"]))
+    except (KeyError, ValueError) as error:
+        raise StudyError(
+            f"study {study.study_name} was not written by hwsearch: {error}"
+        ) from error

@@ -1,0 +1,216 @@
+"""Another target for a finished study: solved from its trials, without any new evaluation.
+
+The study keeps what each choice costs and weighs, so neither the model nor the device is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
+from hwsearch.plan import CompressionPlan
+from hwsearch.study.choices.cost_tables import CostTable, Terms
+from hwsearch.study.choices.exact_solution import cheapest_of
+from hwsearch.study.goal import MILLISECONDS, Unit
+from hwsearch.study.records.study import Study, ended, finished
+from hwsearch.study.samplers.additive.cost import AdditiveCost
+from hwsearch.study.samplers.additive.fitted_study import LossModel
+from hwsearch.study.samplers.additive.proposer import LEAST
+
+#: Standard deviations that a prediction must lie below the best measured loss to be preferred.
+CAUTION = 1.0
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The best plan known for a target.
+
+    Attributes:
+        target_ms: the target.
+        plan: the plan.
+        generation_ms: its predicted time.
+        generation_joules: its predicted energy; None where the device's power is unknown.
+        size_bytes: bytes of its weights.
+        loss: its loss: measured if `trial` is a number, or else predicted by the additive model.
+        spread: standard deviation of a predicted loss; 0 for a measured one.
+        trial: the finished trial that tried the plan, or None.
+        uniform_loss: least measured loss of a uniform plan within the target; None if there is none.
+    """
+
+    target_ms: float
+    plan: CompressionPlan
+    generation_ms: float
+    generation_joules: float | None
+    size_bytes: int
+    loss: float
+    spread: float
+    trial: int | None
+    uniform_loss: float | None
+
+    @property
+    def loss_is(self) -> str:
+        """``evaluated`` or ``predicted``."""
+        return "predicted" if self.trial is None else "evaluated"
+
+
+def resolve(
+    study: Study, target_ms: float | None = None, *, target_joules: float | None = None
+) -> Resolved:
+    """The plan of least loss within another target, from the finished trials alone.
+
+    A plan that was never tried is preferred only if the additive model predicts it a standard
+    deviation below the best measured plan; so the answer is never worse than a uniform plan tried.
+
+    Args:
+        study: the study.
+        target_ms: most milliseconds of a generation; or else
+        target_joules: most joules, whichever of both the study was searched for.
+
+    Raises:
+        InputError: not exactly one target is given, it is not positive, or joules are asked for and
+            the power of the study's device is unknown.
+        StudyError: the study keeps no costs, or has too few trials.
+        InfeasibleTargetError: no plan of the space meets the target.
+    """
+    unit, target_ms = _target(study, target_ms, target_joules)
+    totals = Totals.of(study)
+    totals.check(target_ms, study, unit)
+    most_ms = min(target_ms, study.max_ms)
+    frame = study.frame()
+    within = (frame["generation_ms"] <= most_ms) & (frame["size_bytes"] <= study.max_bytes)
+    tried = frame[within].sort_values(["loss", "generation_ms"])
+    uniform = tried[tried["uniform"]]
+    best_uniform = None if uniform.empty else float(uniform["loss"].iloc[0])
+    guess = _predicted(study, totals, most_ms)
+    if not tried.empty and (
+        guess is None or guess[1] + CAUTION * guess[2] >= float(tried["loss"].iloc[0])
+    ):
+        row = tried.iloc[0]
+        return Resolved(
+            target_ms, row["plan"], float(row["generation_ms"]),
+            _joules(study, float(row["generation_ms"])), int(row["size_bytes"]),
+            float(row["loss"]), 0.0, int(row["number"]), best_uniform,
+        )  # fmt: skip
+    if guess is None:
+        raise StudyError(
+            f"study {study.name} has {len(frame)} finished trials, none within "
+            f"{unit.show(most_ms)}, "
+            f"and {LEAST} are needed to predict others; run more trials"
+        )
+    params, loss, spread = guess
+    return Resolved(
+        target_ms, study.space.plan(params), totals.ms(params),
+        _joules(study, totals.ms(params)), int(totals.bytes(params)),
+        loss, spread, None, best_uniform,
+    )  # fmt: skip
+
+
+def _target(
+    study: Study, target_ms: float | None, target_joules: float | None
+) -> tuple[Unit, float]:
+    """What the target is told in, and its milliseconds."""
+    given = [value for value in (target_ms, target_joules) if value is not None]
+    if len(given) != 1:
+        raise InputError("give exactly one of target_ms and target_joules")
+    if not given[0] > 0:
+        raise InputError(f"a target must be larger than 0; got {given[0]}")
+    if target_ms is not None:
+        return MILLISECONDS, target_ms
+    if study.energy is None:
+        raise InputError(
+            f"study {study.name} knows no power of its device "
+            f"{study.optuna.user_attrs.get('device')}, so it cannot answer joules; give "
+            f"target_ms, or search on a device with [power] in its device.toml"
+        )
+    return study.energy, study.energy.to_ms(given[0])
+
+
+def _joules(study: Study, ms: float) -> float | None:
+    return None if study.energy is None else study.energy.of(ms)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Milliseconds and bytes of plans, exactly.
+
+    Attributes:
+        times: milliseconds.
+        sizes: bytes of the weights.
+    """
+
+    times: Terms
+    sizes: Terms
+
+    @classmethod
+    def of(cls, study: Study) -> Totals:
+        """Those of a study. Raises `StudyError` if it does not keep them."""
+        kept = study.optuna.user_attrs
+        try:
+            first_ms, first_bytes = float(kept["first_ms"]), float(kept["first_bytes"])
+            costs, sizes = _table(kept["costs"]), _table(kept["sizes"])
+        except KeyError as error:
+            raise StudyError(
+                f"study {study.name} does not keep its {error.args[0]}: "
+                "run hwsearch search on it once more"
+            ) from error
+        if "cost_terms" in kept:
+            times = Terms.read(first_ms, kept["cost_terms"])
+            return cls(times, Terms.read(first_bytes, kept["size_terms"]))
+        return cls(Terms.additive(first_ms, costs), Terms.additive(first_bytes, sizes))
+
+    def ms(self, params: dict[str, int]) -> float:
+        """Milliseconds of a plan."""
+        return self.times.of(params)
+
+    def bytes(self, params: dict[str, int]) -> float:
+        """Bytes of a plan's weights."""
+        return self.sizes.of(params)
+
+    def check(self, target_ms: float, study: Study, unit: Unit = MILLISECONDS) -> None:
+        """Raise `InfeasibleTargetError` if no plan meets the target."""
+        room = None if np.isinf(study.max_bytes) else study.max_bytes - self.sizes.first
+        fastest = cheapest_of(self.times, self.sizes, room)
+        assert fastest is not None, "the search checked that the limit of bytes can be met"
+        least_ms = self.ms(fastest)
+        if least_ms <= target_ms:
+            return
+        by_group: dict[str, float] = {}
+        for name, choice in fastest.items():
+            group = name.rpartition(".")[0] or name
+            costs = self.times.table[name]
+            by_group[group] = by_group.get(group, 0.0) + max(costs.values()) - costs[choice]
+        saved = sorted(by_group.items(), key=lambda item: item[1])
+        binding = ", ".join(f"{group} saves {unit.show(ms)}" for group, ms in saved[:3])
+        raise InfeasibleTargetError(
+            f"no plan meets {unit.show(target_ms)}: the fastest takes {unit.show(least_ms)} with "
+            f"every choice at its fastest; what binds: {binding}; raise the target"
+        )
+
+
+def _predicted(
+    study: Study, totals: Totals, most_ms: float
+) -> tuple[dict[str, int], float, float] | None:
+    """Parameters, predicted loss and spread of the best plan by the model; None with few trials."""
+    if len(finished(study.optuna)) < LEAST:
+        return None
+    model = LossModel(
+        study.space.distributions(),
+        AdditiveCost.of_terms(totals.times),
+        kinds=study.space.kinds(),
+        trials=ended(study.optuna),
+        directions=tuple(study.optuna.directions),
+    )
+    limit = None
+    if np.isfinite(study.max_bytes):
+        limit = AdditiveCost.of_terms(totals.sizes), study.max_bytes - totals.sizes.first
+    found = model.best(most_ms - totals.times.first, limit)
+    if found is None:
+        return None
+    params, loss, spread = found
+    return {**dict.fromkeys(study.space.parameters(), 0), **params}, loss, spread
+
+
+def _table(kept: dict[str, dict[str, float]]) -> CostTable:
+    return {name: {int(c): float(v) for c, v in terms.items()} for name, terms in kept.items()}

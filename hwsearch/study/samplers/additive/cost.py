@@ -1,0 +1,80 @@
+"""Known costs: what each choice of each parameter contributes, exactly or nearly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwsearch.errors import InputError
+from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Floats, Rows
+
+if TYPE_CHECKING:
+    from hwsearch.study.choices.cost_tables import Terms
+
+
+@dataclass(frozen=True)
+class AdditiveCost:
+    """Cost of a plan = `constant` + Σ `term(parameter, choice)`, in one unit, say milliseconds.
+
+    Attributes:
+        term: cost of one choice of one parameter.
+        constant: cost that every plan pays.
+        whole: cost of whole plans, where the sum is only near it: given parameter names and
+            the index of each choice, ``[plans, names]``, it answers ``[plans]``.
+    """
+
+    term: Callable[[str, Any], float]
+    constant: float = 0.0
+    whole: Callable[[Sequence[str], Rows], Floats] | None = None
+
+    @classmethod
+    def of(cls, cost: Any, constant: float = 0.0) -> AdditiveCost | None:
+        """An `AdditiveCost` from a table ``{parameter: {choice: cost}}`` or a function."""
+        if cost is None or isinstance(cost, AdditiveCost):
+            return cost
+        if isinstance(cost, Mapping):
+            return cls(_Table(cost), constant)
+        return cls(cost, constant)
+
+    @classmethod
+    def of_terms(cls, terms: Terms) -> AdditiveCost:
+        """What plans add to the first, of tables over one parameter each or over several."""
+        whole = None if terms.is_additive else terms.added
+        constant = 0.0 if terms.is_additive else terms.constant
+        return cls(_Table(terms.table), constant, whole)
+
+    def columns(self, space: ChoiceSpace) -> Floats:
+        """Cost of each one-hot column, [columns].
+
+        Raises:
+            InputError: a cost is missing or not finite.
+        """
+        pairs = zip(space.names, space.choices, strict=True)
+        values = [float(self.term(n, choice)) for n, choices in pairs for choice in choices]
+        out = np.array(values)
+        if not np.isfinite(out).all():
+            column = int(np.flatnonzero(~np.isfinite(out))[0])
+            name = space.names[space.group_of[column]]
+            raise InputError(f"every cost must be finite; {name} has {out[column]}")
+        return out
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A cost table as a function; parameters it does not list cost nothing."""
+
+    table: Mapping[str, Mapping[Any, float]]
+
+    def __call__(self, name: str, choice: Any) -> float:
+        terms = self.table.get(name)
+        if terms is None:
+            return 0.0
+        if choice not in terms:
+            raise InputError(
+                f"the cost table must list every choice of {name}; {choice!r} is missing "
+                f"(it has {', '.join(map(repr, terms))})"
+            )
+        return terms[choice]

@@ -1,0 +1,102 @@
+"""Samplers by the name a user spells in a flag or a study file."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import optuna
+
+from hwsearch.errors import InputError, UnknownNameError
+from hwsearch.study.choices.cost_tables import Terms
+
+#: Name of the constraint in every study: predicted milliseconds above the target.
+LATENCY = "generation_ms"
+
+#: Name of the constraint where energy is limited beside the target: joules above the limit.
+ENERGY = "generation_joules"
+
+#: Name of the constraint where bytes are limited: bytes above the limit.
+SIZE = "size_bytes"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a search before its first trial.
+
+    Attributes:
+        distributions: the parameters.
+        costs: milliseconds that the choices of parameters add.
+        budget_ms: most milliseconds that the choices of a plan may add together; None where
+            latency is an objective.
+        kinds: what each parameter sets; those of one kind have like effects.
+    """
+
+    distributions: Mapping[str, optuna.distributions.BaseDistribution]
+    costs: Terms
+    budget_ms: float | None
+    kinds: Mapping[str, str]
+
+
+def _additive(seed: int, known: Known) -> optuna.samplers.BaseSampler:
+    from hwsearch.study.samplers.additive import AdditiveSampler
+    from hwsearch.study.samplers.additive.cost import AdditiveCost
+
+    return AdditiveSampler(
+        AdditiveCost.of_terms(known.costs),
+        known.budget_ms,
+        LATENCY,
+        seed,
+        search_space=known.distributions,
+        kinds=known.kinds,
+    )
+
+
+def _tpe(seed: int, known: Known) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(multivariate=True, seed=seed)
+
+
+def _gp(seed: int, known: Known) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.GPSampler(seed=seed, deterministic_objective=True)
+
+
+def _nsga2(seed: int, known: Known) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.NSGAIISampler(seed=seed)
+
+
+def _cmaes(seed: int, known: Known) -> optuna.samplers.BaseSampler:
+    if importlib.util.find_spec("cmaes") is None:
+        raise InputError('sampler "cmaes" needs: pip install cmaes')
+    if known.budget_ms is None:
+        raise InputError(
+            'sampler "cmaes" takes one objective; set objective = "loss", or another sampler'
+        )
+    from hwsearch.study.samplers.penalised_cmaes import PenalisedCmaEs
+
+    return PenalisedCmaEs(seed=seed)
+
+
+def _random(seed: int, known: Known) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+SAMPLERS: dict[str, Callable[[int, Known], optuna.samplers.BaseSampler]] = {
+    "additive": _additive,
+    "tpe": _tpe,
+    "gp": _gp,
+    "nsga2": _nsga2,
+    "cmaes": _cmaes,
+    "random": _random,
+}
+
+
+def make_sampler(name: str, seed: int, known: Known) -> optuna.samplers.BaseSampler:
+    """A sampler by name.
+
+    Raises:
+        UnknownNameError: `name` is not one of `SAMPLERS`.
+    """
+    if name not in SAMPLERS:
+        raise UnknownNameError("sampler", name, SAMPLERS)
+    return SAMPLERS[name](seed, known)

@@ -1,0 +1,1 @@
+"""Where studies live, what they may be called, and who may write next."""

@@ -1,0 +1,258 @@
+"""Where studies live: an SQLite file for one machine, PostgreSQL for many."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+
+from hwsearch.errors import StudyError, redacted
+from hwsearch.study.storage import sqlite
+from hwsearch.study.storage.names import SUFFIX, check_name
+
+#: Folder of studies that are given no storage.
+STUDIES = Path("studies")
+
+#: Seconds after which a worker that should have answered counts as dead, in heartbeats.
+GRACE_BEATS = 2
+
+#: Seconds to wait for a database server's answer.
+CONNECT_S = 10
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where studies are kept.
+
+    Attributes:
+        url: an SQLAlchemy URL; empty for a file.
+        path: an SQLite file; None for a URL.
+    """
+
+    url: str = ""
+    path: Path | None = None
+
+    @classmethod
+    def of(cls, storage: str) -> Place:
+        """A storage as it is given: a path, or a URL. Raises `StudyError` if it is neither."""
+        if not storage.strip() or "\0" in storage:
+            raise StudyError(f"storage must be a path or a URL; got {storage!r}")
+        if "://" not in storage:
+            return cls(path=Path(storage).expanduser())
+        parsed = _parsed(storage)
+        if parsed.get_backend_name() != "sqlite":
+            return cls(storage)
+        if parsed.database in (None, "", ":memory:"):
+            raise StudyError(
+                f"storage {storage!r} is kept in memory, so the study would be lost; "
+                "give the path of a file"
+            )
+        return cls(storage) if parsed.query else cls(path=Path(parsed.database))
+
+    def __str__(self) -> str:
+        return self.url if self.path is None else str(self.path)
+
+    @property
+    def shown(self) -> str:
+        """The place as messages show it, without a password."""
+        return redacted(str(self))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several workers may use it at once."""
+        return self.path is None and is_shared(self.url)
+
+    def check(self) -> None:
+        """See that a file could be opened or made here, without making it. Raises `StudyError`."""
+        if self.path is None:
+            return
+        try:
+            self._check(self.path)
+        except (OSError, ValueError) as error:
+            raise StudyError(f"storage {self.path} cannot be used: {error}") from error
+
+    def _check(self, path: Path) -> None:
+        if path.is_dir():
+            raise StudyError(f"storage {path} is a folder; give the path of an SQLite file in it")
+        if path.exists():
+            if path.stat().st_size and not sqlite.is_database(path):
+                raise StudyError(f"storage {path} is no SQLite database; give another path")
+            return
+        folder = path.parent
+        if not folder.exists() and folder == STUDIES:
+            folder = Path()  # it is made when the study is
+        if not folder.is_dir():
+            raise StudyError(f"storage {path}: there is no folder {folder}; create it first")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise StudyError(f"storage {path}: folder {folder} cannot be written to")
+
+
+def place_of(name: str, storage: str | None) -> Place:
+    """The place of a study: as given, or an SQLite file under ``studies/``.
+
+    Raises:
+        StudyError: the storage cannot be read as one, or no study can have that name.
+    """
+    if storage is not None:
+        check_name(name, is_file=False)
+        return Place.of(storage)
+    return Place(path=STUDIES / f"{check_name(name)}{SUFFIX}")
+
+
+def is_shared(url: str) -> bool:
+    """Whether several workers may use a storage at once."""
+    return not url.startswith("sqlite")
+
+
+def open_storage(where: str | Place, heartbeat_s: int = 30) -> RDBStorage:
+    """A storage by its place.
+
+    Workers that share one tell it every `heartbeat_s` seconds that they live. A trial whose worker
+    fell silent for two beats fails, and its plan is tried once more. A locked SQLite file is
+    waited for (`hwsearch.study.storage.sqlite`).
+
+    Raises:
+        StudyError: the URL is none, its driver is not installed, nothing answers there, or the
+            file is no database of studies.
+    """
+    from alembic.util.exc import CommandError
+
+    place = where if isinstance(where, Place) else Place.of(where)
+    place.check()
+    try:
+        with warnings.catch_warnings(), storage_errors(place):
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            url, options = _engine(place)
+            storage = RDBStorage(
+                # Optuna formats it, so braces stand for something else
+                url.replace("{", "{{").replace("}", "}}"),
+                engine_kwargs=options,
+                **(_heartbeat(heartbeat_s) if place.is_shared else {}),
+            )
+    except ImportError as error:
+        raise StudyError(
+            f"storage {place.shown} needs a driver that is not installed ({_first_line(error)}); "
+            'for PostgreSQL: pip install "hwsearch[postgresql]"'
+        ) from error
+    except (optuna.exceptions.OptunaError, RuntimeError, CommandError) as error:
+        cause = error.__cause__ or error
+        raise StudyError(f"storage {place.shown} cannot be used: {_first_line(cause)}") from error
+    if not place.is_shared:
+        _commit_quickly(storage)
+    return storage
+
+
+@contextmanager
+def storage_errors(place: Place) -> Iterator[None]:
+    """Turn what a database says into one line. Raises `StudyError`."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
+        raise StudyError(f"storage {place.shown} {explain_storage(error)}") from error
+
+
+def explain_storage(error: BaseException) -> str:
+    """What is wrong with a storage, and the fix, by what its database said."""
+    said = _first_line(_root(error))
+    if "is locked" in said:
+        return (
+            f"is locked by another program and was not released within {sqlite.WAIT_S:g} s; close "
+            "that program and run the same command again: finished trials are kept"
+        )
+    if "disk is full" in said or "No space left" in said:
+        return f"cannot be written: {said}; make room and run the same command again"
+    if "readonly" in said or "read-only" in said:
+        return f"cannot be written: {said}; change its permissions, or give another --storage"
+    if "malformed" in said or "not a database" in said:
+        return f"is damaged or no database: {said}; give another --storage"
+    if "load plugin" in said:
+        return f"cannot be used: {said}; take a path, or a URL such as postgresql://user@host/db"
+    return f"cannot be used: {said}"
+
+
+def _engine(place: Place) -> tuple[str, dict[str, Any]]:
+    """The URL and the options that SQLAlchemy makes an engine of."""
+    if place.path is not None:
+        tables = sqlite.foreign_tables(place.path) if place.path.exists() else []
+        if tables:
+            raise StudyError(
+                f"storage {place.path} is a database of something else (it has table {tables[0]}); "
+                "give another path"
+            )
+        # the URL only says which kind it is: a path may hold what a URL gives a meaning
+        return f"sqlite:///{quote(str(place.path))}", {
+            "creator": partial(sqlite.connect, place.path)
+        }
+    parsed = _parsed(place.url)
+    options: dict[str, Any] = {}
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername.startswith("postgresql"):
+        options["connect_args"] = {"connect_timeout": CONNECT_S}
+    if parsed.get_backend_name() == "sqlite":
+        options["connect_args"] = {"factory": sqlite.PatientConnection}
+    return parsed.render_as_string(hide_password=False), options
+
+
+def _parsed(url: str) -> Any:
+    """A URL as SQLAlchemy reads it."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return make_url(url)
+    except (SQLAlchemyError, ValueError) as error:
+        raise StudyError(
+            "storage must be a path or a URL such as postgresql://user@host/database; got "
+            f"{redacted(url)!r}"
+        ) from error
+
+
+def _commit_quickly(storage: RDBStorage) -> None:
+    """Let SQLite commit to its log without waiting for the disk.
+
+    A trial commits some thirty times, and each wait for the disk can take longer than its share of
+    the loss. What a killed process has committed stays; only a power cut may undo the last trials.
+    """
+    from sqlalchemy import event
+
+    @event.listens_for(storage.engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    storage.engine.dispose()  # connections from before the listener
+
+
+def _heartbeat(heartbeat_s: int) -> dict[str, Any]:
+    """Options of a storage that notices dead workers."""
+    return {
+        "heartbeat_interval": heartbeat_s,
+        "grace_period": GRACE_BEATS * heartbeat_s,
+        "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(max_retry=1),
+    }
+
+
+def _root(error: BaseException) -> BaseException:
+    """What an error came from in the end."""
+    while (cause := getattr(error, "orig", None) or error.__cause__) is not None:
+        error = cause
+    return error
+
+
+def _first_line(error: BaseException) -> str:
+    said = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    return redacted(said.splitlines()[0])

@@ -1,0 +1,1 @@
+"""gsm-mini: word problems generated from templates."""

@@ -1,0 +1,96 @@
+"""Decode agreement: how much of what the uncompressed model writes is written still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from hwsearch.decoding.backend import Backend, Tokens
+from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.network import Network
+from hwsearch.plan import Decoding
+from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last, shuffled
+
+
+class DecodeAgreement:
+    """The proxy ``agreement``: share of generated tokens that differ from the uncompressed model's.
+
+    Args:
+        prompts: batches of prompts, each ``[batch, length]``.
+        written: what the uncompressed model wrote, each ``[batch, gen_length]``.
+        mask_token_id: the token that stands for "not written yet".
+        decoding: how answers are decoded.
+    """
+
+    name = "agreement"
+
+    def __init__(
+        self,
+        prompts: Sequence[Tokens],
+        written: Sequence[Tokens],
+        mask_token_id: int,
+        decoding: Decoding,
+    ) -> None:
+        self.prompts, self.written = tuple(prompts), tuple(written)
+        self.mask_token_id = mask_token_id
+        self.decoding = decoding
+
+    @classmethod
+    def record(
+        cls, denoiser: Denoiser, questions: Sequence[str], *, batch: int = 16
+    ) -> DecodeAgreement:
+        """Let the uncompressed model answer the questions."""
+        asked = [denoiser.prompt(question) for question in questions]
+        groups = groups_of_equal_length(asked, batch)
+        prompts = [np.array([asked[index] for index in group], dtype=np.int64) for group in groups]
+        made = cls(prompts, (), denoiser.mask_token_id, denoiser.decoding)
+        written = made.write(denoiser.network, [1.0] * denoiser.num_layers)
+        return cls(prompts, written, denoiser.mask_token_id, denoiser.decoding)
+
+    @property
+    def cost(self) -> float:
+        """Work of one `loss`, in full passes over one sequence."""
+        return sum(map(self._passes, self.prompts))
+
+    def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
+        """Share of tokens that differ, 0 to 1."""
+        return last(self.by_state(network, kept_shares))
+
+    def by_state(self, network: Network, kept_shares: Sequence[float]) -> Iterator[StateLoss]:
+        """The loss, a batch at a time; see `hwsearch.tasks.losses.GradualProxy`."""
+        backend = backend_of(network, kept_shares)
+        whole = sum(old.size for old in self.written)
+
+        def measure(index: int) -> tuple[int, int, float]:
+            prompts, old = self.prompts[index], self.written[index]
+            differ = int((self._answer(backend, prompts) != old).sum())
+            return differ, old.size, self._passes(prompts)
+
+        def describe(part: tuple[int, int, float]) -> tuple[float, float, float]:
+            differ, size, work = part
+            return differ / size, size / whole, work
+
+        def total(parts: Sequence[tuple[int, int, float]]) -> float:
+            return sum(part[0] for part in parts) / sum(part[1] for part in parts)
+
+        yield from in_turn(shuffled(len(self.prompts)), measure, describe, total)
+
+    def write(self, network: Network, kept_shares: Sequence[float]) -> list[Tokens]:
+        """What a network writes after the prompts, each ``[batch, gen_length]``."""
+        backend = backend_of(network, kept_shares)
+        return [self._answer(backend, prompts) for prompts in self.prompts]
+
+    def _answer(self, backend: Backend, prompts: Tokens) -> Tokens:
+        written = generate(backend, prompts, self.decoding, self.mask_token_id)
+        return written[:, prompts.shape[1] :]
+
+    def _passes(self, prompts: Tokens) -> float:
+        """Work of answering one batch."""
+        decoding = self.decoding
+        share = decoding.block_length / (prompts.shape[1] + decoding.gen_length)
+        cached = decoding.steps - decoding.refreshes
+        return len(prompts) * (decoding.refreshes + cached * share)

@@ -1,0 +1,304 @@
+"""The loss that a search minimises: KL against the uncompressed model on frozen masked states.
+
+States are snapshots of the uncompressed model's own trajectories on calibration problems: the
+tokens at a refresh, the tokens a few passes later, and what each layer had seen of its sinks. All
+plans are judged on the same states, so the noise of sampling states cancels between plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
+from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
+from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.activation_cache import LayerMemo
+from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.network import Network
+from hwsearch.denoisers.torch_backend import Choice
+from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last
+
+#: Refreshes of each calibration question that are judged. More questions are worth more than more
+#: refreshes of the same (studies/proxies/states.py).
+PER_QUESTION = 1
+
+#: Memory for what layers put out on the states, so that a plan starts at its first new layer.
+MEMO_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenState:
+    """Some generations of one length, stopped in the middle of a block.
+
+    Attributes:
+        at_refresh: tokens at the block's refresh, ``[batch, length]``.
+        at_step: tokens at a later pass over the same block, ``[batch, length]``; None where
+            every pass is a refresh.
+        start: first position of the block.
+        stop: position after the block.
+        history: each layer's sinks before the refresh.
+        refresh_logp: the uncompressed model's log probabilities at the refresh,
+            ``[batch, block, vocab]``.
+        step_logp: and at the later pass, if there is one.
+    """
+
+    at_refresh: Tokens
+    at_step: Tokens | None
+    start: int
+    stop: int
+    history: dict[int, SinkHistory] = field(repr=False)
+    refresh_logp: Tensor = field(repr=False)
+    step_logp: Tensor | None = field(repr=False)
+
+
+class FrozenStates:
+    """States of a set of problems, and the loss of a compressed network on them: the proxy ``kl``.
+
+    Args:
+        states: the snapshots.
+        mask_token_id: only positions that hold it are judged.
+        refresh_share: weight of refresh passes in the loss: their share of all passes.
+        memo_bytes: memory for layer outputs that other plans may find again.
+    """
+
+    name = "kl"
+
+    def __init__(
+        self,
+        states: Sequence[FrozenState],
+        mask_token_id: int,
+        refresh_share: float,
+        memo_bytes: int = MEMO_BYTES,
+    ) -> None:
+        self.states = tuple(states)
+        self.mask_token_id = mask_token_id
+        self.refresh_share = refresh_share
+        self.memo = LayerMemo(memo_bytes)
+
+    @classmethod
+    def record(
+        cls,
+        denoiser: Denoiser,
+        questions: Sequence[str],
+        *,
+        per_question: int = PER_QUESTION,
+        batch: int = 16,
+        seed: int = 0,
+    ) -> FrozenStates:
+        """Snapshots of how `denoiser` answers `questions`.
+
+        Args:
+            denoiser: the uncompressed model.
+            questions: calibration questions.
+            per_question: refreshes of each question's generation that are judged, drawn so that
+                all refreshes are judged equally often; at most as many as there are.
+            batch: most questions of one prompt length decoded together.
+            seed: of the refreshes, and of the pass after each at which a snapshot is taken.
+        """
+        rng = np.random.default_rng(seed)
+        prompts = [denoiser.prompt(question) for question in questions]
+        judged = deal(denoiser.decoding.refreshes, len(prompts), per_question, seed)
+        states: list[FrozenState] = []
+        for group in groups_of_equal_length(prompts, batch):
+            recorder = _Recorder(denoiser, rng, judged[group])
+            tokens = np.array([prompts[index] for index in group])
+            generate(recorder, tokens, denoiser.decoding, denoiser.mask_token_id)
+            states.extend(recorder.states)
+        decoding = denoiser.decoding
+        return cls(states, denoiser.mask_token_id, decoding.refreshes / decoding.steps)
+
+    @property
+    def cost(self) -> float:
+        """Work of one `loss`, in full passes over one sequence."""
+        return sum(_passes(state) for state in self.states)
+
+    def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
+        """Mean KL divergence from the uncompressed model, in nats per masked position."""
+        return last(self.by_state(network, kept_shares))
+
+    def by_state(self, network: Network, kept_shares: Sequence[float]) -> Iterator[StateLoss]:
+        """The loss, state by state; see `hwsearch.tasks.losses.GradualProxy`."""
+        backend = backend_of(network, kept_shares, self.memo)
+
+        def measure(index: int) -> _Divergence:
+            state = self.states[index]
+            backend.begin(state.history, frozen=index)
+            span = (state.start, state.stop)
+            logits = backend.refresh_logits(state.at_refresh, *span)
+            masked = self._masked(state.at_refresh, *span)
+            refresh, step = _summed(state.refresh_logp, logits, masked), (0.0, 0)
+            if state.at_step is not None and state.step_logp is not None:
+                logits = backend.step_logits(state.at_step, *span)
+                step = _summed(state.step_logp, logits, self._masked(state.at_step, *span))
+            return _Divergence(*refresh, *step, _passes(state))
+
+        def describe(part: _Divergence) -> tuple[float, float, float]:
+            refresh, step = self._per_mask
+            weight = refresh * part.refresh_count + step * part.step_count
+            loss = refresh * part.refresh + step * part.step
+            return (loss / weight if weight else 0.0), weight, part.work
+
+        yield from in_turn(self.order, measure, describe, self._total)
+
+    @cached_property
+    def order(self) -> list[int]:
+        """States, those that a loss is expected to come from first, for their work.
+
+        Where the uncompressed model is sure of its tokens, compression changes little; so its
+        entropy at the masked positions says how much a state will add.
+        """
+        worth = [
+            sum(
+                share * entropy
+                for share, (entropy, _) in zip(self._per_mask, self._entropies(state), strict=True)
+            )
+            / _passes(state)
+            for state in self.states
+        ]
+        return sorted(range(len(worth)), key=lambda index: -worth[index])
+
+    @cached_property
+    def _per_mask(self) -> tuple[float, float]:
+        """What one masked position counts in the loss, at a refresh and at a later pass."""
+        counts = [[count for _, count in self._entropies(state)] for state in self.states]
+        refresh, step = (sum(column) for column in zip(*counts, strict=True))
+        return self.refresh_share / max(1, refresh), (1 - self.refresh_share) / max(1, step)
+
+    def _entropies(self, state: FrozenState) -> tuple[tuple[float, int], tuple[float, int]]:
+        """Entropy of the uncompressed model over masked positions, and their number, by pass."""
+        span = (state.start, state.stop)
+        refresh = _entropy(state.refresh_logp, self._masked(state.at_refresh, *span))
+        if state.at_step is None or state.step_logp is None:
+            return refresh, (0.0, 0)
+        return refresh, _entropy(state.step_logp, self._masked(state.at_step, *span))
+
+    def _total(self, parts: Sequence[_Divergence]) -> float:
+        refresh = _mean([(part.refresh, part.refresh_count) for part in parts])
+        step = _mean([(part.step, part.step_count) for part in parts])
+        return self.refresh_share * refresh + (1 - self.refresh_share) * step
+
+    def _masked(self, tokens: Tokens, start: int, stop: int) -> Tensor:
+        return torch.from_numpy(tokens[:, start:stop] == self.mask_token_id)
+
+
+def deal(refreshes: int, questions: int, each: int, seed: int = 0) -> NDArray[np.bool_]:
+    """Which refreshes of which question are judged, ``[questions, refreshes]``.
+
+    Every question is dealt `each` different ones, and all refreshes are dealt equally often.
+    """
+    each = min(each, refreshes)
+    rng = np.random.default_rng((seed, refreshes))
+    judged = np.zeros((questions, refreshes), dtype=bool)
+    for index in range(questions):
+        rarest = np.lexsort((rng.random(refreshes), judged.sum(axis=0)))[:each]
+        judged[index, rarest] = True
+    return judged
+
+
+def _passes(state: FrozenState) -> float:
+    batch, length = state.at_refresh.shape
+    cached = 0.0 if state.at_step is None else (state.stop - state.start) / length
+    return batch * (1 + cached)
+
+
+@dataclass(frozen=True)
+class _Divergence:
+    """What one state gives: KL summed over masked positions, and their number, for both passes."""
+
+    refresh: float
+    refresh_count: int
+    step: float
+    step_count: int
+    work: float
+
+
+def _summed(reference: Tensor, logits: Tensor, masked: Tensor) -> tuple[float, int]:
+    """KL over masked positions, summed, and their number."""
+    divergence = F.kl_div(
+        logits.log_softmax(dim=-1), reference, reduction="none", log_target=True
+    ).sum(dim=-1)
+    masked = masked.to(divergence.device)
+    return float(divergence[masked].sum()), int(masked.sum())
+
+
+def _entropy(logp: Tensor, masked: Tensor) -> tuple[float, int]:
+    """Entropy in nats over masked positions, summed, and their number."""
+    entropy = torch.special.entr(logp.exp()).sum(dim=-1)
+    masked = masked.to(entropy.device)
+    return float(entropy[masked].sum()), int(masked.sum())
+
+
+def _mean(sums: Sequence[tuple[float, int]]) -> float:
+    total, count = 0.0, 0
+    for value, number in sums:  # not sum(), which rounds otherwise from Python 3.12 on
+        total, count = total + value, count + number
+    return total / max(1, count)
+
+
+class _Recorder:
+    """Decodes the uncompressed model and takes snapshots after refreshes.
+
+    Args:
+        denoiser: the uncompressed model.
+        rng: draws the pass after a refresh at which a snapshot is taken.
+        judged: the refreshes of each sample that are snapshot, ``[batch, refreshes]``.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, rng: np.random.Generator, judged: NDArray[np.bool_]
+    ) -> None:
+        self._backend = backend_of(denoiser.network, [ALMOST_ALL] * denoiser.num_layers)
+        self._decoding = denoiser.decoding
+        self._rng = rng
+        self._rows = iter(judged.T)
+        self._choose = Choice()
+        self._wait = 0
+        self._refreshed: FrozenState | None = None
+        self._judged = judged[:, 0]
+        self.states: list[FrozenState] = []
+
+    def begin(self, *, sampling: Sampling = GREEDY) -> None:
+        self._backend.begin()
+        self._choose = Choice(sampling)
+
+    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        before = self._backend.history() or {
+            layer: SinkHistory.blank(*tokens.shape)
+            for layer in range(len(self._backend.kept_shares))
+        }
+        logits = self._backend.refresh_logits(tokens, start, stop)
+        rows = self._judged = next(self._rows)
+        state = FrozenState(
+            tokens[rows],
+            None,
+            start,
+            stop,
+            {layer: history.rows(rows) for layer, history in before.items()},
+            logits[torch.from_numpy(rows)].log_softmax(-1),
+            None,
+        )
+        cached = min(self._decoding.refresh_interval, self._decoding.steps_per_block) - 1
+        if cached:
+            self._refreshed, self._wait = state, int(self._rng.integers(1, cached + 1))
+        elif rows.any():
+            self.states.append(state)
+        return self._choose(logits)
+
+    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+        logits = self._backend.step_logits(tokens, start, stop)
+        self._wait -= 1
+        rows = self._judged
+        if self._wait == 0 and self._refreshed is not None and rows.any():
+            logp = logits[torch.from_numpy(rows)].log_softmax(dim=-1)
+            self.states.append(replace(self._refreshed, at_step=tokens[rows], step_logp=logp))
+        return self._choose(logits)

@@ -1,0 +1,42 @@
+"""What a search asks of a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+from hwsearch.denoisers.network import Network
+from hwsearch.tasks.losses.by_state import StateLoss
+
+
+class Proxy(Protocol):
+    """A loss, smaller is better, that stands in for one minus accuracy.
+
+    Whatever chance it needs is drawn once, when it is made: every plan is judged on the same
+    masks and problems, so their noise cancels between plans (common random numbers).
+    """
+
+    @property
+    def name(self) -> str:
+        """As a user spells it."""
+
+    @property
+    def cost(self) -> float:
+        """Work of one `loss`, in full passes over one sequence.
+
+        A cached pass over a block counts as the block's share of the sequence.
+        """
+
+    def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
+        """Loss of a compressed network whose layers keep these shares of cached positions."""
+
+
+@runtime_checkable
+class GradualProxy(Proxy, Protocol):
+    """A proxy that can be watched while it is computed, and left before its end."""
+
+    def by_state(self, network: Network, kept_shares: Sequence[float]) -> Iterator[StateLoss]:
+        """The loss, state by state; the first n states are the same n for every plan.
+
+        Those that say most for their work come first, if that is known. Nothing is computed ahead.
+        """

@@ -1,0 +1,78 @@
+"""Remembered layer outputs change no loss, and only layers from the first change on run again."""
+
+import pytest
+import torch
+
+from hwsearch.compression import WeightBank, compress
+from hwsearch.denoisers.activation_cache import LayerMemo
+from hwsearch.plan import CompressionPlan
+from hwsearch.tasks.losses.kl import FrozenStates
+from hwsearch.testing.tiny import tiny_denoiser
+
+LAYERS = 4
+QUESTIONS = ["tom has 3 apples ?", "tom has 4 apples and buys 2 more ?", "how many now ?"]
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    return tiny_denoiser(layers=LAYERS)
+
+
+def plan_with(changes):
+    layer = {"sink_threshold": 1.0, "attention": "fp32", "mlp": "fp32"}
+    return CompressionPlan.validate(
+        {"layers": [layer | changes.get(index, {}) for index in range(LAYERS)]}
+    )
+
+
+PLANS = [
+    (plan_with({}), [1.0] * 4),
+    (plan_with({3: {"mlp": "w4"}}), [1.0] * 4),
+    (plan_with({1: {"attention": "w8"}, 3: {"mlp": "w4"}}), [1.0] * 4),
+    (plan_with({1: {"attention": "w8"}, 3: {"mlp": "w4"}}), [1.0, 1.0, 0.5, 1.0]),
+    (plan_with({1: {"attention": "w8"}, 3: {"mlp": "w4"}}), [1.0, 1.0, 0.4, 1.0]),
+    (plan_with({0: {"mlp": "w8a8"}}), [0.5, 1.0, 1.0, 1.0]),
+    (plan_with({}), [1.0] * 4),
+]
+
+
+@pytest.mark.parametrize("memo_bytes", [0, 30_000, 1 << 30])
+def test_losses_are_those_of_a_fresh_start(denoiser, memo_bytes):
+    bank = WeightBank(denoiser)
+    states = FrozenStates.record(denoiser, QUESTIONS)
+    remembering = FrozenStates(
+        states.states, states.mask_token_id, states.refresh_share, memo_bytes=memo_bytes
+    )
+    for plan, shares in PLANS:
+        network = compress(denoiser, plan, bank).network
+        fresh = FrozenStates(states.states, states.mask_token_id, states.refresh_share, 0)
+        assert remembering.loss(network, shares) == fresh.loss(network, shares)
+        assert remembering.memo.size_bytes <= memo_bytes
+
+
+def test_only_layers_from_the_first_change_on_run(denoiser):
+    bank, states = WeightBank(denoiser), FrozenStates.record(denoiser, QUESTIONS)
+    passes = 2 * len(states.states)
+    runs = []
+    for plan, shares in PLANS:
+        before = states.memo.misses
+        states.loss(compress(denoiser, plan, bank).network, shares)
+        runs.append((states.memo.misses - before) / passes)
+    # a new share of a layer whose mass is recorded already leaves its refresh pass as it was
+    assert runs == [4, 1, 3, 2, 1, 4, 0]
+
+
+def test_the_least_recently_used_output_goes_first():
+    memo, made = LayerMemo(limit_bytes=20), []
+
+    def output(name):
+        def compute():
+            made.append(name)
+            return torch.zeros(8, dtype=torch.int8), (), None
+
+        return compute
+
+    for name in ("a", "b", "a", "c", "a", "b"):
+        memo.fetch(name, output(name))
+    assert made == ["a", "b", "c", "b"]
+    assert memo.size_bytes == 16

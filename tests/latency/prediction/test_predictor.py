@@ -1,0 +1,207 @@
+import itertools
+import math
+import random
+
+import pytest
+
+from hwsearch.errors import InputError, MissingShapeError, PlanError
+from hwsearch.jobs.prediction import where
+from hwsearch.latency.devices.device import Calibration, Device, Line
+from hwsearch.latency.devices.roofline import FormatRate, Roofline
+from hwsearch.latency.devices.table import LatencyTable
+from hwsearch.latency.operators import Workload, refresh_operators, step_operators
+from hwsearch.latency.prediction.energy import arithmetic
+from hwsearch.latency.prediction.predictor import Predictor
+from hwsearch.latency.prediction.roofline_fit import fit_table
+from hwsearch.latency.timing.operator_times import operators_of
+from hwsearch.plan import CompressionPlan, Decoding, LayerPlan, WeightFormat
+from hwsearch.testing.device import formula_device
+from hwsearch.testing.tiny import tiny_geometry
+
+GEOMETRY = tiny_geometry(layers=3)
+WORK = Workload(12, Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=2))
+SHARES = {1.0: 1.0, 0.5: 0.4}
+
+
+@pytest.fixture(scope="module")
+def device():
+    return formula_device(GEOMETRY, WORK)
+
+
+def random_plan(rng):
+    formats = ["fp32", "w8a8", "w8", "w4"]
+    return CompressionPlan(
+        layers=tuple(
+            LayerPlan(
+                sink_threshold=rng.choice(list(SHARES)),
+                attention=rng.choice(formats),
+                mlp=rng.choice(formats),
+            )
+            for _ in range(3)
+        ),
+        head=rng.choice(formats),
+    )
+
+
+def shares_of(plan):
+    return [SHARES[layer.sink_threshold] for layer in plan.layers]
+
+
+def test_operators_of_a_pass_by_hand():
+    plan = CompressionPlan.uniform(3, "w8a8", "w4", 0.5, head="w8")
+    refresh = refresh_operators(GEOMETRY, plan, [0.4] * 3, WORK)
+    step = step_operators(GEOMETRY, plan, [0.4] * 3, WORK)
+    by_kind = {(key.kind, key.rows, key.in_features, key.format): n for key, n in step.items()}
+    # 16 positions outside the block, 40 % of them kept: 7 cached keys and the block's own 4
+    assert by_kind["attention", 4, 11, "fp32"] == 3
+    assert by_kind["linear", 4, 64, "w8a8"] + by_kind["linear", 4, 64, "w4"] >= 3
+    assert sum(n for key, n in refresh.items() if key.kind == "attention-mass") == 3
+    assert sum(n for key, n in refresh.items() if key.kind == "linear") == 3 * 4 + 1
+    # the last norm runs on the rows that are predicted
+    norms = {key.rows: n for key, n in refresh.items() if key.kind == "norm"}
+    assert norms == {20: 6, 4: 1}
+
+
+def test_a_layer_that_keeps_all_needs_no_mass():
+    plan = CompressionPlan.uniform(3)
+    refresh = refresh_operators(GEOMETRY, plan, [1.0, 0.4, 1.0], WORK)
+    assert sum(n for key, n in refresh.items() if key.kind == "attention-mass") == 1
+    assert sum(n for key, n in refresh.items() if key.kind == "attention") == 2
+
+
+def test_generation_is_the_sum_of_its_passes(device):
+    predictor = Predictor(device, GEOMETRY, WORK)
+    latency = predictor.predict(CompressionPlan.uniform(3), [1.0] * 3)
+    assert latency.generation_ms == pytest.approx(4 * latency.refresh_ms + 4 * latency.step_ms)
+
+
+def test_calibration_is_applied_to_each_pass(device):
+    flat = Line(intercept_ms=1.0, slope=2.0, mape=0.0, plans=2)
+    calibration = Calibration(model="tiny", refresh=flat, step=flat)
+    plain = Predictor(device, GEOMETRY, WORK).predict(CompressionPlan.uniform(3), [1.0] * 3)
+    lined = Predictor(device, GEOMETRY, WORK, calibration)
+    found = lined.predict(CompressionPlan.uniform(3), [1.0] * 3)
+    assert found.refresh_ms == pytest.approx(1 + 2 * plain.refresh_ms)
+    assert found.generation_ms == pytest.approx(8 * 1.0 + 2 * plain.generation_ms)
+
+
+def test_latency_is_additive_over_layers(device):
+    line = Line(intercept_ms=0.3, slope=1.1, mape=0.0, plans=2)
+    calibration = Calibration(model="tiny", refresh=line, step=line)
+    predictor = Predictor(device, GEOMETRY, WORK, calibration)
+    rng = random.Random(0)
+    offsets = []
+    for plan in itertools.islice(iter(lambda: random_plan(rng), None), 20):
+        same_head = plan.model_copy(update={"head": WeightFormat.FP32})
+        layers = sum(map(predictor.layer_ms, plan.layers, shares_of(plan)))
+        offsets.append(predictor.predict(same_head, shares_of(plan)).generation_ms - layers)
+    assert max(offsets) == pytest.approx(min(offsets))
+
+
+def test_fewer_kept_positions_make_steps_quicker(device):
+    predictor = Predictor(device, GEOMETRY, WORK)
+    plan = CompressionPlan.uniform(3)
+    all_kept, few = predictor.predict(plan, [1.0] * 3), predictor.predict(plan, [0.3] * 3)
+    assert few.step_ms < all_kept.step_ms
+
+
+def test_percentiles_carry_the_scatter_of_the_calibration_and_of_the_operators(device):
+    line = Line(intercept_ms=0.0, slope=1.0, mape=0.0, plans=12, scatter=0.05)
+    calibration = Calibration(model="tiny", refresh=line, step=line, generation=line)
+    plan, shares = CompressionPlan.uniform(3), [1.0] * 3
+    found = Predictor(device, GEOMETRY, WORK, calibration).predict(plan, shares)
+    low, high = found.intervals_ms.generation
+    # Student's t of ten degrees of freedom, and the line's own error
+    assert high / found.generation_ms == pytest.approx(
+        math.exp(1.372 * 0.05 * math.sqrt(13 / 12)), 1e-4
+    )
+    assert low * high == pytest.approx(found.generation_ms**2)
+    noisy = {
+        key: tuple((share * us,) for share in (0.8, 1.0, 1.2))
+        for key, ((us, *_),) in device.table.samples.items()
+    }
+    shaky = Device(device.info, LatencyTable(noisy), device.folder)
+    wider = Predictor(shaky, GEOMETRY, WORK, calibration).predict(plan, shares)
+    assert wider.intervals_ms.generation[1] > high * 1.01
+
+
+def test_without_anything_to_hold_it_against_there_are_no_percentiles(device):
+    plan = CompressionPlan.uniform(3)
+    assert Predictor(device, GEOMETRY, WORK).predict(plan, [1.0] * 3).intervals_ms is None
+
+
+def test_what_a_generation_is_spent_on_adds_up(device):
+    lines = [Line(intercept_ms=0.1 * n, slope=1.0 + 0.1 * n, mape=0.0, plans=3) for n in range(3)]
+    calibration = Calibration(model="t", refresh=lines[0], step=lines[1], generation=lines[2])
+    predictor = Predictor(device, GEOMETRY, WORK, calibration)
+    plan = random_plan(random.Random(1))
+    parts = where(predictor, plan, shares_of(plan))
+    total = predictor.predict(plan, shares_of(plan)).generation_ms
+    assert sum(part["ms"] for part in parts.values()) == pytest.approx(total)
+    layers = sum(map(predictor.layer_ms, plan.layers, shares_of(plan)))
+    found = sum(parts[name]["ms"] for name in ("projections", "attention", "mlp"))
+    assert found == pytest.approx(layers)
+    assert parts["head"]["ms"] == pytest.approx(predictor.head_ms(plan.head))
+
+
+def test_a_table_tells_what_binds():
+    """Costs of a known roofline, so the fit must find its numbers again."""
+    known = Roofline(
+        bandwidth_gbps=20.0,
+        operator_us=2.0,
+        rates={
+            fmt: FormatRate(stands_for=fmt, bytes_per_weight=size, tflops=rate)
+            for fmt, size, rate in (("fp32", 4.0, 0.05), ("w8a8", 1.0, 0.2))
+        },
+    )
+    keys = [key for key in operators_of(GEOMETRY, WORK) if key.format in ("fp32", "w8a8")]
+    found = fit_table(LatencyTable({key: ((known.cost_us(key),),) for key in keys}))
+    assert found.bandwidth_gbps == pytest.approx(20.0, rel=1e-3)
+    assert found.operator_us == pytest.approx(2.0, rel=1e-3)
+    assert found.rates["w8a8"].tflops == pytest.approx(0.2, rel=1e-3)
+
+
+def test_arithmetic_energy_compares_formats_and_is_labelled(device):
+    predictor = Predictor(device, GEOMETRY, WORK)
+    shares = {}
+    for fmt in ("fp32", "w8a8", "w4"):
+        plan = CompressionPlan.uniform(3, fmt, fmt, head=fmt)
+        found = arithmetic(predictor, plan, [1.0] * 3)
+        assert "only to compare formats" in found["label"]
+        shares[fmt] = found["share_of_uncompressed"]
+    assert shares["fp32"] == pytest.approx(1.0)
+    assert shares["w4"] < shares["w8a8"] < 0.9
+
+
+def test_energy_of_a_device_without_power_is_refused(device):
+    with pytest.raises(InputError, match=r"formula has no \[power\]"):
+        Predictor(device, GEOMETRY, WORK).energy_j(CompressionPlan.uniform(3), [1.0] * 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"kept_heads": 3}, "layer 0: kept_heads must be at most 2; got 3"),
+        ({"kept_channels": 129}, "layer 0: kept_channels must be at most 128; got 129"),
+    ],
+)
+def test_more_than_there_is_cannot_be_kept(device, changes, said):
+    plan = CompressionPlan.uniform(3, **changes)
+    with pytest.raises(PlanError, match=said):
+        Predictor(device, GEOMETRY, WORK).predict(plan, shares_of(plan))
+
+
+def test_a_pruned_size_that_was_not_timed_is_named_with_its_option(device):
+    predictor = Predictor(device, GEOMETRY, WORK)
+    with pytest.raises(MissingShapeError, match=r"hwsearch profile .* --kept-heads 0\.5$"):
+        predictor.predict(CompressionPlan.uniform(3, kept_heads=1), [1.0] * 3)
+    with pytest.raises(MissingShapeError, match=r"hwsearch profile .* --kept-channels 0\.25$"):
+        predictor.predict(CompressionPlan.uniform(3, kept_channels=32), [1.0] * 3)
+
+
+def test_zeroed_weights_and_an_unused_rule_cost_what_they_cost(device):
+    plain, other = CompressionPlan.uniform(3), CompressionPlan.uniform(3, sparsity=0.5)
+    unused = CompressionPlan.uniform(3, cache={"rule": "recent"})
+    predictor = Predictor(device, GEOMETRY, WORK)
+    times = {predictor.predict(plan, [1.0] * 3).generation_ms for plan in (plain, other, unused)}
+    assert len(times) == 1
