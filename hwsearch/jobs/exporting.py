@@ -171,14 +171,19 @@ def contest(
         most_ms = min(most_ms, slower) / max(missed)
         if again is not None and left:
             study = again(most_ms)
+    for name, plan in plans.items():
+        asked = REFERENCE_QUESTIONS if name == "winner" else FEW_QUESTIONS
+        bundles[name] = finisher.export(plan, bundles[name].path, questions=asked)
+    # not beside the exports: torch's threads and the runtimes' would wait for each other
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        waiting = {}
-        for name, plan in plans.items():
-            asked = REFERENCE_QUESTIONS if name == "winner" else FEW_QUESTIONS
-            bundle = finisher.export(plan, bundles[name].path, questions=asked)
-            scoring = finisher, plan, bundle, measured, target_ms, limit
-            waiting[name] = pool.submit(_scored, *scoring)
-        return {name: scored.result() for name, scored in waiting.items()}
+        slowest_first = sorted(plans, key=measured.generation_ms, reverse=True)
+        waiting = {
+            name: pool.submit(
+                _scored, finisher, plans[name], bundles[name], measured, target_ms, limit
+            )
+            for name in slowest_first
+        }
+        return {name: waiting[name].result() for name in plans}
 
 
 def pick(study: Study, most_ms: float, uniform: bool | None = None) -> CompressionPlan:
