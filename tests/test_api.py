@@ -56,7 +56,7 @@ WAYS = [
     "from hwsearch import *; found = search",
     "import hwsearch.bundle.exporter, hwsearch as hw; found = hw.export",
     "from hwsearch import export; import hwsearch.bundle; found = export",
-    "from hwsearch.jobs import bundles; from hwsearch import verify as found",
+    "from hwsearch.jobs import verification; from hwsearch import verify as found",
 ]
 
 #: hwsearch is forgotten before each way; torch and its like stay, for the sake of time.

@@ -5,6 +5,12 @@ import pytest
 from hwsearch.cli import main as cli
 
 
+@pytest.fixture(autouse=True)
+def few_questions(monkeypatch):
+    """These tests look at words and exit codes; two calibration questions are enough for those."""
+    monkeypatch.setenv("HWSEARCH_QUESTIONS", "2")
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Call the command line as a shell would; returns exit code, output, errors."""

@@ -36,10 +36,11 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def demo(folder):
     denoiser = load_denoiser("gsm-mini")
-    tables = folder / "latency_tables"
-    profile_machine(denoiser, DEVICE, tables, effort=BRIEF)
-    said = []
-    found = run_demo(folder, DemoOptions(trials=TRIALS, limit=12), say=said.append)
+    tables, said = folder / "latency_tables", []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("HWSEARCH_QUESTIONS", "8")
+        profile_machine(denoiser, DEVICE, tables, effort=BRIEF)
+        found = run_demo(folder, DemoOptions(trials=TRIALS, limit=12), say=said.append)
     assert said == [f"target: {found.target.reason}"], "the target is shown before the search"
     return found
 

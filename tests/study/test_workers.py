@@ -12,7 +12,8 @@ import pytest
 from optuna.trial import TrialState
 
 from hwsearch.errors import StudyError
-from hwsearch.study import load_study, turns
+from hwsearch.study import load_study
+from hwsearch.study.storage import proposal_lock
 from hwsearch.study.objective import Objective
 from hwsearch.study.preparation import Target
 from hwsearch.study.refinement import run_refined
@@ -137,7 +138,7 @@ def test_a_turn_is_held_by_one_worker_until_it_is_ended_or_dies(url):
 
 
 def test_a_worker_does_not_wait_for_ever(url, monkeypatch):
-    monkeypatch.setattr(turns, "PATIENCE_S", 1)
+    monkeypatch.setattr(proposal_lock, "PATIENCE_S", 1)
     with turn(open_storage(url), "stuck"), turn(open_storage(url), "stuck"):
         pass
 

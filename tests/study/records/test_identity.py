@@ -160,7 +160,7 @@ def test_an_older_study_goes_on_with_a_warning_and_is_known_from_then_on(begun, 
 
 def test_other_weights_are_refused_before_anything_is_prepared(begun, monkeypatch):
     denoiser = tiny_denoiser(seed=1)
-    monkeypatch.setattr("hwsearch.study.run.prepare", None)
+    monkeypatch.setattr("hwsearch.study.searching.prepare", None)
     with pytest.raises(InputError, match="the weights of the model"):
         search(
             denoiser, SPACE, device_of(denoiser), target_ratio=1.0, workload=WORK,
