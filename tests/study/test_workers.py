@@ -13,11 +13,11 @@ from optuna.trial import TrialState
 
 from hwsearch.errors import StudyError
 from hwsearch.study import load_study
-from hwsearch.study.storage import proposal_lock
 from hwsearch.study.objective import Objective
 from hwsearch.study.preparation import Target
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
+from hwsearch.study.storage import proposal_lock
 from hwsearch.study.storage.databases import open_storage
 from hwsearch.study.storage.proposal_lock import turn
 from hwsearch.testing.postgres import find_postgres, postgres_server

@@ -12,8 +12,8 @@ import pytest
 from hwsearch.errors import StudyError, UnknownNameError, redacted
 from hwsearch.plan import WeightFormat
 from hwsearch.study import Target, load_study
-from hwsearch.study.storage import sqlite
 from hwsearch.study.run import run_study
+from hwsearch.study.storage import sqlite
 from hwsearch.study.storage.databases import Place, open_storage, place_of
 from hwsearch.study.storage.names import check_name, default_name
 from tests.study.test_run import make_objective
