@@ -10,6 +10,7 @@ import torch
 
 from hwsearch.bundle import Exporter
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.jobs.verification import verify
 from hwsearch.plan import CompressionPlan
@@ -124,9 +125,9 @@ def plans(layers: int) -> dict[str, CompressionPlan]:
 @pytest.mark.parametrize("name", ["w8a8", "mixed"])
 def test_bundles_of_real_weights_verify_and_weigh_what_is_said(denoiser, exporter, tmp_path, name):
     plan = plans(denoiser.num_layers)[name]
-    shares = [1.0] * denoiser.num_layers
+    kept = KeptShares.keeping_all(denoiser.num_layers)
     compressed = compress(denoiser, plan)
-    bundle = exporter.export(compressed, shares, tmp_path / name, questions=QUESTIONS)
+    bundle = exporter.export(compressed, kept, tmp_path / name, questions=QUESTIONS)
     checks = verify(bundle.path)
     assert [check for check in checks if check.decides and not check.passed] == []
     files = sum(path.stat().st_size for path in bundle.path.iterdir() if path.name != "bundle.json")

@@ -17,13 +17,13 @@ from hwsearch.bundle.weights import WeightsFile
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.backend import Sampling
-from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
-from hwsearch.errors import InputError, PlanError
+from hwsearch.errors import InputError
 from hwsearch.runtime.bundle import (
     PLAN_FILE,
     REFERENCE_FILE,
@@ -58,7 +58,7 @@ class Exporter:
     def export(
         self,
         compressed: CompressedDenoiser,
-        kept_shares: Sequence[float],
+        kept: KeptShares,
         out: Path | str,
         *,
         questions: Sequence[str] = (),
@@ -69,8 +69,7 @@ class Exporter:
 
         Args:
             compressed: the denoiser, its plan applied.
-            kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all. Plain
-                numbers are kept by the default rule.
+            kept: for each layer the share of cached positions it keeps, and by which rule.
             out: the folder to write; its parent is made where it is missing.
             questions: asked of torch now; what it predicts on the way is what the bundle is verified
                 by later. A bundle without any cannot be verified.
@@ -79,20 +78,20 @@ class Exporter:
 
         Raises:
             InputError: `out` exists and `overwrite` is false.
-            PlanError: `kept_shares` does not name one share in (0, 1] for each layer, or drops
-                cached positions of a model that caches none.
+            PlanError: `kept` does not name one share for each layer, or drops cached positions of a
+                model that caches none.
         """
         out = Path(out)
-        _check_shares(compressed, kept_shares)
-        backend_of(compressed.network, kept_shares)
+        KeptPlan(compressed.plan, kept)  # refuses shares of other layers
+        backend_of(compressed.network, kept)
         if out.exists() and not overwrite:
             raise InputError(f"{out} exists already; choose another path, or allow to overwrite it")
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
             folder = Path(temporary) / "bundle"
             folder.mkdir()
-            _write_files(self._traced(compressed), compressed, kept_shares, folder)
-            write_manifest(folder, _manifest(compressed, kept_shares, folder, questions, figures))
+            _write_files(self._traced(compressed), compressed, kept, folder)
+            write_manifest(folder, _manifest(compressed, kept, folder, questions, figures))
             _move(folder, out, Path(temporary) / "replaced")
         return read_bundle(out)
 
@@ -127,7 +126,7 @@ def traced(
 
 def export(
     compressed: CompressedDenoiser,
-    kept_shares: Sequence[float],
+    kept: KeptShares,
     out: Path | str,
     *,
     questions: Sequence[str] = (),
@@ -136,7 +135,7 @@ def export(
 ) -> Bundle:
     """Write one bundle folder; see `Exporter.export`, which is quicker for several."""
     return Exporter(compressed.denoiser).export(
-        compressed, kept_shares, out, questions=questions, figures=figures, overwrite=overwrite
+        compressed, kept, out, questions=questions, figures=figures, overwrite=overwrite
     )
 
 
@@ -164,25 +163,16 @@ def check_exportable(denoiser: Denoiser) -> Network:
     return network
 
 
-def _check_shares(compressed: CompressedDenoiser, kept_shares: Sequence[float]) -> None:
-    layers = len(compressed.plan.layers)
-    if len(kept_shares) != layers:
-        raise PlanError(f"kept_shares has {len(kept_shares)} entries but the plan {layers} layers")
-    for layer, share in enumerate(kept_shares):
-        if not 0.0 < share <= 1.0:
-            raise PlanError(f"layer {layer}: kept share must be above 0 and at most 1, got {share}")
-
-
 def _write_files(
     graphs: TracedGraphs | TracedFullPass,
     compressed: CompressedDenoiser,
-    kept_shares: Sequence[float],
+    kept: KeptShares,
     folder: Path,
 ) -> None:
-    plan, kept = compressed.plan, KeptShares.of(kept_shares)
+    plan = compressed.plan
     with WeightsFile(folder / WEIGHTS_FILE) as weights:
         if isinstance(graphs, TracedGraphs):
-            refresh = graphs.refresh(kept.wants_mass, kept.wants_query)
+            refresh = graphs.refresh(kept.pruned, kept.signal)
             weights.save(graphs.quantised(refresh, plan), folder / REFRESH_FILE)
             weights.save(graphs.quantised(graphs.step(), plan), folder / STEP_FILE)
         else:
@@ -193,13 +183,13 @@ def _write_files(
 
 def _manifest(
     compressed: CompressedDenoiser,
-    kept_shares: Sequence[float],
+    kept: KeptShares,
     folder: Path,
     questions: Sequence[str],
     figures: Figures | None,
 ) -> Manifest:
     denoiser = compressed.denoiser
-    asked, judged = answers(compressed, kept_shares, questions)
+    asked, judged = answers(compressed, kept, questions)
     if judged is not None:
         judged.write(folder / REFERENCE_FILE)
     files = sorted(path.name for path in folder.iterdir())
@@ -218,9 +208,9 @@ def _manifest(
         prompt_template=denoiser.prompt_template,
         chat=_chat(denoiser.chat),
         decoding=compressed.decoding,
-        kept_shares=tuple(kept_shares),
-        cache=KeptShares.of(kept_shares).policy,
-        static=KeptShares.of(kept_shares).static,
+        kept_shares=kept.shares,
+        cache=kept.policy,
+        static=kept.static,
         sha256={name: sha256_of(folder / name) for name in files},
         reference=asked,
         figures=(figures or Figures()).model_copy(

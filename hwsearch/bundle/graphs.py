@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwsearch.decoding.backend import GREEDY, Sampling
+from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.denoisers.torch_backend import choose
+from hwsearch.denoisers.torch_backend import choose_tokens
 from hwsearch.denoisers.transformer import Layer, Transformer
 
 #: Mode of the ONNX operator Attention in which its fourth output is the probabilities.
@@ -155,21 +156,22 @@ class FusedTransformer(nn.Module):
 class RefreshGraph(FusedTransformer):
     """All positions; hands out keys, values, and what some layers choose positions by.
 
-    That is the attention mass; of `query_layers`, the keys' product with the block's mean query.
+    All of `layers` hand out the same `signal`: the attention mass, or the keys' product with the
+    block's mean query. Its outputs are called ``mass_<layer>`` either way.
     """
 
     def __init__(
         self,
         network: Transformer,
         block_length: int,
-        mass_layers: frozenset[int],
+        signal_layers: frozenset[int],
         sampling: Sampling = GREEDY,
-        query_layers: frozenset[int] = frozenset(),
+        signal: Signal = Signal.MASS,
     ) -> None:
         super().__init__(network, sampling)
         self.block_length = block_length
-        self.mass_layers = mass_layers
-        self.query_layers = query_layers
+        self.signal_layers = signal_layers
+        self.signal = signal
 
     def forward(
         self, tokens: Tensor, start: Tensor, noise: Tensor | None = None
@@ -179,11 +181,11 @@ class RefreshGraph(FusedTransformer):
         rows = start + torch.arange(self.block_length)
         cache, masses = [], []
         for index, layer in enumerate(self.layers):
-            want_mass = index in self.mass_layers
-            x, seen = layer(x, rope, want_mass=want_mass)
+            signal = self.signal if index in self.signal_layers else Signal.NONE
+            x, seen = layer(x, rope, want_mass=signal is Signal.MASS)
             cache += [seen.key, seen.value]
-            masses += [seen.probability.sum(dim=(1, 2))] if want_mass else []
-            masses += [_mean_query(seen, rows)] if index in self.query_layers else []
+            masses += [seen.probability.sum(dim=(1, 2))] if signal is Signal.MASS else []
+            masses += [_mean_query(seen, rows)] if signal is Signal.QUERY else []
         if not self.geometry.logit_shift:
             return (*self.predict(x.index_select(1, rows), noise), *cache, *masses)
         # position i is predicted at i - 1; the first position, which has none before it, at itself
@@ -196,7 +198,7 @@ class RefreshGraph(FusedTransformer):
 
     def output_names(self) -> list[str]:
         """Names of the outputs, in order."""
-        masses = [f"mass_{i}" for i in sorted(self.mass_layers | self.query_layers)]
+        masses = [f"mass_{i}" for i in sorted(self.signal_layers)]
         return ["token", "confidence", *self.cache_names(), *self.before_names(), *masses]
 
 
@@ -235,4 +237,4 @@ def predicted(logits: Tensor, sampling: Sampling, noise: Tensor | None) -> tuple
     """Token and confidence, each ``[1, block]``, of logits ``[1, block, vocab]``."""
     if sampling == GREEDY:
         return logits.argmax(dim=-1), logits.softmax(dim=-1).amax(dim=-1)
-    return choose(logits, sampling, noise)
+    return choose_tokens(logits, sampling, noise)

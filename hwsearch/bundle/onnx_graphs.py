@@ -21,6 +21,7 @@ from hwsearch.bundle.graphs import (
 )
 from hwsearch.bundle.weights import Graph, detach
 from hwsearch.decoding.backend import GREEDY, Sampling
+from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.runtime.probe import LOGITS
 
@@ -36,12 +37,12 @@ _NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 def refresh_model(
     network: Transformer,
     block_length: int,
-    mass_layers: frozenset[int],
+    signal_layers: frozenset[int],
     sampling: Sampling = GREEDY,
-    query_layers: frozenset[int] = frozenset(),
+    signal: Signal = Signal.MASS,
 ) -> Graph:
     """The refresh pass, of any length from one block and one position up, as a float ONNX model."""
-    graph = RefreshGraph(network, block_length, mass_layers, sampling, query_layers).eval()
+    graph = RefreshGraph(network, block_length, signal_layers, sampling, signal).eval()
     length = torch.export.Dim("length", min=block_length + 1, max=MAX_LENGTH)
     tokens = torch.zeros(1, 2 * block_length + 3, dtype=torch.int64)
     noise = _noise(graph, block_length)

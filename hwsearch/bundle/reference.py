@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,17 +34,17 @@ DISTURBANCES = (EPSILON, EPSILON, 8 * EPSILON, 8 * EPSILON)
 
 
 def answers(
-    compressed: CompressedDenoiser, kept_shares: Sequence[float], questions: Sequence[str]
+    compressed: CompressedDenoiser, kept: KeptShares, questions: Sequence[str]
 ) -> tuple[tuple[Reference, ...], References | None]:
     """What torch generates, one question at a time as the bundle will, and predicts on the way.
 
     Args:
         compressed: the denoiser, its plan applied.
-        kept_shares: for each layer the share of cached positions it keeps.
+        kept: for each layer the share of cached positions it keeps, and by which rule.
         questions: what to ask; without any there is nothing to compare a bundle with.
     """
     denoiser, decoding = compressed.denoiser, compressed.decoding
-    backend = backend_of(compressed.network, kept_shares)
+    backend = backend_of(compressed.network, kept)
     written = [
         record(backend, denoiser.prompt(question), decoding, denoiser.mask_token_id)
         for question in questions
@@ -56,27 +55,27 @@ def answers(
     )
     if not written:
         return asked, None
-    return asked, _references(compressed, kept_shares, written[:JUDGED])
+    return asked, _references(compressed, kept, written[:JUDGED])
 
 
 def _references(
-    compressed: CompressedDenoiser, kept_shares: Sequence[float], written: Sequence[Trajectory]
+    compressed: CompressedDenoiser, kept: KeptShares, written: Sequence[Trajectory]
 ) -> References:
     decoding, mask = compressed.decoding, compressed.denoiser.mask_token_id
-    history = bool(KeptShares.of(kept_shares).pruned)
+    history = bool(kept.pruned)
     frozen = [
         (number, found)
         for number, path in enumerate(written)
         for found in frozen_passes(path, judged(decoding, number), decoding, mask, history=history)
     ]
     chosen = [judged_positions(found) for _, found in frozen]
-    logits = _logits(compressed.network, kept_shares, frozen, chosen)
+    logits = _logits(compressed.network, kept, frozen, chosen)
     ids = top_tokens(logits)
     logp = log_probabilities(logits, ids)
     floor_kl, floor_same = [], []
     for seed, epsilon in enumerate(DISTURBANCES):
         network = perturbed(compressed.network, seed, epsilon)
-        moved = _logits(network, kept_shares, frozen, chosen)
+        moved = _logits(network, kept, frozen, chosen)
         floor_kl.append(divergence(logp, log_probabilities(moved, ids)))
         floor_same.append(moved.argmax(axis=-1) == ids[:, 0])
     counts = [len(positions) for positions in chosen]
@@ -113,12 +112,12 @@ def judged(decoding: Decoding, number: int) -> list[int]:
 
 def _logits(
     network: Network,
-    kept_shares: Sequence[float],
+    kept: KeptShares,
     frozen: Sequence[tuple[int, FrozenPass]],
     chosen: Sequence[NDArray[np.int64]],
 ) -> NDArray[np.float32]:
     """Logits ``[rows, vocab]`` of judged positions."""
-    backend: Any = backend_of(network, kept_shares)
+    backend = backend_of(network, kept)
     with torch.inference_mode():
         found = [
             replay(backend, one)[0, torch.from_numpy(positions)].float().cpu().numpy()

@@ -16,6 +16,7 @@ from hwsearch.bundle.quantise import product_formats
 from hwsearch.bundle.tied import share_head
 from hwsearch.bundle.weights import Graph
 from hwsearch.decoding.backend import GREEDY, Sampling
+from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import CompressionPlan
 
@@ -37,20 +38,19 @@ class TracedGraphs:
         self._sampling = sampling
         self._bank = ProductBank()
 
-    def refresh(
-        self, mass_layers: frozenset[int], query_layers: frozenset[int] = frozenset()
-    ) -> Graph:
+    def refresh(self, signal_layers: frozenset[int], signal: Signal = Signal.MASS) -> Graph:
         """A fresh refresh graph that hands out what some layers choose their positions by.
 
         Products with the block's mean query are not in the traced graph, so a graph that hands
         them out is traced by itself.
         """
-        if query_layers:
-            layout = (self._network, self._block_length, mass_layers, self._sampling)
-            return refresh_model(*layout, query_layers)
+        if signal is Signal.QUERY:
+            layout = (self._network, self._block_length, signal_layers, self._sampling)
+            return refresh_model(*layout, signal)
         graph = self._refresh.copy()
         layers = range(self._network.geometry.num_layers)
-        drop_mass(graph.model, frozenset(layers) - mass_layers)
+        kept = signal_layers if signal is Signal.MASS else frozenset()
+        drop_mass(graph.model, frozenset(layers) - kept)
         return graph
 
     def step(self) -> Graph:

@@ -3,22 +3,36 @@
 Knows a `Backend` protocol (refresh, step); neither torch nor onnxruntime.
 """
 
-from hwsearch.decoding.backend import GREEDY, Backend, GumbelNoise, Prediction, Sampling, Tokens
+from hwsearch.decoding.backend import (
+    GREEDY,
+    Backend,
+    GumbelNoise,
+    LogitsBackend,
+    Prediction,
+    ResumableBackend,
+    Sampling,
+    Tokens,
+)
 from hwsearch.decoding.cache import SinkHistory
-from hwsearch.decoding.kept import KeptShares, StaticScores
+from hwsearch.decoding.kept import KeptPlan, KeptShares, StaticScores
 from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.decoding.sampler import generate
 from hwsearch.decoding.schedule import Pass, passes
+from hwsearch.decoding.signals import Signal
 
 __all__ = [
     "GREEDY",
     "Backend",
     "GumbelNoise",
+    "KeptPlan",
     "KeptShares",
+    "LogitsBackend",
     "Pass",
     "PositionKeeper",
     "Prediction",
+    "ResumableBackend",
     "Sampling",
+    "Signal",
     "SinkHistory",
     "StaticScores",
     "Tokens",

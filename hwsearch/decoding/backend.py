@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsearch.decoding.cache import SinkHistory
 from hwsearch.plan import CommitRule, Decoding
 
 Tokens = NDArray[np.int64]
+
+#: Arrays of a backend: numpy's, or torch's tensors.
+Array_co = TypeVar("Array_co", covariant=True)
 
 
 class Prediction(NamedTuple):
@@ -78,7 +83,7 @@ class GumbelNoise:
 
 
 class Backend(Protocol):
-    """A denoiser, ready to be decoded. Logits never leave it."""
+    """A denoiser, ready to be decoded. A decoder sees none of its logits."""
 
     def begin(self, *, sampling: Sampling = GREEDY) -> None:
         """Called before each generation: forget everything about the one before.
@@ -100,3 +105,43 @@ class Backend(Protocol):
 
         The cache is that of the last refresh, shortened to the positions each layer keeps.
         """
+
+
+class LogitsBackend(Protocol[Array_co]):
+    """A backend whose logits can be looked at, by whoever compares or judges what it predicts."""
+
+    def begin(self) -> None:
+        """Forget everything about the generation before."""
+
+    def refresh_logits(self, tokens: Tokens, start: int, stop: int) -> Array_co:
+        """The logits behind `Backend.refresh`, ``[batch, block, vocab]``."""
+
+    def step_logits(self, tokens: Tokens, start: int, stop: int) -> Array_co:
+        """The logits behind `Backend.step`, ``[batch, block, vocab]``."""
+
+
+class ResumableBackend(LogitsBackend[Array_co], Backend, Protocol[Array_co]):
+    """What a loss needs: logits, and generations taken up where they were left.
+
+    A loss judges single passes from the middle of a generation. What those see of the passes before
+    is each layer's `SinkHistory`, which can be read off a backend and given to another.
+    """
+
+    def begin(
+        self,
+        history: Mapping[int, SinkHistory] | None = None,
+        frozen: Hashable = None,
+        *,
+        sampling: Sampling = GREEDY,
+    ) -> None:
+        """Begin a generation anew, or after the passes that `history` tells of.
+
+        Args:
+            history: what each layer has seen of its sinks; None is nothing yet.
+            frozen: names the inputs of the passes that follow where other backends are given the
+                same ones, so that what layers put out may be found again; None where they are new.
+            sampling: how predictions are made.
+        """
+
+    def history(self) -> dict[int, SinkHistory]:
+        """What each layer that keeps a history has seen so far; empty before the first refresh."""

@@ -1,30 +1,27 @@
-"""How much of the cache each layer keeps, and by which rule: what a backend is told."""
+"""How much of the cache each layer keeps, and by which rule: a backend's part of a plan.
+
+A plan names thresholds. What share of the cached positions a threshold keeps follows from the
+model's sinks, so it is known only beside a sink profile: `KeptShares` are that answer, and
+`KeptPlan` is a plan together with it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsearch.decoding.signals import Signal, signal_of
 from hwsearch.errors import PlanError
-from hwsearch.plan import CachePolicy, CacheRule, Frozen
+from hwsearch.plan import CachePolicy, CacheRule, CompressionPlan, Frozen, LayerPlan
 
 #: First positions of a sequence, scored by themselves: where autoregressive models have their sinks.
 FIRST = 4
 
 #: The rule of plans that name none.
 DEFAULT_POLICY = CachePolicy()
-
-#: Rules that look at attention mass, and so need the probabilities of a refresh in the open.
-MASS_RULES = (
-    CacheRule.KEEP_STABLE,
-    CacheRule.DROP_TRANSIENT,
-    CacheRule.MASS,
-    CacheRule.AR_PRESERVE,
-)
 
 #: Rules whose scores can be calibrated beforehand.
 STATIC_RULES = (CacheRule.KEEP_STABLE, CacheRule.DROP_TRANSIENT, CacheRule.MASS)
@@ -54,19 +51,18 @@ class StaticScores(Frozen):
 
 
 @dataclass(frozen=True)
-class KeptShares(Sequence[float]):
+class KeptShares:
     """For each layer the share of cached positions it keeps; and by which rule, when.
 
-    A sequence of the shares, so whoever asks only how much is kept reads them as they are.
-
     Attributes:
-        shares: kept share of each layer; 1.0 keeps all, always.
+        shares: kept share of each layer, above 0; 1.0 keeps all, always.
         policy: the rule, and how the shares change within a generation.
         refreshes: refreshes of a whole generation, which phases are counted in.
         static: scores calibrated beforehand, for a policy that is not running.
 
     Raises:
-        PlanError: the policy needs calibrated scores and there are none, or has none by its rule.
+        PlanError: a share is none, or the policy needs calibrated scores and there are none, or has
+            none by its rule.
     """
 
     shares: tuple[float, ...]
@@ -75,6 +71,11 @@ class KeptShares(Sequence[float]):
     static: StaticScores | None = None
 
     def __post_init__(self) -> None:
+        for layer, share in enumerate(self.shares):
+            if not 0.0 < share <= 1.0:
+                raise PlanError(
+                    f"layer {layer}: kept share must be above 0 and at most 1, got {share}"
+                )
         rule, needs = self.policy.rule, not self.policy.running and bool(self.pruned)
         if needs and rule not in STATIC_RULES:
             names = ", ".join(STATIC_RULES)
@@ -87,9 +88,9 @@ class KeptShares(Sequence[float]):
             )
 
     @classmethod
-    def of(cls, shares: Sequence[float]) -> KeptShares:
-        """Shares as they are, or plain numbers under the default policy."""
-        return shares if isinstance(shares, cls) else cls(tuple(shares))
+    def keeping_all(cls, layers: int) -> KeptShares:
+        """Those of a model that drops nothing."""
+        return cls((1.0,) * layers)
 
     @property
     def pruned(self) -> frozenset[int]:
@@ -97,15 +98,17 @@ class KeptShares(Sequence[float]):
         return frozenset(layer for layer, share in enumerate(self.shares) if share < 1.0)
 
     @property
-    def wants_mass(self) -> frozenset[int]:
-        """Layers whose attention mass a refresh must hand out."""
-        running = self.policy.running and self.policy.rule in MASS_RULES
-        return self.pruned if running else frozenset()
+    def signal(self) -> Signal:
+        """What a refresh must hand out for the layers that drop positions."""
+        return signal_of(self.policy) if self.pruned else Signal.NONE
 
-    @property
-    def wants_query(self) -> frozenset[int]:
-        """Layers whose keys a refresh must compare with the block's mean query."""
-        return self.pruned if self.policy.rule is CacheRule.MEAN_QUERY else frozenset()
+    def layers_with(self, signal: Signal) -> frozenset[int]:
+        """Layers that a refresh must hand out a signal for.
+
+        >>> KeptShares((1.0, 0.5)).layers_with(Signal.MASS)
+        frozenset({1})
+        """
+        return self.pruned if signal is self.signal else frozenset()
 
     @property
     def modes(self) -> tuple[object, ...]:
@@ -120,13 +123,43 @@ class KeptShares(Sequence[float]):
         scale = self.policy.scale(min(refresh, self.refreshes - 1), self.refreshes)
         return min(1.0, scale * self.shares[layer])
 
-    def __len__(self) -> int:
-        return len(self.shares)
 
-    @overload
-    def __getitem__(self, index: int) -> float: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[float, ...]: ...
-    def __getitem__(self, index: Any) -> Any:
-        """The share of a layer."""
-        return self.shares[index]
+@dataclass(frozen=True)
+class KeptPlan:
+    """A plan and what its thresholds keep: all that time, energy and an export depend on.
+
+    `hwsearch.sinks.SinkProfile.keep` makes it of a plan; `drawn` of shares that came from elsewhere.
+
+    Attributes:
+        plan: the plan.
+        kept: for each of its layers what is kept.
+
+    Raises:
+        PlanError: there are not as many shares as layers.
+
+    >>> whole = KeptPlan.keeping_all(CompressionPlan.uniform(2))
+    >>> whole.kept.shares
+    (1.0, 1.0)
+    """
+
+    plan: CompressionPlan
+    kept: KeptShares
+
+    def __post_init__(self) -> None:
+        shares, layers = len(self.kept.shares), len(self.plan.layers)
+        if shares != layers:
+            raise PlanError(f"kept_shares has {shares} entries but the plan {layers} layers")
+
+    @classmethod
+    def keeping_all(cls, plan: CompressionPlan) -> KeptPlan:
+        """A plan under which no position is dropped, whatever its thresholds."""
+        return cls(plan, KeptShares.keeping_all(len(plan.layers)))
+
+    @classmethod
+    def drawn(cls, plan: CompressionPlan, shares: Sequence[float], refreshes: int = 1) -> KeptPlan:
+        """A plan with given shares, kept by its own rule; `refreshes` are a generation's."""
+        return cls(plan, KeptShares(tuple(shares), plan.cache, refreshes))
+
+    def layers(self) -> Iterator[tuple[LayerPlan, float]]:
+        """Each layer and its kept share."""
+        return zip(self.plan.layers, self.kept.shares, strict=True)

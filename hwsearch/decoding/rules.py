@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hwsearch.decoding.cache import Floats, SinkHistory, kept_count
 from hwsearch.decoding.kept import FIRST, KeptShares
+from hwsearch.decoding.signals import Signal
 from hwsearch.plan import CacheRule
 
 #: Neighbours whose best score counts for a position under ``mean-query`` (Sparse-dLLM's pooling).
@@ -55,7 +56,7 @@ class PositionKeeper:
         """
         before = self.history or SinkHistory.blank(*shape)
         index = before.passes
-        if self.layer in self.kept.wants_mass:
+        if self.layer in self.kept.layers_with(Signal.MASS):
             assert signal is not None, "the rule looks at attention mass"
             self.history = before.seen(signal)
         else:

@@ -9,28 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsearch.decoding.backend import GREEDY, Backend, Prediction, Sampling, Tokens
+from hwsearch.decoding.backend import (
+    GREEDY,
+    Backend,
+    LogitsBackend,
+    Prediction,
+    Sampling,
+    Tokens,
+)
 from hwsearch.decoding.sampler import generate
 from hwsearch.decoding.schedule import passes
 from hwsearch.plan import Decoding
 
-
-class LogitsBackend(Protocol):
-    """A backend whose logits can be looked at."""
-
-    def begin(self) -> None:
-        """Forget the generation before."""
-
-    def refresh_logits(self, tokens: Tokens, start: int, stop: int) -> Any:
-        """Run all positions; logits ``[1, block, vocab]`` of positions start..stop."""
-
-    def step_logits(self, tokens: Tokens, start: int, stop: int) -> Any:
-        """Run the block against the cache of the last refresh; the same logits."""
+Array = TypeVar("Array")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +118,7 @@ def frozen_passes(
         yield FrozenPass(index, refreshes, step, start, stop, masked)
 
 
-def replay(backend: LogitsBackend, frozen: FrozenPass) -> Any:
+def replay(backend: LogitsBackend[Array], frozen: FrozenPass) -> Array:
     """Run a pass again: logits ``[1, block, vocab]``, in whatever kind of array the backend gives."""
     backend.begin()
     block = frozen.stop - frozen.start

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
+from hwsearch.decoding.backend import GREEDY, Prediction, ResumableBackend, Sampling, Tokens
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.activation_cache import LayerMemo
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network, OwnNetwork
-from hwsearch.denoisers.torch_backend import Choice, TorchBackend
+from hwsearch.denoisers.torch_backend import TokenChooser, TorchBackend
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError, PlanError
 
@@ -24,20 +24,20 @@ class FullPassBackend:
 
     Args:
         network: the network.
-        kept_shares: one for each layer, and all 1.0: without a cache nothing can be dropped.
+        kept: shares of 1.0 for each layer: without a cache nothing can be dropped.
             `ALMOST_ALL` records the sinks, if the network tells its attention mass.
 
     Raises:
         PlanError: a layer shall drop cached positions.
     """
 
-    def __init__(self, network: Network, kept_shares: Sequence[float]) -> None:
+    def __init__(self, network: Network, kept: KeptShares) -> None:
         self.network = network
-        self.kept_shares = KeptShares.of(kept_shares)
-        self._choose = Choice()
-        self._record = any(share < 1.0 for share in self.kept_shares)
+        self.kept = kept
+        self._choose = TokenChooser()
+        self._record = bool(kept.pruned)
         self._history: dict[int, SinkHistory] = {}
-        for layer, share in enumerate(self.kept_shares):
+        for layer, share in enumerate(kept.shares):
             if share < ALMOST_ALL:
                 raise PlanError(
                     f"layer {layer}: this network has full passes only, and dropping cached "
@@ -53,7 +53,7 @@ class FullPassBackend:
         sampling: Sampling = GREEDY,
     ) -> None:
         """Forget what was seen of the generation before; nothing is cached."""
-        self._choose = Choice(sampling)
+        self._choose = TokenChooser(sampling)
         self._history = {}
 
     def history(self) -> dict[int, SinkHistory]:
@@ -89,21 +89,21 @@ class FullPassBackend:
 
 
 def backend_of(
-    network: Network, kept_shares: Sequence[float], memo: LayerMemo | None = None
-) -> TorchBackend | FullPassBackend:
+    network: Network, kept: KeptShares, memo: LayerMemo | None = None
+) -> ResumableBackend[Tensor]:
     """A backend of a network, cached where the network can be.
 
     Args:
         network: a (compressed) network.
-        kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all.
+        kept: for each layer the share of cached positions it keeps, and by which rule.
         memo: layer outputs on frozen inputs; used where the network runs layer by layer.
 
     Raises:
         PlanError: a layer shall drop cached positions of a network that caches none.
     """
     if isinstance(network, Transformer):
-        return TorchBackend(network, kept_shares, memo)
-    return FullPassBackend(network, kept_shares)
+        return TorchBackend(network, kept, memo)
+    return FullPassBackend(network, kept)
 
 
 def check_tells_mass(denoiser: Denoiser) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from hwsearch.decoding.backend import GREEDY, GumbelNoise, Prediction, Sampling,
 from hwsearch.decoding.cache import SinkHistory, outside
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.rules import PositionKeeper
+from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.activation_cache import LayerMemo, Walk
 from hwsearch.denoisers.transformer import KeyValue, Transformer
 
@@ -21,22 +22,21 @@ class TorchBackend:
 
     Args:
         network: the transformer; its weights are read, never changed.
-        kept_shares: for each layer the share of cached positions it keeps; 1.0 keeps all. Plain
-            numbers are kept by the default rule.
+        kept: for each layer the share of cached positions it keeps, and by which rule.
         memo: layer outputs on frozen inputs, shared by the backends of many plans.
     """
 
     def __init__(
-        self, network: Transformer, kept_shares: Sequence[float], memo: LayerMemo | None = None
+        self, network: Transformer, kept: KeptShares, memo: LayerMemo | None = None
     ) -> None:
         self.network = network
         self._memo = memo
         self._frozen: Hashable = None
-        self.kept_shares = KeptShares.of(kept_shares)
+        self.kept = kept
         self._keepers: dict[int, PositionKeeper] = {}
         self._past: list[KeyValue] = []
         self._before: Tensor | None = None
-        self._choose = Choice()
+        self._choose = TokenChooser()
 
     def begin(
         self,
@@ -50,11 +50,11 @@ class TorchBackend:
         `frozen` names the passes that follow where they have frozen inputs, so that what their
         layers put out can be found again.
         """
-        self._choose = Choice(sampling)
+        self._choose = TokenChooser(sampling)
         self._frozen = frozen
         self._keepers = {
-            layer: PositionKeeper(self.kept_shares, layer, history[layer] if history else None)
-            for layer in self.kept_shares.pruned
+            layer: PositionKeeper(self.kept, layer, history[layer] if history else None)
+            for layer in self.kept.pruned
         }
 
     def history(self) -> dict[int, SinkHistory]:
@@ -72,12 +72,11 @@ class TorchBackend:
     @torch.inference_mode()
     def refresh_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
         """The logits behind `refresh`, ``[batch, block, vocab]``, for whoever measures a loss."""
-        kept = self.kept_shares
         state = self.network.refresh(
             self._tensor(tokens),
-            kept.wants_mass | kept.wants_query,
+            self.kept.pruned if self.kept.signal else frozenset(),
             self._walk("refresh"),
-            query_rows=slice(start, stop) if kept.wants_query else None,
+            query_rows=slice(start, stop) if self.kept.signal is Signal.QUERY else None,
         )
         self._past = [
             self._shorten(layer, cache, signal, start, stop)
@@ -91,9 +90,7 @@ class TorchBackend:
         """The logits behind `step`, ``[batch, block, vocab]``."""
         block = self._tensor(tokens[:, start:stop])
         walk = self._walk("step")
-        return self._logits(
-            self.network.step(block, start, self._past, walk, self.kept_shares.modes)
-        )
+        return self._logits(self.network.step(block, start, self._past, walk, self.kept.modes))
 
     def _walk(self, kind: str) -> Walk | None:
         if self._memo is None or self._frozen is None:
@@ -126,7 +123,7 @@ class TorchBackend:
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
 
 
-class Choice:
+class TokenChooser:
     """Predictions of one generation's logits, noise included."""
 
     def __init__(self, sampling: Sampling = GREEDY) -> None:
@@ -140,7 +137,7 @@ class Choice:
         noise = None
         if self._sampling.temperature > 0:
             noise = torch.from_numpy(self._noise.draw(*logits.shape)).to(logits.device)
-        token, confidence = choose(logits, self._sampling, noise)
+        token, confidence = choose_tokens(logits, self._sampling, noise)
         return Prediction(token.cpu().numpy(), confidence.cpu().numpy())
 
 
@@ -151,7 +148,9 @@ def predict(logits: Tensor) -> Prediction:
     return Prediction(token.cpu().numpy(), confidence.cpu().numpy())
 
 
-def choose(logits: Tensor, sampling: Sampling, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+def choose_tokens(
+    logits: Tensor, sampling: Sampling, noise: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Token and confidence, each ``[batch, block]``, of logits ``[batch, block, vocab]``.
 
     Args:

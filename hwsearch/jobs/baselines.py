@@ -28,7 +28,7 @@ from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.jobs.progress import Tracked, untracked
-from hwsearch.latency.timing.bundles import measure
+from hwsearch.latency.timing.bundles import time_backends
 from hwsearch.plan import CachePolicy, CompressionPlan
 from hwsearch.report.baselines import METHODS, BaselineRow, Method, write_baselines
 from hwsearch.runtime import OnnxBackend
@@ -284,7 +284,7 @@ class Bench:
                 applied = self.apply(kinds[names[index]])
                 bundle = exporter.export(*applied, Path(folder) / str(index))
                 backends[names[index]] = OnnxBackend(bundle, threads=1)
-            found = measure(
+            found = time_backends(
                 backends,
                 default_workload(self.denoiser),
                 self.denoiser.mask_token_id,

@@ -14,12 +14,12 @@ from hwsearch.errors import HwsearchError, InputError, UnknownNameError
 from hwsearch.jobs.predicted_model import Subject, subject_of
 from hwsearch.latency.devices.device import Device, load_device
 from hwsearch.latency.prediction.comparison import (
-    Candidate,
     Column,
+    ComparedPlan,
     Unpriced,
     compare_on,
-    joules,
-    milliseconds,
+    energy_cost,
+    time_cost,
 )
 from hwsearch.plan import CompressionPlan, Decoding, WeightFormat
 from hwsearch.study.records.study import Study, load_study
@@ -42,7 +42,7 @@ class Comparison:
     """
 
     title: str
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[ComparedPlan, ...]
     columns: tuple[Column, ...]
     ratio: float
     unit: str
@@ -94,7 +94,7 @@ def compare_study(
     decoding = Decoding.model_validate_json(attributes["decoding"])
     frame = study.frame()
     candidates = [
-        Candidate(f"trial {number}", plan, float(loss), float(loss))
+        ComparedPlan(f"trial {number}", plan, float(loss), float(loss))
         for number, loss, plan in zip(frame["number"], frame["loss"], frame["plan"], strict=True)
     ]
     ratio = ratio or _ratio_of(study, subject, decoding)
@@ -118,7 +118,7 @@ def compare_uniform(
     subject = subject_of(model, prompt_length)
     layers = subject.geometry.num_layers
     candidates = [
-        Candidate(f"all {fmt}", CompressionPlan.uniform(layers, fmt, fmt, head=fmt), rank)
+        ComparedPlan(f"all {fmt}", CompressionPlan.uniform(layers, fmt, fmt, head=fmt), rank)
         for rank, fmt in enumerate(fmt.value for fmt in WeightFormat)
     ]
     title = f"uniform plans of {subject.name}"
@@ -131,14 +131,14 @@ def _compare(
     title: str,
     subject: Subject,
     decoding: Decoding,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[ComparedPlan],
     device_names: Sequence[str],
     ratio: float,
     objective: str,
 ) -> Comparison:
     if not device_names:
         raise InputError("name at least one device: --devices a,b,c")
-    cost, unit = (joules, "J") if objective == "energy" else (milliseconds, "ms")
+    cost, unit = (energy_cost, "J") if objective == "energy" else (time_cost, "ms")
     if not candidates:
         raise InputError("there is no plan to compare: the study has no finished trial")
     columns: list[Column] = []
@@ -146,7 +146,7 @@ def _compare(
     for name in dict.fromkeys(device_names):
         try:
             predictor = subject.predictor(load_device(name), decoding)
-            columns.append(compare_on(predictor, candidates, subject.kept_shares, ratio, cost))
+            columns.append(compare_on(predictor, candidates, subject.keep, ratio, cost))
         except UnknownNameError:
             raise  # a slip of the pen, not a device
         except HwsearchError as error:
@@ -163,7 +163,7 @@ def _ratio_of(study: Study, subject: Subject, decoding: Decoding) -> float:
         device = _study_device(study)
         whole = device.uncompressed(subject.geometry.num_layers)
         predictor = subject.predictor(device, decoding)
-        return study.target_ms / predictor.predict(whole, subject.kept_shares(whole)).generation_ms
+        return study.target_ms / predictor.predict(subject.keep(whole)).generation_ms
     except HwsearchError as error:
         raise InputError(
             f"what share of the uncompressed time the target of study {study.name} is, its own device "
@@ -178,7 +178,7 @@ def _study_device(study: Study) -> Device:
     return load_device(known)
 
 
-def _row(column: Column, place: int, candidate: Candidate) -> dict[str, Any]:
+def _row(column: Column, place: int, candidate: ComparedPlan) -> dict[str, Any]:
     info = column.predictor.device.info
     return {
         "device": column.name,

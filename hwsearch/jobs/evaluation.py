@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.errors import InputError
 from hwsearch.plan import Decoding
 from hwsearch.runtime import Runtime
@@ -118,7 +119,7 @@ def evaluate_model(
             "evaluate it without --apply-chat-template"
         )
     chat = denoiser.chat if apply_chat_template else None
-    backend = backend_of(denoiser.network, [1.0] * denoiser.num_layers)
+    backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
     return evaluate(backend, denoiser, problems, task=task, chat=chat, progress=progress)
 
 

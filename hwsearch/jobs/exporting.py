@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +12,7 @@ from typing import Any
 
 from hwsearch.bundle import Exporter, exporter_of
 from hwsearch.compression import WeightBank, check_fits, compress, own_calibration
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.denoisers.loading.loader import load_denoiser
@@ -273,13 +274,13 @@ def export(
     prunes = any(layer.prunes for layer in plan.layers)
     weights = own_calibration(denoiser, calibration_questions()) if prunes else None
     compressed = compress(denoiser, plan, WeightBank(denoiser, weights))
-    shares: Sequence[float] = (1.0,) * len(plan.layers)
+    kept = KeptShares.keeping_all(len(plan.layers))
     if any(layer.sink_threshold < 1.0 for layer in plan.layers):
-        shares = (
+        kept = (
             sinks or calibrate_sinks(denoiser, calibration_questions(SINK_QUESTIONS))
         ).kept_shares(plan)
     return Exporter(denoiser).export(
-        compressed, shares, out, questions=_reference_questions(), overwrite=overwrite
+        compressed, kept, out, questions=_reference_questions(), overwrite=overwrite
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.digest import geometry_digest
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.config import read_config
@@ -41,8 +42,8 @@ class Subject:
     prompt_length: int
     profile: Callable[[], SinkProfile] | None
 
-    def kept_shares(self, plan: CompressionPlan) -> Sequence[float]:
-        """Kept share of every layer.
+    def keep(self, plan: CompressionPlan) -> KeptPlan:
+        """A plan with what its thresholds keep.
 
         Raises:
             PlanError: the plan has another number of layers.
@@ -56,14 +57,14 @@ class Subject:
             )
         thresholds = [layer.sink_threshold for layer in plan.layers]
         if min(thresholds) == 1.0:
-            return (1.0,) * len(thresholds)
+            return KeptPlan.keeping_all(plan)
         if self.profile is None:
             raise InputError(
                 f"layer {thresholds.index(min(thresholds))}: what share a sink_threshold of "
                 f"{min(thresholds)} keeps follows from weights, and {self.name} is a config "
                 f"alone; give the model's folder, or thresholds of 1.0"
             )
-        return self.profile().kept_shares(plan)
+        return self.profile().keep(plan)
 
     def predictor(self, device: Device, decoding: Decoding | None = None) -> Predictor:
         """Predicts this model on a device, calibrated where the device has run it whole."""

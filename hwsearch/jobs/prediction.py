@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.jobs.predicted_model import subject_of
 from hwsearch.latency.devices.device import load_device
 from hwsearch.latency.prediction.energy import arithmetic
-from hwsearch.latency.prediction.operator_sums import Choice
+from hwsearch.latency.prediction.operator_sums import OperatorChoice
 from hwsearch.latency.prediction.predictor import Latency, Predictor
 from hwsearch.plan import CompressionPlan
 
@@ -36,11 +36,11 @@ def predict_plan(
     """
     device = load_device(device_name)
     subject = subject_of(model, prompt_length)
-    shares = subject.kept_shares(plan)
+    kept = subject.keep(plan)
     predictor = subject.predictor(device, plan.decoding)
-    latency = predictor.predict(plan, shares)
+    latency = predictor.predict(kept)
     if objective == "energy":
-        predictor.energy_j(plan, shares)
+        predictor.energy_j(kept)
     power, decoding = device.info.power, predictor.workload.decoding
     return {
         "device": device.info.name,
@@ -53,42 +53,38 @@ def predict_plan(
         "percentiles_10_90_ms": _intervals(latency),
         "generation_joules": latency.generation_joules,
         "power": None if power is None else power.model_dump(),
-        "binding": _binding(predictor, plan, shares),
-        "where": where(predictor, plan, shares),
+        "binding": _binding(predictor, kept),
+        "where": where(predictor, kept),
         "tokens_per_second": 1e3 * decoding.gen_length / latency.generation_ms,
-        "arithmetic_energy": arithmetic(predictor, plan, shares),
-        "layers": _layers(predictor, plan, shares, latency),
+        "arithmetic_energy": arithmetic(predictor, kept),
+        "layers": _layers(predictor, kept, latency),
     }
 
 
-def where(
-    predictor: Predictor, plan: CompressionPlan, shares: Sequence[float]
-) -> dict[str, dict[str, float]]:
+def where(predictor: Predictor, kept: KeptPlan) -> dict[str, dict[str, float]]:
     """What a generation's milliseconds are spent on, by refreshes and steps; adds up to all of it.
 
     ``projections`` are the q, k, v and output products with their norm, ``attention`` the mixing
     itself, ``head`` the last norm, the head and the choice of tokens, ``fixed`` what the
     calibration found beside the operators (negative where they cost less in a model than alone).
     """
-    groups: dict[str, list[Choice]] = {"projections": [], "attention": [], "mlp": []}
+    groups: dict[str, list[OperatorChoice]] = {"projections": [], "attention": [], "mlp": []}
     names = {"attention": "projections", "kept": "attention", "mlp": "mlp"}
-    for choices in predictor.choices(plan, shares):
+    for choices in predictor.choices(kept):
         for choice in choices:
             groups[names[choice.part]].append(choice)
-    groups["head"] = [Choice("ends", plan.head)]
+    groups["head"] = [OperatorChoice("ends", kept.plan.head)]
     found = {}
     for name, choices in groups.items():
         refresh, step = predictor.added_by_pass_ms(choices)
         found[name] = {"refresh_ms": refresh, "step_ms": step, "ms": refresh + step}
-    total = predictor.predict(plan, shares).generation_ms
+    total = predictor.predict(kept).generation_ms
     found["fixed"] = {"ms": total - sum(group["ms"] for group in found.values())}
     return found
 
 
-def _binding(
-    predictor: Predictor, plan: CompressionPlan, shares: Sequence[float]
-) -> dict[str, str] | None:
-    binding = predictor.binding(plan, shares)
+def _binding(predictor: Predictor, kept: KeptPlan) -> dict[str, str] | None:
+    binding = predictor.binding(kept)
     return None if binding is None else dict(zip(("refresh", "step"), binding, strict=True))
 
 
@@ -98,13 +94,11 @@ def _intervals(latency: Latency) -> dict[str, list[float]] | None:
     return {name: list(pair) for name, pair in latency.intervals_ms._asdict().items()}
 
 
-def _layers(
-    predictor: Predictor, plan: CompressionPlan, shares: Sequence[float], latency: Latency
-) -> list[dict[str, Any]]:
+def _layers(predictor: Predictor, kept: KeptPlan, latency: Latency) -> list[dict[str, Any]]:
     """Each layer; its percentiles take the whole generation's relative error for its own."""
     rows = []
-    choices = predictor.choices(plan, shares)
-    for index, (layer, share) in enumerate(zip(plan.layers, shares, strict=True)):
+    choices = predictor.choices(kept)
+    for index, (layer, share) in enumerate(kept.layers()):
         refresh, step = predictor.added_by_pass_ms(choices[index])
         ms, interval = refresh + step, latency.intervals_ms
         rows.append(

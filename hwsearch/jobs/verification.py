@@ -15,7 +15,7 @@ from hwsearch.jobs.bundle_checks import (
 from hwsearch.jobs.evaluation import evaluate_bundle
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.latency.operators import Workload
-from hwsearch.latency.timing.bundles import Measurement, measure
+from hwsearch.latency.timing.bundles import Measurement, time_backends
 from hwsearch.runtime import Bundle, OnnxBackend, Runtime
 from hwsearch.runtime.probe import ProbeBackend
 from hwsearch.runtime.reference import read_references
@@ -34,7 +34,7 @@ def measure_bundles(
 ) -> Measurement:
     """Time bundles side by side on one workload."""
     manifest = next(iter(bundles.values())).manifest
-    return measure(
+    return time_backends(
         {name: OnnxBackend(bundle, threads) for name, bundle in bundles.items()},
         Workload(prompt_length, manifest.decoding),
         manifest.mask_token_id,

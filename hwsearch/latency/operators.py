@@ -7,14 +7,15 @@ plan and the workload alone, so the cost of a plan is a sum of table rows and no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hwsearch.decoding.cache import kept_count
+from hwsearch.decoding.kept import KeptPlan
+from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.accounting import check_sizes
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.latency.phases import Caching, Signal, steps_after
-from hwsearch.plan import CompressionPlan, Decoding, LayerPlan, WeightFormat
+from hwsearch.latency.phases import Caching, steps_after
+from hwsearch.plan import Decoding, LayerPlan, WeightFormat
 
 #: What each kind of operator is, and what its sizes mean.
 KINDS = {
@@ -83,9 +84,7 @@ class Workload:
         return self.length - self.decoding.block_length
 
 
-def refresh_operators(
-    geometry: Geometry, plan: CompressionPlan, kept_shares: Sequence[float], workload: Workload
-) -> Counter[OpKey]:
+def refresh_operators(geometry: Geometry, plan: KeptPlan, workload: Workload) -> Counter[OpKey]:
     """Operators of one refresh pass: all positions, and the head on the block's rows.
 
     Every refresh of a generation runs the same graph, whatever its phase.
@@ -93,11 +92,11 @@ def refresh_operators(
     Raises:
         PlanError: a layer shall keep more heads or channels than there are.
     """
-    check_sizes(geometry, plan)
+    check_sizes(geometry, plan.plan)
     rows, block = workload.length, workload.decoding.block_length
-    caching = Caching.of(plan, kept_shares, workload.decoding)
-    total = ends(geometry, plan.head, block)
-    for layer, share in zip(plan.layers, kept_shares, strict=True):
+    caching = Caching.of(plan.kept, workload.decoding)
+    total = ends(geometry, plan.plan.head, block)
+    for layer, share in plan.layers():
         signal = caching.signal_for(share)
         total += layer_operators(geometry, layer, rows, rows, signal, block)
     return total
@@ -105,8 +104,7 @@ def refresh_operators(
 
 def step_operators(
     geometry: Geometry,
-    plan: CompressionPlan,
-    kept_shares: Sequence[float],
+    plan: KeptPlan,
     workload: Workload,
     factor: float = 1.0,
 ) -> Counter[OpKey]:
@@ -114,19 +112,18 @@ def step_operators(
 
     Args:
         geometry: the model's sizes.
-        plan: what is done to each layer.
-        kept_shares: share of cached positions that each layer keeps.
+        plan: what is done to each layer, and what it keeps.
         workload: what is generated.
         factor: of the kept shares in the step's phase.
 
     Raises:
         PlanError: as `refresh_operators`.
     """
-    check_sizes(geometry, plan)
+    check_sizes(geometry, plan.plan)
     rows = workload.decoding.block_length
     caching = Caching(phases=((factor, 1.0),))
-    total = ends(geometry, plan.head, rows)
-    for layer, share in zip(plan.layers, kept_shares, strict=True):
+    total = ends(geometry, plan.plan.head, rows)
+    for layer, share in plan.layers():
         ((kept, _),) = caching.shares_of(share)
         keys = kept_count(kept, workload.outside) + rows
         total += layer_operators(geometry, layer, rows, keys)
@@ -134,15 +131,15 @@ def step_operators(
 
 
 def generation_operators(
-    geometry: Geometry, plan: CompressionPlan, kept_shares: Sequence[float], workload: Workload
+    geometry: Geometry, plan: KeptPlan, workload: Workload
 ) -> tuple[Counter[OpKey], Counter[OpKey]]:
     """Operators of all refreshes of a generation, and of all its steps. Raises as the passes do."""
-    parts = (geometry, plan, kept_shares, workload)
+    parts = (geometry, plan, workload)
     refreshes, steps = Counter[OpKey](), Counter[OpKey]()
     for key, count in refresh_operators(*parts).items():
         refreshes[key] = count * workload.decoding.refreshes
     total = sum(steps_after(workload.decoding))
-    caching = Caching.of(plan, kept_shares, workload.decoding)
+    caching = Caching.of(plan.kept, workload.decoding)
     for factor, weight in caching.phases if total else ():
         for key, count in step_operators(*parts, factor).items():
             steps[key] += count * round(weight * total)
@@ -154,7 +151,7 @@ def layer_operators(
     layer: LayerPlan,
     rows: int,
     keys: int,
-    signal: Signal = "",
+    signal: Signal = Signal.NONE,
     block: int = 0,
 ) -> Counter[OpKey]:
     """Operators of one layer with the heads and channels it keeps; arguments as of `mixing`."""
@@ -179,7 +176,7 @@ def projections(geometry: Geometry, fmt: WeightFormat, rows: int) -> Counter[OpK
 
 
 def mixing(
-    geometry: Geometry, rows: int, keys: int, signal: Signal = "", block: int = 0
+    geometry: Geometry, rows: int, keys: int, signal: Signal = Signal.NONE, block: int = 0
 ) -> Counter[OpKey]:
     """Of one layer: rotation of queries and keys, attention, and what positions are chosen by.
 
@@ -197,19 +194,19 @@ def mixing(
             *(norms if g.qk_norm else ()),
             OpKey("rotary", rows, g.query_size + g.kv_size, 0, g.num_heads + g.num_kv_heads),
             OpKey(
-                "attention-mass" if signal == "mass" else "attention",
+                "attention-mass" if signal is Signal.MASS else "attention",
                 rows,
                 keys,
                 g.query_size,
                 g.num_heads,
                 kv_heads=_shared(g),
             ),
-            *([mean_query(g, block, keys)] if signal == "query" else ()),
+            *([mean_query_product(g, block, keys)] if signal is Signal.QUERY else ()),
         ]
     )
 
 
-def mean_query(geometry: Geometry, block: int, keys: int) -> OpKey:
+def mean_query_product(geometry: Geometry, block: int, keys: int) -> OpKey:
     """Key of the products of all keys with the mean query of a block's rows."""
     g = geometry
     return OpKey("mean-query", block, keys, g.query_size, g.num_heads, kv_heads=_shared(g))

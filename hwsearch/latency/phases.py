@@ -8,18 +8,13 @@ then a sum over few kinds of steps, whatever the number of its refreshes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
-from hwsearch.decoding.kept import MASS_RULES, KeptShares
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.schedule import passes
-from hwsearch.plan import CachePolicy, CacheRule, CompressionPlan, Decoding
-
-#: What a refresh hands out for a layer to choose its positions by: attention mass, the keys' product
-#: with the block's mean query, or nothing.
-Signal = Literal["mass", "query", ""]
+from hwsearch.decoding.signals import Signal, signal_of
+from hwsearch.plan import CachePolicy, Decoding
 
 
 @dataclass(frozen=True)
@@ -32,19 +27,17 @@ class Caching:
             that factor; of all refreshes, where there are no steps.
     """
 
-    signal: Signal = "mass"
+    signal: Signal = Signal.MASS
     phases: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
 
     @classmethod
-    def of(cls, plan: CompressionPlan, kept_shares: Sequence[float], decoding: Decoding) -> Caching:
-        """That of a plan; `KeptShares` say for themselves how they are chosen."""
-        if isinstance(kept_shares, KeptShares):
-            return _caching(kept_shares.policy, kept_shares.refreshes, decoding)
-        return _caching(plan.cache, decoding.refreshes, decoding)
+    def of(cls, kept: KeptShares, decoding: Decoding) -> Caching:
+        """That of kept shares in a decoding."""
+        return _caching(kept.policy, kept.refreshes, decoding)
 
     def signal_for(self, share: float) -> Signal:
         """What a layer of a kept share asks a refresh for; one that keeps all asks for nothing."""
-        return self.signal if share < 1.0 else ""
+        return self.signal if share < 1.0 else Signal.NONE
 
     def shares_of(self, share: float) -> list[tuple[float, float]]:
         """Shares that a layer really keeps, each with the share of the steps that see it."""
@@ -67,13 +60,7 @@ def _caching(policy: CachePolicy, refreshes: int, decoding: Decoding) -> Caching
         counts[policy.scale(min(refresh, refreshes - 1), refreshes)] += count
     total = sum(steps)
     phases = tuple((factor, count / total) for factor, count in counts.items() if count)
-    return Caching(_signal(policy), phases)
-
-
-def _signal(policy: CachePolicy) -> Signal:
-    if policy.rule is CacheRule.MEAN_QUERY:
-        return "query"
-    return "mass" if policy.running and policy.rule in MASS_RULES else ""
+    return Caching(signal_of(policy), phases)
 
 
 def steps_after(decoding: Decoding) -> list[int]:

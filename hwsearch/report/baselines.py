@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hwsearch.decoding.kept import MASS_RULES
+from hwsearch.decoding.signals import signal_of
 from hwsearch.errors import InputError
-from hwsearch.plan import CacheRule, WeightPruning
+from hwsearch.plan import CachePolicy, CacheRule, WeightPruning
 from hwsearch.tasks.statistics import Comparison, Interval, compare, wilson
 
 
@@ -44,9 +44,8 @@ class Method:
             return f"structured/{share}"
         if self.rule is None:
             return None
-        scored = self.running and (self.rule in MASS_RULES or self.rule is CacheRule.MEAN_QUERY)
-        signal = "fixed" if not scored else "mass" if self.rule in MASS_RULES else "query"
-        return f"cache/{signal}/{share}"
+        signal = signal_of(CachePolicy(rule=self.rule, running=self.running))
+        return f"cache/{signal or 'fixed'}/{share}"
 
 
 def _weights(family: str) -> list[Method]:

@@ -95,7 +95,7 @@ class OnnxBackend:
         feeds = {"tokens": tokens, "start": np.array(start), **self._drawn()}
         found = self._outputs_of(REFRESH_FILE, self._refresh, self._outputs, feeds)
         self._past = {}
-        for layer in range(len(self.kept_shares) if self._step else 0):
+        for layer in range(len(self.kept_shares.shares) if self._step else 0):
             signal = found.get(f"mass_{layer}")
             if self.listen is not None and signal is not None:
                 self.listen(layer, signal)

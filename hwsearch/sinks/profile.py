@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, TOP_SHARE, Floats, SinkHistory
-from hwsearch.decoding.kept import FIRST, KeptShares, StaticScores
+from hwsearch.decoding.kept import FIRST, KeptPlan, KeptShares, StaticScores
 from hwsearch.decoding.rules import SINK_SCORES
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of, check_tells_mass
@@ -85,6 +85,10 @@ class SinkProfile(Frozen):
             )
         return max(table[layer][int(threshold * self.passes + 1e-9)], LEAST_SHARE)
 
+    def keep(self, plan: CompressionPlan) -> KeptPlan:
+        """A plan with what its thresholds keep. Raises as `kept_shares`."""
+        return KeptPlan(plan, self.kept_shares(plan))
+
     def kept_shares(self, plan: CompressionPlan) -> KeptShares:
         """Kept share of every layer of a plan, and the plan's rule.
 
@@ -134,7 +138,7 @@ def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile
     decoding = denoiser.decoding.model_copy(update={"refresh_interval": 1})
     layers = denoiser.num_layers
     check_tells_mass(denoiser)
-    backend = backend_of(denoiser.network, [ALMOST_ALL] * layers)
+    backend = backend_of(denoiser.network, KeptShares((ALMOST_ALL,) * layers))
     tally = _Tally(layers, decoding.steps)
     prompts = [denoiser.prompt(question) for question in questions]
     for group in groups_of_equal_length(prompts, BATCH):

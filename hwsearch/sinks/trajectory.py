@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwsearch.decoding.backend import GREEDY, Backend, Prediction, Sampling, Tokens
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
+from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.backends import FullPassBackend, check_tells_mass
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.torch_backend import TorchBackend
@@ -134,7 +136,7 @@ def record_bundle(
         InputError: no layer of the bundle does, or `k` is out of range.
     """
     manifest = runtime.bundle.manifest
-    if not runtime.bundle.kept_shares.wants_mass:
+    if runtime.bundle.kept_shares.signal is not Signal.MASS:
         raise InputError(
             f"bundle {runtime.bundle.path} hands out no attention mass: no layer of its plan chooses "
             "cached positions by it; export a plan with sink_threshold below 1"
@@ -170,7 +172,7 @@ class _Recorded:
         self._valid: NDArray[np.bool_] | None = None
         self._capture = Capture(denoiser.network, self._listen)
         self._causal = denoiser.geometry.causal
-        shares = [1.0] * denoiser.num_layers
+        shares = KeptShares.keeping_all(denoiser.num_layers)
         self._backend: Backend = TorchBackend(self._capture.network, shares)
 
     def _listen(self, layer: int, mass: Tensor) -> None:
@@ -198,7 +200,9 @@ class _RecordedOwn:
     def __init__(self, denoiser: Denoiser, recorder: SinkRecorder) -> None:
         self._denoiser, self._recorder = denoiser, recorder
         self._device = next(denoiser.network.parameters()).device
-        self._backend = FullPassBackend(denoiser.network, [1.0] * denoiser.num_layers)
+        self._backend = FullPassBackend(
+            denoiser.network, KeptShares.keeping_all(denoiser.num_layers)
+        )
 
     def begin(self, *, sampling: Sampling = GREEDY) -> None:
         self._backend.begin(sampling=sampling)

@@ -11,7 +11,8 @@ import optuna
 
 from hwsearch.compression import WeightBank, compress
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.latency.prediction.predictor import Latency, Predictor
+from hwsearch.latency.prediction.protocol import LatencyPredictor
+from hwsearch.latency.prediction.uncertainty import Latency
 from hwsearch.plan import CompressionPlan
 from hwsearch.sinks import SinkProfile
 from hwsearch.study.choices.cost_tables import CostTable, Terms
@@ -46,7 +47,7 @@ class Objective:
 
     denoiser: Denoiser
     space: SearchSpace
-    predictor: Predictor
+    predictor: LatencyPredictor
     sinks: SinkProfile
     proxy: Proxy
     bank: WeightBank
@@ -118,7 +119,7 @@ class Objective:
 
     def latency(self, plan: CompressionPlan) -> Latency:
         """Predicted times of a plan."""
-        return self.predictor.predict(plan, self.sinks.kept_shares(plan))
+        return self.predictor.predict(self.sinks.keep(plan))
 
     def loss(self, plan: CompressionPlan) -> float:
         """Loss of a plan by the proxy, in the proxy's own unit."""

@@ -146,7 +146,7 @@ def prepare(
     predictor = predictor_of(device, denoiser, workload, calibration)
     sinks = sinks_of(denoiser, space, questions)
     uncompressed = device.uncompressed(space.num_layers)
-    baseline = predictor.predict(uncompressed, sinks.kept_shares(uncompressed)).generation_ms
+    baseline = predictor.predict(sinks.keep(uncompressed)).generation_ms
     objective = Objective(
         denoiser=denoiser,
         space=space,
@@ -383,8 +383,7 @@ def check_feasible(objective: Objective) -> None:
     missed = [(unit, most_ms) for unit, most_ms in objective.limits() if fastest_ms > most_ms]
     if not missed:
         return
-    shares = objective.sinks.kept_shares(plan)
-    layers = objective.predictor.layers_ms(plan, shares)
+    layers = objective.predictor.layers_ms(objective.sinks.keep(plan))
     raise InfeasibleTargetError(explain_miss(objective, plan, missed[0], fastest_ms, layers))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
@@ -73,7 +74,7 @@ def is_greedy(denoiser: Denoiser, prompt: Sequence[int], answer: Sequence[int]) 
         return bool(_causal_log_probabilities(denoiser, prompt, answer)[0].all())
     length = len(answer)
     decoding = Decoding(gen_length=length, block_length=length, steps=length, refresh_interval=1)
-    backend = backend_of(denoiser.network, [1.0] * denoiser.num_layers)
+    backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
     prompts = np.array([list(prompt)], dtype=np.int64).reshape(1, -1)
     written = generate(FiniteBackend(backend, denoiser), prompts, decoding, denoiser.mask_token_id)
     return written[0, len(prompt) :].tolist() == list(answer)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hwsearch.compression import WeightBank, compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
@@ -92,10 +93,10 @@ class DenoiserContract:
         denoiser = self.make()
         states = FrozenStates.record(denoiser, self.questions())
         layers = denoiser.num_layers
-        shares = [1.0] * layers
-        none = states.loss(compress(denoiser, CompressionPlan.uniform(layers)).network, shares)
+        kept = KeptShares.keeping_all(layers)
+        none = states.loss(compress(denoiser, CompressionPlan.uniform(layers)).network, kept)
         plan = CompressionPlan.uniform(layers, "w4", "w4")
-        some = states.loss(compress(denoiser, plan).network, shares)
+        some = states.loss(compress(denoiser, plan).network, kept)
         assert abs(none) < 1e-5, f"the uncompressed plan loses {none}"
         assert some > none, "four bits lose nothing"
 
@@ -103,7 +104,7 @@ class DenoiserContract:
         """Every blank is filled, unless the model itself predicts its mask token."""
         denoiser = self.make()
         prompt = np.array([denoiser.prompt(self.questions()[0])])
-        backend = backend_of(denoiser.network, [1.0] * denoiser.num_layers)
+        backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
         mask = denoiser.mask_token_id
         tokens = generate(backend, prompt, denoiser.decoding, mask)
         assert tokens.shape[1] == prompt.shape[1] + denoiser.decoding.gen_length

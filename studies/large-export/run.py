@@ -21,6 +21,7 @@ import torch
 
 from hwsearch.bundle import export
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.accounting import parameters
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.torch_backend import TorchBackend
@@ -51,12 +52,12 @@ def main() -> None:
     compressed = compress(denoiser, plan)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        bundle = export(compressed, (0.5,), Path(folder) / "bundle")
+        bundle = export(compressed, KeptShares((0.5,)), Path(folder) / "bundle")
         exported = time.perf_counter()
         backend = OnnxBackend(bundle, threads=1)
         opened = time.perf_counter()
         files = {path.name: path.stat().st_size for path in bundle.path.iterdir()}
-    reference = TorchBackend(compressed.network, (0.5,))
+    reference = TorchBackend(compressed.network, KeptShares((0.5,)))
     tokens = np.random.default_rng(0).integers(3, arguments.vocab, (1, 12))
     same = []
     for each in (backend, reference):

@@ -12,6 +12,7 @@ import pandas as pd
 from sample import Measured
 from scipy import stats
 
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.devices.device import Calibration, Device, DeviceInfo, Line, Provenance
 from hwsearch.latency.devices.roofline import moved_bytes, operations
@@ -20,7 +21,7 @@ from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.prediction.calibration import fit_lines
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.latency.prediction.roofline_fit import WEIGHT_BYTES
-from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.plan import WeightFormat
 
 PASSES = ("refresh", "step", "generation")
 PREDICTORS = ("ours", "flops", "bytes")
@@ -33,8 +34,7 @@ class Drawn:
 
     denoiser: Denoiser
     workload: Workload
-    plans: Sequence[CompressionPlan]
-    shares: Sequence[Sequence[float]]
+    plans: Sequence[KeptPlan]
 
 
 class Counting:
@@ -71,7 +71,7 @@ def predictions(
         predictor = ours if name == "ours" else calibrated(drawn, Counting(name), measured, fitted)
         for index, row in rows.items():
             began = time.perf_counter()
-            found = predictor.predict(drawn.plans[index], drawn.shares[index])
+            found = predictor.predict(drawn.plans[index])
             took.append(time.perf_counter() - began)
             for part in PASSES:
                 row[f"{name}_{part}_ms"] = getattr(found, f"{part}_ms")
@@ -84,7 +84,7 @@ def predictions(
 def timed(predictor: Predictor, drawn: Drawn, index: int) -> float:
     """Microseconds of a prediction."""
     began = time.perf_counter()
-    predictor.predict(drawn.plans[index], drawn.shares[index])
+    predictor.predict(drawn.plans[index])
     return 1e6 * (time.perf_counter() - began)
 
 
@@ -95,8 +95,7 @@ def calibrated(drawn: Drawn, costs, measured: Measured, fitted: int) -> Predicto
     )
     device, geometry = Device(info, costs, Path()), drawn.denoiser.geometry
     plain = Predictor(device, geometry, drawn.workload)
-    pairs = zip(drawn.plans[:fitted], drawn.shares[:fitted], strict=True)
-    sums = [plain.sums_ms(plan, shares) for plan, shares in pairs]
+    sums = [plain.sums_ms(plan) for plan in drawn.plans[:fitted]]
     if isinstance(costs, Counting):  # which knows one number a plan, whatever its formats
         sums = [tuple({None: sum(part.values())} for part in pair) for pair in sums]
     times = [measured[index] for index in range(fitted)]

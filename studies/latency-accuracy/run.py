@@ -22,7 +22,7 @@ from hwsearch.bundle.quantise import FORMATS
 from hwsearch.cli.options import progress_bar, tracked
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
-from hwsearch.jobs.profiling.onnxruntime import export_plans
+from hwsearch.jobs.profiling.whole_model_runs import export_plans
 from hwsearch.latency.devices.environment import environment
 from hwsearch.latency.prediction.calibration import calibration_plans
 from hwsearch.latency.timing.operator_times import Kept, operators_of
@@ -74,7 +74,7 @@ def study(
         sampler = Sampler(denoiser, workload, keys, bundles, options.threads)
         sampler.run(options.out / "samples.csv", options.sessions, options.rounds, tracked(bar))
     table, measured = read_sessions(options.out / "samples.csv", options.sessions, keys)
-    drawn = Drawn(denoiser, workload, plans, [sinks.kept_shares(plan) for plan in plans])
+    drawn = Drawn(denoiser, workload, [sinks.keep(plan) for plan in plans])
     frame, microseconds = predictions(drawn, table, measured, len(fitted))
     frame.to_csv(options.out / "plans.csv", index=False)
     summary = judge(frame) | {

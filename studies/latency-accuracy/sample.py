@@ -12,7 +12,7 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.jobs.progress import Tracked
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import OpKey, Workload
-from hwsearch.latency.timing.bundles import whole_runs
+from hwsearch.latency.timing.bundles import backend_runs
 from hwsearch.latency.timing.clock import interleave
 from hwsearch.latency.timing.operator_graphs import build_probe, copies_of
 from hwsearch.latency.timing.operator_times import open_probes
@@ -56,7 +56,7 @@ class Sampler:
             name: OnnxBackend(bundle, self.threads) for name, bundle in self.bundles.items()
         }
         mask, size = self.denoiser.mask_token_id, self.denoiser.geometry.vocab_size
-        models = whole_runs(backends, self.workload, mask, vocab_size=size)
+        models = backend_runs(backends, self.workload, mask, vocab_size=size)
         probes = open_probes(self.probes, self.threads)
         return {(repr(key), -1): run for key, run in probes.items()} | models
 

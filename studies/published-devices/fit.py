@@ -19,7 +19,13 @@ from models import ENCODINGS
 from recipes import DATASHEETS, RECIPES, W4, Datasheet, Pick, Recipe
 from rows import Row, decode_pass, prefill_pass, read_rows
 
-from hwsearch.latency.devices.device import Check, DeviceInfo, Power, Provenance, write_info
+from hwsearch.latency.devices.device import (
+    DeviceInfo,
+    Power,
+    Provenance,
+    PublishedCheck,
+    write_info,
+)
 from hwsearch.latency.devices.roofline import FormatRate, Roofline, TimedPass, fit_memory, fit_rate
 from hwsearch.plan import WeightFormat
 
@@ -76,11 +82,13 @@ class Fit:
             rates=rates,
         )
 
-    def check(self, held_out: str, pick: Pick, phase: str, numbers: tuple[float, ...]) -> Check:
+    def check(
+        self, held_out: str, pick: Pick, phase: str, numbers: tuple[float, ...]
+    ) -> PublishedCheck:
         """One row against its prediction from (bandwidth, operator_us, tflops)."""
         timed = self.decode(pick) if phase == "decode" else self.prefill(pick)
         passes = 1 if phase == "decode" else -(-pick.prompt // pick.ubatch)
-        return Check(
+        return PublishedCheck(
             held_out=held_out,
             model=pick.model,
             format=pick.format,
@@ -98,7 +106,7 @@ class Fit:
             if len(others) >= 2:
                 yield pick, fit_memory(others)
 
-    def checks(self) -> Iterator[Check]:
+    def checks(self) -> Iterator[PublishedCheck]:
         models = {pick.model for pick, _ in self.memory}
         for held_out in ("format", "model") if len(models) > 1 else ("format",):
             for pick, numbers in self.folds(held_out):
@@ -109,7 +117,7 @@ class Fit:
             numbers3 = (self.bandwidth, self.operator_us, self.tflops[extra.rate])
             yield self.check(extra.held_out, extra.pick, extra.phase, numbers3)
 
-    def held_out_rates(self) -> Iterator[Check]:
+    def held_out_rates(self) -> Iterator[PublishedCheck]:
         """Prefill of a quantised format with the rate of the other: they share their kernels."""
         folds = dict(self.folds("format"))
         quantised = [p for p in self.recipe.rates.values() if p in folds and "Q" in p.format]

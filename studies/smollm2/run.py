@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from hwsearch.bundle import Exporter
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.jobs.verification import verify
 from hwsearch.tasks.gsm_mini.generator import problems
@@ -53,10 +54,10 @@ def main() -> None:
     table.writeheader()
     for name in chosen.plans.split(","):
         plan = plans(denoiser.num_layers)[name]
-        shares = [1.0] * denoiser.num_layers
+        kept = KeptShares.keeping_all(denoiser.num_layers)
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / name
-            bundle = exporter.export(compress(denoiser, plan), shares, out, questions=questions)
+            bundle = exporter.export(compress(denoiser, plan), kept, out, questions=questions)
             checks = {check.name: check for check in verify(out)}
             figures = {key: check.figures for key, check in checks.items()}
             plain = [f["difference"] for key, f in figures.items() if key.startswith("plain")]

@@ -11,6 +11,7 @@ from torch import nn
 
 from hwsearch.bundle import Exporter, export
 from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.network import OwnNetwork
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import CompressionPlan
@@ -57,7 +58,9 @@ def test_files_hold_what_the_plan_says(exporter, tmp_path):
     denoiser = replace(tiny_denoiser(), network=network, tokenizer=tiny_tokenizer(VOCAB))
     for index, (inner, head) in enumerate(PLANS):
         plan = CompressionPlan.uniform(2, inner, inner, head=head)
-        bundle = exporter.export(compress(denoiser, plan), (1.0, 1.0), tmp_path / str(index))
+        bundle = exporter.export(
+            compress(denoiser, plan), KeptShares.keeping_all(2), tmp_path / str(index)
+        )
         said = denoiser.plan_bytes(plan)
         assert held_bytes(bundle.path) == pytest.approx(said, rel=0.02), (inner, head)
         rest = bundle.manifest.figures.size_bytes - (bundle.path / "weights.bin").stat().st_size
@@ -72,7 +75,7 @@ def test_files_hold_what_a_pruned_plan_says(tmp_path):
     sequences = [([10, 11, 12, 13], list(range(20, 28)))]
     calibration = WeightCalibration(denoiser, noisy_passes(denoiser, sequences, times=(0.5,)))
     compressed = compress(denoiser, plan, WeightBank(denoiser, calibration))
-    bundle = export(compressed, (1.0, 1.0), tmp_path / "bundle")
+    bundle = export(compressed, KeptShares.keeping_all(2), tmp_path / "bundle")
     assert held_bytes(bundle.path) == pytest.approx(denoiser.plan_bytes(plan), rel=0.02)
 
 
@@ -82,7 +85,9 @@ def test_a_tied_float_head_is_the_embedding_read_across(exporter, tmp_path):
         pytest.skip("of tied heads")
     denoiser = replace(tiny_denoiser(), network=network, tokenizer=tiny_tokenizer(VOCAB))
     plan = CompressionPlan.uniform(2)
-    path = exporter.export(compress(denoiser, plan), (1.0, 1.0), tmp_path / "bundle").path
+    path = exporter.export(
+        compress(denoiser, plan), KeptShares.keeping_all(2), tmp_path / "bundle"
+    ).path
     (graphs,) = exporter._graphs.values()
     whole = graphs.refresh(frozenset()).whole()
     sizes = [tuple(tensor.dims) for tensor in whole.graph.initializer]
@@ -126,5 +131,5 @@ def test_files_of_ones_own_module_hold_what_the_plan_says(tied, head, tmp_path):
     network = OwnNetwork(module, groups, "head")
     denoiser = replace(tiny_denoiser(), network=network, tokenizer=tiny_tokenizer(VOCAB))
     plan = CompressionPlan.uniform(2, mlp="w8", head=head)
-    bundle = export(compress(denoiser, plan), (1.0, 1.0), tmp_path / "bundle")
+    bundle = export(compress(denoiser, plan), KeptShares.keeping_all(2), tmp_path / "bundle")
     assert held_bytes(bundle.path) == pytest.approx(denoiser.plan_bytes(plan), rel=0.02)

@@ -2,6 +2,7 @@ import pytest
 
 from hwsearch.bundle import Exporter
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.errors import InputError, PlanError
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Runtime, measure_agreement
@@ -26,16 +27,16 @@ def exporter(compressed):
 def test_a_bundle_is_written_whole_and_replaced_only_on_request(compressed, exporter, tmp_path):
     out = tmp_path / "deep" / "bundle"
     questions = ["tom has 3 apples ?", "how many now ?"]
-    bundle = exporter.export(compressed, (0.6, 1.0), out, questions=questions)
+    bundle = exporter.export(compressed, KeptShares((0.6, 1.0)), out, questions=questions)
     assert CompressionPlan.read(out / "plan.json") == MIXED
     agreement = measure_agreement(Runtime(bundle, threads=1))
     assert agreement.tokens == 16 and agreement.share >= 0.5
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     with pytest.raises(InputError, match="exists already"):
-        exporter.export(compressed, (1.0, 1.0), out)
+        exporter.export(compressed, KeptShares.keeping_all(2), out)
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
     (out / "left-over.txt").write_text("of the old bundle")
-    replaced = exporter.export(compressed, (1.0, 1.0), out, overwrite=True)
+    replaced = exporter.export(compressed, KeptShares.keeping_all(2), out, overwrite=True)
     assert replaced.manifest.kept_shares == (1.0, 1.0)
     assert {path.name for path in out.iterdir()} == set(before) - {REFERENCE_FILE}
     assert [path.name for path in out.parent.iterdir()] == ["bundle"]
@@ -53,7 +54,7 @@ def test_a_failed_export_leaves_nothing_and_keeps_what_was_there(
 
     monkeypatch.setattr("hwsearch.bundle.exporter.write_manifest", full_disk)
     with pytest.raises(OSError, match="no space left"):
-        exporter.export(compressed, (1.0, 1.0), out, overwrite=True)
+        exporter.export(compressed, KeptShares.keeping_all(2), out, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     assert [path.name for path in out.iterdir()] == ["precious.txt"]
 
@@ -68,4 +69,4 @@ def test_a_failed_export_leaves_nothing_and_keeps_what_was_there(
 )
 def test_shares_that_do_not_fit_are_refused(compressed, exporter, tmp_path, shares, message):
     with pytest.raises(PlanError, match=message):
-        exporter.export(compressed, shares, tmp_path / "bundle")
+        exporter.export(compressed, KeptShares(shares), tmp_path / "bundle")

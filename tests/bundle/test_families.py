@@ -7,6 +7,7 @@ import pytest
 
 from hwsearch.bundle import Exporter, export
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError
@@ -19,7 +20,7 @@ FAMILIES = {
     "qwen3": {"qk_norm": True, "grouped": True},
     "both": {"logit_shift": True, "qk_norm": True},
 }
-KEPT_SHARES = (1.0, 0.5)
+KEPT_SHARES = KeptShares((1.0, 0.5))
 QUESTIONS = [f"tom has {n} apples and buys 5 more how many now ?" for n in range(4)]
 
 
@@ -88,7 +89,9 @@ def test_the_shift_and_the_norms_make_a_difference(denoiser):
     tokens = np.random.default_rng(0).integers(3, 64, (1, 21))
     plain = Transformer(tiny_denoiser(grouped=denoiser.geometry.num_kv_heads == 1).geometry)
     plain.load_state_dict(denoiser.network.state_dict(), strict=False)
-    backends = [TorchBackend(n, (1.0, 1.0)) for n in (denoiser.network, plain.eval())]
+    backends = [
+        TorchBackend(n, KeptShares.keeping_all(2)) for n in (denoiser.network, plain.eval())
+    ]
     ours, theirs = (backend.refresh(tokens, 9, 13) for backend in backends)
     assert not np.allclose(ours.confidence, theirs.confidence, atol=1e-3)
 

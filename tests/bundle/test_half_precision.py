@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from hwsearch.bundle.exporter import export
 from hwsearch.compression.bank import compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError
 from hwsearch.plan import CompressionPlan
@@ -68,7 +69,9 @@ def test_a_half_precision_file_is_exported_in_float32(tmp_path, folders):
     assert {weight.dtype for weight in denoiser.network.parameters()} == {torch.float32}
     layers = denoiser.num_layers
     compressed = compress(denoiser, CompressionPlan.uniform(layers, "fp32"))
-    bundle = export(compressed, [1.0] * layers, tmp_path / "b", questions=[QUESTION])
+    bundle = export(
+        compressed, KeptShares.keeping_all(layers), tmp_path / "b", questions=[QUESTION]
+    )
     halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
     for file in ("refresh.onnx", "step.onnx"):
         assert not initializer_types(bundle.path / file) & halves
@@ -87,7 +90,7 @@ def test_a_model_that_computes_in_half_is_refused_before_anything_is_written(
     layers = denoiser.num_layers
     compressed = compress(denoiser, CompressionPlan.uniform(layers, fmt))
     with pytest.raises(InputError, match=rf"computes in {name}.*dtype='float32'"):
-        export(compressed, [1.0] * layers, tmp_path / "new" / "b")
+        export(compressed, KeptShares.keeping_all(layers), tmp_path / "new" / "b")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -96,7 +99,9 @@ def test_one_half_tensor_is_enough_to_refuse(tmp_path, folders):
     denoiser.network.model.norm.half()
     plan = CompressionPlan.uniform(denoiser.num_layers, "fp32")
     with pytest.raises(InputError, match="computes in float16"):
-        export(compress(denoiser, plan), [1.0] * denoiser.num_layers, tmp_path / "b")
+        export(
+            compress(denoiser, plan), KeptShares.keeping_all(denoiser.num_layers), tmp_path / "b"
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,13 +111,13 @@ def test_losses_and_sinks_of_a_model_that_computes_in_half(folders, name):
     wide = load_denoiser(folders[name])
     half = replace(load_denoiser(folders[name], dtype=name), decoding=wide.decoding)
     plan = CompressionPlan.uniform(wide.num_layers, "w4")
-    shares = [0.5] * wide.num_layers
+    kept = KeptShares((0.5,) * wide.num_layers)
     losses = []
     for denoiser in (wide, half):
         states = FrozenStates.record(denoiser, [QUESTION, "4 + 4 ?"])
-        same = states.loss(denoiser.network, [1.0] * denoiser.num_layers)
+        same = states.loss(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
         assert same == pytest.approx(0, abs=1e-3)
-        losses.append(states.loss(compress(denoiser, plan).network, shares))
+        losses.append(states.loss(compress(denoiser, plan).network, kept))
     assert np.isfinite(losses).all()
     assert losses[1] == pytest.approx(losses[0], rel=0.5, abs=0.01)
     assert record_sinks(half, [QUESTION]) is not None

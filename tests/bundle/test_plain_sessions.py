@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from hwsearch.bundle import Exporter
 from hwsearch.bundle.products import ProductBank, quantised_product
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.runtime.backend import open_session
@@ -28,7 +29,7 @@ MIXED = CompressionPlan.validate(
 PLANS = {"mixed": MIXED} | {
     fmt: CompressionPlan.uniform(2, fmt, fmt, head=fmt) for fmt in ("fp32", "w8a8", "w8", "w4")
 }
-KEPT_SHARES = (0.6, 1.0)
+KEPT_SHARES = KeptShares((0.6, 1.0))
 BLOCK, LENGTH = 4, 21
 
 

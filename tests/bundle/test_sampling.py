@@ -5,6 +5,7 @@ import pytest
 
 from hwsearch.bundle import Exporter
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.errors import InputError
@@ -40,7 +41,9 @@ def exporter(denoiser):
 
 def bundle_of(exporter, denoiser, chosen, out):
     plan = CompressionPlan.uniform(2, decoding=chosen.model_dump())
-    return exporter.export(compress(denoiser, plan), (1.0, 0.6), out, questions=QUESTIONS)
+    return exporter.export(
+        compress(denoiser, plan), KeptShares((1.0, 0.6)), out, questions=QUESTIONS
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,7 @@ def test_onnxruntime_writes_what_torch_writes(exporter, denoiser, rule, temperat
     assert bundle.manifest.decoding == chosen
     runtime = Runtime(bundle, threads=1)
     check_agreement(runtime, least=1.0)
-    backend = backend_of(denoiser.network, (1.0, 0.6))
+    backend = backend_of(denoiser.network, KeptShares((1.0, 0.6)))
     torch = generate(backend, PROMPT, chosen, MASK, seed=3)[0, 8:].tolist()
     assert runtime.generate_tokens(PROMPT[0], seed=3) == torch
     chance = temperature > 0 or rule in ("random", "origin")

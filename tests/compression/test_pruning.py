@@ -10,6 +10,7 @@ from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_
 from hwsearch.compression.pruning import lowest_share, n_of_m, sparsegpt, zeroed_share
 from hwsearch.compression.pruning.calibration import row_weights
 from hwsearch.compression.pruning.sparsegpt import DAMPING, refit
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import InputError, PlanError
 from hwsearch.plan import CompressionPlan
@@ -220,9 +221,13 @@ def test_pruned_layers_export_as_smaller_graphs_that_agree(denoiser, bank, expor
     ]
     plan = CompressionPlan.validate({"layers": layers})
     compressed = compress(denoiser, plan, bank)
-    bundle = exporter.export(compressed, (0.5, 1.0), tmp_path / "pruned", questions=QUESTIONS)
+    bundle = exporter.export(
+        compressed, KeptShares((0.5, 1.0)), tmp_path / "pruned", questions=QUESTIONS
+    )
     whole = exporter.export(
-        compress(denoiser, CompressionPlan.uniform(2)), (1.0, 1.0), tmp_path / "whole"
+        compress(denoiser, CompressionPlan.uniform(2)),
+        KeptShares.keeping_all(2),
+        tmp_path / "whole",
     )
     assert bundle.size_bytes < whole.size_bytes
     assert measure_agreement(Runtime(bundle, threads=1)).share >= 0.9
@@ -237,7 +242,7 @@ def test_pruned_layers_export_as_smaller_graphs_that_agree(denoiser, bank, expor
 
 def test_a_pruned_network_decodes_through_its_cache(denoiser, bank):
     network = compress(denoiser, plan_of(kept_heads=1, kept_channels=32), bank).network
-    backend = TorchBackend(network, (0.5, 0.5))
+    backend = TorchBackend(network, KeptShares((0.5, 0.5)))
     tokens = np.array([[10, 11, 12, 13, *[0] * 8]])
     backend.begin()
     assert backend.refresh(tokens, 4, 8).tokens.shape == (1, 4)

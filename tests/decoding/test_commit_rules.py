@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.decoding.schedule import passes, quotas_of
 from hwsearch.denoisers.backends import FullPassBackend, backend_of
@@ -81,12 +82,12 @@ def llada(logits_of, prompt, length, steps, block_length):
 @pytest.mark.parametrize("alg", DREAM)
 def test_dreams_rules_are_the_published_loop(denoiser, alg, steps):
     wanted = dream(lambda x: logits_of(denoiser, x), PROMPT, LENGTH, steps, alg)
-    backend = backend_of(denoiser.network, [1.0, 1.0])
+    backend = backend_of(denoiser.network, KeptShares.keeping_all(2))
     assert generate(backend, PROMPT, decoding(alg, steps=steps), MASK).tolist() == wanted.tolist()
 
 
 def test_the_rules_differ(denoiser):
-    backend = backend_of(denoiser.network, [1.0, 1.0])
+    backend = backend_of(denoiser.network, KeptShares.keeping_all(2))
     rules = ("low_confidence", "random", *DREAM)
     written = {rule: generate(backend, PROMPT, decoding(rule, steps=8), MASK) for rule in rules}
     assert len({tokens.tobytes() for tokens in written.values()}) == len(rules)
@@ -96,7 +97,7 @@ def test_the_rules_differ(denoiser):
 def test_lladas_rule_is_the_published_loop(steps, block):
     plain = tiny_denoiser(2, hidden=32, sharpness=4.0)
     wanted = llada(lambda x: logits_of(plain, x), PROMPT, LENGTH, steps, block)
-    backend = backend_of(plain.network, [1.0, 1.0])
+    backend = backend_of(plain.network, KeptShares.keeping_all(2))
     chosen = decoding("low_confidence", steps=steps, block=block)
     assert generate(backend, PROMPT, chosen, MASK).tolist() == wanted.tolist()
 
@@ -110,7 +111,7 @@ def test_dreams_first_pass_may_write_nothing_and_its_last_writes_the_rest():
 
 
 def test_origin_writes_each_mask_by_chance_and_fills_the_block(denoiser):
-    backend = backend_of(denoiser.network, [1.0, 1.0])
+    backend = backend_of(denoiser.network, KeptShares.keeping_all(2))
     first = generate(backend, PROMPT, decoding("origin"), MASK, seed=1)
     assert (first[:, 8:] != MASK).all()
     assert first.tolist() == generate(backend, PROMPT, decoding("origin"), MASK, seed=1).tolist()
@@ -122,7 +123,7 @@ def test_origin_writes_its_share_on_average():
 
     class Counting(FullPassBackend):
         def __init__(self):
-            super().__init__(torch.nn.Linear(1, 1), [1.0])
+            super().__init__(torch.nn.Linear(1, 1), KeptShares.keeping_all(1))
 
         def refresh_logits(self, tokens, start, stop):
             counts.append((tokens[:, start:stop] != MASK).mean())
@@ -139,7 +140,7 @@ def test_a_temperature_draws_from_the_tempered_distribution():
 
     class Fixed(FullPassBackend):
         def __init__(self):
-            super().__init__(torch.nn.Linear(1, 1), [1.0])
+            super().__init__(torch.nn.Linear(1, 1), KeptShares.keeping_all(1))
 
         def refresh_logits(self, tokens, start, stop):
             return logits.expand(len(tokens), 1, 4)

@@ -3,6 +3,7 @@ import pytest
 
 from hwsearch.decoding.kept import KeptShares, StaticScores
 from hwsearch.decoding.rules import PositionKeeper
+from hwsearch.decoding.signals import Signal
 from hwsearch.errors import PlanError
 from hwsearch.plan import CachePolicy, CacheRule
 
@@ -79,7 +80,7 @@ def test_static_scores_count_from_the_end_but_for_the_first():
     assert static.of(0, 1).tolist() == [9]
     of = keeper(0.5, running=False, static=static)
     assert refresh(of, 4, 6, shape=(2, 6)) == [[0, 2]] * 2
-    assert of.kept.wants_mass == frozenset()
+    assert of.kept.layers_with(Signal.MASS) == frozenset()
 
 
 def test_phases_keep_more_early_and_less_late():
@@ -100,7 +101,7 @@ def test_a_layer_that_keeps_all_keeps_all_in_every_phase():
 )
 def test_a_rule_asks_a_refresh_for_what_it_looks_at(rule, mass, query):
     kept = KeptShares((1.0, 0.5), CachePolicy(rule=rule))
-    assert (kept.wants_mass, kept.wants_query) == (mass, query)
+    assert (kept.layers_with(Signal.MASS), kept.layers_with(Signal.QUERY)) == (mass, query)
 
 
 def test_static_policies_need_scores_by_a_rule_that_has_them():

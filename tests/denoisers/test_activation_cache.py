@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hwsearch.compression import WeightBank, compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.activation_cache import LayerMemo
 from hwsearch.plan import CompressionPlan
 from hwsearch.tasks.losses.kl import FrozenStates
@@ -44,9 +45,9 @@ def test_losses_are_those_of_a_fresh_start(denoiser, memo_bytes):
         states.states, states.mask_token_id, states.refresh_share, memo_bytes=memo_bytes
     )
     for plan, shares in PLANS:
-        network = compress(denoiser, plan, bank).network
+        network, kept = compress(denoiser, plan, bank).network, KeptShares(tuple(shares))
         fresh = FrozenStates(states.states, states.mask_token_id, states.refresh_share, 0)
-        assert remembering.loss(network, shares) == fresh.loss(network, shares)
+        assert remembering.loss(network, kept) == fresh.loss(network, kept)
         assert remembering.memo.size_bytes <= memo_bytes
 
 
@@ -56,7 +57,7 @@ def test_only_layers_from_the_first_change_on_run(denoiser):
     runs = []
     for plan, shares in PLANS:
         before = states.memo.misses
-        states.loss(compress(denoiser, plan, bank).network, shares)
+        states.loss(compress(denoiser, plan, bank).network, KeptShares(tuple(shares)))
         runs.append((states.memo.misses - before) / passes)
     # a new share of a layer whose mass is recorded already leaves its refresh pass as it was
     assert runs == [4, 1, 3, 2, 1, 4, 0]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.denoisers.torch_backend import TorchBackend
@@ -62,7 +63,9 @@ def test_recording_attention_mass_changes_nothing_and_mass_is_causal(loaded):
 def test_generation_is_greedy_next_token(stock, loaded):
     prompt = np.array([[5, 6, 7, 8]])
     decoding = Decoding(gen_length=6, block_length=1, steps=6, refresh_interval=1)
-    written = generate(TorchBackend(loaded.transformer, [1.0] * 3), prompt, decoding, 0)
+    written = generate(
+        TorchBackend(loaded.transformer, KeptShares.keeping_all(3)), prompt, decoding, 0
+    )
     tokens = torch.from_numpy(prompt)
     for _ in range(6):
         best = stock_causal_logits(stock, tokens)[:, -1:].argmax(-1)
@@ -83,4 +86,9 @@ def test_a_config_can_say_that_a_model_is_causal(tmp_path, stock):
 def test_blocks_of_several_tokens_are_refused(loaded):
     decoding = Decoding(gen_length=6, block_length=3, steps=6, refresh_interval=3)
     with pytest.raises(InputError, match="block_length 1"):
-        generate(TorchBackend(loaded.transformer, [1.0] * 3), np.array([[5]]), decoding, 0)
+        generate(
+            TorchBackend(loaded.transformer, KeptShares.keeping_all(3)),
+            np.array([[5]]),
+            decoding,
+            0,
+        )

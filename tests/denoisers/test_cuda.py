@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.loading.loader import load_denoiser
@@ -50,7 +51,7 @@ def test_logits_and_what_is_written_agree(folder):
     assert torch.allclose(gpu.logits(tokens.cuda()).cpu(), cpu.logits(tokens), atol=1e-3)
     prompt = np.array([cpu.prompt(PROBLEMS[0].question)])
     written = [
-        generate(backend_of(model.network, [0.5, 1.0, 0.5]), prompt, DECODING, 0)
+        generate(backend_of(model.network, KeptShares((0.5, 1.0, 0.5))), prompt, DECODING, 0)
         for model in (cpu, gpu)
     ]
     assert written[0].tolist() == written[1].tolist()
@@ -65,7 +66,7 @@ def test_losses_of_compressed_plans_agree(folder, name):
     for device in ("cpu", "cuda"):
         denoiser = load(folder, device)
         proxy = make_proxy(name, denoiser, PROBLEMS)
-        losses.append(proxy.loss(compress(denoiser, plan).network, [0.5, 1.0, 0.5]))
+        losses.append(proxy.loss(compress(denoiser, plan).network, KeptShares((0.5, 1.0, 0.5))))
     # rounding to codes amplifies the last bits of a float
     assert losses[1] == pytest.approx(losses[0], rel=0.1, abs=0.1)
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from hwsearch.compression import compress
 from hwsearch.decoding.cache import ALMOST_ALL
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.network import OwnNetwork
 from hwsearch.denoisers.own import own_denoiser
@@ -160,16 +161,18 @@ def test_it_is_scored_and_judged_by_every_proxy():
     denoiser = character_denoiser()
     problems = [Problem("2 + 3 ?", "#### 5"), Problem("2 + 5 ?", "#### 7")]
     network = compress(denoiser, CompressionPlan.uniform(LAYERS, "w8", "w8")).network
-    found = evaluate(backend_of(network, [1.0] * LAYERS), denoiser, problems)
+    found = evaluate(backend_of(network, KeptShares.keeping_all(LAYERS)), denoiser, problems)
     assert len(found.texts) == 2
     for name in PROXIES:
-        assert make_proxy(name, denoiser, problems).loss(network, [1.0] * LAYERS) >= 0
+        assert (
+            make_proxy(name, denoiser, problems).loss(network, KeptShares.keeping_all(LAYERS)) >= 0
+        )
 
 
 def test_what_needs_cached_passes_says_so():
     denoiser = character_denoiser()
     with pytest.raises(PlanError, match=r"layer 1: this network has full passes only.*0\.5"):
-        backend_of(denoiser.network, [1.0, 0.5])
+        backend_of(denoiser.network, KeptShares((1.0, 0.5)))
     with pytest.raises(InputError, match=r"'characters' does not tell its attention mass"):
         calibrate_sinks(denoiser, ["2 + 3 ?"])
     with pytest.raises(InputError, match=r"'characters' has full passes only.*own-denoiser\.md"):
@@ -196,7 +199,7 @@ def telling_denoiser(layers=LAYERS):
 
 def test_its_sinks_are_counted_where_it_tells_its_attention_mass():
     denoiser = telling_denoiser()
-    backend = backend_of(denoiser.network, [ALMOST_ALL] * LAYERS)
+    backend = backend_of(denoiser.network, KeptShares((ALMOST_ALL,) * LAYERS))
     tokens = np.array([[5, 9, 6, 7]])
     backend.begin()
     backend.refresh(tokens, 0, 4)
@@ -205,7 +208,9 @@ def test_its_sinks_are_counted_where_it_tells_its_attention_mass():
     profile = calibrate_sinks(denoiser, ["2 + 3 ?"])
     assert len(profile.shares) == LAYERS
     with pytest.raises(InputError, match=r"must answer 2 tensors.*\(1, 4\)"):
-        backend_of(telling_denoiser(1).network, [ALMOST_ALL] * LAYERS).refresh(tokens, 0, 4)
+        backend_of(telling_denoiser(1).network, KeptShares((ALMOST_ALL,) * LAYERS)).refresh(
+            tokens, 0, 4
+        )
 
 
 def test_its_bytes_are_those_of_its_parameters():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.transformer import Transformer
@@ -40,7 +41,7 @@ def test_logits_are_the_plain_model_s_one_position_later(shifted):
 def test_cached_decoding_without_a_cache_is_decoding_by_full_passes(shifted):
     decoding = Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=1)
     prompt = np.array([shifted.prompt(PROBLEMS[0].question)])
-    written = generate(backend_of(shifted.network, [1.0, 1.0]), prompt, decoding, 0)
+    written = generate(backend_of(shifted.network, KeptShares.keeping_all(2)), prompt, decoding, 0)
     tokens = np.concatenate((prompt, np.zeros((1, 8), dtype=np.int64)), axis=1)
     for start in (prompt.shape[1], prompt.shape[1] + 4):
         for _ in range(4):
@@ -55,8 +56,8 @@ def test_cached_decoding_without_a_cache_is_decoding_by_full_passes(shifted):
 @pytest.mark.parametrize("name", PROXIES)
 def test_every_loss_judges_the_right_positions(shifted, name):
     proxy = make_proxy(name, shifted, PROBLEMS)
-    same = proxy.loss(shifted.network, [1.0, 1.0])
-    unshifted = proxy.loss(tiny_denoiser().network, [1.0, 1.0])
+    same = proxy.loss(shifted.network, KeptShares.keeping_all(2))
+    unshifted = proxy.loss(tiny_denoiser().network, KeptShares.keeping_all(2))
     assert same != pytest.approx(unshifted, rel=1e-3)
     if name in ("kl", "agreement"):
         assert same == pytest.approx(0.0, abs=1e-6)
@@ -66,7 +67,7 @@ def test_every_loss_judges_the_right_positions(shifted, name):
 def test_every_loss_knows_dreams_own_rule(shifted, name):
     decoding = Decoding(gen_length=8, block_length=8, steps=4, refresh_interval=1, rule="entropy")
     dream = replace(shifted, decoding=decoding)
-    assert make_proxy(name, dream, PROBLEMS).loss(dream.network, [1.0, 1.0]) >= -1e-6
+    assert make_proxy(name, dream, PROBLEMS).loss(dream.network, KeptShares.keeping_all(2)) >= -1e-6
 
 
 def test_sinks_are_calibrated(shifted):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.tasks.evaluation import evaluate
@@ -25,6 +26,6 @@ def test_the_twins_are_of_one_size_and_vocabulary(twins):
 
 def test_the_autoregressive_twin_solves_problems(twins):
     causal = twins[1]
-    backend = backend_of(causal.network, [1.0] * causal.num_layers)
+    backend = backend_of(causal.network, KeptShares.keeping_all(causal.num_layers))
     score = evaluate(backend, causal, GSM_MINI.problems("test", 12, 0)).score
     assert score.solved >= 8

@@ -8,6 +8,7 @@ from torch import nn
 from hwsearch.bundle import Exporter
 from hwsearch.bundle.quantise import FORMATS
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.network import linear_sizes
@@ -63,11 +64,13 @@ def device_of(denoiser, tmp_path, calibrated=True):
 @pytest.mark.parametrize("plan", [CompressionPlan.uniform(LAYERS), MIXED], ids=["fp32", "mixed"])
 def test_a_bundle_of_full_passes_repeats_torch(denoiser, exporter, plan, tmp_path):
     compressed = compress(denoiser, plan)
-    bundle = exporter.export(compressed, (1.0, 1.0), tmp_path / "bundle", questions=QUESTIONS)
+    bundle = exporter.export(
+        compressed, KeptShares.keeping_all(2), tmp_path / "bundle", questions=QUESTIONS
+    )
     assert not (bundle.path / "step.onnx").exists()
     runtime = Runtime(bundle, threads=1)
     check_agreement(runtime, least=1.0 if plan != MIXED else 0.5)
-    backend = backend_of(compressed.network, (1.0, 1.0))
+    backend = backend_of(compressed.network, KeptShares.keeping_all(2))
     for length in (11, 30):
         tokens = np.random.default_rng(length).integers(3, 60, (1, length))
         ours, theirs = (b.refresh(tokens, 5, 9) for b in (runtime.backend, backend))
@@ -79,7 +82,7 @@ def test_a_bundle_of_full_passes_repeats_torch(denoiser, exporter, plan, tmp_pat
 
 def test_thresholds_are_refused_before_anything_is_written(denoiser, exporter, tmp_path):
     with pytest.raises(PlanError, match="layer 1: this network has full passes only"):
-        exporter.export(compress(denoiser, MIXED), (1.0, 0.5), tmp_path / "bundle")
+        exporter.export(compress(denoiser, MIXED), KeptShares((1.0, 0.5)), tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
 
 
@@ -122,7 +125,9 @@ def test_a_module_whose_graph_would_be_wrong_is_refused(kind, linears, said, tmp
     )
     with pytest.raises(InputError, match=said):
         Exporter(denoiser).export(
-            compress(denoiser, CompressionPlan.uniform(1)), (1.0,), tmp_path / "bundle"
+            compress(denoiser, CompressionPlan.uniform(1)),
+            KeptShares.keeping_all(1),
+            tmp_path / "bundle",
         )
 
 
@@ -130,15 +135,15 @@ def test_its_time_is_a_line_over_its_linears(denoiser, tmp_path):
     predictor = predictor_of(device_of(denoiser, tmp_path), denoiser, WORKLOAD)
     assert predictor.calibration is None
     plain = CompressionPlan.uniform(LAYERS)
-    total = sum(predictor.sums_ms(plain, (1.0, 1.0))[0].values())
+    total = sum(predictor.sums_ms(KeptPlan.keeping_all(plain))[0].values())
     rows, width, inner, vocabulary = WORKLOAD.length, 32, 64, denoiser.tokenizer.get_vocab_size()
     products = LAYERS * (4 * width * width + 2 * width * inner) + width * vocabulary
     assert total == pytest.approx(rows * products * 100.0 / 1e9)
     with pytest.raises(InputError, match=r"'characters' was never run whole on device formula"):
-        predictor.predict(plain, (1.0, 1.0))
+        predictor.predict(KeptPlan.keeping_all(plain))
     line = device_of(denoiser, tmp_path).info.calibration(denoiser.name)
     predictor = predictor_of(device_of(denoiser, tmp_path), denoiser, WORKLOAD, line)
-    found = predictor.predict(plain, (1.0, 1.0))
+    found = predictor.predict(KeptPlan.keeping_all(plain))
     assert found.refresh_ms == found.step_ms == pytest.approx(0.5 + 2 * total)
     assert found.generation_ms == pytest.approx(DECODING.steps * found.refresh_ms)
     assert predictor.layer_ms(plain.layers[0], 1.0) == pytest.approx(
@@ -167,9 +172,13 @@ def test_its_formats_are_searched(denoiser, tmp_path):
 
 def test_generation_through_the_bundle_is_generation_in_torch(denoiser, exporter, tmp_path):
     bundle = exporter.export(
-        compress(denoiser, CompressionPlan.uniform(LAYERS)), (1.0, 1.0), tmp_path / "bundle"
+        compress(denoiser, CompressionPlan.uniform(LAYERS)),
+        KeptShares.keeping_all(2),
+        tmp_path / "bundle",
     )
     prompt = denoiser.prompt("How many?")
     torch.manual_seed(0)
-    wanted = generate(backend_of(denoiser.network, (1.0, 1.0)), np.array([prompt]), DECODING, 0)
+    wanted = generate(
+        backend_of(denoiser.network, KeptShares.keeping_all(2)), np.array([prompt]), DECODING, 0
+    )
     assert Runtime(bundle, threads=1).generate_tokens(prompt) == wanted[0, len(prompt) :].tolist()

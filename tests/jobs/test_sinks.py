@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from hwsearch.bundle import export
 from hwsearch.cli.models.sinks import command
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.errors import InputError
 from hwsearch.jobs.sinks import study_sinks
 from hwsearch.plan import CompressionPlan
@@ -57,12 +58,16 @@ def test_problems_stay_in_the_order_asked(models, tmp_path):
 
 def test_a_bundles_refresh_outputs_tell_what_the_model_tells(models, tmp_path):
     mine = models["mine"]
-    bundle = export(compress(mine, CompressionPlan.uniform(2)), (0.5, 1 - 1e-9), tmp_path / "b")
+    bundle = export(
+        compress(mine, CompressionPlan.uniform(2)), KeptShares((0.5, 1 - 1e-9)), tmp_path / "b"
+    )
     theirs = record_bundle(Runtime(bundle, threads=1), QUESTIONS[:1], k=2)[0]
     ours = record_sinks(mine, QUESTIONS[:1], k=2)[0]
     assert np.allclose(theirs.mean_mass[:, :, 0], ours.mean_mass.sum(axis=2), atol=1e-4)
     assert np.allclose(theirs.centroids, ours.centroids, atol=1e-3)
-    plain = export(compress(mine, CompressionPlan.uniform(2)), (1.0, 1.0), tmp_path / "plain")
+    plain = export(
+        compress(mine, CompressionPlan.uniform(2)), KeptShares.keeping_all(2), tmp_path / "plain"
+    )
     with pytest.raises(InputError, match="hands out no attention mass"):
         record_bundle(Runtime(plain, threads=1), QUESTIONS)
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hwsearch.bundle import Exporter
 from hwsearch.cli.bundles.verify import command
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.errors import VerificationError
 from hwsearch.jobs.verification import verify
 from hwsearch.plan import CompressionPlan
@@ -46,7 +47,9 @@ def exported(tmp_path_factory):
         if name not in made:
             out = tmp_path_factory.mktemp("verify") / name
             compressed = compress(denoiser, PLANS[name])
-            made[name] = exporter.export(compressed, (1.0, 0.5), out, questions=QUESTIONS)
+            made[name] = exporter.export(
+                compressed, KeptShares((1.0, 0.5)), out, questions=QUESTIONS
+            )
         return made[name]
 
     return of
@@ -160,7 +163,7 @@ class TestNothingToCompare:
     def test_an_export_without_questions_fails_so(self, tmp_path):
         denoiser = tiny_denoiser()
         bundle = Exporter(denoiser).export(
-            compress(denoiser, PLANS["fp32"]), (1.0, 1.0), tmp_path / "b"
+            compress(denoiser, PLANS["fp32"]), KeptShares.keeping_all(2), tmp_path / "b"
         )
         checks = {check.name: check for check in verify(bundle.path)}
         assert not checks["predictions"].passed

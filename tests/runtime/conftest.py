@@ -2,10 +2,11 @@ import pytest
 
 from hwsearch.bundle import export
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.plan import CompressionPlan
 from hwsearch.testing.tiny import tiny_denoiser
 
-KEPT_SHARES = (1.0, 0.5)
+KEPT_SHARES = KeptShares((1.0, 0.5))
 QUESTIONS = tuple(f"tom has {n} apples and buys 5 more how many now ?" for n in range(6))
 
 

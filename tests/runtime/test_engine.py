@@ -7,6 +7,7 @@ import pytest
 
 from hwsearch.bundle import export
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import InputError, VerificationError
@@ -26,7 +27,7 @@ def test_float_generations_are_torchs_token_for_token(bundle):
 def test_a_pruned_layer_keeps_the_positions_that_torch_keeps(bundle, denoiser):
     onnx, torch = (
         OnnxBackend(bundle, threads=1),
-        TorchBackend(denoiser.network, bundle.manifest.kept_shares),
+        TorchBackend(denoiser.network, bundle.kept_shares),
     )
     tokens = np.random.default_rng(0).integers(3, 64, (1, 21))
     for backend in (onnx, torch):
@@ -88,7 +89,7 @@ class TestChat:
         compressed = compress(replace(denoiser, chat=chat), CompressionPlan.uniform(2))
         return export(
             compressed,
-            (1.0, 1.0),
+            KeptShares.keeping_all(2),
             tmp_path_factory.mktemp("chat") / "instruct",
             questions=["how many ?"],
         )

@@ -53,4 +53,4 @@ def test_torch_and_onnxruntime_keep_the_same_positions(
     assert ours == theirs
     assert measure_agreement(Runtime(bundle, threads=1)).share == 1.0
     masses = [name for name in OnnxBackend(bundle, 1)._outputs if name.startswith("mass")]
-    assert masses == [f"mass_{layer}" for layer in sorted(kept.wants_mass | kept.wants_query)]
+    assert masses == [f"mass_{layer}" for layer in sorted(kept.pruned if kept.signal else ())]

@@ -44,9 +44,7 @@ def test_the_winner_is_within_the_joules_and_the_study_says_so(objective, study)
     assert study.aim is Aim.ENERGY
     assert study.unit.symbol == "J"
     frame, most = study.frame(), study.unit.of(study.target_ms)
-    joules = [
-        objective.predictor.energy_j(p, objective.sinks.kept_shares(p)) for p in frame["plan"]
-    ]
+    joules = [objective.predictor.energy_j(objective.sinks.keep(p)) for p in frame["plan"]]
     assert frame["generation_joules"].tolist() == pytest.approx(joules)
     assert (frame["feasible"] == (frame["generation_joules"] <= most)).all()
     assert study.feasible()["loss"].iloc[0] <= study.feasible(uniform=True)["loss"].iloc[0]

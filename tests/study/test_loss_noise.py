@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from hwsearch.cli.studies.front import command
 from hwsearch.compression import compress
 from hwsearch.compression.perturbed import perturbed
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.study import SearchSpace, Study, Target, prepare
@@ -50,7 +51,7 @@ def test_disturbed_networks_differ_by_rounding_only(denoiser, fmt):
 def test_remembered_layers_are_not_taken_for_disturbed_ones(denoiser):
     states = FrozenStates.record(denoiser, QUESTIONS)
     network = compress(denoiser, CompressionPlan.uniform(2, "w8", "w8", head="w8")).network
-    moved, shares = perturbed(network, 0), [1.0, 1.0]
+    moved, shares = perturbed(network, 0), KeptShares.keeping_all(2)
     fresh = FrozenStates(states.states, states.mask_token_id, states.refresh_share)
     before = states.loss(network, shares)
     assert states.loss(moved, shares) == fresh.loss(perturbed(network, 0), shares) != before
@@ -101,7 +102,10 @@ def study(objective, storage):
 def test_a_study_keeps_the_range_of_its_winners_loss(objective, study):
     best = study.feasible().iloc[0]
     network = compress(objective.denoiser, best["plan"], objective.bank).network
-    moved = [objective.proxy.loss(perturbed(network, seed), [1.0, 1.0]) for seed in range(RUNS)]
+    moved = [
+        objective.proxy.loss(perturbed(network, seed), KeptShares.keeping_all(2))
+        for seed in range(RUNS)
+    ]
     values = [best["loss"], *moved]
     assert study.optuna.user_attrs[NOISE] == study.noise == max(values) - min(values) > 0
     assert study.noise < best["loss"] / 2

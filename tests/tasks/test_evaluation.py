@@ -11,6 +11,7 @@ from tokenizers import AddedToken
 from hwsearch.bundle import export
 from hwsearch.compression import compress
 from hwsearch.decoding.backend import Prediction
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import InputError, UnknownNameError
@@ -80,7 +81,9 @@ def test_batches_do_not_change_what_a_model_writes():
     denoiser = tiny_denoiser()
     problems = [Problem(f"tom has {n} apples", "#### 1") for n in range(5)]
     written = [
-        evaluate(TorchBackend(denoiser.network, [0.5, 1.0]), denoiser, problems, batch=batch).texts
+        evaluate(
+            TorchBackend(denoiser.network, KeptShares((0.5, 1.0))), denoiser, problems, batch=batch
+        ).texts
         for batch in (1, 2, 5)
     ]
     assert written[0] == written[1] == written[2]
@@ -90,7 +93,7 @@ def test_batches_do_not_change_what_a_model_writes():
 def test_decoding_can_be_chosen():
     denoiser = tiny_denoiser()
     short = Decoding(gen_length=2, block_length=2, steps=2, refresh_interval=1)
-    backend = TorchBackend(denoiser.network, [1.0, 1.0])
+    backend = TorchBackend(denoiser.network, KeptShares.keeping_all(2))
     found = evaluate(backend, denoiser, PROBLEMS, decoding=short)
     assert found.decoding == short
     assert all(len(text.split()) <= 2 for text in found.texts)
@@ -142,7 +145,7 @@ class TestEndsAlike:
     def written(self, denoiser) -> list[int]:
         """What the model writes after the first question, before anything is cut."""
         prompt = np.array([denoiser.prompt(PROBLEMS[0].question)])
-        backend = TorchBackend(denoiser.network, [1.0, 1.0])
+        backend = TorchBackend(denoiser.network, KeptShares.keeping_all(2))
         tokens = generate(backend, prompt, denoiser.decoding, denoiser.mask_token_id)
         return tokens[0, prompt.shape[1] :].tolist()
 
@@ -152,12 +155,12 @@ class TestEndsAlike:
         first = tokens.index(tokens[2])
         wanted = denoiser.tokenizer.decode(tokens[:first])
         assert wanted != denoiser.tokenizer.decode(tokens)
-        backend = TorchBackend(denoiser.network, [1.0, 1.0])
+        backend = TorchBackend(denoiser.network, KeptShares.keeping_all(2))
         task = replace(GSM_MINI, stops=(stop,))
         ours = evaluate(backend, denoiser, PROBLEMS[:1], task=task).texts
         assert [text.rstrip() for text in ours] == [wanted]
         plan = CompressionPlan.uniform(2, decoding=denoiser.decoding)
-        bundle = export(compress(denoiser, plan), (1.0, 1.0), tmp_path / "bundle")
+        bundle = export(compress(denoiser, plan), KeptShares.keeping_all(2), tmp_path / "bundle")
         runtime = Runtime(bundle, threads=1)
         assert runtime.generate(PROBLEMS[0].question, stops=(stop,)).rstrip() == wanted
         assert evaluate(
@@ -167,7 +170,7 @@ class TestEndsAlike:
     def test_every_end_token_of_a_model_ends_a_bundle_too(self, denoiser, tmp_path):
         tokens = self.written(denoiser)
         plan = CompressionPlan.uniform(2, decoding=denoiser.decoding)
-        bundle = export(compress(denoiser, plan), (1.0, 1.0), tmp_path / "bundle")
+        bundle = export(compress(denoiser, plan), KeptShares.keeping_all(2), tmp_path / "bundle")
         end = tokens[1]
         manifest = bundle.manifest.model_copy(update={"end_token_ids": (end,)})
         runtime = Runtime(Bundle(bundle.path, manifest), threads=1)

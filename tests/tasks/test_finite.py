@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from hwsearch.cli.main import main
 from hwsearch.decoding.backend import Prediction
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import CheckpointError
 from hwsearch.plan import CommitRule, Decoding
@@ -37,7 +38,7 @@ def broken(tensor: str, value: float, place=(0, 0)):
 
 def answers(denoiser, **decoding):
     asked = denoiser.decoding.model_copy(update=decoding)
-    backend = TorchBackend(denoiser.network, [1.0] * denoiser.num_layers)
+    backend = TorchBackend(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
     return evaluate(backend, denoiser, PROBLEMS, decoding=asked)
 
 

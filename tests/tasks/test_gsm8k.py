@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.plan import Decoding
@@ -97,7 +98,7 @@ def test_results_have_the_shape_of_the_harness(folder, tmp_path):
     task = gsm8k(folder, num_shots=1)
     denoiser = tiny_denoiser()
     decoding = Decoding(gen_length=4, block_length=2, steps=4, refresh_interval=2)
-    backend = TorchBackend(denoiser.network, [1.0, 1.0])
+    backend = TorchBackend(denoiser.network, KeptShares.keeping_all(2))
     found = evaluate(backend, denoiser, task.problems("test", 3, 0), task=task, decoding=decoding)
     report = results(found, "tiny", split_size=4)
     line = report["results"]["gsm8k"]
@@ -132,7 +133,7 @@ def test_a_tiny_model_is_asked_the_real_problems():
     denoiser = tiny_denoiser()
     decoding = Decoding(gen_length=4, block_length=4, steps=2, refresh_interval=1)
     problems = task.problems("test", 2, 0)
-    backend = TorchBackend(denoiser.network, [1.0, 1.0])
+    backend = TorchBackend(denoiser.network, KeptShares.keeping_all(2))
     found = evaluate(backend, denoiser, problems, task=task, decoding=decoding, batch=1)
     assert found.prompt_texts[0].count("Question: ") == 6
     assert found.scores.keys() == {"strict-match", "flexible-extract"}

@@ -20,8 +20,15 @@ from hwsearch.cli.options import (
     stderr,
     tracked,
 )
+from hwsearch.latency.timing.runtimes import (
+    ONNXRUNTIME_CPU,
+    TIMED_HERE,
+    Engine,
+    timed_runtime,
+)
 
 if TYPE_CHECKING:
+    from hwsearch.jobs.profiling.request import ProfileRequest
     from hwsearch.latency.devices.device import Device
     from hwsearch.latency.timing.operator_times import Kept
 
@@ -45,8 +52,8 @@ if TYPE_CHECKING:
 @prompt_length_option
 @click.option(
     "--runtime",
-    type=click.Choice(["onnxruntime-cpu", "torch-cuda", "torch-cpu"]),
-    default="onnxruntime-cpu",
+    type=click.Choice(list(TIMED_HERE)),
+    default=ONNXRUNTIME_CPU.name,
     show_default=True,
     help="What runs the operators.",
 )
@@ -140,15 +147,13 @@ def kit_sentence(kit: dict[str, Any]) -> str:
 def foreseen(flags: dict[str, Any]) -> dict[str, Any]:
     """What a torch runtime would do, and about how long it would take."""
     from hwsearch.errors import InputError
-    from hwsearch.jobs.profiling.effort import Effort
-    from hwsearch.jobs.profiling.onnxruntime import RUNTIME
 
-    if flags["runtime"] == RUNTIME:
+    asked = request(flags)
+    if asked.runtime.engine is not Engine.TORCH:
         raise InputError("--dry-run is for --runtime torch-cuda and torch-cpu")
-    from hwsearch.jobs.profiling.torch import torch_job
+    from hwsearch.jobs.profiling.torch_job import torch_job
 
-    effort = Effort(flags["threads"], flags["rounds"], flags["sessions"])
-    job = torch_job(flags["model"], flags["runtime"], flags["prompt_length"], effort, kept(flags))
+    job = torch_job(asked)
     return {
         "operators": len(job.keys),
         "plans": len(job.plans),
@@ -171,23 +176,28 @@ def bring(results: Path, flags: dict[str, Any]) -> Device:
 
 def timed(flags: dict[str, Any]) -> Device:
     """A device timed now, by the runtime that is asked for."""
-    from hwsearch.jobs.profiling.effort import Effort
     from hwsearch.jobs.profiling.machine import profile_here
 
-    effort = Effort(flags["threads"], flags["rounds"], flags["sessions"])
     with progress_bar() as bar:
-        chosen = {
-            name: flags[name] for name in ("model", "grid", "prompt_length", "runtime", "overwrite")
-        }
-        return profile_here(
-            flags["name"],
-            flags["out"],
-            kept=kept(flags),
-            effort=effort,
-            tracked=tracked(bar),
-            say=stderr.print,
-            **chosen,
-        )
+        return profile_here(request(flags), tracked=tracked(bar), say=stderr.print)
+
+
+def request(flags: dict[str, Any]) -> ProfileRequest:
+    """What the flags ask for."""
+    from hwsearch.jobs.profiling.effort import Effort
+    from hwsearch.jobs.profiling.request import ProfileRequest
+
+    return ProfileRequest(
+        flags["name"],
+        flags["out"],
+        model=flags["model"],
+        grid=flags["grid"],
+        prompt_length=flags["prompt_length"],
+        runtime=timed_runtime(flags["runtime"]),
+        kept=kept(flags),
+        effort=Effort(flags["threads"], flags["rounds"], flags["sessions"]),
+        overwrite=flags["overwrite"],
+    )
 
 
 def kept(flags: dict[str, Any]) -> Kept:

@@ -8,6 +8,7 @@ import numpy as np
 
 from hwsearch.compression.pruning.calibration import WeightCalibration, noisy_passes
 from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
@@ -26,7 +27,7 @@ def own_calibration(denoiser: Denoiser, questions: Sequence[str]) -> WeightCalib
     Raises:
         InputError: there are no questions.
     """
-    backend = backend_of(denoiser.network, [1.0] * denoiser.num_layers)
+    backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
     prompts = [denoiser.prompt(question) for question in questions]
     sequences: list[tuple[list[int], list[int]]] = []
     for group in groups_of_equal_length(prompts, BATCH):

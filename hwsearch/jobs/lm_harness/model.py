@@ -19,6 +19,7 @@ import numpy as np
 from hwsearch.decoding.answer import answer_text, end_token_ids
 from hwsearch.decoding.backend import Backend
 from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
@@ -101,8 +102,8 @@ class HarnessModel(TemplateLM):
             bos, eos = tokens.get("bos_token"), tokens.get("eos_token")
         else:
             self.denoiser = load_denoiser(pretrained, dtype=dtype, device=_device(device))
-            shares = [1.0] * self.denoiser.num_layers
-            backend, self.model = backend_of(self.denoiser.network, shares), self.denoiser
+            kept = KeptShares.keeping_all(self.denoiser.num_layers)
+            backend, self.model = backend_of(self.denoiser.network, kept), self.denoiser
             self.chat = self.denoiser.chat
             self.batch = int(batch_size) if str(batch_size).isdigit() else 1
             folder = find_folder(pretrained)

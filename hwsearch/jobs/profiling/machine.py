@@ -8,66 +8,60 @@ from pathlib import Path
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError
 from hwsearch.jobs.predicted_model import subject_of
-from hwsearch.jobs.profiling.effort import Effort
-from hwsearch.jobs.profiling.onnxruntime import RUNTIME, profile_grid, profile_machine
+from hwsearch.jobs.profiling.onnxruntime import MachineProfiler
+from hwsearch.jobs.profiling.request import ProfileRequest
 from hwsearch.jobs.progress import Tracked, silent, untracked
-from hwsearch.latency.devices.device import (
-    Device,
-)
+from hwsearch.latency.devices.device import Device
 from hwsearch.latency.kit.models import KitModels, kit_models
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.timing.operator_times import Kept, operators_of
+from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU, Engine
 from hwsearch.latency.timing.shape_grid import ShapeGrid
 from hwsearch.study.preparation import default_workload
 
 
 def profile_here(
-    name: str,
-    out: Path,
-    *,
-    model: str = "gsm-mini",
-    grid: str | None = None,
-    prompt_length: int | None = None,
-    runtime: str = RUNTIME,
-    kept: Kept | None = None,
-    effort: Effort | None = None,
-    overwrite: bool = False,
-    tracked: Tracked = untracked,
-    say: Callable[[str], None] = silent,
+    request: ProfileRequest, *, tracked: Tracked = untracked, say: Callable[[str], None] = silent
 ) -> Device:
     """Time this machine for a model, for the sizes in a ``config.json``, or for a grid.
 
-    `kept` adds the sizes of pruned layers.
-
     Only a model with weights is also run whole, to calibrate; the torch runtimes run one of random
-    weights instead, and say beforehand how long they will take. Errors are those of
-    `profile_machine`.
+    weights instead, and say beforehand how long they will take.
+
+    Args:
+        request: what to time.
+        tracked: shows progress.
+        say: told what a torch runtime will do.
+
+    Raises:
+        InputError: the device was timed on another machine or with other settings, or the runtime does
+            not time grids, or does not run here.
     """
-    if runtime != RUNTIME:
+    if request.runtime.engine is Engine.TORCH:
         from hwsearch.jobs.profiling.torch import profile_torch  # loads torch
 
-        if grid is not None:
-            raise InputError(f"--grid is timed by {RUNTIME}; give --shapes-of with {runtime}")
-        return profile_torch(
-            name, out, model, runtime, prompt_length, effort, overwrite, tracked, say, kept
-        )
-    if grid is not None or Path(model).suffix == ".json":
-        keys = wanted_operators(model, grid, prompt_length, kept)
-        return profile_grid(keys, name, out, effort=effort, overwrite=overwrite, tracked=tracked)
+        if request.grid is not None:
+            raise InputError(
+                f"--grid is timed by {ONNXRUNTIME_CPU.name}; give --shapes-of with "
+                f"{request.runtime.name}"
+            )
+        return profile_torch(request, tracked=tracked, say=say)
+    return _profile_onnxruntime(request, tracked)
+
+
+def _profile_onnxruntime(request: ProfileRequest, tracked: Tracked) -> Device:
+    profiler = MachineProfiler(
+        request.name, request.out, request.effort, request.overwrite, tracked=tracked
+    )
+    model, prompt_length = request.model, request.prompt_length
+    if request.grid is not None or Path(model).suffix == ".json":
+        keys = wanted_operators(model, request.grid, prompt_length, request.kept)
+        return profiler.time_operators(keys)
     denoiser = load_denoiser(model)
     workload = default_workload(denoiser)
     if prompt_length is not None:
         workload = Workload(prompt_length, denoiser.decoding)
-    return profile_machine(
-        denoiser,
-        name,
-        out,
-        workload=workload,
-        kept=kept,
-        effort=effort,
-        overwrite=overwrite,
-        tracked=tracked,
-    )
+    return profiler.time_model(denoiser, workload, request.kept)
 
 
 def wanted_operators(

@@ -110,7 +110,7 @@ class Calibration(Frozen):
         return self.refresh.slope, self.step.slope, last
 
 
-class Check(Frozen):
+class PublishedCheck(Frozen):
     """A published pass that the fit did not see, predicted.
 
     Attributes:
@@ -184,7 +184,7 @@ class DeviceInfo(Frozen):
     environment: dict[str, str] = Field(default_factory=dict)
     calibrations: tuple[Calibration, ...] = ()
     roofline: Roofline | None = None
-    checks: tuple[Check, ...] = ()
+    checks: tuple[PublishedCheck, ...] = ()
     power: Power | None = None
     sources: tuple[Said, ...] = ()
     caveats: tuple[str, ...] = ()

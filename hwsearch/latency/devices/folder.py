@@ -19,7 +19,7 @@ from hwsearch.latency.devices.table import LatencyTable, Samples
 SAME = ("processor", "system", "onnxruntime", "torch", "threads", "governor")
 
 
-def check_name(name: str) -> None:
+def check_device_name(name: str) -> None:
     """Refuse a device's name that is no plain folder name. Raises `InputError`."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise InputError(

@@ -8,7 +8,7 @@ import numpy as np
 
 from hwsearch.errors import InputError, TableError
 from hwsearch.latency.devices.device import Device, DeviceInfo, Provenance, load_device
-from hwsearch.latency.devices.folder import check_name, write_device
+from hwsearch.latency.devices.folder import check_device_name, write_device
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.devices.table_csv import samples_of
 from hwsearch.latency.kit.models import PASSES, KitModels
@@ -22,6 +22,7 @@ from hwsearch.latency.prediction.whole_models import (
     calibrate_wholes,
     whole_frame,
 )
+from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU
 
 UNCALIBRATED = "timed by a kit that ran no model whole, so its sums are uncalibrated"
 PASSES_ALONE = (
@@ -48,7 +49,7 @@ def import_results(
             machine they are of; the message names the row.
         InputError: the device exists and `overwrite` is false.
     """
-    check_name(name)
+    check_device_name(name)
     if (out / name).exists() and not overwrite:
         raise InputError(f"{out / name} exists already; give another --device, or --overwrite")
     results = read_results(path)
@@ -59,7 +60,7 @@ def import_results(
         name=name,
         provenance=Provenance.MEASURED,
         description=description or head["processor"],
-        runtime="onnxruntime-cpu",
+        runtime=ONNXRUNTIME_CPU.name,
         threads=int(head["threads"]),
         environment={key: value for key, value in head.items() if key not in COUNTS},
         caveats=(UNCALIBRATED,),
@@ -86,7 +87,7 @@ def whole_runs(
         TableError: a pass, or an operator of one, was not timed.
     """
     predictor = Predictor(device, models.geometry, models.workload)
-    sums = [predictor.sums_ms(entry.plan, entry.kept_shares) for entry in models.plans]
+    sums = [predictor.sums_ms(entry.kept) for entry in models.plans]
     # plans × kinds of pass × sessions
     times = np.array(
         [

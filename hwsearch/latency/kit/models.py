@@ -19,6 +19,7 @@ from hwsearch.bundle.quantise import FORMATS
 from hwsearch.bundle.weights import Graph
 from hwsearch.decoding.backend import Sampling
 from hwsearch.decoding.cache import kept_count
+from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.prediction.calibration import calibration_plans
@@ -43,6 +44,11 @@ class KitPlan(Frozen):
 
     plan: CompressionPlan
     kept_shares: tuple[Share, ...]
+
+    @property
+    def kept(self) -> KeptPlan:
+        """Both as one value; a kit's plans choose positions by the default rule."""
+        return KeptPlan(self.plan, KeptShares(self.kept_shares))
 
 
 class KitModels(Frozen):
@@ -107,10 +113,10 @@ def kit_models(model: str, geometry: Geometry, workload: Workload) -> KitModels 
 def fitting_layers(g: Geometry) -> int:
     """Layers whose float weights, with embedding and head, stay within `MODEL_BYTES`."""
     ends = 2 * 4 * g.vocab_size * g.hidden_size
-    return max(0, int((MODEL_BYTES - ends) // layer_bytes(g)))
+    return max(0, int((MODEL_BYTES - ends) // float_layer_bytes(g)))
 
 
-def layer_bytes(g: Geometry) -> int:
+def float_layer_bytes(g: Geometry) -> int:
     """Bytes of one layer's float products."""
     attention = g.hidden_size * (2 * g.query_size + 2 * g.kv_size)
     return 4 * (attention + 3 * g.hidden_size * g.intermediate_size)
@@ -119,7 +125,7 @@ def layer_bytes(g: Geometry) -> int:
 def pass_bytes(models: KitModels) -> int:
     """Bytes of the float weights of one pass."""
     g = models.geometry
-    return 8 * g.vocab_size * g.hidden_size + g.num_layers * layer_bytes(g)
+    return 8 * g.vocab_size * g.hidden_size + g.num_layers * float_layer_bytes(g)
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def pass_graphs(models: KitModels) -> Iterator[PassGraph]:
     sampling = Sampling.of(models.decoding)
     traced = TracedGraphs(network, models.decoding.block_length, sampling)
     for index, entry in enumerate(models.plans):
-        pruned = frozenset(i for i, share in enumerate(entry.kept_shares) if share < 1.0)
+        pruned = entry.kept.kept.pruned
         for part, graph in enumerate((traced.refresh(pruned), traced.step())):
             quantised = traced.quantised(graph, entry.plan)
             inputs = pass_inputs(quantised, models, entry.kept_shares, part)

@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 SAMPLE_SECONDS = 0.02
 
 
-def main() -> None:
+def _main() -> None:
     """Time every operator and write the results."""
     options = parse()
     kit = json.loads((HERE / "kit.json").read_text(encoding="utf-8"))
@@ -40,7 +40,7 @@ def main() -> None:
     for session in range(options.sessions):
         for batch in batches:
             chosen = [i for i, op in enumerate(kit["operators"]) if op["batch"] == batch]
-            rows += measure(kit["operators"], chosen, session, options)
+            rows += time_batch(kit["operators"], chosen, session, options)
             done = (
                 f"session {session + 1} of {options.sessions}, batch {batch + 1} of {len(batches)}"
             )
@@ -49,7 +49,7 @@ def main() -> None:
     write(kit, sorted(rows), elapsed, options)
 
 
-def measure(
+def time_batch(
     operators: list[dict[str, Any]], chosen: list[int], session: int, options: argparse.Namespace
 ) -> list[tuple[int, int, int, float]]:
     """Samples of some operators as (operator, session, sample, microseconds), in changing order."""
@@ -132,7 +132,7 @@ def pin(threads: int) -> None:
 def facts(options: argparse.Namespace) -> dict[str, object]:
     """What machine this is."""
     found = {
-        "processor": processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -147,7 +147,7 @@ def facts(options: argparse.Namespace) -> dict[str, object]:
     return found
 
 
-def processor() -> str:
+def processor_name() -> str:
     """The processor's name, or the board's, or else the architecture."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -202,4 +202,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    _main()

@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.errors import HwsearchError, InputError, MissingShapeError
-from hwsearch.latency.prediction.predictor import Latency, Predictor
+from hwsearch.latency.prediction.protocol import LatencyPredictor
+from hwsearch.latency.prediction.uncertainty import Latency
 from hwsearch.plan import CompressionPlan, WeightFormat
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ComparedPlan:
     """A plan that may be a device's best.
 
     Attributes:
@@ -61,7 +63,7 @@ class Column:
             where the device can run none.
     """
 
-    predictor: Predictor
+    predictor: LatencyPredictor
     note: str
     uncompressed: float
     target: float
@@ -98,33 +100,33 @@ class Unpriced:
     why_not: str
 
 
-Shares = Callable[[CompressionPlan], Sequence[float]]
-Cost = Callable[[Predictor, CompressionPlan, Sequence[float]], float]
+Keep = Callable[[CompressionPlan], KeptPlan]
+Cost = Callable[[LatencyPredictor, KeptPlan], float]
 
 
-def milliseconds(predictor: Predictor, plan: CompressionPlan, shares: Sequence[float]) -> float:
-    """Cost of a plan as the time of a generation."""
-    return predictor.predict(plan, shares).generation_ms
+def time_cost(predictor: LatencyPredictor, plan: KeptPlan) -> float:
+    """Cost of a plan as the milliseconds of a generation."""
+    return predictor.predict(plan).generation_ms
 
 
-def joules(predictor: Predictor, plan: CompressionPlan, shares: Sequence[float]) -> float:
-    """Cost of a plan as energy. Raises `InputError` where the device's power is unknown."""
-    return predictor.energy_j(plan, shares)
+def energy_cost(predictor: LatencyPredictor, plan: KeptPlan) -> float:
+    """Cost of a plan as joules. Raises `InputError` where the device's power is unknown."""
+    return predictor.energy_j(plan)
 
 
 def compare_on(
-    predictor: Predictor,
-    candidates: Sequence[Candidate],
-    shares: Shares,
+    predictor: LatencyPredictor,
+    candidates: Sequence[ComparedPlan],
+    keep: Keep,
     ratio: float,
-    cost: Cost = milliseconds,
+    cost: Cost = time_cost,
 ) -> Column:
     """Every candidate on one device.
 
     Args:
         predictor: predicts on the device.
         candidates: the plans.
-        shares: kept shares of a plan.
+        keep: says what a plan's thresholds keep.
         ratio: the target, as a share of what the device's uncompressed plan costs.
         cost: what is compared.
 
@@ -138,9 +140,9 @@ def compare_on(
         raise InputError("there is no plan to compare: the study has no finished trial")
     formats = predictor.device.costs.formats()
     whole = predictor.device.uncompressed(len(candidates[0].plan.layers))
-    base = cost(predictor, whole, shares(whole))
+    base = cost(predictor, keep(whole))
     cells = tuple(
-        _cell(predictor, candidate.plan, formats, shares, cost, base, ratio)
+        _cell(predictor, candidate.plan, formats, keep, cost, base, ratio)
         for candidate in candidates
     )
     note = ""
@@ -178,10 +180,10 @@ def _halved(plan: CompressionPlan) -> CompressionPlan:
 
 
 def _cell(
-    predictor: Predictor,
+    predictor: LatencyPredictor,
     plan: CompressionPlan,
     formats: Sequence[WeightFormat],
-    shares: Shares,
+    keep: Keep,
     cost: Cost,
     base: float,
     ratio: float,
@@ -190,8 +192,8 @@ def _cell(
     if why_not:
         return Cell(None, why_not)
     try:
-        kept = shares(own)
-        found, latency = cost(predictor, own, kept), predictor.predict(own, kept)
+        kept = keep(own)
+        found, latency = cost(predictor, kept), predictor.predict(kept)
     except MissingShapeError as error:
         if any(layer.kept_heads or layer.kept_channels for layer in plan.layers):
             return Cell(None, "fewer heads or channels, whose sizes are not timed here")
@@ -203,7 +205,7 @@ def _cell(
     return Cell(latency, "", found, found / base, found <= ratio * base * (1 + 1e-9))
 
 
-def _best(cells: Sequence[Cell], candidates: Sequence[Candidate]) -> int | None:
+def _best(cells: Sequence[Cell], candidates: Sequence[ComparedPlan]) -> int | None:
     runnable = [place for place, cell in enumerate(cells) if cell.latency is not None]
     if not runnable:
         return None

@@ -9,13 +9,13 @@ between plans are given. For joules see `Predictor.energy_j`: measured power tim
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.latency.devices.roofline import moved_bytes
 from hwsearch.latency.operators import OpKey, generation_operators
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.latency.prediction.roofline_fit import WEIGHT_BYTES
-from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.plan import WeightFormat
 
 LABEL = "45 nm constants of arithmetic and DRAM, only to compare formats"
 
@@ -32,20 +32,15 @@ MAC_PJ = {
 BYTE_PJ = 64.0
 
 
-def arithmetic(
-    predictor: Predictor, plan: CompressionPlan, kept_shares: Sequence[float]
-) -> dict[str, object]:
+def arithmetic(predictor: Predictor, plan: KeptPlan) -> dict[str, object]:
     """Energy of a plan's arithmetic and memory traffic as a share of the uncompressed plan's."""
-    layers = len(plan.layers)
-    whole = predictor.device.uncompressed(layers)
-    share = _picojoules(predictor, plan, kept_shares) / _picojoules(
-        predictor, whole, [1.0] * layers
-    )
+    whole = KeptPlan.keeping_all(predictor.device.uncompressed(len(plan.plan.layers)))
+    share = _picojoules(predictor, plan) / _picojoules(predictor, whole)
     return {"share_of_uncompressed": share, "label": LABEL}
 
 
-def _picojoules(predictor: Predictor, plan: CompressionPlan, kept_shares: Sequence[float]) -> float:
-    parts = (predictor.geometry, plan, kept_shares, predictor.workload)
+def _picojoules(predictor: Predictor, plan: KeptPlan) -> float:
+    parts = (predictor.geometry, plan, predictor.workload)
     return sum(map(_sum, generation_operators(*parts)))
 
 

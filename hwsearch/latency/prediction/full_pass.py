@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.accounting import check_own
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import LinearSizes, linear_sizes
@@ -16,10 +17,10 @@ from hwsearch.errors import InputError
 from hwsearch.latency.devices.costs import Group, Sums
 from hwsearch.latency.devices.device import Calibration, Device, Line
 from hwsearch.latency.operators import OpKey, Workload, linear
-from hwsearch.latency.phases import PLAIN, Caching
 from hwsearch.latency.prediction.operator_sums import Part
-from hwsearch.latency.prediction.predictor import Latency, Predictor
-from hwsearch.latency.prediction.uncertainty import Spread
+from hwsearch.latency.prediction.predictor import Predictor
+from hwsearch.latency.prediction.protocol import LatencyPredictor
+from hwsearch.latency.prediction.uncertainty import Latency, Spread
 from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
 
 
@@ -59,7 +60,7 @@ def full_pass_keys(
     return sorted({key for plan in plans for key in full_pass_operators(sizes, plan, workload)})
 
 
-class FullPassPredictor(Predictor):
+class FullPassPredictor:
     """Predicts plans of a model that has full passes only.
 
     Args:
@@ -80,14 +81,14 @@ class FullPassPredictor(Predictor):
         self._sizes = linear_sizes(denoiser.network)
         self._name = denoiser.name
 
-    def predict(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> Latency:
+    def predict(self, plan: KeptPlan) -> Latency:
         """Milliseconds of a plan.
 
         Raises:
             InputError: the model was never run whole on the device.
             MissingShapeError: the device cannot price an operator.
         """
-        pass_ms = self._line().of(self.sums_ms(plan, kept_shares)[0])
+        pass_ms = self._line().of(self.sums_ms(plan)[0])
         total = self.workload.decoding.steps * pass_ms
         generation = None if self.calibration is None else self.calibration.generation
         if generation is not None:
@@ -103,22 +104,21 @@ class FullPassPredictor(Predictor):
             ),
         )
 
-    def binding(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> None:
+    def binding(self, plan: KeptPlan) -> None:
         """None: only the linears are known."""
 
-    def sums_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[Sums, Sums]:
+    def energy_j(self, plan: KeptPlan) -> float:
+        """Joules of a generation; see `LatencyPredictor.energy_j`."""
+        return self.device.info.known_power.joules(self.predict(plan).generation_ms)
+
+    def sums_ms(self, plan: KeptPlan) -> tuple[Sums, Sums]:
         """Uncalibrated sums of a pass's linears by format, for a refresh and for a step alike."""
-        sums = self._sums(full_pass_operators(self._sizes, plan, self.workload))
+        sums = self._sums(full_pass_operators(self._sizes, plan.plan, self.workload))
         return sums, sums
 
-    def layer_ms(self, layer: LayerPlan, kept_share: float, caching: Caching = PLAIN) -> float:
-        """What the linears of a layer add to a generation, in the mean over the model's layers."""
-        layers = len(self._sizes.layers)
-        return sum(self._layer_ms(index, layer) for index in range(layers)) / layers
-
-    def layers_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> list[float]:
+    def layers_ms(self, plan: KeptPlan) -> list[float]:
         """What the linears of each layer of a plan add to a generation."""
-        return [self._layer_ms(index, layer) for index, layer in enumerate(plan.layers)]
+        return [self._layer_ms(index, layer) for index, layer in enumerate(plan.plan.layers)]
 
     def _layer_ms(self, index: int, layer: LayerPlan) -> float:
         linears = layer_linears(self._sizes, index, layer, self.workload.length)
@@ -148,7 +148,7 @@ def predictor_of(
     denoiser: Denoiser,
     workload: Workload,
     calibration: Calibration | None = None,
-) -> Predictor:
+) -> LatencyPredictor:
     """The predictor that suits a model."""
     if denoiser.is_cached:
         return Predictor(device, denoiser.geometry, workload, calibration)

@@ -13,7 +13,7 @@ from hwsearch.latency.phases import PLAIN, Caching
 from hwsearch.plan import WeightFormat
 
 
-class Choice(NamedTuple):
+class OperatorChoice(NamedTuple):
     """One thing that a plan chooses, as far as it takes time.
 
     Attributes:

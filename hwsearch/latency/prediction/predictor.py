@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from hwsearch.decoding.cache import kept_count
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.accounting import check_sizes
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import MissingShapeError
@@ -29,9 +30,9 @@ from hwsearch.latency.operators import (
     step_operators,
 )
 from hwsearch.latency.phases import PLAIN, Caching
-from hwsearch.latency.prediction.operator_sums import Choice, Part, total
+from hwsearch.latency.prediction.operator_sums import OperatorChoice, Part, total
 from hwsearch.latency.prediction.uncertainty import Latency, Spread
-from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
+from hwsearch.plan import LayerPlan, WeightFormat
 
 __all__ = ["Latency", "Predictor"]
 
@@ -57,23 +58,22 @@ class Predictor:
         self.geometry = geometry
         self.workload = workload
         self.calibration = calibration
-        self._parts: dict[Choice, tuple[Part, Part]] = {}
+        self._parts: dict[OperatorChoice, tuple[Part, Part]] = {}
         self._spread = Spread.of(device, calibration)
         decoding = workload.decoding
         self._passes = (decoding.refreshes, decoding.steps - decoding.refreshes)
 
-    def predict(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> Latency:
+    def predict(self, plan: KeptPlan) -> Latency:
         """Milliseconds of a plan, with 10th and 90th percentiles where the error is known.
 
         Args:
-            plan: what is done to each layer.
-            kept_shares: share of cached positions that each layer keeps under the plan.
+            plan: what is done to each layer, and what it keeps.
 
         Raises:
             MissingShapeError: the device cannot price an operator.
             PlanError: a layer shall keep more heads or channels than there are.
         """
-        refresh, step = self.pass_parts(plan, kept_shares)
+        refresh, step = self.pass_parts(plan)
         lines = (None, None, None) if self.calibration is None else self.calibration.lines
         refresh, step = _calibrated(lines[0], refresh), _calibrated(lines[1], step)
         weighted = [part.times(n) for part, n in zip((refresh, step), self._passes, strict=True)]
@@ -87,18 +87,16 @@ class Predictor:
             intervals_ms=self._spread.intervals(refresh, step, generation),
         )
 
-    def energy_j(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> float:
+    def energy_j(self, plan: KeptPlan) -> float:
         """Joules of a generation: power while a model ran, as measured, times predicted time.
 
         Raises:
             InputError: nobody measured or published the device's power.
             MissingShapeError: as `predict`.
         """
-        return self.device.info.known_power.joules(self.predict(plan, kept_shares).generation_ms)
+        return self.device.info.known_power.joules(self.predict(plan).generation_ms)
 
-    def binding(
-        self, plan: CompressionPlan, kept_shares: Sequence[float]
-    ) -> tuple[str, str] | None:
+    def binding(self, plan: KeptPlan) -> tuple[str, str] | None:
         """What takes most of a refresh and of a step; None where the device cannot tell.
 
         Each is ``memory``, ``compute`` or ``overhead``. A device with a table takes the
@@ -109,16 +107,16 @@ class Predictor:
         roofline = roofline_behind(self.device)
         if roofline is None:
             return None
-        parts = (self.geometry, plan, kept_shares, self.workload)
+        parts = (self.geometry, plan, self.workload)
         refresh, step = generation_operators(*parts)
         step = step or step_operators(*parts)
         return parts_of(roofline, refresh).binding, parts_of(roofline, step).binding
 
-    def sums_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[Sums, Sums]:
+    def sums_ms(self, plan: KeptPlan) -> tuple[Sums, Sums]:
         """Uncalibrated operator sums of a refresh and of a step, by group."""
         refresh: dict[Group, float] = defaultdict(float)
         step: dict[Group, float] = defaultdict(float)
-        for choice, count in self._counted(plan, kept_shares).items():
+        for choice, count in self._counted(plan).items():
             refresh[choice.group] += count * self._refresh(choice).ms
             step[choice.group] += count * self._step(choice).ms
         return refresh, step
@@ -127,26 +125,25 @@ class Predictor:
         """What one layer adds to a generation: exactly additive over layers."""
         return self.added_ms(layer_choices(layer, kept_share, caching))
 
-    def layers_ms(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> list[float]:
+    def layers_ms(self, plan: KeptPlan) -> list[float]:
         """What each layer of a plan adds to a generation."""
-        return [self.added_ms(choices) for choices in self.choices(plan, kept_shares)]
+        return [self.added_ms(choices) for choices in self.choices(plan)]
 
-    def choices(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> list[list[Choice]]:
+    def choices(self, plan: KeptPlan) -> list[list[OperatorChoice]]:
         """The choices that make up each layer of a plan."""
-        caching = Caching.of(plan, kept_shares, self.workload.decoding)
-        pairs = zip(plan.layers, kept_shares, strict=True)
-        return [layer_choices(layer, share, caching) for layer, share in pairs]
+        caching = Caching.of(plan.kept, self.workload.decoding)
+        return [layer_choices(layer, share, caching) for layer, share in plan.layers()]
 
     def head_ms(self, head: WeightFormat) -> float:
         """What the last norm, the head and the choice of tokens add to a generation."""
-        return self.added_ms([Choice("ends", head)])
+        return self.added_ms([OperatorChoice("ends", head)])
 
-    def added_ms(self, choices: Sequence[Choice]) -> float:
+    def added_ms(self, choices: Sequence[OperatorChoice]) -> float:
         """What some choices add to a generation."""
         refresh, step = self.added_by_pass_ms(choices)
         return refresh + step
 
-    def added_by_pass_ms(self, choices: Sequence[Choice]) -> tuple[float, float]:
+    def added_by_pass_ms(self, choices: Sequence[OperatorChoice]) -> tuple[float, float]:
         """What some choices add to a generation by its refreshes, and by its steps."""
         pairs = [self._priced(choice) for choice in choices]
         sums = (sum(pair[0].ms for pair in pairs), sum(pair[1].ms for pair in pairs))
@@ -157,25 +154,25 @@ class Predictor:
         )
         return refresh, step
 
-    def pass_parts(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> tuple[Part, Part]:
+    def pass_parts(self, plan: KeptPlan) -> tuple[Part, Part]:
         """A refresh and the mean step as operator sums with their standard errors.
 
         Groups are weighed as a calibration says; its lines are not applied.
         """
-        counts = self._counted(plan, kept_shares)
+        counts = self._counted(plan)
         priced = [(self._priced(choice), count) for choice, count in counts.items()]
         refresh = total([pair[0].times(count) for pair, count in priced])
         return refresh, total([pair[1].times(count) for pair, count in priced])
 
-    def _counted(self, plan: CompressionPlan, kept_shares: Sequence[float]) -> Counter[Choice]:
+    def _counted(self, plan: KeptPlan) -> Counter[OperatorChoice]:
         """All choices of a plan, and how often it makes each."""
-        check_sizes(self.geometry, plan)
-        counts: Counter[Choice] = Counter([Choice("ends", plan.head)])
-        for choices in self.choices(plan, kept_shares):
+        check_sizes(self.geometry, plan.plan)
+        counts: Counter[OperatorChoice] = Counter([OperatorChoice("ends", plan.plan.head)])
+        for choices in self.choices(plan):
             counts.update(choices)
         return counts
 
-    def _priced(self, choice: Choice) -> tuple[Part, Part]:
+    def _priced(self, choice: OperatorChoice) -> tuple[Part, Part]:
         """What a choice adds to a refresh and to a step, weighed by what its group is worth."""
         found = self._parts.get(choice)
         if found is None:
@@ -189,7 +186,7 @@ class Predictor:
             found = self._parts[choice] = (refresh, step)
         return found
 
-    def _with_option(self, error: MissingShapeError, choice: Choice) -> MissingShapeError:
+    def _with_option(self, error: MissingShapeError, choice: OperatorChoice) -> MissingShapeError:
         """The error; the option that times a pruned size, where that is what is missing."""
         if choice.size is None:
             return error
@@ -197,7 +194,7 @@ class Predictor:
         share = choice.size / (g.intermediate_size if mlp else g.num_kv_heads)
         return MissingShapeError(f"{error} --kept-{'channels' if mlp else 'heads'} {share:.3g}")
 
-    def _refresh(self, choice: Choice) -> Part:
+    def _refresh(self, choice: OperatorChoice) -> Part:
         """What a choice adds to a refresh."""
         rows, costs = self.workload.length, self.device.costs
         if choice.part != "kept":
@@ -207,7 +204,7 @@ class Predictor:
         heads = self.geometry.keeping(choice.size)
         return Part.of(mixing(heads, rows, rows, signal, block), costs)
 
-    def _step(self, choice: Choice) -> Part:
+    def _step(self, choice: OperatorChoice) -> Part:
         """What a choice adds to a step, in the mean over the steps of a generation."""
         rows, costs = self.workload.decoding.block_length, self.device.costs
         if choice.part != "kept":
@@ -219,7 +216,7 @@ class Predictor:
             for share, weight in choice.caching.shares_of(choice.value)
         )
 
-    def _products(self, choice: Choice, rows: int) -> Counter[OpKey]:
+    def _products(self, choice: OperatorChoice, rows: int) -> Counter[OpKey]:
         """Operators of a choice of a format on some rows; the ends run on the block's alone."""
         fmt = choice.format
         assert fmt is not None, "products have a format"
@@ -230,13 +227,17 @@ class Predictor:
         return ends(self.geometry, fmt, self.workload.decoding.block_length)
 
 
-def layer_choices(layer: LayerPlan, kept_share: float, caching: Caching = PLAIN) -> list[Choice]:
+def layer_choices(
+    layer: LayerPlan, kept_share: float, caching: Caching = PLAIN
+) -> list[OperatorChoice]:
     """The choices that make up a layer: its projections, its mlp, and what it keeps."""
     return [
-        Choice("attention", layer.attention, layer.kept_heads),
-        Choice("mlp", layer.mlp, layer.kept_channels),
+        OperatorChoice("attention", layer.attention, layer.kept_heads),
+        OperatorChoice("mlp", layer.mlp, layer.kept_channels),
         # layers that keep all positions are alike, however others choose theirs
-        Choice("kept", float(kept_share), layer.kept_heads, caching if kept_share < 1.0 else PLAIN),
+        OperatorChoice(
+            "kept", float(kept_share), layer.kept_heads, caching if kept_share < 1.0 else PLAIN
+        ),
     ]
 
 

@@ -54,7 +54,7 @@ class Measurement:
         return self.timings[name].p50[2]
 
 
-def measure(
+def time_backends(
     backends: Mapping[str, Backend],
     workload: Workload,
     mask_token_id: int,
@@ -77,7 +77,7 @@ def measure(
         seed: of the prompt.
         progress: wraps the rounds, to show them.
     """
-    runs = whole_runs(backends, workload, mask_token_id, vocab_size=vocab_size, seed=seed)
+    runs = backend_runs(backends, workload, mask_token_id, vocab_size=vocab_size, seed=seed)
     with pinned(threads):
         samples = interleave(runs | {_REFERENCE: _reference()}, rounds, progress=progress)
     timings = {
@@ -87,7 +87,7 @@ def measure(
     return Measurement(timings, float(np.median(samples[_REFERENCE])) / 1e3)
 
 
-def whole_runs(
+def backend_runs(
     backends: Mapping[str, Backend],
     workload: Workload,
     mask_token_id: int,
@@ -97,7 +97,7 @@ def whole_runs(
 ) -> dict[tuple[str, int], Callable[[], object]]:
     """What to time of whole models: (name, 0) refreshes, (name, 1) steps, (name, 2) generates.
 
-    Arguments are those of `measure`.
+    Arguments are those of `time_backends`.
     """
     prompt = np.random.default_rng(seed).integers(0, vocab_size, (1, workload.prompt_length))
     blank = np.full((1, workload.decoding.gen_length), mask_token_id)

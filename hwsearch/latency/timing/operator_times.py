@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import onnx
 import onnxruntime
 
 from hwsearch.bundle.quantise import FORMATS
 from hwsearch.decoding.cache import kept_count
+from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.latency.devices.table import LatencyTable, Samples
 from hwsearch.latency.operators import (
     OpKey,
     Workload,
-    mean_query,
+    mean_query_product,
     mixing,
     refresh_operators,
     step_operators,
@@ -88,18 +90,48 @@ def _operators(g: Geometry, workload: Workload, formats: Sequence[WeightFormat])
     keys: set[OpKey] = set()
     for fmt in formats:
         for share in SHARES:
-            plan = CompressionPlan.uniform(1, fmt.value, fmt.value, head=fmt)
-            keys |= set(refresh_operators(g, plan, [share], workload))
-            keys |= set(step_operators(g, plan, [share], workload))
+            uniform = CompressionPlan.uniform(1, fmt.value, fmt.value, head=fmt)
+            plan = KeptPlan(uniform, KeptShares((share,)))
+            keys |= set(refresh_operators(g, plan, workload))
+            keys |= set(step_operators(g, plan, workload))
     block = workload.decoding.block_length
     fewest = kept_count(0.0, workload.outside) + block
-    return keys | set(mixing(g, block, fewest)) | {mean_query(g, block, workload.length)}
+    return keys | set(mixing(g, block, fewest)) | {mean_query_product(g, block, workload.length)}
+
+
+class OperatorTimer(Protocol):
+    """Times operators side by side, once."""
+
+    def __call__(
+        self, keys: Sequence[OpKey], rounds: int, seed: int
+    ) -> Mapping[OpKey, Sequence[float]]:
+        """`rounds` samples of each operator in microseconds; `seed` is of the order of turns."""
+
+
+@dataclass(frozen=True)
+class OnnxOperatorTimer:
+    """Times operators with onnxruntime: each call builds its probes and their sessions anew.
+
+    Attributes:
+        threads: threads onnxruntime may use.
+    """
+
+    threads: int = 1
+
+    def __call__(
+        self, keys: Sequence[OpKey], rounds: int, seed: int
+    ) -> Mapping[OpKey, Sequence[float]]:
+        """Samples of one copy of each operator; see `OperatorTimer`."""
+        with pinned(self.threads):
+            runs = open_probes({key: build_probe(key) for key in keys}, self.threads)
+            timed = interleave(runs, rounds, seed=seed)
+        return {key: [us / copies_of(key) for us in samples] for key, samples in timed.items()}
 
 
 def profile(
     keys: Sequence[OpKey],
     *,
-    threads: int = 1,
+    timer: OperatorTimer | None = None,
     rounds: int = 10,
     sessions: int = 3,
     known: Samples | None = None,
@@ -113,26 +145,24 @@ def profile(
 
     Args:
         keys: what to time.
-        threads: threads onnxruntime may use.
+        timer: times a batch of them; None is onnxruntime on one thread.
         rounds: samples of each operator in a session.
         sessions: sessions.
         known: samples from before; an operator's missing sessions are timed and no others.
         keep: called with all samples so far after each session of a batch.
         progress: wraps the sessions, to show them.
     """
+    timer = timer or OnnxOperatorTimer()
     samples = {key: list(parts) for key, parts in (known or {}).items()}
     todo = [key for key in keys if len(samples.get(key, ())) < sessions]
     batches = split(todo)
-    with pinned(threads):
-        for turn in progress(range(len(batches) * sessions)):
-            batch, session = batches[turn // sessions], turn % sessions
-            missing = [key for key in batch if len(samples.get(key, ())) <= session]
-            runs = open_probes({key: build_probe(key) for key in missing}, threads)
-            for key, timed in interleave(runs, rounds, seed=session).items():
-                fresh = tuple(sample / copies_of(key) for sample in timed)
-                samples.setdefault(key, []).append(fresh)
-            if keep is not None:
-                keep(_table(samples))
+    for turn in progress(range(len(batches) * sessions)):
+        batch, session = batches[turn // sessions], turn % sessions
+        missing = [key for key in batch if len(samples.get(key, ())) <= session]
+        for key, timed in timer(missing, rounds, session).items():
+            samples.setdefault(key, []).append(tuple(timed))
+        if keep is not None:
+            keep(_table(samples))
     return _table(samples)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from hwsearch.decoding.backend import Backend, Tokens
 from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
@@ -48,7 +49,7 @@ class DecodeAgreement:
         groups = groups_of_equal_length(asked, batch)
         prompts = [np.array([asked[index] for index in group], dtype=np.int64) for group in groups]
         made = cls(prompts, (), denoiser.mask_token_id, denoiser.decoding)
-        written = made.write(denoiser.network, [1.0] * denoiser.num_layers)
+        written = made.write(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
         return cls(prompts, written, denoiser.mask_token_id, denoiser.decoding)
 
     @property
@@ -56,13 +57,13 @@ class DecodeAgreement:
         """Work of one `loss`, in full passes over one sequence."""
         return sum(map(self._passes, self.prompts))
 
-    def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
+    def loss(self, network: Network, kept: KeptShares) -> float:
         """Share of tokens that differ, 0 to 1."""
-        return last(self.by_state(network, kept_shares))
+        return last(self.by_state(network, kept))
 
-    def by_state(self, network: Network, kept_shares: Sequence[float]) -> Iterator[StateLoss]:
+    def by_state(self, network: Network, kept: KeptShares) -> Iterator[StateLoss]:
         """The loss, a batch at a time; see `hwsearch.tasks.losses.GradualProxy`."""
-        backend = backend_of(network, kept_shares)
+        backend = backend_of(network, kept)
         whole = sum(old.size for old in self.written)
 
         def measure(index: int) -> tuple[int, int, float]:
@@ -79,9 +80,9 @@ class DecodeAgreement:
 
         yield from in_turn(shuffled(len(self.prompts)), measure, describe, total)
 
-    def write(self, network: Network, kept_shares: Sequence[float]) -> list[Tokens]:
+    def write(self, network: Network, kept: KeptShares) -> list[Tokens]:
         """What a network writes after the prompts, each ``[batch, gen_length]``."""
-        backend = backend_of(network, kept_shares)
+        backend = backend_of(network, kept)
         return [self._answer(backend, prompts) for prompts in self.prompts]
 
     def _answer(self, backend: Backend, prompts: Tokens) -> Tokens:

@@ -20,12 +20,13 @@ from torch import Tensor
 from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
 from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.activation_cache import LayerMemo
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
-from hwsearch.denoisers.torch_backend import Choice
+from hwsearch.denoisers.torch_backend import TokenChooser
 from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last
 
 #: Refreshes of each calibration question that are judged. More questions are worth more than more
@@ -122,13 +123,13 @@ class FrozenStates:
         """Work of one `loss`, in full passes over one sequence."""
         return sum(_passes(state) for state in self.states)
 
-    def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
+    def loss(self, network: Network, kept: KeptShares) -> float:
         """Mean KL divergence from the uncompressed model, in nats per masked position."""
-        return last(self.by_state(network, kept_shares))
+        return last(self.by_state(network, kept))
 
-    def by_state(self, network: Network, kept_shares: Sequence[float]) -> Iterator[StateLoss]:
+    def by_state(self, network: Network, kept: KeptShares) -> Iterator[StateLoss]:
         """The loss, state by state; see `hwsearch.tasks.losses.GradualProxy`."""
-        backend = backend_of(network, kept_shares, self.memo)
+        backend = backend_of(network, kept, self.memo)
 
         def measure(index: int) -> _Divergence:
             state = self.states[index]
@@ -257,11 +258,14 @@ class _Recorder:
     def __init__(
         self, denoiser: Denoiser, rng: np.random.Generator, judged: NDArray[np.bool_]
     ) -> None:
-        self._backend = backend_of(denoiser.network, [ALMOST_ALL] * denoiser.num_layers)
+        self._layers = denoiser.num_layers
+        self._backend = backend_of(
+            denoiser.network, KeptShares((ALMOST_ALL,) * denoiser.num_layers)
+        )
         self._decoding = denoiser.decoding
         self._rng = rng
         self._rows = iter(judged.T)
-        self._choose = Choice()
+        self._choose = TokenChooser()
         self._wait = 0
         self._refreshed: FrozenState | None = None
         self._judged = judged[:, 0]
@@ -269,12 +273,11 @@ class _Recorder:
 
     def begin(self, *, sampling: Sampling = GREEDY) -> None:
         self._backend.begin()
-        self._choose = Choice(sampling)
+        self._choose = TokenChooser(sampling)
 
     def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
         before = self._backend.history() or {
-            layer: SinkHistory.blank(*tokens.shape)
-            for layer in range(len(self._backend.kept_shares))
+            layer: SinkHistory.blank(*tokens.shape) for layer in range(self._layers)
         }
         logits = self._backend.refresh_logits(tokens, start, stop)
         rows = self._judged = next(self._rows)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.network import Network
 from hwsearch.tasks.losses.by_state import StateLoss
 
@@ -27,7 +28,7 @@ class Proxy(Protocol):
         A cached pass over a block counts as the block's share of the sequence.
         """
 
-    def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
+    def loss(self, network: Network, kept: KeptShares) -> float:
         """Loss of a compressed network whose layers keep these shares of cached positions."""
 
 
@@ -35,7 +36,7 @@ class Proxy(Protocol):
 class GradualProxy(Proxy, Protocol):
     """A proxy that can be watched while it is computed, and left before its end."""
 
-    def by_state(self, network: Network, kept_shares: Sequence[float]) -> Iterator[StateLoss]:
+    def by_state(self, network: Network, kept: KeptShares) -> Iterator[StateLoss]:
         """The loss, state by state; the first n states are the same n for every plan.
 
         Those that say most for their work come first, if that is known. Nothing is computed ahead.

@@ -18,6 +18,7 @@ from tokenizers import Encoding
 
 from hwsearch.decoding.backend import Tokens
 from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
@@ -87,13 +88,13 @@ class ForcedStates:
         """Work of one `loss`, in full passes over one sequence."""
         return sum(self._passes(batch) for batch in self.batches for _ in self._blocks(batch))
 
-    def loss(self, network: Network, kept_shares: Sequence[float]) -> float:
+    def loss(self, network: Network, kept: KeptShares) -> float:
         """Weighted sum of the cross entropies at masked positions, in nats."""
-        return last(self.by_state(network, kept_shares))
+        return last(self.by_state(network, kept))
 
-    def by_state(self, network: Network, kept_shares: Sequence[float]) -> Iterator[StateLoss]:
+    def by_state(self, network: Network, kept: KeptShares) -> Iterator[StateLoss]:
         """The loss, a block of a batch at a time; see `hwsearch.tasks.losses.GradualProxy`."""
-        backend = backend_of(network, kept_shares)
+        backend = backend_of(network, kept)
         states = [(batch, block) for batch in self.batches for block in self._blocks(batch)]
         whole = sum(float(batch.weights[:, block].sum()) for batch, block in states)
 

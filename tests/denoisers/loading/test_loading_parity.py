@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.denoisers.torch_backend import TorchBackend
@@ -113,7 +114,7 @@ def test_cached_passes_of_a_shifted_model(tmp_path, tokens, start):
     """With everything cached and nothing changed, a step predicts what a whole pass does."""
     stock = stock_model("Qwen2", kv_heads=2)
     loaded = load_denoiser(write(tmp_path, stock_config("Dream", 2), stock.state_dict()))
-    backend = TorchBackend(loaded.network, [1.0] * 3)
+    backend = TorchBackend(loaded.network, KeptShares.keeping_all(3))
     backend.begin()
     whole = loaded.logits(tokens)[:, start : start + 4]
     first = backend.refresh_logits(tokens.numpy(), start, start + 4)
@@ -129,7 +130,7 @@ def test_a_shifted_model_decodes(tmp_path):
         update={"gen_length": 8, "block_length": 4, "steps": 8, "refresh_interval": 2}
     )
     prompts = np.array([[5, 6, 7], [8, 9, 10]])
-    backend = TorchBackend(loaded.network, [0.5] * 3)
+    backend = TorchBackend(loaded.network, KeptShares((0.5,) * 3))
     written = generate(backend, prompts, decoding, loaded.mask_token_id)
     assert written.shape == (2, 11)
     assert (written[:, :3] == prompts).all()

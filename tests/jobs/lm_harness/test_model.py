@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="the extra lm-eval is not installed")
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
@@ -80,7 +81,7 @@ def test_the_command_runs_a_task_and_writes_what_our_own_evaluation_writes(
         prompt=lambda _, problem: f"Question: {problem.question} Answer:",
         stops=("Question",),
     )
-    backend = backend_of(denoiser.network, [1.0] * denoiser.num_layers)
+    backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
     ours = evaluate(backend, denoiser, PROBLEMS, task=task)
     assert theirs == {p.question: text for p, text in zip(PROBLEMS, ours.texts, strict=True)}
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.errors import InputError, MissingShapeError
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.machine import wanted_operators
@@ -23,12 +24,12 @@ def test_pruned_sizes_are_timed_and_calibrated_with_the_others(tmp_path):
     made = {"workload": WORK, "effort": BRIEF}
     device = profile_machine(denoiser, "box", tmp_path, **made)
     with pytest.raises(MissingShapeError, match=r"--kept-(heads|channels) 0\.5$"):
-        Predictor(device, denoiser.geometry, WORK).predict(plan, [1.0] * 2)
+        Predictor(device, denoiser.geometry, WORK).predict(KeptPlan.keeping_all(plan))
     before = len(device.table.samples)
     more = profile_machine(denoiser, "box", tmp_path, kept=Kept((0.5,), (0.5,)), **made)
     assert len(more.table.samples) > before
     predictor = Predictor(more, denoiser.geometry, WORK, more.info.calibration("tiny"))
-    assert predictor.predict(plan, [1.0] * 2).generation_ms > 0
+    assert predictor.predict(KeptPlan.keeping_all(plan)).generation_ms > 0
     assert predictor.calibration.refresh.plans == 4 + 2
 
 

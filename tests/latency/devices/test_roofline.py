@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import MissingShapeError, TableError
 from hwsearch.latency.devices.device import (
@@ -155,7 +156,9 @@ def test_percentiles_of_published_devices_hold_the_error_of_small_passes():
     assert math.sqrt(square) == pytest.approx(ROWS_ERROR, abs=0.002)
     plan = CompressionPlan.uniform(32, "w4", "w4", head="w4")
     for name, known in (("apple-m2", True), ("apple-m1", False), ("h200-sxm", False)):
-        found = Predictor(load_device(CHECKOUT / name), LLADA, WORK).predict(plan, [1.0] * 32)
+        found = Predictor(load_device(CHECKOUT / name), LLADA, WORK).predict(
+            KeptPlan.keeping_all(plan)
+        )
         assert (found.intervals_ms is not None) == known
         if found.intervals_ms is not None:
             low, high = found.intervals_ms.generation
@@ -179,12 +182,12 @@ def test_llada_on_a_published_device(fmt):
     device = load_device(CHECKOUT / "apple-m2-max")
     predictor = Predictor(device, LLADA, WORK)
     plan = CompressionPlan.uniform(32, fmt, fmt, head=fmt)
-    latency = predictor.predict(plan, [1.0] * 32)
+    latency = predictor.predict(KeptPlan.keeping_all(plan))
     assert 0.5 < 1e3 * 128 / latency.generation_ms < 20
-    assert predictor.binding(plan, [1.0] * 32) == ("compute", "compute")
+    assert predictor.binding(KeptPlan.keeping_all(plan)) == ("compute", "compute")
     # one row is decoding: weights at the device's bandwidth
     block = Workload(128, Decoding(gen_length=1, block_length=1, steps=1, refresh_interval=1))
-    parts = parts_of(device.info.roofline, step_operators(LLADA, plan, [1.0] * 32, block))
+    parts = parts_of(device.info.roofline, step_operators(LLADA, KeptPlan.keeping_all(plan), block))
     assert parts.binding == "memory"
     assert 8 < 1e6 / parts.total_us < 100
 
@@ -193,22 +196,24 @@ def test_formats_that_move_less_are_faster_and_unknown_ones_refused():
     device = load_device(CHECKOUT / "apple-m2-max")
     predictor = Predictor(device, LLADA, WORK)
     times = {
-        fmt: predictor.predict(CompressionPlan.uniform(32, fmt, fmt, head=fmt), [1.0] * 32).step_ms
+        fmt: predictor.predict(
+            KeptPlan.keeping_all(CompressionPlan.uniform(32, fmt, fmt, head=fmt))
+        ).step_ms
         for fmt in device.costs.formats()
     }
     assert times["w4"] < times["w8"] < times["fp16"]
     assert device.uncompressed(32).head == "fp16"
     with pytest.raises(MissingShapeError, match="fp32"):
-        predictor.predict(CompressionPlan.uniform(32), [1.0] * 32)
+        predictor.predict(KeptPlan.keeping_all(CompressionPlan.uniform(32)))
 
 
 def test_energy_is_power_times_time_where_power_was_published():
     device = load_device(CHECKOUT / "jetson-orin-nano-super-25w")
     plan = CompressionPlan.uniform(32, "w4", "w4", head="w4")
-    latency = Predictor(device, LLADA, WORK).predict(plan, [1.0] * 32)
+    latency = Predictor(device, LLADA, WORK).predict(KeptPlan.keeping_all(plan))
     assert latency.generation_joules == pytest.approx(8.56 * latency.generation_ms / 1e3)
     silent = Predictor(load_device(CHECKOUT / "apple-m2"), LLADA, WORK)
-    assert silent.predict(plan, [1.0] * 32).generation_joules is None
+    assert silent.predict(KeptPlan.keeping_all(plan)).generation_joules is None
 
 
 def test_a_device_with_a_roofline_has_no_table():

@@ -8,6 +8,7 @@ import sys
 import pandas as pd
 import pytest
 
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.errors import InputError, TableError
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.kit.importer import import_results, whole_runs
@@ -219,11 +220,11 @@ def test_whole_models_of_a_kit_calibrate_its_sums(whole, tmp_path):
     kept = pd.read_csv(tmp_path / "board" / "whole-model.csv")
     assert len(kept) == len(models.plans) and kept["fitted"].all()
     predictor = Predictor(device, GEOMETRY, WORK, calibration)
-    predicted = [predictor.predict(entry.plan, entry.kept_shares) for entry in models.plans]
+    predicted = [predictor.predict(entry.kept) for entry in models.plans]
     for part in ("refresh", "step"):
         expected = [getattr(found, f"{part}_ms") for found in predicted]
         assert kept[f"{part}_predicted_ms"].tolist() == pytest.approx(expected)
-    found = predictor.predict(CompressionPlan.uniform(2, "w8a8", "w8"), (1.0, 0.6))
+    found = predictor.predict(KeptPlan.drawn(CompressionPlan.uniform(2, "w8a8", "w8"), (1.0, 0.6)))
     low, high = found.intervals_ms.generation
     assert low < found.generation_ms < high
 

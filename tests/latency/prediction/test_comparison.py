@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.errors import InputError, MissingShapeError
 from hwsearch.latency.devices.device import CHECKOUT, load_device
-from hwsearch.latency.prediction.comparison import Candidate, adapt, compare_on, joules
+from hwsearch.latency.prediction.comparison import ComparedPlan, adapt, compare_on, energy_cost
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.latency.timing.operator_times import Kept
 from hwsearch.plan import CompressionPlan, WeightFormat
@@ -21,13 +22,13 @@ def uniform(fmt, **rest):
 
 
 CANDIDATES = [
-    Candidate(fmt, uniform(fmt), rank=loss, loss=loss)
+    ComparedPlan(fmt, uniform(fmt), rank=loss, loss=loss)
     for fmt, loss in zip(FORMATS, (0.0, 0.02, 0.01, 0.05), strict=True)
 ]
 
 
 def all_kept(plan):
-    return [1.0] * len(plan.layers)
+    return KeptPlan.keeping_all(plan)
 
 
 def on(name, ratio, cost=None):
@@ -68,13 +69,13 @@ def test_only_fp32_is_run_as_something_else():
 
 
 def test_joules_are_compared_where_power_is_known():
-    times, energy = (on("jetson-orin-nano-super-15w", 1.0, cost) for cost in (None, joules))
+    times, energy = (on("jetson-orin-nano-super-15w", 1.0, cost) for cost in (None, energy_cost))
     assert [cell.ratio for cell in energy.cells] == pytest.approx(
         [cell.ratio for cell in times.cells]
     )
     assert energy.uncompressed == pytest.approx(6.04 * times.uncompressed / 1e3)
     with pytest.raises(InputError, match="apple-m2 has no"):
-        on("apple-m2", 1.0, joules)
+        on("apple-m2", 1.0, energy_cost)
 
 
 class Gaps:
@@ -133,7 +134,7 @@ def test_a_picture_of_no_known_kind_is_refused(tmp_path):
 
 
 def test_a_pruned_plan_runs_where_its_sizes_are_timed():
-    pruned = Candidate("pruned", uniform("w8", kept_heads=1, kept_channels=64), rank=0.5)
+    pruned = ComparedPlan("pruned", uniform("w8", kept_heads=1, kept_channels=64), rank=0.5)
     candidates = [*CANDIDATES, pruned]
     for kept, runs in ((None, False), (Kept((0.5,), (0.5,)), True)):
         device = formula_device(GEOMETRY, WORK, kept=kept)

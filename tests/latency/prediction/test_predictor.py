@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.errors import InputError, MissingShapeError, PlanError
 from hwsearch.jobs.prediction import where
 from hwsearch.latency.devices.device import Calibration, Device, Line
@@ -49,8 +50,8 @@ def shares_of(plan):
 
 def test_operators_of_a_pass_by_hand():
     plan = CompressionPlan.uniform(3, "w8a8", "w4", 0.5, head="w8")
-    refresh = refresh_operators(GEOMETRY, plan, [0.4] * 3, WORK)
-    step = step_operators(GEOMETRY, plan, [0.4] * 3, WORK)
+    refresh = refresh_operators(GEOMETRY, KeptPlan.drawn(plan, (0.4,) * 3), WORK)
+    step = step_operators(GEOMETRY, KeptPlan.drawn(plan, (0.4,) * 3), WORK)
     by_kind = {(key.kind, key.rows, key.in_features, key.format): n for key, n in step.items()}
     # 16 positions outside the block, 40 % of them kept: 7 cached keys and the block's own 4
     assert by_kind["attention", 4, 11, "fp32"] == 3
@@ -64,23 +65,25 @@ def test_operators_of_a_pass_by_hand():
 
 def test_a_layer_that_keeps_all_needs_no_mass():
     plan = CompressionPlan.uniform(3)
-    refresh = refresh_operators(GEOMETRY, plan, [1.0, 0.4, 1.0], WORK)
+    refresh = refresh_operators(GEOMETRY, KeptPlan.drawn(plan, (1.0, 0.4, 1.0)), WORK)
     assert sum(n for key, n in refresh.items() if key.kind == "attention-mass") == 1
     assert sum(n for key, n in refresh.items() if key.kind == "attention") == 2
 
 
 def test_generation_is_the_sum_of_its_passes(device):
     predictor = Predictor(device, GEOMETRY, WORK)
-    latency = predictor.predict(CompressionPlan.uniform(3), [1.0] * 3)
+    latency = predictor.predict(KeptPlan.keeping_all(CompressionPlan.uniform(3)))
     assert latency.generation_ms == pytest.approx(4 * latency.refresh_ms + 4 * latency.step_ms)
 
 
 def test_calibration_is_applied_to_each_pass(device):
     flat = Line(intercept_ms=1.0, slope=2.0, mape=0.0, plans=2)
     calibration = Calibration(model="tiny", refresh=flat, step=flat)
-    plain = Predictor(device, GEOMETRY, WORK).predict(CompressionPlan.uniform(3), [1.0] * 3)
+    plain = Predictor(device, GEOMETRY, WORK).predict(
+        KeptPlan.keeping_all(CompressionPlan.uniform(3))
+    )
     lined = Predictor(device, GEOMETRY, WORK, calibration)
-    found = lined.predict(CompressionPlan.uniform(3), [1.0] * 3)
+    found = lined.predict(KeptPlan.keeping_all(CompressionPlan.uniform(3)))
     assert found.refresh_ms == pytest.approx(1 + 2 * plain.refresh_ms)
     assert found.generation_ms == pytest.approx(8 * 1.0 + 2 * plain.generation_ms)
 
@@ -94,22 +97,27 @@ def test_latency_is_additive_over_layers(device):
     for plan in itertools.islice(iter(lambda: random_plan(rng), None), 20):
         same_head = plan.model_copy(update={"head": WeightFormat.FP32})
         layers = sum(map(predictor.layer_ms, plan.layers, shares_of(plan)))
-        offsets.append(predictor.predict(same_head, shares_of(plan)).generation_ms - layers)
+        offsets.append(
+            predictor.predict(KeptPlan.drawn(same_head, shares_of(plan))).generation_ms - layers
+        )
     assert max(offsets) == pytest.approx(min(offsets))
 
 
 def test_fewer_kept_positions_make_steps_quicker(device):
     predictor = Predictor(device, GEOMETRY, WORK)
     plan = CompressionPlan.uniform(3)
-    all_kept, few = predictor.predict(plan, [1.0] * 3), predictor.predict(plan, [0.3] * 3)
+    all_kept, few = (
+        predictor.predict(KeptPlan.keeping_all(plan)),
+        predictor.predict(KeptPlan.drawn(plan, (0.3,) * 3)),
+    )
     assert few.step_ms < all_kept.step_ms
 
 
 def test_percentiles_carry_the_scatter_of_the_calibration_and_of_the_operators(device):
     line = Line(intercept_ms=0.0, slope=1.0, mape=0.0, plans=12, scatter=0.05)
     calibration = Calibration(model="tiny", refresh=line, step=line, generation=line)
-    plan, shares = CompressionPlan.uniform(3), [1.0] * 3
-    found = Predictor(device, GEOMETRY, WORK, calibration).predict(plan, shares)
+    plan = KeptPlan.keeping_all(CompressionPlan.uniform(3))
+    found = Predictor(device, GEOMETRY, WORK, calibration).predict(plan)
     low, high = found.intervals_ms.generation
     # Student's t of ten degrees of freedom, and the line's own error
     assert high / found.generation_ms == pytest.approx(
@@ -121,13 +129,15 @@ def test_percentiles_carry_the_scatter_of_the_calibration_and_of_the_operators(d
         for key, ((us, *_),) in device.table.samples.items()
     }
     shaky = Device(device.info, LatencyTable(noisy), device.folder)
-    wider = Predictor(shaky, GEOMETRY, WORK, calibration).predict(plan, shares)
+    wider = Predictor(shaky, GEOMETRY, WORK, calibration).predict(plan)
     assert wider.intervals_ms.generation[1] > high * 1.01
 
 
 def test_without_anything_to_hold_it_against_there_are_no_percentiles(device):
     plan = CompressionPlan.uniform(3)
-    assert Predictor(device, GEOMETRY, WORK).predict(plan, [1.0] * 3).intervals_ms is None
+    assert (
+        Predictor(device, GEOMETRY, WORK).predict(KeptPlan.keeping_all(plan)).intervals_ms is None
+    )
 
 
 def test_what_a_generation_is_spent_on_adds_up(device):
@@ -135,8 +145,8 @@ def test_what_a_generation_is_spent_on_adds_up(device):
     calibration = Calibration(model="t", refresh=lines[0], step=lines[1], generation=lines[2])
     predictor = Predictor(device, GEOMETRY, WORK, calibration)
     plan = random_plan(random.Random(1))
-    parts = where(predictor, plan, shares_of(plan))
-    total = predictor.predict(plan, shares_of(plan)).generation_ms
+    parts = where(predictor, KeptPlan.drawn(plan, shares_of(plan)))
+    total = predictor.predict(KeptPlan.drawn(plan, shares_of(plan))).generation_ms
     assert sum(part["ms"] for part in parts.values()) == pytest.approx(total)
     layers = sum(map(predictor.layer_ms, plan.layers, shares_of(plan)))
     found = sum(parts[name]["ms"] for name in ("projections", "attention", "mlp"))
@@ -166,7 +176,7 @@ def test_arithmetic_energy_compares_formats_and_is_labelled(device):
     shares = {}
     for fmt in ("fp32", "w8a8", "w4"):
         plan = CompressionPlan.uniform(3, fmt, fmt, head=fmt)
-        found = arithmetic(predictor, plan, [1.0] * 3)
+        found = arithmetic(predictor, KeptPlan.keeping_all(plan))
         assert "only to compare formats" in found["label"]
         shares[fmt] = found["share_of_uncompressed"]
     assert shares["fp32"] == pytest.approx(1.0)
@@ -175,7 +185,7 @@ def test_arithmetic_energy_compares_formats_and_is_labelled(device):
 
 def test_energy_of_a_device_without_power_is_refused(device):
     with pytest.raises(InputError, match=r"formula has no \[power\]"):
-        Predictor(device, GEOMETRY, WORK).energy_j(CompressionPlan.uniform(3), [1.0] * 3)
+        Predictor(device, GEOMETRY, WORK).energy_j(KeptPlan.keeping_all(CompressionPlan.uniform(3)))
 
 
 @pytest.mark.parametrize(
@@ -188,20 +198,23 @@ def test_energy_of_a_device_without_power_is_refused(device):
 def test_more_than_there_is_cannot_be_kept(device, changes, said):
     plan = CompressionPlan.uniform(3, **changes)
     with pytest.raises(PlanError, match=said):
-        Predictor(device, GEOMETRY, WORK).predict(plan, shares_of(plan))
+        Predictor(device, GEOMETRY, WORK).predict(KeptPlan.drawn(plan, shares_of(plan)))
 
 
 def test_a_pruned_size_that_was_not_timed_is_named_with_its_option(device):
     predictor = Predictor(device, GEOMETRY, WORK)
     with pytest.raises(MissingShapeError, match=r"hwsearch profile .* --kept-heads 0\.5$"):
-        predictor.predict(CompressionPlan.uniform(3, kept_heads=1), [1.0] * 3)
+        predictor.predict(KeptPlan.keeping_all(CompressionPlan.uniform(3, kept_heads=1)))
     with pytest.raises(MissingShapeError, match=r"hwsearch profile .* --kept-channels 0\.25$"):
-        predictor.predict(CompressionPlan.uniform(3, kept_channels=32), [1.0] * 3)
+        predictor.predict(KeptPlan.keeping_all(CompressionPlan.uniform(3, kept_channels=32)))
 
 
 def test_zeroed_weights_and_an_unused_rule_cost_what_they_cost(device):
     plain, other = CompressionPlan.uniform(3), CompressionPlan.uniform(3, sparsity=0.5)
     unused = CompressionPlan.uniform(3, cache={"rule": "recent"})
     predictor = Predictor(device, GEOMETRY, WORK)
-    times = {predictor.predict(plan, [1.0] * 3).generation_ms for plan in (plain, other, unused)}
+    times = {
+        predictor.predict(KeptPlan.keeping_all(plan)).generation_ms
+        for plan in (plain, other, unused)
+    }
     assert len(times) == 1

@@ -8,8 +8,9 @@ from onnx import external_data_helper, numpy_helper
 
 from hwsearch.bundle import Exporter
 from hwsearch.compression import WeightBank, WeightCalibration, compress
-from hwsearch.decoding.kept import KeptShares, StaticScores
+from hwsearch.decoding.kept import KeptPlan, KeptShares, StaticScores
 from hwsearch.decoding.schedule import passes
+from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.accounting import layer_bytes, plan_bytes
 from hwsearch.errors import PlanError
 from hwsearch.latency.operators import (
@@ -21,7 +22,7 @@ from hwsearch.latency.operators import (
 )
 from hwsearch.latency.phases import Caching
 from hwsearch.latency.prediction.calibration import MAGNITUDE
-from hwsearch.latency.prediction.operator_sums import Choice
+from hwsearch.latency.prediction.operator_sums import OperatorChoice
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.latency.timing.operator_times import Kept, operators_of
 from hwsearch.plan import CompressionPlan, Decoding, WeightFormat
@@ -51,7 +52,7 @@ def exported(denoiser, tmp_path_factory):
     plan = plan_of()
     bank = WeightBank(denoiser, WeightCalibration(denoiser, ()))
     out = tmp_path_factory.mktemp("bundle") / "b"
-    Exporter(denoiser).export(compress(denoiser, plan, bank), (0.4, 1.0), out)
+    Exporter(denoiser).export(compress(denoiser, plan, bank), KeptShares((0.4, 1.0)), out)
     return {name: onnx.load(out / f"{name}.onnx") for name in ("refresh", "step")}
 
 
@@ -101,9 +102,9 @@ def rows_of(node, rows):
 def test_operators_are_those_of_the_exported_graphs(denoiser, exported):
     g, plan = denoiser.geometry, plan_of()
     passes = {
-        "refresh": (refresh_operators(g, plan, (0.4, 1.0), WORK), 17, (0, 0)),
+        "refresh": (refresh_operators(g, KeptPlan.drawn(plan, (0.4, 1.0)), WORK), 17, (0, 0)),
         # 13 positions outside the block: 40 % of them are 6
-        "step": (step_operators(g, plan, (0.4, 1.0), WORK), 4, (6, 13)),
+        "step": (step_operators(g, KeptPlan.drawn(plan, (0.4, 1.0)), WORK), 4, (6, 13)),
     }
     for name, (operators, rows, cached) in passes.items():
         graph = exported[name]
@@ -116,7 +117,7 @@ def test_operators_are_those_of_the_exported_graphs(denoiser, exported):
 
 
 def test_operators_of_a_pruned_layer_by_hand(denoiser):
-    step = step_operators(denoiser.geometry, plan_of(), (0.4, 1.0), WORK)
+    step = step_operators(denoiser.geometry, KeptPlan.drawn(plan_of(), (0.4, 1.0)), WORK)
     # one key / value head stays, and with it the two query heads that share it, where they do
     grouped = denoiser.geometry.num_kv_heads == 2
     heads = 2 if grouped else 1
@@ -165,7 +166,7 @@ def test_a_refresh_hands_out_what_the_rule_looks_at(cache, tmp_path):
     kept = KeptShares((0.4, 1.0), plan.cache, 4, static)
     Exporter(denoiser).export(compress(denoiser, plan, bank), kept, tmp_path / "b")
     graph = onnx.load(tmp_path / "b" / "refresh.onnx")
-    refresh = refresh_operators(denoiser.geometry, plan, kept, WORK)
+    refresh = refresh_operators(denoiser.geometry, KeptPlan(plan, kept), WORK)
     attention = Counter({k: n for k, n in refresh.items() if k.kind.startswith("attention")})
     assert attention == attention_of(graph, 17, (0, 0), denoiser.geometry.head_dim)
     handed_out = {output.name for output in graph.graph.output if "mass" in output.name}
@@ -183,11 +184,13 @@ def brute_force(predictor, plan, kept):
     for each in passes(work.decoding):
         refresh += each.refresh
         if each.refresh:
-            operators = refresh_operators(g, plan, kept, work)
+            operators = refresh_operators(g, KeptPlan(plan, kept), work)
         else:
             operators = Counter()
             now = [kept.at(layer, refresh) for layer in range(len(plan.layers))]
-            for key, count in step_operators(g, plan, now, work).items():
+            for key, count in step_operators(
+                g, KeptPlan(plan, KeptShares(tuple(now))), work
+            ).items():
                 operators[key] += count
         total += sum(n * predictor.device.costs.cost_us(key) for key, n in operators.items()) / 1e3
     return total
@@ -211,11 +214,11 @@ def test_phases_are_a_sum_over_passes(denoiser, cache, steps):
     device = formula_device(g, work, kept=Kept((0.25, 0.5), (0.75,)))
     kept = KeptShares((0.4, 1.0, 0.8), plan.cache, decoding.refreshes)
     predictor = Predictor(device, g, work)
-    found = predictor.predict(plan, kept)
+    found = predictor.predict(KeptPlan(plan, kept))
     assert found.generation_ms == pytest.approx(brute_force(predictor, plan, kept), rel=1e-3)
-    layers_ms = predictor.layers_ms(plan, kept)
+    layers_ms = predictor.layers_ms(KeptPlan(plan, kept))
     assert sum(layers_ms) + predictor.head_ms(plan.head) == pytest.approx(found.generation_ms)
-    refreshes, steps_ = generation_operators(g, plan, kept, work)
+    refreshes, steps_ = generation_operators(g, KeptPlan(plan, kept), work)
     summed = sum(n * device.costs.cost_us(k) for k, n in (refreshes + steps_).items()) / 1e3
     assert summed == pytest.approx(found.generation_ms)
     assert sum(refreshes.values()) + sum(steps_.values()) > 0
@@ -230,7 +233,7 @@ def test_phases_change_a_generation_by_the_steps_that_see_them(denoiser):
     for late in (1.0, 0.5):
         plan = CompressionPlan.uniform(2, sink_threshold=0.5, cache={"late_scale": late})
         kept = KeptShares((0.6, 0.6), plan.cache, decoding.refreshes)
-        times[late] = predictor.predict(plan, kept)
+        times[late] = predictor.predict(KeptPlan(plan, kept))
     assert times[0.5].refresh_ms == times[1.0].refresh_ms
     # of four blocks the last two are late, so half of the 12 steps keep 7 instead of 13 of 21
     gone = 6 * 2 * 6 * 2.0 * 4 * 64 * 100.0 / 1e6 / 1e3
@@ -246,15 +249,17 @@ def test_pruned_sizes_are_timed_on_demand(denoiser):
     exact = device.costs.p50_us
     plan = plan_of()
     for operators in (refresh_operators, step_operators):
-        linears = (k for k in operators(g, plan, (0.4, 1.0), WORK) if k.kind == "linear")
+        linears = (
+            k for k in operators(g, KeptPlan.drawn(plan, (0.4, 1.0)), WORK) if k.kind == "linear"
+        )
         if g.num_kv_heads == 4:
             assert all(key in exact for key in linears)
-    assert Predictor(device, g, WORK).predict(plan, (0.4, 1.0)).generation_ms > 0
+    assert Predictor(device, g, WORK).predict(KeptPlan.drawn(plan, (0.4, 1.0))).generation_ms > 0
 
 
 def test_choosing_is_weighed_where_a_refresh_is_asked_and_positions_are_dropped():
-    assert Choice("kept", 0.5, None, Caching("mass")).group == "choosing"
-    assert Choice("kept", 0.5, None, Caching("query")).group == "choosing"
-    assert Choice("kept", 0.5, None, Caching("")).group is None
-    assert Choice("kept", 1.0, None, Caching("mass")).group is None
-    assert Choice("mlp", WeightFormat.W4).group is WeightFormat.W4
+    assert OperatorChoice("kept", 0.5, None, Caching(Signal.MASS)).group == "choosing"
+    assert OperatorChoice("kept", 0.5, None, Caching(Signal.QUERY)).group == "choosing"
+    assert OperatorChoice("kept", 0.5, None, Caching(Signal.NONE)).group is None
+    assert OperatorChoice("kept", 1.0, None, Caching(Signal.MASS)).group is None
+    assert OperatorChoice("mlp", WeightFormat.W4).group is WeightFormat.W4

@@ -1,8 +1,9 @@
 import pytest
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.latency.operators import Workload
-from hwsearch.latency.timing.bundles import measure
+from hwsearch.latency.timing.bundles import time_backends
 from hwsearch.testing.tiny import tiny_denoiser
 
 
@@ -10,10 +11,10 @@ from hwsearch.testing.tiny import tiny_denoiser
 def measured():
     small, large = tiny_denoiser(), tiny_denoiser(layers=12)
     backends = {
-        "small": TorchBackend(small.network, [1.0] * 2),
-        "large": TorchBackend(large.network, [0.5] * 12),
+        "small": TorchBackend(small.network, KeptShares.keeping_all(2)),
+        "large": TorchBackend(large.network, KeptShares((0.5,) * 12)),
     }
-    return measure(backends, Workload(6, small.decoding), 0, rounds=5, vocab_size=64)
+    return time_backends(backends, Workload(6, small.decoding), 0, rounds=5, vocab_size=64)
 
 
 def test_every_pass_is_sampled_as_often_as_asked(measured):

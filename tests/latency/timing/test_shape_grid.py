@@ -1,5 +1,6 @@
 import pytest
 
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.errors import InputError, MissingShapeError
 from hwsearch.latency.devices.folder import Journal
 from hwsearch.latency.devices.table import LatencyTable
@@ -24,7 +25,7 @@ def test_a_grid_prices_a_model_within_it_as_the_formula_does():
     plan, table = CompressionPlan.uniform(1, "w8a8", "w4", head="w8"), grid_table()
     assert geometry.hidden_size not in (32, 256)
     for operators in (refresh_operators, step_operators):
-        for key in operators(geometry, plan, [0.5], WORK):
+        for key in operators(geometry, KeptPlan.drawn(plan, (0.5,)), WORK):
             assert table.cost_us(key) == pytest.approx(formula_us(key), rel=1e-6), str(key)
 
 
@@ -35,7 +36,7 @@ def test_a_model_outside_the_grid_is_refused_by_shape_and_command():
     with pytest.raises(
         MissingShapeError, match=r"norm 4 x 512 .*in_features 32\.\.256.*hwsearch profile"
     ):
-        predictor.predict(CompressionPlan.uniform(1), [1.0])
+        predictor.predict(KeptPlan.keeping_all(CompressionPlan.uniform(1)))
 
 
 @pytest.mark.parametrize(

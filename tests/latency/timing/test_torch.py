@@ -1,25 +1,29 @@
 """Torch's kernels, probes and random models, on the CPU as far as it has them."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import InputError
-from hwsearch.jobs.profiling import torch as torch_profiling
+from hwsearch.jobs.profiling import torch_job as torch_profiling
 from hwsearch.jobs.profiling.effort import Effort
-from hwsearch.jobs.profiling.torch import (
+from hwsearch.jobs.profiling.request import ProfileRequest
+from hwsearch.jobs.profiling.torch import profile_torch
+from hwsearch.jobs.profiling.torch_job import (
     estimate_s,
-    profile_torch,
     torch_device,
     torch_job,
     torch_operators,
     usable_formats,
 )
 from hwsearch.latency.operators import KINDS, OpKey, Workload
+from hwsearch.latency.timing.runtimes import TORCH_CPU, TORCH_CUDA, timed_runtime
 from hwsearch.latency.timing.torch import kernels as torch_kernels
 from hwsearch.latency.timing.torch import operators as ops
 from hwsearch.latency.timing.torch.clock import sample
@@ -79,8 +83,8 @@ def test_an_unknown_format_is_refused_by_name():
 
 def test_mass_is_that_of_attention():
     query, key = torch.randn(1, 4, 3, 16), torch.randn(1, 2, 7, 16)
-    mixed, mass = ops.attend_with_mass(query, key, key)
-    torch.testing.assert_close(mixed, ops.attend(query, key, key), atol=1e-5, rtol=1e-4)
+    mixed, mass = ops.attention_with_mass(query, key, key)
+    torch.testing.assert_close(mixed, ops.attention(query, key, key), atol=1e-5, rtol=1e-4)
     assert mass.shape == (1, 7)
     assert mass.sum() == pytest.approx(12.0, rel=1e-5)
 
@@ -116,7 +120,7 @@ def test_samples_take_turns_by_any_clock():
 
 def test_a_random_model_passes_rows_and_block():
     plan = CompressionPlan.uniform(2, "fp16", "fp16", head="fp16")
-    model = RandomModel(GEOMETRY, plan, [1.0, 0.5], WORK, CPU)
+    model = RandomModel(GEOMETRY, KeptPlan.drawn(plan, (1.0, 0.5)), WORK, CPU)
     for tokens, confidence in (model.refresh(), model.step()):
         assert tokens.shape == confidence.shape == (4,)
         assert ((confidence > 0) & (confidence <= 1)).all()
@@ -142,9 +146,15 @@ RUNTIMES = [pytest.param(f"torch-{param.values[0]}", marks=param.marks) for para
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_device_is_timed_and_held_against_whole_models(tmp_path, runtime):
     effort, said = Effort(rounds=2, sessions=1, mixed_plans=2), []
-    device = profile_torch(
-        "box", tmp_path, config(tmp_path / "tiny"), runtime, 12, effort, say=said.append
+    request = ProfileRequest(
+        "box",
+        tmp_path,
+        config(tmp_path / "tiny"),
+        prompt_length=12,
+        runtime=timed_runtime(runtime),
+        effort=effort,
     )
+    device = profile_torch(request, say=said.append)
     assert f"{len(device.table.samples)} operators in 1 sessions" in said[-1]
     assert "run whole: about " in said[-1]
     assert device.info.provenance == "measured"
@@ -156,7 +166,7 @@ def test_a_device_is_timed_and_held_against_whole_models(tmp_path, runtime):
     assert (~whole["fitted"]).sum() == 6
     assert (whole["step_measured_ms"] > 0).all()
     with pytest.raises(InputError, match="exists already"):
-        profile_torch("box", tmp_path, config(tmp_path / "other"), runtime)
+        profile_torch(replace(request, model=config(tmp_path / "other")))
 
 
 def test_formats_that_do_not_run_say_why():
@@ -174,7 +184,11 @@ def test_a_kernel_that_a_gpu_lacks_is_left_out_by_name(monkeypatch, tmp_path):
     usable, refused = usable_formats(GEOMETRY, WORK, CPU)
     assert "fp8" not in usable
     assert refused["fp8"] == "_scaled_mm needs compute capability >= 8.9"
-    job = torch_job(config(tmp_path / "tiny"), "torch-cpu", 12)
+    job = torch_job(
+        ProfileRequest(
+            "box", tmp_path, config(tmp_path / "tiny"), prompt_length=12, runtime=TORCH_CPU
+        )
+    )
     assert "fp8 is left out, it does not run here: _scaled_mm needs" in job.lines()[0]
     assert all(key.format != "fp8" for key in job.keys)
 
@@ -224,4 +238,4 @@ def test_a_pace_is_measured():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_its_runtime_is_refused():
     with pytest.raises(InputError, match="needs an NVIDIA GPU"):
-        torch_device("torch-cuda")
+        torch_device(TORCH_CUDA)

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from hwsearch.compression import WeightBank, compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.plan import CompressionPlan
 from hwsearch.tasks.losses.kl import FrozenStates, deal
@@ -25,7 +26,7 @@ def states(denoiser):
 
 def loss(denoiser, states, *plan, shares=(1.0, 1.0)):
     network = compress(denoiser, CompressionPlan.uniform(2, *plan), WeightBank(denoiser)).network
-    return states.loss(network, shares)
+    return states.loss(network, KeptShares(shares))
 
 
 def test_the_uncompressed_model_loses_nothing(denoiser, states):
@@ -44,7 +45,10 @@ def test_the_loss_state_by_state_ends_at_the_whole_to_the_bit(denoiser, states):
     network = compress(
         denoiser, CompressionPlan.uniform(2, "w4", "w8"), WeightBank(denoiser)
     ).network
-    whole, shares = FrozenStates.record(denoiser, QUESTIONS, per_question=99), (0.6, 1.0)
+    whole, shares = (
+        FrozenStates.record(denoiser, QUESTIONS, per_question=99),
+        KeptShares((0.6, 1.0)),
+    )
     parts = list(whole.by_state(network, shares))
     assert (
         parts[-1].so_far == whole.loss(network, shares) == summed_in_order(whole, network, shares)
@@ -83,7 +87,7 @@ def test_states_the_model_is_unsure_of_come_first(denoiser, states):
         denoiser, CompressionPlan.uniform(2, "w4", "w4"), WeightBank(denoiser)
     ).network
     every = FrozenStates.record(denoiser, QUESTIONS, per_question=99)
-    parts = list(every.by_state(network, (1.0, 1.0)))
+    parts = list(every.by_state(network, KeptShares.keeping_all(2)))
     gain = [part.loss * part.weight / part.work for part in parts]
     assert sorted(every.order) == list(range(len(every.states)))
     half = len(gain) // 2

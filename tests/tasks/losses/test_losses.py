@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hwsearch.compression import WeightBank, compress
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.plan import CompressionPlan
 from hwsearch.tasks.losses import (
@@ -39,7 +40,7 @@ def bank(denoiser):
 
 def loss(proxy, denoiser, bank, *plan, shares=(1.0, 1.0)):
     network = compress(denoiser, CompressionPlan.uniform(2, *plan), bank).network
-    return proxy.loss(network, shares)
+    return proxy.loss(network, KeptShares(shares))
 
 
 @pytest.mark.parametrize("name", PROXIES)
@@ -58,9 +59,9 @@ def test_every_proxy_can_be_watched_state_by_state(name, denoiser, bank):
     proxy = make_proxy(name, denoiser, PROBLEMS)
     network = compress(denoiser, CompressionPlan.uniform(2, "w4", "w4"), bank).network
     assert isinstance(proxy, GradualProxy)
-    parts = list(proxy.by_state(network, (0.6, 1.0)))
+    parts = list(proxy.by_state(network, KeptShares((0.6, 1.0))))
     assert len(parts) > 1
-    assert parts[-1].so_far == proxy.loss(network, (0.6, 1.0))
+    assert parts[-1].so_far == proxy.loss(network, KeptShares((0.6, 1.0)))
     assert sum(part.weight for part in parts) == pytest.approx(1.0)
     assert sum(part.weight * part.loss for part in parts) == pytest.approx(parts[-1].so_far)
     assert sum(part.work for part in parts) == pytest.approx(proxy.cost)
@@ -98,7 +99,9 @@ def test_a_model_that_knows_nothing_scores_the_entropy_of_the_vocabulary(denoise
     flat.network.lm_head.weight.zero_()
     for name in ("nll", "digits"):
         proxy = make_proxy(name, denoiser, PROBLEMS)
-        assert proxy.loss(flat.network, (1.0, 1.0)) == pytest.approx(math.log(64), rel=1e-5)
+        assert proxy.loss(flat.network, KeptShares.keeping_all(2)) == pytest.approx(
+            math.log(64), rel=1e-5
+        )
 
 
 def test_masks_are_stratified_over_their_number():

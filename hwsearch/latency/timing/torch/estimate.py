@@ -12,7 +12,7 @@ from hwsearch.latency.devices.roofline import moved_bytes, operations
 from hwsearch.latency.operators import OpKey
 from hwsearch.latency.timing.torch.clock import MOST_RUNS, SAMPLE_US
 from hwsearch.latency.timing.torch.kernels import linear_kernel
-from hwsearch.latency.timing.torch.operator_probes import cache_bytes, copies_of
+from hwsearch.latency.timing.torch.operator_probes import buffer_copies, cache_bytes
 
 #: Sizes of the pilot: rows, and features of a square product.
 ROWS, FEATURES = 256, 2048
@@ -49,7 +49,7 @@ class Pace:
 
     def probe_s(self, key: OpKey, device: torch.device, rounds: int) -> float:
         """Seconds to build an operator's buffers and to time it in one session."""
-        copies = copies_of(key, device)
+        copies = buffer_copies(key, device)
         weights = copies * key.in_features * key.out_features if key.kind == "linear" else 0
         return weights * self.build_s + self.samples_s(self.operator_us(key), rounds)
 

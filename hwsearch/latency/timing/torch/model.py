@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from hwsearch.decoding.cache import kept_count
+from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.timing.torch import operators as ops
 from hwsearch.latency.timing.torch.kernels import Linear, input_dtype, linear_kernel
-from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
+from hwsearch.plan import LayerPlan, WeightFormat
 
 
 class RandomLayer:
@@ -38,12 +37,12 @@ class RandomLayer:
         heads = turned.reshape(rows, g.num_heads + g.num_kv_heads, g.head_dim)
         if g.qk_norm:
             heads = ops.norm(heads, self.scale[: g.head_dim])
-        heads = ops.rotate(heads, rope, rope).transpose(0, 1)[None]
+        heads = ops.rotary(heads, rope, rope).transpose(0, 1)[None]
         query, key = heads.split([g.num_heads, g.num_kv_heads], dim=1)
         value = value.reshape(rows, g.num_kv_heads, g.head_dim).transpose(0, 1)[None]
         if past is not None:
             key, value = torch.cat((past[0], key), dim=2), torch.cat((past[1], value), dim=2)
-        attend = ops.attend_with_mass if want_mass else ops.attend
+        attend = ops.attention_with_mass if want_mass else ops.attention
         mixed = attend(query, key, value)
         mixed = mixed[0] if isinstance(mixed, tuple) else mixed
         x = x + self.out(mixed[0].transpose(0, 1).reshape(rows, g.query_size))
@@ -56,8 +55,8 @@ class RandomModel:
 
     Args:
         geometry: the model's sizes.
-        plan: a format for every part; fp32 everywhere or nowhere, since the rest has its type.
-        kept_shares: share of cached positions that each layer keeps.
+        plan: a format for every part, and what each layer keeps; fp32 everywhere or nowhere, since
+            the rest has its type.
         workload: what is generated.
         device: where it runs.
     """
@@ -65,17 +64,16 @@ class RandomModel:
     def __init__(
         self,
         geometry: Geometry,
-        plan: CompressionPlan,
-        kept_shares: Sequence[float],
+        plan: KeptPlan,
         workload: Workload,
         device: torch.device,
     ) -> None:
-        self.geometry, self.workload, self.shares = geometry, workload, tuple(kept_shares)
-        self.layers = [RandomLayer(geometry, layer, device) for layer in plan.layers]
+        self.geometry, self.workload, self.shares = geometry, workload, plan.kept.shares
+        self.layers = [RandomLayer(geometry, layer, device) for layer in plan.plan.layers]
         self.head = linear_kernel(
-            plan.head.value, geometry.hidden_size, geometry.vocab_size, device
+            plan.plan.head.value, geometry.hidden_size, geometry.vocab_size, device
         )
-        dtype = _dtype(plan.head)
+        dtype = _dtype(plan.plan.head)
         self.embedding = torch.randn(
             geometry.vocab_size, geometry.hidden_size, device=device, dtype=dtype
         )
@@ -97,7 +95,7 @@ class RandomModel:
             for layer, share, past in zip(self.layers, self.shares, self.past, strict=True):
                 x = layer(x, rope, past if cached else None, share < 1.0 and not cached)
             block = x[-self.workload.decoding.block_length :]
-            return ops.choose(self.head(ops.norm(block, self.layers[-1].scale)))
+            return ops.most_probable(self.head(ops.norm(block, self.layers[-1].scale)))
 
     def _past(self, share: float, dtype: torch.dtype, device: torch.device) -> Tensor:
         g, kept = self.geometry, kept_count(share, self.workload.outside)

@@ -29,7 +29,7 @@ def build_run(key: OpKey, device: torch.device, dtype: torch.dtype = torch.bfloa
     Raises:
         RuntimeError: torch cannot run it on this device.
     """
-    copies = [_BUILDERS[key.kind](key, device, dtype) for _ in range(copies_of(key, device))]
+    copies = [_BUILDERS[key.kind](key, device, dtype) for _ in range(buffer_copies(key, device))]
     turn = count()
 
     def run() -> object:
@@ -40,7 +40,7 @@ def build_run(key: OpKey, device: torch.device, dtype: torch.dtype = torch.bfloa
     return lambda: _inferred(run)
 
 
-def copies_of(key: OpKey, device: torch.device) -> int:
+def buffer_copies(key: OpKey, device: torch.device) -> int:
     """Copies whose weights fill the last cache twice."""
     size = 2 * key.in_features * max(key.out_features, key.rows)
     return max(1, min(COPIES, -(-2 * cache_bytes(device) // size)))
@@ -66,12 +66,12 @@ def _linear(key: OpKey, device: torch.device, dtype: torch.dtype) -> Run:
 
 def _attention(key: OpKey, device: torch.device, dtype: torch.dtype) -> Run:
     query, keys, values = _qkv(key, device, dtype)
-    return lambda: ops.attend(query, keys, values)
+    return lambda: ops.attention(query, keys, values)
 
 
 def _attention_mass(key: OpKey, device: torch.device, dtype: torch.dtype) -> Run:
     query, keys, values = _qkv(key, device, dtype)
-    return lambda: ops.attend_with_mass(query, keys, values)
+    return lambda: ops.attention_with_mass(query, keys, values)
 
 
 def _qkv(key: OpKey, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,7 +89,7 @@ def _mean_query(key: OpKey, device: torch.device, dtype: torch.dtype) -> Run:
         torch.randn(heads, key.in_features, dim, device=device, dtype=dtype)
         for heads in (key.heads, kv_heads)
     )
-    return lambda: ops.mean_query(query, keys, key.rows)
+    return lambda: ops.mean_query_scores(query, keys, key.rows)
 
 
 def _norm(key: OpKey, device: torch.device, dtype: torch.dtype) -> Run:
@@ -108,12 +108,12 @@ def _rotary(key: OpKey, device: torch.device, dtype: torch.dtype) -> Run:
     dim = key.in_features // key.heads
     x = torch.randn(key.rows, key.heads, dim, device=device, dtype=dtype)
     cos = torch.randn(key.rows, 1, dim, device=device, dtype=dtype)
-    return lambda: ops.rotate(x, cos, cos)
+    return lambda: ops.rotary(x, cos, cos)
 
 
 def _predict(key: OpKey, device: torch.device, dtype: torch.dtype) -> Run:
     logits = torch.randn(key.rows, key.in_features, device=device, dtype=dtype)
-    return lambda: ops.choose(logits)
+    return lambda: ops.most_probable(logits)
 
 
 _BUILDERS: dict[str, Callable[[OpKey, torch.device, torch.dtype], Run]] = {

@@ -1,0 +1,37 @@
+"""What `hwsearch profile` is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hwsearch.jobs.profiling.effort import Effort
+from hwsearch.latency.timing.operator_times import Kept
+from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU, TimedRuntime
+
+
+@dataclass(frozen=True)
+class ProfileRequest:
+    """A device that is to be timed.
+
+    Attributes:
+        name: the device's name; its folder is called so.
+        out: folder of devices.
+        model: whose sizes are timed: a model, or a ``config.json`` for its sizes alone.
+        grid: sizes to time instead; see `hwsearch.latency.timing.shape_grid.ShapeGrid`.
+        prompt_length: tokens of the prompt; None takes the median of gsm-mini, or 128 for a config.
+        runtime: what runs the operators.
+        kept: shares of heads and channels that pruned layers keep, to be timed too.
+        effort: threads, rounds and sessions.
+        overwrite: time everything anew.
+    """
+
+    name: str
+    out: Path
+    model: str = "gsm-mini"
+    grid: str | None = None
+    prompt_length: int | None = None
+    runtime: TimedRuntime = ONNXRUNTIME_CPU
+    kept: Kept = field(default_factory=Kept)
+    effort: Effort = field(default_factory=Effort)
+    overwrite: bool = False

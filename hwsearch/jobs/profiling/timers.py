@@ -1,0 +1,72 @@
+"""What a profile needs of a clock: operators timed side by side, and plans run whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.jobs.profiling.whole_model_runs import PassTimes, run_plans
+from hwsearch.jobs.progress import Tracked, untracked
+from hwsearch.latency.operators import OpKey, Workload
+from hwsearch.latency.timing.operator_times import OnnxOperatorTimer
+from hwsearch.plan import CompressionPlan
+from hwsearch.sinks import SinkProfile
+
+
+class Timers(Protocol):
+    """Times a machine. `hwsearch.testing.timers.FormulaTimers` does without a clock."""
+
+    def operators(
+        self, keys: Sequence[OpKey], rounds: int, seed: int
+    ) -> Mapping[OpKey, Sequence[float]]:
+        """One session of operators; see `hwsearch.latency.timing.operator_times.OperatorTimer`."""
+
+    def plans(
+        self,
+        denoiser: Denoiser,
+        plans: Sequence[CompressionPlan],
+        sinks: SinkProfile,
+        workload: Workload,
+        sessions: int,
+    ) -> Sequence[Sequence[PassTimes]]:
+        """Plans run whole: their times by session, then by plan."""
+
+
+@dataclass(frozen=True)
+class OnnxTimers:
+    """Times this machine with onnxruntime.
+
+    Attributes:
+        threads: threads of an operator.
+        tracked: shows the progress of exports and of whole runs.
+    """
+
+    threads: int = 1
+    tracked: Tracked = untracked
+
+    def operators(
+        self, keys: Sequence[OpKey], rounds: int, seed: int
+    ) -> Mapping[OpKey, Sequence[float]]:
+        """See `Timers.operators`."""
+        return OnnxOperatorTimer(self.threads)(keys, rounds, seed)
+
+    def plans(
+        self,
+        denoiser: Denoiser,
+        plans: Sequence[CompressionPlan],
+        sinks: SinkProfile,
+        workload: Workload,
+        sessions: int,
+    ) -> Sequence[Sequence[PassTimes]]:
+        """See `Timers.plans`."""
+        return run_plans(
+            denoiser,
+            plans,
+            sinks,
+            workload,
+            threads=self.threads,
+            sessions=sessions,
+            tracked=self.tracked,
+        )
