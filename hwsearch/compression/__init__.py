@@ -4,12 +4,14 @@ from hwsearch.compression.bank import WeightBank, check_fits, compress, linear_f
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.compression.formats import SimulatedLinear, simulate
 from hwsearch.compression.pruning import WeightCalibration, noisy_passes, own_calibration
+from hwsearch.compression.workbench import Workbench
 
 __all__ = [
     "CompressedDenoiser",
     "SimulatedLinear",
     "WeightBank",
     "WeightCalibration",
+    "Workbench",
     "check_fits",
     "compress",
     "linear_formats",

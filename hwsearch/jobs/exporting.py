@@ -99,8 +99,8 @@ class Finisher:
         objective = self.objective
         workload = objective.predictor.workload
         return self._exporter.export(
-            compress(objective.denoiser, plan, objective.bank),
-            objective.sinks.kept_shares(plan),
+            objective.workbench.compress(plan),
+            objective.workbench.keep(plan).kept,
             out,
             questions=_reference_questions()[:questions],
             figures=Figures(

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hwsearch.compression import compress
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.plan import CompressionPlan
 from hwsearch.study.objective import Objective
@@ -173,10 +172,9 @@ def solved(
     on_problem: Callable[[int], None] | None = None,
 ) -> tuple[bool, ...]:
     """Which of the held-out problems a plan solves, decoded in torch as its bundle would be."""
-    denoiser, kept = objective.denoiser, objective.sinks.kept_shares(plan)
-    network = compress(denoiser, plan, objective.bank).network
+    backend = backend_of(*objective.workbench.network(plan))
     asked = GSM_MINI.problems(SPLIT, problems, 0)
-    found = evaluate(backend_of(network, kept), denoiser, asked, progress=on_problem)
+    found = evaluate(backend, objective.denoiser, asked, progress=on_problem)
     return found.score.correct
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-from hwsearch.compression import compress
 from hwsearch.compression.perturbed import perturbed
 from hwsearch.plan import CompressionPlan
 from hwsearch.study.objective import Objective
@@ -40,7 +39,6 @@ def record_noise(study: Study, objective: Objective) -> float | None:
 
 def noise_of(objective: Objective, plan: CompressionPlan, loss: float) -> float:
     """Range of a plan's loss and of the losses of `RUNS` disturbed runs of it."""
-    network = compress(objective.denoiser, plan, objective.bank).network
-    shares = objective.sinks.kept_shares(plan)
-    moved = [objective.proxy.loss(perturbed(network, seed), shares) for seed in range(RUNS)]
+    network, kept = objective.workbench.network(plan)
+    moved = [objective.proxy.loss(perturbed(network, seed), kept) for seed in range(RUNS)]
     return max(loss, *moved) - min(loss, *moved)

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 
 import optuna
 
-from hwsearch.compression import WeightBank, compress
+from hwsearch.compression import WeightBank, Workbench
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.prediction.protocol import LatencyPredictor
 from hwsearch.latency.prediction.uncertainty import Latency
@@ -117,20 +117,23 @@ class Objective:
             trial.set_user_attr("generation_joules", latency.generation_joules)
         trial.set_user_attr("size_bytes", size_bytes(self.denoiser, plan))
 
+    @cached_property
+    def workbench(self) -> Workbench:
+        """Makes plans ready to be judged."""
+        return Workbench(self.denoiser, self.sinks, self.bank)
+
     def latency(self, plan: CompressionPlan) -> Latency:
         """Predicted times of a plan."""
-        return self.predictor.predict(self.sinks.keep(plan))
+        return self.predictor.predict(self.workbench.keep(plan))
 
     def loss(self, plan: CompressionPlan) -> float:
         """Loss of a plan by the proxy, in the proxy's own unit."""
-        compressed = compress(self.denoiser, plan, self.bank)
-        return self.proxy.loss(compressed.network, self.sinks.kept_shares(plan))
+        return self.proxy.loss(*self.workbench.network(plan))
 
     def by_state(self, plan: CompressionPlan) -> Iterator[StateLoss]:
         """Loss of a plan, state by state, if the proxy can tell."""
         assert isinstance(self.proxy, GradualProxy), "Early.check comes first"
-        compressed = compress(self.denoiser, plan, self.bank)
-        return self.proxy.by_state(compressed.network, self.sinks.kept_shares(plan))
+        return self.proxy.by_state(*self.workbench.network(plan))
 
     @cached_property
     def times(self) -> Terms:
