@@ -146,7 +146,7 @@ def test_its_time_is_a_line_over_its_linears(denoiser, tmp_path):
     found = predictor.predict(KeptPlan.keeping_all(plain))
     assert found.refresh_ms == found.step_ms == pytest.approx(0.5 + 2 * total)
     assert found.generation_ms == pytest.approx(DECODING.steps * found.refresh_ms)
-    assert predictor.layer_ms(plain.layers[0], 1.0) == pytest.approx(
+    assert predictor.layers_ms(KeptPlan.keeping_all(plain))[0] == pytest.approx(
         DECODING.steps * 2 * rows * (products - width * vocabulary) / LAYERS * 100.0 / 1e9
     )
 

@@ -28,6 +28,17 @@ AXES = {
 class Interpolator:
     """Costs at measured shapes, and between them.
 
+    Idea: an operator's time rises with each of its sizes and bends where caches and tiles end, so a
+    monotone curve through measured sizes follows it and never overshoots between them. Steps: a
+    shape that was not measured is looked for along one size after the other, the surest first
+    (`AXES`); costs along it are kept from falling; a cubic in logarithms is read off.
+
+    Limits: never beyond the measured range. Kernels that are much quicker at multiples of some number
+    are smoothed over; time those sizes themselves.
+
+    Source: monotone piecewise cubics, Fritsch and Carlson (1980), as scipy's `PchipInterpolator`;
+    isotonic regression, Barlow et al. (1972), as scipy's `isotonic_regression`.
+
     Args:
         costs: microseconds by operator.
     """

@@ -48,6 +48,12 @@ class FormatRate(Frozen):
 class Roofline(Frozen):
     """Costs of operators from a few fitted numbers. Satisfies `Costs`.
 
+    Idea: bytes that move and operations that are done bound an operator's time, whatever the
+    kernel. Steps: bytes by bandwidth, operations beyond the first row by the format's rate, and a
+    constant, added up (see the module). Limits: one effective bandwidth for cache and memory alike, and
+    attention at the rate of the least compressed format; how far whole passes are off is what a
+    device's `checks` say. Source: Williams, Waterman and Patterson (CACM 52(4), 2009).
+
     Attributes:
         bandwidth_gbps: effective, 10^9 bytes a second.
         operator_us: what every operator costs beside that: its launch, and on CPUs what

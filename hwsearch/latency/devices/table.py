@@ -25,7 +25,11 @@ Samples = Mapping[OpKey, tuple[tuple[float, ...], ...]]
 
 @dataclass(frozen=True, eq=False)
 class LatencyTable:
-    """Samples by operator.
+    """Samples by operator. Satisfies `Costs`.
+
+    Idea: noise on a shared machine only ever adds time, in bursts, so medians are kept and never means; a
+    median of sessions, because where memory comes to lie moves a whole session. Shapes between
+    rows are interpolated (`Interpolator`), shapes beyond them refused.
 
     Attributes:
         samples: for each operator its timings in microseconds, session by session.

@@ -1,4 +1,23 @@
-"""From operator sums to pass times: one line for refresh, one for step, fitted on whole models."""
+"""From operator sums to pass times: one line for refresh, one for step, fitted on whole models.
+
+Idea: a sum of medians misses what a whole pass takes besides (calls, memory that is colder or warmer
+than a probe's), which is about a constant and a factor. So
+
+    pass = intercept + slope * sum over groups of factor * operators
+
+where a group is a weight format, or attention in layers that choose positions (`Group`).
+
+Steps: run plans that span the search whole, in sessions that are brought to one pace (`at_one_pace`);
+fit the plain line (`fit_line`); draw each group's factor from it as far as the runs ask for
+(`fit_pass`); fit generations over the passes that these predict (`fit_lines`).
+
+Limits: all plans of a model have equally many layers, so a factor that all formats share looks like an
+intercept. Factors are drawn towards 1 for that reason, and are good for predictions rather than for
+saying what a kernel costs. A line holds for the model's sizes and the workload that it was fitted on.
+
+Source: relative least squares; the drawing is ridge regression (Hoerl and Kennard 1970) with known
+scales of noise and of factors.
+"""
 
 from __future__ import annotations
 

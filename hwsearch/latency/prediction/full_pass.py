@@ -61,7 +61,13 @@ def full_pass_keys(
 
 
 class FullPassPredictor:
-    """Predicts plans of a model that has full passes only.
+    """Predicts plans of a model that has full passes only. Satisfies `LatencyPredictor`.
+
+    Idea: of a module of one's own only the linears that a plan changes are known; all the rest costs
+    the same under every plan, so it is the intercept of a line. Steps: the linears of a pass are
+    summed by format, the line turns the sum into a pass, and a generation is as many passes as it has
+    steps. Limits: without whole-model runs there is no line and so no prediction, and what else
+    would change with a plan would be missed.
 
     Args:
         device: the device and what linears cost on it.

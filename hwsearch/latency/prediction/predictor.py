@@ -38,7 +38,19 @@ __all__ = ["Latency", "Predictor"]
 
 
 class Predictor:
-    """Predicts plans of one model on one device, for one workload.
+    """Predicts plans of one model with cached passes on one device, for one workload.
+
+    Idea: a pass is a sum of operators, so what a plan chooses in one layer adds the same whatever is
+    chosen in the others. Steps: each choice is priced once by the device's table and weighed by its
+    group's factor; the sums of a refresh and of a mean step go through the calibration's lines; a
+    generation is refreshes and steps times these, through a line of its own.
+
+    Limits: operators that a runtime runs at once, or fuses across parts, are no sum; whole-model runs
+    show how much that is, and `hwsearch.latency.prediction.uncertainty` carries it along. Without a
+    calibration, sums are taken as they are. A generation of a fixed number of passes is predicted.
+
+    Source: sums of measured operators as in nn-Meter (Zhang et al., MobiSys 2021) and ProxylessNAS
+    (arXiv 1812.00332); the line and the factors on top are measured in ``studies/latency-accuracy``.
 
     Args:
         device: the device and what operators cost on it.

@@ -3,6 +3,10 @@
 The table says how long, not why. Relative non-negative least squares explains its rows by bytes
 moved, operations by format, and a constant an operator: time that grows with bytes is called memory (a cache,
 where weights fit into one), time that grows with operations compute, and the rest overhead.
+
+Limits: it names the largest of three causes and predicts nothing; times come from the table itself.
+Source: the roofline's terms (`hwsearch.latency.devices.roofline`), fitted by non-negative least squares
+(Lawson and Hanson 1974).
 """
 
 from __future__ import annotations

@@ -59,6 +59,15 @@ class Latency:
 class Spread:
     """Relative half-widths of refresh, step and generation beside the operators' own error.
 
+    Idea: a prediction errs by its operators' medians and by how whole models scatter about their
+    line, and the two are independent. Steps: the line's scatter gets the quantile of Student's t for
+    as many runs as there were, the operators' standard error that of a normal; both are added in
+    squares, in logarithms, since times are positive and errors relative.
+
+    Limits: an interval is for plans like those that were run whole, on the machine as it was then. A
+    device with neither runs nor checks has none. Source: prediction intervals of a regression, e.g.
+    Draper and Smith, Applied Regression Analysis.
+
     Attributes:
         widths: distance of the 90th percentile from the median in logarithms; None where unknown.
         quantile: how many standard errors of an operator sum the 90th percentile is away.

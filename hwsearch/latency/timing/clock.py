@@ -1,4 +1,9 @@
-"""Timing on a machine that is never quiet: interleaved rounds, many short samples."""
+"""Timing on a machine that is never quiet: interleaved rounds, many short samples.
+
+Idea: drift and neighbours cannot be kept out, but made to hit all candidates alike. Each round times
+each of them once, in an order of its own, so that ratios within one call hold. Limits: milliseconds of
+two calls do not compare; whoever compares them times something fixed in both.
+"""
 
 from __future__ import annotations
 

@@ -20,6 +20,10 @@ from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last, shuffled
 class DecodeAgreement:
     """The proxy ``agreement``: share of generated tokens that differ from the uncompressed model's.
 
+    Idea: the closest to what accuracy sees, since text is really written. Steps: the uncompressed model
+    answers once; a plan decodes the same prompts; tokens that differ are counted. Limits: as dear as
+    decoding, in steps of whole tokens, and chaotic: one token chosen otherwise changes those that follow.
+
     Args:
         prompts: batches of prompts, each ``[batch, length]``.
         written: what the uncompressed model wrote, each ``[batch, gen_length]``.

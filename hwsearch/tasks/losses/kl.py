@@ -65,6 +65,17 @@ class FrozenState:
 class FrozenStates:
     """States of a set of problems, and the loss of a compressed network on them: the proxy ``kl``.
 
+    Idea: a plan that predicts what the uncompressed model predicts, wherever that model goes, writes what
+    it writes. Steps: the uncompressed model answers the problems once; at some refreshes, and a few
+    passes later, its tokens, log probabilities and sinks are frozen; a plan's loss is the mean KL
+    divergence from it over masked positions, refreshes and steps weighed by their shares of all
+    passes. All plans see the same states, so the noise of drawing states cancels between them
+    (common random numbers).
+
+    Limits: states are those of the uncompressed model, so errors that feed on themselves in a generation
+    are not seen; ``studies/proxies`` measures how well the loss ranks plans by accuracy. Source:
+    distillation's KL (Hinton et al., arXiv 1503.02531) as a sensitivity measure.
+
     Args:
         states: the snapshots.
         mask_token_id: only positions that hold it are judged.

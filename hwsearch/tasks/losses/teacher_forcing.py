@@ -69,6 +69,11 @@ class ForcedBatch:
 class ForcedStates:
     """Batches and the loss on them.
 
+    Idea: how probable right answers are with some of their tokens masked. Steps: the masks are drawn
+    once; each block is judged through the passes that would decode it; cross entropies are summed by
+    their weights. Limits: the network sees right tokens everywhere else, so it never has to live
+    with its own mistakes; and a model may write a right answer in other words.
+
     Args:
         batches: the sequences.
         mask_token_id: the token that stands for "not written yet".

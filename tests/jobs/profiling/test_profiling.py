@@ -8,8 +8,9 @@ from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.machine import wanted_operators
 from hwsearch.jobs.profiling.onnxruntime import profile_machine
 from hwsearch.latency.prediction.predictor import Predictor
-from hwsearch.latency.timing.operator_times import Kept
+from hwsearch.latency.timing.operator_times import Kept, operators_of
 from hwsearch.plan import CompressionPlan
+from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
 from tests.denoisers.test_own import character_denoiser
 from tests.latency.prediction.test_pruned_sizes import WORK
@@ -19,18 +20,24 @@ BRIEF = Effort(threads=1, rounds=1, sessions=1, mixed_plans=2)
 
 @pytest.mark.slow
 def test_pruned_sizes_are_timed_and_calibrated_with_the_others(tmp_path):
+    """The real timers, once: `test_machine_profiler` profiles a formula in all other ways."""
     denoiser = tiny_denoiser()
     plan = CompressionPlan.uniform(2, kept_heads=1, kept_channels=64, mlp="w8a8")
-    made = {"workload": WORK, "effort": BRIEF}
-    device = profile_machine(denoiser, "box", tmp_path, **made)
-    with pytest.raises(MissingShapeError, match=r"--kept-(heads|channels) 0\.5$"):
-        Predictor(device, denoiser.geometry, WORK).predict(KeptPlan.keeping_all(plan))
-    before = len(device.table.samples)
-    more = profile_machine(denoiser, "box", tmp_path, kept=Kept((0.5,), (0.5,)), **made)
-    assert len(more.table.samples) > before
-    predictor = Predictor(more, denoiser.geometry, WORK, more.info.calibration("tiny"))
-    assert predictor.predict(KeptPlan.keeping_all(plan)).generation_ms > 0
+    plan, kept = KeptPlan.keeping_all(plan), Kept((0.5,), (0.5,))
+    device = profile_machine(denoiser, "box", tmp_path, workload=WORK, effort=BRIEF, kept=kept)
+    predictor = Predictor(device, denoiser.geometry, WORK, device.info.calibration("tiny"))
+    assert predictor.predict(plan).generation_ms > 0
     assert predictor.calibration.refresh.plans == 4 + 2
+    assert set(device.table.samples) == set(operators_of(denoiser.geometry, WORK, kept=kept))
+    assert not (tmp_path / ".box.unfinished").exists()
+
+
+def test_a_size_that_was_not_timed_is_asked_for_by_its_option():
+    denoiser = tiny_denoiser()
+    plan = CompressionPlan.uniform(2, kept_heads=1, kept_channels=64, mlp="w8a8")
+    predictor = Predictor(formula_device(denoiser.geometry, WORK), denoiser.geometry, WORK)
+    with pytest.raises(MissingShapeError, match=r"--kept-(heads|channels) 0\.5$"):
+        predictor.predict(KeptPlan.keeping_all(plan))
 
 
 def test_sizes_are_asked_of_models_that_have_them(tmp_path):
