@@ -33,11 +33,7 @@ SCHEMA_VERSION: Final = 1
 class WeightFormat(StrEnum):
     """A bit-width with its arithmetic, because fewer bits alone are often not faster.
 
-    ``fp32``  float weights, float arithmetic.
-    ``fp16``  16-bit float weights and arithmetic (``bf16`` on devices that prefer it).
-    ``w8a8``  8-bit weights (one scale an output channel) and 8-bit activations, quantised per pass.
-    ``w8``    8-bit weights in blocks of 32 along the inputs, activations rounded in blocks.
-    ``w4``    4-bit weights in blocks of 32 along the inputs, activations rounded in blocks.
+    What each is lies in its own file of `hwsearch.formats`; ``hwsearch ls formats`` lists them.
     """
 
     FP32 = "fp32"

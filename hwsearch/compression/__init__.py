@@ -2,9 +2,10 @@
 
 from hwsearch.compression.bank import WeightBank, check_fits, compress, linear_formats
 from hwsearch.compression.compressed import CompressedDenoiser
-from hwsearch.compression.formats import SimulatedLinear, simulate
 from hwsearch.compression.pruning import WeightCalibration, noisy_passes, own_calibration
 from hwsearch.compression.workbench import Workbench
+from hwsearch.formats.catalog import simulate
+from hwsearch.formats.simulated_linear import SimulatedLinear
 
 __all__ = [
     "CompressedDenoiser",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from hwsearch.compression.compressed import CompressedDenoiser
-from hwsearch.compression.formats import simulate
 from hwsearch.compression.pruning import WeightCalibration, prune_layer
 from hwsearch.compression.swap import swapped
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import LinearGroups, Network
 from hwsearch.errors import PlanError
+from hwsearch.formats.catalog import simulate
 from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat, WeightPruning
 
 

@@ -9,18 +9,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil
 from typing import TYPE_CHECKING
 
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import PlanError
+from hwsearch.formats.catalog import format_of
 from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
 
 if TYPE_CHECKING:
     from hwsearch.denoisers.network import LinearSizes
-
-#: Inputs that share one scale in ``w8`` and ``w4``.
-BLOCK_SIZE = 32
 
 Matrix = tuple[int, int]
 
@@ -103,20 +100,8 @@ def mlp_matrices(geometry: Geometry) -> list[Matrix]:
 
 
 def matrix_bytes(matrix: Matrix, weight_format: WeightFormat) -> int:
-    """Bytes of one weight matrix (out, in), scales and zero points included.
-
-    ``w8a8`` has a float scale and an 8-bit zero point an output; ``w8`` and ``w4`` have a float
-    scale for each block of 32 inputs, and pad the last block.
-    """
-    out_features, in_features = matrix
-    if weight_format is WeightFormat.FP32:
-        return 4 * out_features * in_features
-    if weight_format is WeightFormat.FP16:
-        return 2 * out_features * in_features
-    if weight_format is WeightFormat.W8A8:
-        return out_features * (in_features + 5)
-    bits = {WeightFormat.W8: 8, WeightFormat.W4: 4}[weight_format]
-    return out_features * ceil(in_features / BLOCK_SIZE) * (BLOCK_SIZE * bits // 8 + 4)
+    """Bytes of one weight matrix (out, in), scales and zero points included."""
+    return format_of(weight_format).matrix_bytes(*matrix)
 
 
 def check_sizes(geometry: Geometry, plan: CompressionPlan) -> None:

@@ -14,13 +14,13 @@ from scipy import stats
 
 from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.formats.catalog import FORMATS
 from hwsearch.latency.devices.device import Calibration, Device, DeviceInfo, Line, Provenance
 from hwsearch.latency.devices.roofline import moved_bytes, operations
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.prediction.calibration import fit_lines
 from hwsearch.latency.prediction.predictor import Predictor
-from hwsearch.latency.prediction.roofline_fit import WEIGHT_BYTES
 from hwsearch.plan import WeightFormat
 
 PASSES = ("refresh", "step", "generation")
@@ -45,14 +45,14 @@ class Counting:
 
     def cost_us(self, key: OpKey) -> float:
         if self.count == "bytes":
-            return moved_bytes(key, WEIGHT_BYTES[WeightFormat(key.format)])
+            return moved_bytes(key, FORMATS[WeightFormat(key.format)].bytes_per_weight)
         return operations(key) * key.rows / max(key.rows - 1, 1)
 
     def spread(self, key: OpKey) -> float:
         return 0.0
 
     def formats(self) -> list[WeightFormat]:
-        return list(WEIGHT_BYTES)
+        return list(FORMATS)
 
 
 def predictions(

@@ -18,10 +18,10 @@ from pathlib import Path
 from analyse import Drawn, draw_figure, judge, predictions, print_summary
 from sample import Sampler, read_sessions
 
-from hwsearch.bundle.quantise import FORMATS
 from hwsearch.cli.options import progress_bar, tracked
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.jobs.profiling.whole_model_runs import export_plans
 from hwsearch.latency.devices.environment import environment
 from hwsearch.latency.prediction.calibration import calibration_plans
@@ -39,8 +39,8 @@ CALIBRATION_SEED = 0
 
 def draw_plans(layers: int, count: int, seed: int) -> list[CompressionPlan]:
     """Plans whose formats and thresholds are drawn layer by layer."""
-    drawn = calibration_plans(layers, FORMATS, THRESHOLDS, mixed=count, seed=seed)
-    return drawn[len(FORMATS) :]
+    drawn = calibration_plans(layers, ONNX_FORMATS, THRESHOLDS, mixed=count, seed=seed)
+    return drawn[len(ONNX_FORMATS) :]
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def study(
     keys = operators_of(denoiser.geometry, workload, kept=kept)
     fitted = calibration_plans(
         denoiser.num_layers,
-        FORMATS,
+        ONNX_FORMATS,
         THRESHOLDS,
         options.calibration,
         CALIBRATION_SEED,

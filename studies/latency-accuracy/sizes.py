@@ -11,9 +11,9 @@ import random
 
 from run import RESULTS, parse, study
 
-from hwsearch.bundle.quantise import FORMATS
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.latency.prediction.calibration import MAGNITUDE
 from hwsearch.latency.timing.operator_times import Kept
 from hwsearch.plan import CachePolicy, CompressionPlan
@@ -35,8 +35,8 @@ def draw(denoiser: Denoiser, count: int, seed: int) -> list[CompressionPlan]:
     rng = random.Random(seed)
     choices = {
         "sink_threshold": THRESHOLDS,
-        "attention": FORMATS,
-        "mlp": FORMATS,
+        "attention": ONNX_FORMATS,
+        "mlp": ONNX_FORMATS,
         **KEPT.sizes(denoiser.geometry),
     }
     return [
@@ -46,7 +46,7 @@ def draw(denoiser: Denoiser, count: int, seed: int) -> list[CompressionPlan]:
                     {name: rng.choice(values) for name, values in choices.items()}
                     for _ in range(denoiser.num_layers)
                 ],
-                "head": rng.choice(FORMATS),
+                "head": rng.choice(ONNX_FORMATS),
                 "cache": CACHES[index % len(CACHES)],
                 "pruning": MAGNITUDE,
             }

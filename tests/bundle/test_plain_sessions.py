@@ -98,7 +98,7 @@ def test_no_integer_product_has_signed_weights(exporter, tmp_path):
 
 def test_a_bundle_with_signed_weights_still_runs_right(exporter, tmp_path, monkeypatch):
     new = written(exporter, PLANS["w8a8"], tmp_path / "new")
-    monkeypatch.setattr("hwsearch.bundle.quantise._unsigned", lambda model: model)
+    monkeypatch.setattr("hwsearch.formats.w8a8.as_unsigned", lambda model: model)
     for graphs in exporter._graphs.values():
         monkeypatch.setattr(graphs, "_bank", ProductBank())
     old = written(exporter, PLANS["w8a8"], tmp_path / "old")

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from hwsearch.bundle import Exporter
-from hwsearch.bundle.quantise import FORMATS
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.decoding.sampler import generate
@@ -14,6 +13,7 @@ from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.network import linear_sizes
 from hwsearch.denoisers.own import own_denoiser
 from hwsearch.errors import InputError, PlanError, StudyError
+from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.latency.devices.device import Calibration, Device, DeviceInfo, Line, Provenance
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import Workload
@@ -48,7 +48,7 @@ def exporter(denoiser):
 
 
 def device_of(denoiser, tmp_path, calibrated=True):
-    keys = full_pass_keys(linear_sizes(denoiser.network), WORKLOAD, FORMATS)
+    keys = full_pass_keys(linear_sizes(denoiser.network), WORKLOAD, ONNX_FORMATS)
     line = Line(intercept_ms=0.5, slope=2.0, mape=0.0, plans=2)
     info = DeviceInfo(
         name="formula",

@@ -59,11 +59,9 @@ def _tasks() -> list[dict[str, str]]:
 
 
 def _formats() -> list[dict[str, str]]:
-    from hwsearch.plan import WeightFormat
+    from hwsearch.formats.catalog import FORMATS
 
-    lines = (line.strip() for line in (WeightFormat.__doc__ or "").splitlines())
-    listed = (line.split("``", 2)[1:] for line in lines if line.startswith("``"))
-    return [{"name": name, "description": text.strip()} for name, text in listed]
+    return [{"name": name.value, "description": form.text} for name, form in FORMATS.items()]
 
 
 def _methods() -> list[dict[str, str]]:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hwsearch.bundle.quantise import FORMATS
 from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.digest import sizes_digest
 from hwsearch.denoisers.network import linear_sizes
 from hwsearch.errors import InputError
+from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.timers import OnnxTimers, Timers
 from hwsearch.jobs.profiling.whole_model_runs import PassTimes
@@ -254,4 +254,4 @@ def _operators_of(denoiser: Denoiser, workload: Workload, kept: Kept) -> list[Op
             f"model {denoiser.name!r} has no heads and channels that hwsearch knows of, so there are "
             "no pruned sizes to time; leave out --kept-heads and --kept-channels"
         )
-    return full_pass_keys(linear_sizes(denoiser.network), workload, FORMATS)
+    return full_pass_keys(linear_sizes(denoiser.network), workload, ONNX_FORMATS)

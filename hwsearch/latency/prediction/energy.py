@@ -11,22 +11,13 @@ from __future__ import annotations
 from collections import Counter
 
 from hwsearch.decoding.kept import KeptPlan
+from hwsearch.formats.catalog import format_of
 from hwsearch.latency.devices.roofline import moved_bytes
 from hwsearch.latency.operators import OpKey, generation_operators
 from hwsearch.latency.prediction.predictor import Predictor
-from hwsearch.latency.prediction.roofline_fit import WEIGHT_BYTES
 from hwsearch.plan import WeightFormat
 
 LABEL = "45 nm constants of arithmetic and DRAM, only to compare formats"
-
-#: Picojoules of a multiplication and an addition. Block formats multiply in int8, as onnxruntime does.
-MAC_PJ = {
-    WeightFormat.FP32: 3.7 + 0.9,
-    WeightFormat.FP16: 1.1 + 0.4,
-    WeightFormat.W8A8: 0.2 + 0.1,
-    WeightFormat.W8: 0.2 + 0.1,
-    WeightFormat.W4: 0.2 + 0.1,
-}
 
 #: Picojoules of a byte read from or written to memory.
 BYTE_PJ = 64.0
@@ -50,7 +41,7 @@ def _sum(operators: Counter[OpKey]) -> float:
 
 def operator_pj(key: OpKey) -> float:
     """Picojoules of one operator: multiply-adds of products, in fp32 elsewhere, and bytes."""
-    fmt = WeightFormat(key.format)
+    form = format_of(WeightFormat(key.format))
     macs = 0.0
     if key.kind == "linear":
         macs = float(key.rows * key.in_features * key.out_features)
@@ -58,4 +49,4 @@ def operator_pj(key: OpKey) -> float:
         macs = 2.0 * key.rows * key.in_features * key.out_features
     elif key.kind == "mean-query":
         macs = float(key.in_features * key.kv_size)
-    return macs * MAC_PJ[fmt] + moved_bytes(key, WEIGHT_BYTES[fmt]) * BYTE_PJ
+    return macs * form.mac_pj + moved_bytes(key, form.bytes_per_weight) * BYTE_PJ

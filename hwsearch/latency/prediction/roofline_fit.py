@@ -13,20 +13,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from hwsearch.formats.catalog import format_of
 from hwsearch.latency.devices.device import Device
 from hwsearch.latency.devices.roofline import FormatRate, Roofline, moved_bytes, operations
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import OpKey
 from hwsearch.plan import WeightFormat
-
-#: Bytes of a weight as onnxruntime holds it, scales of blocks of 32 in float32 included.
-WEIGHT_BYTES = {
-    WeightFormat.FP32: 4.0,
-    WeightFormat.FP16: 2.0,
-    WeightFormat.W8A8: 1.0,
-    WeightFormat.W8: 1.125,
-    WeightFormat.W4: 0.625,
-}
 
 #: Stands for "costs nothing that the fit could see" in 10^9 bytes or 10^12 operations a second.
 _UNBOUND = 1e9
@@ -57,7 +49,7 @@ def fit_table(table: LatencyTable) -> Roofline | None:
         rates={
             fmt: FormatRate(
                 stands_for=fmt.value,
-                bytes_per_weight=WEIGHT_BYTES[fmt],
+                bytes_per_weight=format_of(fmt).bytes_per_weight,
                 tflops=_inverse(cost * 1e6),
             )
             for fmt, cost in zip(formats, per_operation, strict=True)
@@ -69,7 +61,7 @@ def _row(key: OpKey, formats: list[WeightFormat]) -> list[float]:
     """Bytes, one operator, and operations in the column of the operator's format."""
     fmt = WeightFormat(key.format) if key.kind == "linear" else formats[0]
     rates = [operations(key) if fmt is column else 0.0 for column in formats]
-    return [moved_bytes(key, WEIGHT_BYTES[fmt]), 1.0, *rates]
+    return [moved_bytes(key, format_of(fmt).bytes_per_weight), 1.0, *rates]
 
 
 def _inverse(cost: float) -> float:

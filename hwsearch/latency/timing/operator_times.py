@@ -9,10 +9,10 @@ from typing import Protocol
 import onnx
 import onnxruntime
 
-from hwsearch.bundle.quantise import FORMATS
 from hwsearch.decoding.cache import kept_count
 from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.denoisers.geometry import Geometry
+from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.latency.devices.table import LatencyTable, Samples
 from hwsearch.latency.operators import (
     OpKey,
@@ -68,7 +68,7 @@ class Kept:
 def operators_of(
     geometry: Geometry,
     workload: Workload,
-    formats: Sequence[WeightFormat] = FORMATS,
+    formats: Sequence[WeightFormat] = ONNX_FORMATS,
     kept: Kept | None = None,
 ) -> list[OpKey]:
     """Every operator that some plan of the model may need for the workload.

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from hwsearch.errors import UnknownNameError
+from hwsearch.formats.catalog import ONNX_FORMATS
 
 
 class Engine(StrEnum):
@@ -39,7 +40,7 @@ class TimedRuntime:
 
 
 ONNXRUNTIME_CPU: Final = TimedRuntime(
-    "onnxruntime-cpu", Engine.ONNXRUNTIME, ("fp32", "w8a8", "w8", "w4")
+    "onnxruntime-cpu", Engine.ONNXRUNTIME, tuple(fmt.value for fmt in ONNX_FORMATS)
 )
 _TORCH_FORMATS = ("fp32", "fp16", "w8a8", "w8", "w4", "fp8", "fp16-2:4")
 TORCH_CUDA: Final = TimedRuntime("torch-cuda", Engine.TORCH, _TORCH_FORMATS, "cuda")

@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import optuna
 from pydantic import Field
 
-from hwsearch.bundle.quantise import FORMATS
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import StudyError
+from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.latency.devices.device import Device
 from hwsearch.plan import (
     CachePolicy,
@@ -64,7 +64,7 @@ class SearchSpace(Sparing):
 
     num_layers: Annotated[int, Field(ge=1)]
     thresholds: Annotated[tuple[float, ...], Field(min_length=1)] = THRESHOLDS
-    formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] = FORMATS
+    formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] = ONNX_FORMATS
     groups: Groups = "free"
     kept_heads: Counts = (None,)
     kept_channels: Counts = (None,)

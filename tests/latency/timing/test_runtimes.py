@@ -4,8 +4,8 @@ import tomllib
 
 import pytest
 
-from hwsearch.bundle.quantise import FORMATS as ONNX_FORMATS
 from hwsearch.errors import InputError, UnknownNameError
+from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.jobs.profiling import machine
 from hwsearch.jobs.profiling.machine import profile_here
 from hwsearch.jobs.profiling.request import ProfileRequest
@@ -19,7 +19,7 @@ from hwsearch.latency.timing.runtimes import (
     Engine,
     timed_runtime,
 )
-from hwsearch.latency.timing.torch.kernels import FORMATS as TORCH_FORMATS
+from hwsearch.latency.timing.torch.kernels import ONNX_FORMATS as TORCH_FORMATS
 
 DEVICES = sorted(path.parent.name for path in CHECKOUT.glob("*/device.toml"))
 

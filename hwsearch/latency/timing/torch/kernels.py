@@ -22,11 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hwsearch.errors import InputError
+from hwsearch.formats.w4 import W4
 
 Linear = Callable[[Tensor], Tensor]
 
 #: Weights that share a scale and a zero, in ``w4``.
-GROUP = 32
+GROUP = W4.block
 
 #: Rows that some kernels need at least, or multiples of which they need.
 INT8_ROWS, FP8_ROWS = 32, 16

@@ -7,7 +7,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from hwsearch.bundle.quantise import quantise_products
-from hwsearch.compression.formats import round_samples, simulate
+from hwsearch.formats.catalog import simulate
+from hwsearch.formats.w8a8 import round_samples
 from hwsearch.plan import WeightFormat
 
 QUANTISED = [WeightFormat.W8A8, WeightFormat.W8, WeightFormat.W4]
