@@ -15,17 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
 from hwsearch.errors import PlanError
+from hwsearch.schema import Frozen, OmitsDefaults, explain
 
 SCHEMA_VERSION: Final = 1
 
@@ -41,12 +38,6 @@ class WeightFormat(StrEnum):
     W8A8 = "w8a8"
     W8 = "w8"
     W4 = "w4"
-
-
-class Frozen(BaseModel):
-    """Immutable, hashable data that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class CacheRule(StrEnum):
@@ -113,19 +104,7 @@ class WeightPruning(Frozen):
     sinks: Literal["ignore", "global", "layer", "preserve"] = "layer"
 
 
-class Sparing(Frozen):
-    """Written without those later additions to the schema that hold their defaults."""
-
-    _later: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _spare(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        spared = {name for name in self._later if getattr(self, name) == fields[name].default}
-        return {name: value for name, value in handler(self).items() if name not in spared}
-
-
-class LayerPlan(Sparing):
+class LayerPlan(OmitsDefaults):
     """What is done to one layer.
 
     Attributes:
@@ -147,7 +126,7 @@ class LayerPlan(Sparing):
 
     #: The fields that say which weights go.
     PRUNING: ClassVar[tuple[str, ...]] = ("kept_heads", "kept_channels", "sparsity")
-    _later = frozenset(PRUNING)
+    _omitted_defaults = frozenset(PRUNING)
 
     @field_validator("sparsity")
     @classmethod
@@ -202,7 +181,7 @@ class CommitRule(StrEnum):
     ENTROPY = "entropy"
 
 
-class Decoding(Frozen):
+class Decoding(OmitsDefaults):
     """How text is written: lengths, passes, and how often the cache is refreshed.
 
     Attributes:
@@ -222,15 +201,8 @@ class Decoding(Frozen):
     rule: CommitRule = CommitRule.LOW_CONFIDENCE
     temperature: Annotated[float, Field(ge=0.0)] = 0.0
 
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `rule` and `temperature` out where they say nothing, so that a decoding stays the
-        same text as before they were there: studies are known by it."""
-        written: dict[str, Any] = handler(self)
-        for name in ("rule", "temperature"):
-            if written.get(name) == type(self).model_fields[name].default:
-                del written[name]
-        return written
+    # studies are known by the text of their decoding, which must stay as it was without these
+    _omitted_defaults = frozenset({"rule", "temperature"})
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
@@ -262,7 +234,7 @@ class Decoding(Frozen):
         return self.num_blocks * -(-self.steps_per_block // self.refresh_interval)
 
 
-class CompressionPlan(Sparing):
+class CompressionPlan(OmitsDefaults):
     """A whole plan.
 
     Attributes:
@@ -281,7 +253,7 @@ class CompressionPlan(Sparing):
     cache: CachePolicy = CachePolicy()
     pruning: WeightPruning = WeightPruning()
 
-    _later = frozenset({"cache", "pruning"})
+    _omitted_defaults = frozenset({"cache", "pruning"})
 
     @classmethod
     def uniform(
@@ -331,22 +303,3 @@ class CompressionPlan(Sparing):
     def to_json(self) -> str:
         """The plan as indented JSON text."""
         return self.model_dump_json(indent=2)
-
-
-def explain(error: ValidationError) -> str:
-    """The first problem of a validation error: key, rule and value, in one line.
-
-    A rule about several keys names them itself, and the value would be the whole document.
-    """
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "(whole)"
-    more = error.error_count() - 1
-    suffix = f" (and {more} more)" if more else ""
-    if first["type"] == "extra_forbidden":
-        return f"{key}: no such key{suffix}"
-    if first["type"] == "missing":
-        return f"{key}: missing{suffix}"
-    message = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return f"{message}{suffix}"
-    return f"{key}: {message}, got {first['input']!r}{suffix}"

@@ -1,6 +1,6 @@
 """Plan + denoiser → a bundle of ONNX graphs that onnxruntime runs without torch."""
 
-from hwsearch.bundle.exporter import Exporter, export, exporter_of
+from hwsearch.bundle.exporter import Exporter, exporter_of, write_bundle
 from hwsearch.bundle.full_pass import TracedFullPass
 from hwsearch.bundle.onnx_graphs import refresh_model, step_model
 from hwsearch.bundle.products import ProductBank
@@ -16,10 +16,10 @@ __all__ = [
     "TracedGraphs",
     "WeightsFile",
     "check_formats",
-    "export",
     "exporter_of",
     "product_formats",
     "quantise_products",
     "refresh_model",
     "step_model",
+    "write_bundle",
 ]

@@ -124,7 +124,7 @@ def traced(
     return TracedFullPass(network, block_length, sampling)
 
 
-def export(
+def write_bundle(
     compressed: CompressedDenoiser,
     kept: KeptShares,
     out: Path | str,

@@ -145,7 +145,7 @@ def _validation(error: BaseException) -> str | None:
     if _modules(error, "pydantic_core", "pydantic") and type(error).__name__ == "ValidationError":
         from pydantic import ValidationError
 
-        from hwsearch.plan import explain
+        from hwsearch.schema import explain
 
         said = explain(error) if isinstance(error, ValidationError) else _quoted(error)
         title = getattr(error, "title", "a value")

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from hwsearch.decoding.signals import Signal, signal_of
 from hwsearch.errors import PlanError
-from hwsearch.plan import CachePolicy, CacheRule, CompressionPlan, Frozen, LayerPlan
+from hwsearch.plan import CachePolicy, CacheRule, CompressionPlan, LayerPlan
+from hwsearch.schema import Frozen
 
 #: First positions of a sequence, scored by themselves: where autoregressive models have their sinks.
 FIRST = 4

@@ -50,7 +50,7 @@ class Parameters:
 
 
 @dataclass(frozen=True)
-class Work:
+class PassFlops:
     """Floating-point operations of one pass; a multiplication and an addition count as two.
 
     Attributes:
@@ -176,7 +176,7 @@ def bytes_by_format(geometry: Geometry) -> dict[str, int]:
     return {name: plan_bytes(geometry, plan) for name, plan in plans.items()}
 
 
-def work(geometry: Geometry, rows: int, keys: int, predicted: int) -> Work:
+def pass_flops(geometry: Geometry, rows: int, keys: int, predicted: int) -> PassFlops:
     """Operations of one pass at batch 1.
 
     Args:
@@ -187,7 +187,7 @@ def work(geometry: Geometry, rows: int, keys: int, predicted: int) -> Work:
     """
     g = geometry
     each = 2 * rows * g.num_layers
-    return Work(
+    return PassFlops(
         attention_linear=each * _entries(attention_matrices(g)),
         attention=each * 2 * keys * g.query_size,
         mlp=each * _entries(mlp_matrices(g)),
@@ -198,7 +198,7 @@ def work(geometry: Geometry, rows: int, keys: int, predicted: int) -> Work:
 def layer_work(geometry: Geometry, layer: LayerPlan, rows: int, keys: int) -> int:
     """Operations of one layer with the heads and channels that it keeps, as `work` counts them."""
     g = replace(geometry.keeping(layer.kept_heads, layer.kept_channels), num_layers=1)
-    return work(g, rows, keys, predicted=0).total
+    return pass_flops(g, rows, keys, predicted=0).total
 
 
 def _entries(matrices: list[Matrix]) -> int:

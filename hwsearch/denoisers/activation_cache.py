@@ -17,7 +17,7 @@ from torch import Tensor, nn
 LayerOutput = tuple[Tensor, Any, Tensor | None]
 
 
-class LayerMemo:
+class ActivationCache:
     """Outputs of layers on frozen inputs, the least recently used ones dropped beyond a size.
 
     Args:
@@ -61,8 +61,8 @@ class LayerMemo:
 class Walk:
     """One pass, layer by layer; the path so far is the key of what comes next."""
 
-    def __init__(self, memo: LayerMemo, start: Hashable) -> None:
-        self._memo = memo
+    def __init__(self, activations: ActivationCache, start: Hashable) -> None:
+        self._activations = activations
         self._path: Hashable = start
 
     def __call__(
@@ -76,7 +76,7 @@ class Walk:
             compute: runs it.
         """
         self._path = (self._path, leaves(layer), mode)
-        return self._memo.fetch(self._path, compute)
+        return self._activations.fetch(self._path, compute)
 
 
 def leaves(module: nn.Module) -> tuple[nn.Module, ...]:

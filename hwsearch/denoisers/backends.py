@@ -11,7 +11,7 @@ from torch import Tensor
 from hwsearch.decoding.backend import GREEDY, Prediction, ResumableBackend, Sampling, Tokens
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.denoisers.activation_cache import LayerMemo
+from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network, OwnNetwork
 from hwsearch.denoisers.torch_backend import TokenChooser, TorchBackend
@@ -89,20 +89,20 @@ class FullPassBackend:
 
 
 def backend_of(
-    network: Network, kept: KeptShares, memo: LayerMemo | None = None
+    network: Network, kept: KeptShares, activations: ActivationCache | None = None
 ) -> ResumableBackend[Tensor]:
     """A backend of a network, cached where the network can be.
 
     Args:
         network: a (compressed) network.
         kept: for each layer the share of cached positions it keeps, and by which rule.
-        memo: layer outputs on frozen inputs; used where the network runs layer by layer.
+        activations: layer outputs on frozen inputs; used where the network runs layer by layer.
 
     Raises:
         PlanError: a layer shall drop cached positions of a network that caches none.
     """
     if isinstance(network, Transformer):
-        return TorchBackend(network, kept, memo)
+        return TorchBackend(network, kept, activations)
     return FullPassBackend(network, kept)
 
 

@@ -13,7 +13,7 @@ from hwsearch.decoding.cache import SinkHistory, outside
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.decoding.signals import Signal
-from hwsearch.denoisers.activation_cache import LayerMemo, Walk
+from hwsearch.denoisers.activation_cache import ActivationCache, Walk
 from hwsearch.denoisers.transformer import KeyValue, Transformer
 
 
@@ -23,14 +23,14 @@ class TorchBackend:
     Args:
         network: the transformer; its weights are read, never changed.
         kept: for each layer the share of cached positions it keeps, and by which rule.
-        memo: layer outputs on frozen inputs, shared by the backends of many plans.
+        activations: layer outputs on frozen inputs, shared by the backends of many plans.
     """
 
     def __init__(
-        self, network: Transformer, kept: KeptShares, memo: LayerMemo | None = None
+        self, network: Transformer, kept: KeptShares, activations: ActivationCache | None = None
     ) -> None:
         self.network = network
-        self._memo = memo
+        self._activations = activations
         self._frozen: Hashable = None
         self.kept = kept
         self._keepers: dict[int, PositionKeeper] = {}
@@ -93,9 +93,9 @@ class TorchBackend:
         return self._logits(self.network.step(block, start, self._past, walk, self.kept.modes))
 
     def _walk(self, kind: str) -> Walk | None:
-        if self._memo is None or self._frozen is None:
+        if self._activations is None or self._frozen is None:
             return None
-        return self._memo.walk((self._frozen, kind))
+        return self._activations.walk((self._frozen, kind))
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """Logits of the block from the final hidden states of its rows."""

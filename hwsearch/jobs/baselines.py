@@ -82,15 +82,30 @@ class Job:
         return f"{self.method.family}/{self.method.name}/{self.share}/{self.problems}"
 
 
+@dataclass(frozen=True)
+class RowSelection:
+    """Which rows to measure.
+
+    Attributes:
+        families: kinds of pruning.
+        methods: names of methods; none is all.
+        shares: pruned shares that test problems are answered at.
+        sweep: pruned shares at which only the KL is measured.
+        part: ``(2, 3)`` measures each third row, beginning with the second; only part 1 times bundles.
+    """
+
+    families: Sequence[str] = ("cache", "structured", "unstructured")
+    methods: Sequence[str] = ()
+    shares: Sequence[float] = SHARES
+    sweep: Sequence[float] = SWEEP
+    part: tuple[int, int] = (1, 1)
+
+
 def run_baselines(
     settings: Settings,
     out: Path,
+    rows: RowSelection | None = None,
     *,
-    families: Sequence[str] = ("cache", "structured", "unstructured"),
-    methods: Sequence[str] = (),
-    shares: Sequence[float] = SHARES,
-    sweep: Sequence[float] = SWEEP,
-    part: tuple[int, int] = (1, 1),
     rounds: int = 15,
     tracked: Tracked = untracked,
 ) -> list[BaselineRow]:
@@ -99,11 +114,7 @@ def run_baselines(
     Args:
         settings: what every row shares.
         out: the folder.
-        families: kinds of pruning.
-        methods: names of methods; none is all.
-        shares: pruned shares that test problems are answered at.
-        sweep: pruned shares at which only the KL is measured.
-        part: ``(2, 3)`` measures each third row, beginning with the second; only part 1 times bundles.
+        rows: which rows; None takes all.
         rounds: rounds of timing.
         tracked: shows progress.
 
@@ -112,12 +123,13 @@ def run_baselines(
             of another hwsearch; or a share is not above 0 and below 1.
         UnknownNameError: no family or method goes by that name.
     """
-    jobs = plan_jobs(families, methods, shares, sweep, settings.limit)
+    asked = rows or RowSelection()
+    jobs = plan_jobs(asked.families, asked.methods, asked.shares, asked.sweep, settings.limit)
     bench = Bench(settings)
     _claim(out, settings, bench)
-    rows = read_rows(out)
-    index, parts = part
-    mine = [job for job in jobs[index - 1 :: parts] if job.key not in rows]
+    index, parts = asked.part
+    finished = read_rows(out)
+    mine = [job for job in jobs[index - 1 :: parts] if job.key not in finished]
     for number in tracked(f"measuring {len(mine)} rows")(range(len(mine))):
         row = bench.measure(mine[number])
         # the line break comes first: the line before may have been cut off

@@ -29,7 +29,7 @@ RATIO = 0.5
 
 
 @dataclass(frozen=True)
-class Comparison:
+class DeviceComparison:
     """Candidates on devices.
 
     Attributes:
@@ -72,7 +72,7 @@ def compare_study(
     storage: str | None = None,
     ratio: float | None = None,
     objective: str = "latency",
-) -> Comparison:
+) -> DeviceComparison:
     """A study's finished trials on several devices.
 
     Args:
@@ -82,7 +82,7 @@ def compare_study(
         ratio: target as a share of each device's uncompressed plan; None takes the study's own.
         objective: ``latency`` or ``energy``.
 
-    A device that cannot price plans is one of `Comparison.unpriced`.
+    A device that cannot price plans is one of `DeviceComparison.unpriced`.
 
     Raises:
         UnknownNameError: no such study or device.
@@ -109,7 +109,7 @@ def compare_uniform(
     prompt_length: int | None = None,
     ratio: float | None = None,
     objective: str = "latency",
-) -> Comparison:
+) -> DeviceComparison:
     """The uniform plans of a model, or of the sizes in a ``config.json``, on several devices.
 
     No loss is known, so a device's best is the least compressed plan that meets the target.
@@ -135,7 +135,7 @@ def _compare(
     device_names: Sequence[str],
     ratio: float,
     objective: str,
-) -> Comparison:
+) -> DeviceComparison:
     if not device_names:
         raise InputError("name at least one device: --devices a,b,c")
     cost, unit = (energy_cost, "J") if objective == "energy" else (time_cost, "ms")
@@ -154,7 +154,7 @@ def _compare(
     if not columns:
         reasons = "; ".join(f"{device.name}: {device.why_not}" for device in unpriced)
         raise InputError(f"none of these devices can price the plans: {reasons}")
-    return Comparison(title, tuple(candidates), tuple(columns), ratio, unit, tuple(unpriced))
+    return DeviceComparison(title, tuple(candidates), tuple(columns), ratio, unit, tuple(unpriced))
 
 
 def _ratio_of(study: Study, subject: Subject, decoding: Decoding) -> float:

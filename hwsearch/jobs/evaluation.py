@@ -59,25 +59,12 @@ class BundleModel:
         return self.runtime.prompt(question)
 
 
-def evaluate_model(
-    model: str,
-    task_name: str = "gsm-mini",
-    *,
-    path: Path | None = None,
-    split: str = "test",
-    limit: int = 500,
-    seed: int = 0,
-    shots: Path | None = None,
-    apply_chat_template: bool = False,
-    dtype: str = "float32",
-    torch_device: str = "cpu",
-    progress: Callable[[int], None] | None = None,
-) -> Evaluation:
-    """Score a model by name, or the bundle in a folder.
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is asked, and how a model runs.
 
-    Args:
-        model: a bundled name, a model's folder, a hub id, or a bundle's folder.
-        task_name: a task.
+    Attributes:
+        task: name of a task.
         path: a file of problems; None takes the task's own.
         split: split of the task's own problems.
         limit: most problems.
@@ -86,41 +73,67 @@ def evaluate_model(
         apply_chat_template: ask as a user of a chat would, by the model's own template.
         dtype: arithmetic of a model; a bundle has its own.
         torch_device: where a model runs; a bundle runs on the CPU.
+    """
+
+    task: str = "gsm-mini"
+    path: Path | None = None
+    split: str = "test"
+    limit: int = 500
+    seed: int = 0
+    shots: Path | None = None
+    apply_chat_template: bool = False
+    dtype: str = "float32"
+    torch_device: str = "cpu"
+
+
+def evaluate_model(
+    model: str,
+    settings: EvaluationSettings | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Score a model by name, or the bundle in a folder.
+
+    Args:
+        model: a bundled name, a model's folder, a hub id, or a bundle's folder.
+        settings: what is asked; None asks gsm-mini's test problems.
         progress: called with the number of problems just answered.
 
     Raises:
         InputError: a name, file or device cannot be used, there is no chat template to apply, or
             what the model predicts is not finite.
     """
-    if limit < 1:
-        raise InputError(f"limit must be at least 1 problem, got {limit}")
-    task = load_task(task_name, path, None if shots is None else read_problems(shots))
-    problems = task.problems(split, limit, seed)
+    settings = settings or EvaluationSettings()
+    if settings.limit < 1:
+        raise InputError(f"limit must be at least 1 problem, got {settings.limit}")
+    shots = None if settings.shots is None else read_problems(settings.shots)
+    task = load_task(settings.task, settings.path, shots)
+    problems = task.problems(settings.split, settings.limit, settings.seed)
     if (Path(model) / BUNDLE_FILE).is_file():
         runtime = Runtime(model, threads=1)
-        if apply_chat_template and runtime.chat is None:
+        if settings.apply_chat_template and runtime.chat is None:
             raise InputError(f"bundle {model} holds no chat template; evaluate it without")
+        chat = runtime.chat if settings.apply_chat_template else None
         return evaluate(
             runtime.backend,
             BundleModel(runtime),
             problems,
             task=task,
             batch=1,
-            chat=runtime.chat if apply_chat_template else None,
+            chat=chat,
             progress=progress,
         )
     from hwsearch.denoisers.backends import backend_of
     from hwsearch.denoisers.loading.loader import load_denoiser
 
-    denoiser = load_denoiser(model, dtype=dtype, device=torch_device)
-    if apply_chat_template and denoiser.chat is None:
+    denoiser = load_denoiser(model, dtype=settings.dtype, device=settings.torch_device)
+    if settings.apply_chat_template and denoiser.chat is None:
         raise InputError(
             f"model {model} has no chat template (chat_template in tokenizer_config.json); "
             "evaluate it without --apply-chat-template"
         )
-    chat = denoiser.chat if apply_chat_template else None
+    asked = denoiser.chat if settings.apply_chat_template else None
     backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
-    return evaluate(backend, denoiser, problems, task=task, chat=chat, progress=progress)
+    return evaluate(backend, denoiser, problems, task=task, chat=asked, progress=progress)
 
 
 def evaluate_bundle(

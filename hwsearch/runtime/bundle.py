@@ -19,7 +19,8 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from hwsearch.decoding.kept import KeptShares, StaticScores
 from hwsearch.errors import InputError, VerificationError
-from hwsearch.plan import CachePolicy, Decoding, Frozen, explain
+from hwsearch.plan import CachePolicy, Decoding
+from hwsearch.schema import Frozen, explain
 
 BUNDLE_FILE = "bundle.json"
 REFRESH_FILE = "refresh.onnx"

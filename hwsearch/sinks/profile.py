@@ -22,7 +22,8 @@ from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of, check_tells_mass
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
-from hwsearch.plan import CacheRule, CompressionPlan, Frozen, explain
+from hwsearch.plan import CacheRule, CompressionPlan
+from hwsearch.schema import Frozen, explain
 
 #: A layer keeps at least this share (and at least one position), whatever its threshold.
 LEAST_SHARE = 1e-3
@@ -139,22 +140,22 @@ def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile
     layers = denoiser.num_layers
     check_tells_mass(denoiser)
     backend = backend_of(denoiser.network, KeptShares((ALMOST_ALL,) * layers))
-    tally = _Tally(layers, decoding.steps)
+    sums = _Accumulator(layers, decoding.steps)
     prompts = [denoiser.prompt(question) for question in questions]
     for group in groups_of_equal_length(prompts, BATCH):
         tokens = np.array([prompts[index] for index in group])
         generate(backend, tokens, decoding, denoiser.mask_token_id)
-        tally.add(backend.history())
+        sums.add(backend.history())
     return SinkProfile(
         passes=decoding.steps,
-        shares=_cumulated(tally.misses),
-        transient_shares=_cumulated(tally.transient),
+        shares=_cumulated(sums.misses),
+        transient_shares=_cumulated(sums.transient),
         refreshes=denoiser.decoding.refreshes,
-        static={rule: tally.static(rule) for rule in SINK_SCORES},
+        static={rule: sums.static(rule) for rule in SINK_SCORES},
     )
 
 
-class _Tally:
+class _Accumulator:
     """What calibration adds up: counts of positions by variance, and mean scores by position."""
 
     def __init__(self, layers: int, passes: int) -> None:

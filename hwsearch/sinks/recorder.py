@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from hwsearch.decoding.cache import SOFT_ALPHA, SOFT_K
 from hwsearch.errors import InputError
 from hwsearch.sinks import formulas
+from hwsearch.sinks.accumulator import LayerAccumulator, Series, masked_soft
 from hwsearch.sinks.formulas import TOP_K, Flags, Floats
-from hwsearch.sinks.tally import LayerTally, Series, masked_soft
 
 #: Called with a pass, a layer and its mass ``[batch, heads, length]``, for whoever wants it all.
 Watcher = Callable[[int, int, NDArray[np.float32]], None]
@@ -131,7 +131,7 @@ class SinkRecorder:
         self._soft = (soft_k, soft_alpha)
         self._keep = keep_passes
         self._watch = watch
-        self._layers: dict[int, LayerTally] = {}
+        self._layers: dict[int, LayerAccumulator] = {}
         self._held: dict[int, NDArray[np.float32]] = {}
         self._pending: dict[int, Flags | None] = {}
         self._soft_global: Floats | None = None
@@ -172,10 +172,10 @@ class SinkRecorder:
         summed: Floats | float = 0.0
         for layer, valid in self._pending.items():
             mass = self._held[layer]
-            tally = self._layers.get(layer)
-            if tally is None:
-                tally = self._layers[layer] = LayerTally(mass.shape, self._keep)
-            summed = summed + tally.add(mass, valid, self.k, self._soft)
+            sums = self._layers.get(layer)
+            if sums is None:
+                sums = self._layers[layer] = LayerAccumulator(mass.shape, self._keep)
+            summed = summed + sums.add(mass, valid, self.k, self._soft)
         self._count_all(np.asarray(summed), valid)
         if self._keep and tokens is not None:
             self._tokens.append(np.array(tokens, dtype=np.int64))
@@ -203,7 +203,7 @@ class SinkRecorder:
         tallies = [self._layers[layer] for layer in sorted(self._layers)]
 
         def by_layer(name: str, axis: int) -> NDArray:
-            found = [getattr(tally, name) for tally in tallies]
+            found = [getattr(sums, name) for sums in tallies]
             parts = [part.array() if isinstance(part, Series) else part for part in found]
             return np.stack(parts, axis=axis)
 

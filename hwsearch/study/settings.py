@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from hwsearch.errors import StudyError
-from hwsearch.plan import CacheRule, Frozen, WeightFormat, explain
+from hwsearch.plan import CacheRule, WeightFormat
+from hwsearch.schema import Frozen, explain
 from hwsearch.study.choices.search_space import Scales, SearchSpace
 from hwsearch.study.early_stopping import Early, Pruner
 from hwsearch.study.goal import Aim

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict, Unpack
+
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -26,71 +28,62 @@ def tiny_tokenizer(vocab_size: int = 64) -> Tokenizer:
     return tokenizer
 
 
-def tiny_geometry(
-    *,
-    layers: int = 2,
-    hidden: int = 64,
-    heads: int = 2,
-    grouped: bool = False,
-    kv_heads: int | None = None,
-    vocab_size: int = 64,
-    tie_embeddings: bool = False,
-    qkv_bias: bool = False,
-    qk_norm: bool = False,
-    logit_shift: bool = False,
-) -> Geometry:
-    """Sizes of a tiny transformer; `grouped` lets all query heads share one key / value head.
+class TinyShape(TypedDict, total=False):
+    """Sizes of a tiny transformer that are not the usual ones.
 
-    `kv_heads` says how many of those there are otherwise.
+    Attributes:
+        layers: 2.
+        hidden: 64.
+        heads: 2.
+        grouped: let all query heads share one key / value head.
+        kv_heads: key / value heads otherwise; as many as heads.
+        vocab_size: 64.
+        tie_embeddings: whether the head is the embedding.
+        qkv_bias: whether projections have biases, as Dream's.
+        qk_norm: whether queries and keys are normed, as Qwen3's.
+        logit_shift: whether logits are those of the position before, as Dream's.
     """
+
+    layers: int
+    hidden: int
+    heads: int
+    grouped: bool
+    kv_heads: int | None
+    vocab_size: int
+    tie_embeddings: bool
+    qkv_bias: bool
+    qk_norm: bool
+    logit_shift: bool
+
+
+def tiny_geometry(**shape: Unpack[TinyShape]) -> Geometry:
+    """Sizes of a tiny transformer; see `TinyShape`."""
+    hidden, heads = shape.get("hidden", 64), shape.get("heads", 2)
     return Geometry(
-        vocab_size=vocab_size,
+        vocab_size=shape.get("vocab_size", 64),
         hidden_size=hidden,
-        num_layers=layers,
+        num_layers=shape.get("layers", 2),
         num_heads=heads,
-        num_kv_heads=kv_heads or (1 if grouped else heads),
+        num_kv_heads=shape.get("kv_heads") or (1 if shape.get("grouped") else heads),
         head_dim=hidden // heads,
         intermediate_size=2 * hidden,
-        tie_embeddings=tie_embeddings,
-        qkv_bias=qkv_bias,
-        qk_norm=qk_norm,
-        logit_shift=logit_shift,
+        tie_embeddings=shape.get("tie_embeddings", False),
+        qkv_bias=shape.get("qkv_bias", False),
+        qk_norm=shape.get("qk_norm", False),
+        logit_shift=shape.get("logit_shift", False),
     )
 
 
-def tiny_denoiser(
-    seed: int = 0,
-    *,
-    layers: int = 2,
-    hidden: int = 64,
-    heads: int = 2,
-    grouped: bool = False,
-    kv_heads: int | None = None,
-    tie_embeddings: bool = False,
-    qkv_bias: bool = False,
-    qk_norm: bool = False,
-    logit_shift: bool = False,
-    sharpness: float = 1.0,
-) -> Denoiser:
+def tiny_denoiser(seed: int = 0, *, sharpness: float = 1.0, **shape: Unpack[TinyShape]) -> Denoiser:
     """A denoiser with random weights, the same for the same seed.
 
     Its weights are large enough that predictions differ between positions and confidences
     spread, so that a test can tell a right answer from a wrong one. (With `tie_embeddings` a
     random model mostly repeats its input.) `sharpness` multiplies the weights of queries and keys:
-    above 1 attention is sharp enough to tell masks side by side apart. The global random state of
-    torch is left as it was.
+    above 1 attention is sharp enough to tell masks side by side apart. `shape` is that of
+    `tiny_geometry`. The global random state of torch is left as it was.
     """
-    geometry = tiny_geometry(
-        layers=layers,
-        hidden=hidden,
-        heads=heads,
-        grouped=grouped,
-        kv_heads=kv_heads,
-        tie_embeddings=tie_embeddings,
-        qkv_bias=qkv_bias,
-        qk_norm=qk_norm,
-        logit_shift=logit_shift,
-    )
+    geometry = tiny_geometry(**shape)
     network = Transformer(geometry).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for name, weight in network.named_parameters():

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hwsearch.bundle import export
+from hwsearch.bundle import write_bundle
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.accounting import parameters
@@ -52,7 +52,7 @@ def main() -> None:
     compressed = compress(denoiser, plan)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        bundle = export(compressed, KeptShares((0.5,)), Path(folder) / "bundle")
+        bundle = write_bundle(compressed, KeptShares((0.5,)), Path(folder) / "bundle")
         exported = time.perf_counter()
         backend = OnnxBackend(bundle, threads=1)
         opened = time.perf_counter()

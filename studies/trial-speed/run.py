@@ -138,13 +138,13 @@ def summary(ours: Stopwatch, naive: Stopwatch, states: FrozenStates) -> dict[str
     reload = np.sum([naive.seconds[name] for name in ("load", "quantise", "loss")], axis=0)
     calibrated = whole - np.array(naive.seconds["sinks"])
     trial = np.array(ours.seconds["trial"])
-    memo = states.memo
+    activations = states.activations
     return {
         "trials": len(trial),
         "trial_s": float(np.median(trial)),
         "trials_per_second": float(1 / trial.mean()),
         "outside_the_loss_share": 1 - sum(ours.seconds["loss"]) / float(trial.sum()),
-        "layers_found_share": memo.hits / (memo.hits + memo.misses),
+        "layers_found_share": activations.hits / (activations.hits + activations.misses),
         "from_nothing_s": {name: naive.median(name) for name in PARTS},
         "against_from_nothing": ratio(trial, whole),
         "against_from_nothing_but_sinks": ratio(trial, calibrated),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from hwsearch.bundle import Exporter, export
+from hwsearch.bundle import Exporter, write_bundle
 from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.network import OwnNetwork
@@ -75,7 +75,7 @@ def test_files_hold_what_a_pruned_plan_says(tmp_path):
     sequences = [([10, 11, 12, 13], list(range(20, 28)))]
     calibration = WeightCalibration(denoiser, noisy_passes(denoiser, sequences, times=(0.5,)))
     compressed = compress(denoiser, plan, WeightBank(denoiser, calibration))
-    bundle = export(compressed, KeptShares.keeping_all(2), tmp_path / "bundle")
+    bundle = write_bundle(compressed, KeptShares.keeping_all(2), tmp_path / "bundle")
     assert held_bytes(bundle.path) == pytest.approx(denoiser.plan_bytes(plan), rel=0.02)
 
 
@@ -131,5 +131,5 @@ def test_files_of_ones_own_module_hold_what_the_plan_says(tied, head, tmp_path):
     network = OwnNetwork(module, groups, "head")
     denoiser = replace(tiny_denoiser(), network=network, tokenizer=tiny_tokenizer(VOCAB))
     plan = CompressionPlan.uniform(2, mlp="w8", head=head)
-    bundle = export(compress(denoiser, plan), KeptShares.keeping_all(2), tmp_path / "bundle")
+    bundle = write_bundle(compress(denoiser, plan), KeptShares.keeping_all(2), tmp_path / "bundle")
     assert held_bytes(bundle.path) == pytest.approx(denoiser.plan_bytes(plan), rel=0.02)

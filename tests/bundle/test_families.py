@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwsearch.bundle import Exporter, export
+from hwsearch.bundle import Exporter, write_bundle
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.torch_backend import TorchBackend
@@ -32,7 +32,7 @@ def denoiser(request):
 @pytest.fixture(scope="module")
 def bundle(denoiser, tmp_path_factory):
     out = tmp_path_factory.mktemp("family") / "bundle"
-    return export(
+    return write_bundle(
         compress(denoiser, CompressionPlan.uniform(2)), KEPT_SHARES, out, questions=QUESTIONS
     )
 
@@ -71,7 +71,7 @@ class WithProbabilities(TorchBackend):
 def test_formats_are_those_of_the_simulation(denoiser, fmt, tmp_path):
     plan = CompressionPlan.uniform(2, fmt, fmt, head=fmt)
     compressed = compress(denoiser, plan)
-    onnx = OnnxBackend(export(compressed, KEPT_SHARES, tmp_path / "bundle"), threads=1)
+    onnx = OnnxBackend(write_bundle(compressed, KEPT_SHARES, tmp_path / "bundle"), threads=1)
     torch = WithProbabilities(compressed.network, KEPT_SHARES)
     tokens = np.random.default_rng(0).integers(3, 64, (1, 21))
     for backend in (onnx, torch):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hwsearch.bundle.exporter import export
+from hwsearch.bundle.exporter import write_bundle
 from hwsearch.compression.bank import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.loading.loader import load_denoiser
@@ -69,7 +69,7 @@ def test_a_half_precision_file_is_exported_in_float32(tmp_path, folders):
     assert {weight.dtype for weight in denoiser.network.parameters()} == {torch.float32}
     layers = denoiser.num_layers
     compressed = compress(denoiser, CompressionPlan.uniform(layers, "fp32"))
-    bundle = export(
+    bundle = write_bundle(
         compressed, KeptShares.keeping_all(layers), tmp_path / "b", questions=[QUESTION]
     )
     halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
@@ -90,7 +90,7 @@ def test_a_model_that_computes_in_half_is_refused_before_anything_is_written(
     layers = denoiser.num_layers
     compressed = compress(denoiser, CompressionPlan.uniform(layers, fmt))
     with pytest.raises(InputError, match=rf"computes in {name}.*dtype='float32'"):
-        export(compressed, KeptShares.keeping_all(layers), tmp_path / "new" / "b")
+        write_bundle(compressed, KeptShares.keeping_all(layers), tmp_path / "new" / "b")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -99,7 +99,7 @@ def test_one_half_tensor_is_enough_to_refuse(tmp_path, folders):
     denoiser.network.model.norm.half()
     plan = CompressionPlan.uniform(denoiser.num_layers, "fp32")
     with pytest.raises(InputError, match="computes in float16"):
-        export(
+        write_bundle(
             compress(denoiser, plan), KeptShares.keeping_all(denoiser.num_layers), tmp_path / "b"
         )
     assert list(tmp_path.iterdir()) == []

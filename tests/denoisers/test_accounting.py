@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from hwsearch.denoisers.accounting import bytes_by_format, matrix_bytes, parameters, work
+from hwsearch.denoisers.accounting import bytes_by_format, matrix_bytes, parameters, pass_flops
 from hwsearch.denoisers.loading.config import parse_config
 from hwsearch.denoisers.loading.json_fields import Fields
 from hwsearch.denoisers.transformer import Transformer
@@ -54,7 +54,7 @@ def test_matrix_bytes_count_scales_and_padding():
 def test_work_of_a_pass():
     geometry = geometry_of(stock_config("llama"))
     counted = parameters(geometry)
-    done = work(geometry, rows=10, keys=30, predicted=4)
+    done = pass_flops(geometry, rows=10, keys=30, predicted=4)
     assert done.attention_linear + done.mlp == 2 * 10 * 3 * (counted.attention + counted.mlp)
     assert done.attention == 3 * 2 * (2 * 10 * 30 * HIDDEN)
     assert done.head == 2 * 4 * VOCAB * HIDDEN

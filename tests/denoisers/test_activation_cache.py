@@ -5,7 +5,7 @@ import torch
 
 from hwsearch.compression import WeightBank, compress
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.denoisers.activation_cache import LayerMemo
+from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.plan import CompressionPlan
 from hwsearch.tasks.losses.kl import FrozenStates
 from hwsearch.testing.tiny import tiny_denoiser
@@ -37,18 +37,18 @@ PLANS = [
 ]
 
 
-@pytest.mark.parametrize("memo_bytes", [0, 30_000, 1 << 30])
-def test_losses_are_those_of_a_fresh_start(denoiser, memo_bytes):
+@pytest.mark.parametrize("activation_bytes", [0, 30_000, 1 << 30])
+def test_losses_are_those_of_a_fresh_start(denoiser, activation_bytes):
     bank = WeightBank(denoiser)
     states = FrozenStates.record(denoiser, QUESTIONS)
     remembering = FrozenStates(
-        states.states, states.mask_token_id, states.refresh_share, memo_bytes=memo_bytes
+        states.states, states.mask_token_id, states.refresh_share, activation_bytes=activation_bytes
     )
     for plan, shares in PLANS:
         network, kept = compress(denoiser, plan, bank).network, KeptShares(tuple(shares))
         fresh = FrozenStates(states.states, states.mask_token_id, states.refresh_share, 0)
         assert remembering.loss(network, kept) == fresh.loss(network, kept)
-        assert remembering.memo.size_bytes <= memo_bytes
+        assert remembering.activations.size_bytes <= activation_bytes
 
 
 def test_only_layers_from_the_first_change_on_run(denoiser):
@@ -56,15 +56,15 @@ def test_only_layers_from_the_first_change_on_run(denoiser):
     passes = 2 * len(states.states)
     runs = []
     for plan, shares in PLANS:
-        before = states.memo.misses
+        before = states.activations.misses
         states.loss(compress(denoiser, plan, bank).network, KeptShares(tuple(shares)))
-        runs.append((states.memo.misses - before) / passes)
+        runs.append((states.activations.misses - before) / passes)
     # a new share of a layer whose mass is recorded already leaves its refresh pass as it was
     assert runs == [4, 1, 3, 2, 1, 4, 0]
 
 
 def test_the_least_recently_used_output_goes_first():
-    memo, made = LayerMemo(limit_bytes=20), []
+    activations, made = ActivationCache(limit_bytes=20), []
 
     def output(name):
         def compute():
@@ -74,6 +74,6 @@ def test_the_least_recently_used_output_goes_first():
         return compute
 
     for name in ("a", "b", "a", "c", "a", "b"):
-        memo.fetch(name, output(name))
+        activations.fetch(name, output(name))
     assert made == ["a", "b", "c", "b"]
-    assert memo.size_bytes == 16
+    assert activations.size_bytes == 16

@@ -10,7 +10,14 @@ from click.testing import CliRunner
 from hwsearch.cli.models.baselines import command
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.jobs import baselines
-from hwsearch.jobs.baselines import Bench, Settings, plan_jobs, read_rows, run_baselines
+from hwsearch.jobs.baselines import (
+    Bench,
+    RowSelection,
+    Settings,
+    plan_jobs,
+    read_rows,
+    run_baselines,
+)
 from hwsearch.plan import Decoding
 from hwsearch.report.baselines import METHODS, BaselineRow, documents, markdown
 from hwsearch.testing.tiny import tiny_denoiser
@@ -34,7 +41,7 @@ def row(method, correct, share=0.5, family="cache", kl=0.1):
 def test_every_method_is_measured_once_and_a_cut_run_goes_on(tmp_path, monkeypatch):
     chosen = {"methods": ("keep-stable", "random", "sink-wanda"), "shares": (0.5,), "sweep": ()}
     families = ("cache", "structured", "unstructured")
-    rows = run_baselines(SETTINGS, tmp_path, families=families, rounds=1, **chosen)
+    rows = run_baselines(SETTINGS, tmp_path, RowSelection(families=families, **chosen), rounds=1)
     assert [(r.family, r.method) for r in rows] == [
         ("none", "unpruned"),
         ("cache", "random"),
@@ -59,7 +66,7 @@ def test_every_method_is_measured_once_and_a_cut_run_goes_on(tmp_path, monkeypat
     monkeypatch.setattr(
         Bench, "measure", lambda self, job: measured.append(job) or whole_measure(self, job)
     )
-    again = run_baselines(SETTINGS, tmp_path, families=families, rounds=1, **chosen)
+    again = run_baselines(SETTINGS, tmp_path, RowSelection(families=families, **chosen), rounds=1)
     assert [(job.method.family, job.method.name) for job in measured] == [
         ("unstructured", "sink-wanda")
     ]
@@ -71,7 +78,7 @@ def test_every_method_is_measured_once_and_a_cut_run_goes_on(tmp_path, monkeypat
 
 def test_parts_share_out_the_rows(tmp_path):
     chosen = {"families": ("cache",), "methods": ("recent",), "shares": (0.5,), "sweep": (0.2, 0.4)}
-    run_baselines(SETTINGS, tmp_path, part=(2, 2), **chosen)
+    run_baselines(SETTINGS, tmp_path, RowSelection(part=(2, 2), **chosen))
     assert list(read_rows(tmp_path)) == ["cache/recent/0.5/2", "cache/recent/0.4/0"]
     assert not (tmp_path / "speed.json").exists()
 
@@ -90,7 +97,7 @@ def use(monkeypatch, denoiser):
 
 
 def test_rows_of_other_content_are_not_mixed(tmp_path, monkeypatch):
-    run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
+    run_baselines(SETTINGS, tmp_path, RowSelection(part=(2, 2), **ONE))
     same = replace(tiny_denoiser(), decoding=DECODING)
     others = {
         "the weights of the model": replace(tiny_denoiser(seed=1), decoding=DECODING),
@@ -100,31 +107,31 @@ def test_rows_of_other_content_are_not_mixed(tmp_path, monkeypatch):
     for named, denoiser in others.items():
         use(monkeypatch, denoiser)
         with pytest.raises(InputError, match=f"what differs: .*{named}"):
-            run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
+            run_baselines(SETTINGS, tmp_path, RowSelection(part=(2, 2), **ONE))
     use(monkeypatch, same)
     moved = replace(SETTINGS, model="elsewhere/tiny")
-    assert len(run_baselines(moved, tmp_path, part=(2, 2), **ONE)) == 1
+    assert len(run_baselines(moved, tmp_path, RowSelection(part=(2, 2), **ONE))) == 1
     monkeypatch.setattr(baselines, "__version__", "99.0")
     with pytest.raises(InputError, match=r"the code version \(.*, now hwsearch 99.0\)"):
-        run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
+        run_baselines(SETTINGS, tmp_path, RowSelection(part=(2, 2), **ONE))
 
 
 def test_an_older_folder_goes_on_with_a_warning_and_is_known_from_then_on(
     tmp_path, monkeypatch, caplog
 ):
     (tmp_path / "run.json").write_text(json.dumps(asdict(SETTINGS)))
-    run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
+    run_baselines(SETTINGS, tmp_path, RowSelection(part=(2, 2), **ONE))
     assert "does not say of which weights" in caplog.text
     use(monkeypatch, replace(tiny_denoiser(seed=1), decoding=DECODING))
     with pytest.raises(InputError, match="the weights of the model"):
-        run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
+        run_baselines(SETTINGS, tmp_path, RowSelection(part=(2, 2), **ONE))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])
 def test_a_damaged_note_of_the_run_is_one_line(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(InputError, match=r"run.json cannot be read"):
-        run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
+        run_baselines(SETTINGS, tmp_path, RowSelection(part=(2, 2), **ONE))
 
 
 def test_a_model_of_numbers_that_are_none_is_refused(tmp_path, monkeypatch):
@@ -132,7 +139,7 @@ def test_a_model_of_numbers_that_are_none_is_refused(tmp_path, monkeypatch):
     denoiser.network.lm_head.weight[0, 0] = float("nan")
     use(monkeypatch, denoiser)
     with pytest.raises(InputError, match=r"tensor lm_head.weight has 1 NaN"):
-        run_baselines(SETTINGS, tmp_path, part=(2, 2), **ONE)
+        run_baselines(SETTINGS, tmp_path, RowSelection(part=(2, 2), **ONE))
 
 
 def test_bad_names_and_shares_are_refused():

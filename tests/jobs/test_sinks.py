@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from hwsearch.bundle import export
+from hwsearch.bundle import write_bundle
 from hwsearch.cli.models.sinks import command
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
@@ -58,14 +58,14 @@ def test_problems_stay_in_the_order_asked(models, tmp_path):
 
 def test_a_bundles_refresh_outputs_tell_what_the_model_tells(models, tmp_path):
     mine = models["mine"]
-    bundle = export(
+    bundle = write_bundle(
         compress(mine, CompressionPlan.uniform(2)), KeptShares((0.5, 1 - 1e-9)), tmp_path / "b"
     )
     theirs = record_bundle(Runtime(bundle, threads=1), QUESTIONS[:1], k=2)[0]
     ours = record_sinks(mine, QUESTIONS[:1], k=2)[0]
     assert np.allclose(theirs.mean_mass[:, :, 0], ours.mean_mass.sum(axis=2), atol=1e-4)
     assert np.allclose(theirs.centroids, ours.centroids, atol=1e-3)
-    plain = export(
+    plain = write_bundle(
         compress(mine, CompressionPlan.uniform(2)), KeptShares.keeping_all(2), tmp_path / "plain"
     )
     with pytest.raises(InputError, match="hands out no attention mass"):

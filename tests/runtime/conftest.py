@@ -1,6 +1,6 @@
 import pytest
 
-from hwsearch.bundle import export
+from hwsearch.bundle import write_bundle
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.plan import CompressionPlan
@@ -20,4 +20,4 @@ def bundle(denoiser, tmp_path_factory):
     """The float model with a pruned layer. Tests must not write into it: copy it."""
     out = tmp_path_factory.mktemp("bundle") / "float"
     plan = CompressionPlan.uniform(2)
-    return export(compress(denoiser, plan), KEPT_SHARES, out, questions=QUESTIONS)
+    return write_bundle(compress(denoiser, plan), KEPT_SHARES, out, questions=QUESTIONS)

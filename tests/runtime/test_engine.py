@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwsearch.bundle import export
+from hwsearch.bundle import write_bundle
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.chat.template import ChatTemplate
@@ -87,7 +87,7 @@ class TestChat:
             {"eos_token": "now"},
         )
         compressed = compress(replace(denoiser, chat=chat), CompressionPlan.uniform(2))
-        return export(
+        return write_bundle(
             compressed,
             KeptShares.keeping_all(2),
             tmp_path_factory.mktemp("chat") / "instruct",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken
 
-from hwsearch.bundle import export
+from hwsearch.bundle import write_bundle
 from hwsearch.compression import compress
 from hwsearch.decoding.backend import Prediction
 from hwsearch.decoding.kept import KeptShares
@@ -160,7 +160,9 @@ class TestEndsAlike:
         ours = evaluate(backend, denoiser, PROBLEMS[:1], task=task).texts
         assert [text.rstrip() for text in ours] == [wanted]
         plan = CompressionPlan.uniform(2, decoding=denoiser.decoding)
-        bundle = export(compress(denoiser, plan), KeptShares.keeping_all(2), tmp_path / "bundle")
+        bundle = write_bundle(
+            compress(denoiser, plan), KeptShares.keeping_all(2), tmp_path / "bundle"
+        )
         runtime = Runtime(bundle, threads=1)
         assert runtime.generate(PROBLEMS[0].question, stops=(stop,)).rstrip() == wanted
         assert evaluate(
@@ -170,7 +172,9 @@ class TestEndsAlike:
     def test_every_end_token_of_a_model_ends_a_bundle_too(self, denoiser, tmp_path):
         tokens = self.written(denoiser)
         plan = CompressionPlan.uniform(2, decoding=denoiser.decoding)
-        bundle = export(compress(denoiser, plan), KeptShares.keeping_all(2), tmp_path / "bundle")
+        bundle = write_bundle(
+            compress(denoiser, plan), KeptShares.keeping_all(2), tmp_path / "bundle"
+        )
         end = tokens[1]
         manifest = bundle.manifest.model_copy(update={"end_token_ids": (end,)})
         runtime = Runtime(Bundle(bundle.path, manifest), threads=1)

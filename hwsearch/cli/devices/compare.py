@@ -18,7 +18,7 @@ from hwsearch.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from hwsearch.jobs.comparison import Comparison
+    from hwsearch.jobs.comparison import DeviceComparison
     from hwsearch.latency.prediction.comparison import Column, Unpriced
 
 
@@ -90,13 +90,13 @@ def command(
     leave(found)
 
 
-def leave(found: Comparison) -> None:
+def leave(found: DeviceComparison) -> None:
     """Exit code 1 where no device runs any plan: the answer is no."""
     if not found.chosen():
         sys.exit(1)
 
 
-def compared(study: str | None, model: str | None, flags: dict[str, Any]) -> Comparison:
+def compared(study: str | None, model: str | None, flags: dict[str, Any]) -> DeviceComparison:
     """The comparison that the flags ask for."""
     from hwsearch.errors import InputError
     from hwsearch.jobs.comparison import compare_study, compare_uniform
@@ -111,7 +111,7 @@ def compared(study: str | None, model: str | None, flags: dict[str, Any]) -> Com
     return compare_uniform(model, names, prompt_length=flags["prompt_length"], **shared)
 
 
-def device_row(found: Comparison, column: Column) -> tuple[object, ...]:
+def device_row(found: DeviceComparison, column: Column) -> tuple[object, ...]:
     """A device with its best plan, as a row."""
     info = column.predictor.device.info
     known = (
@@ -138,7 +138,7 @@ def device_row(found: Comparison, column: Column) -> tuple[object, ...]:
     )
 
 
-def unpriced_row(found: Comparison, device: Unpriced) -> tuple[object, ...]:
+def unpriced_row(found: DeviceComparison, device: Unpriced) -> tuple[object, ...]:
     """A device that cannot price plans, as a row that says why."""
     blank = [""] * also_joules(found)
     return (
@@ -156,7 +156,7 @@ def unpriced_row(found: Comparison, device: Unpriced) -> tuple[object, ...]:
     )
 
 
-def also_joules(found: Comparison) -> bool:
+def also_joules(found: DeviceComparison) -> bool:
     """Whether joules stand beside milliseconds: some device's power is known."""
     known = any(column.predictor.device.info.power is not None for column in found.columns)
     return known and found.unit != "J"
@@ -171,7 +171,7 @@ def short(cost: float) -> str:
     return f"{cost:,.0f}" if cost >= 1000 else f"{cost:.4g}"
 
 
-def cells(found: Comparison, place: int) -> list[str]:
+def cells(found: DeviceComparison, place: int) -> list[str]:
     """A plan on every device, as text."""
     row = []
     for column in found.columns:
@@ -184,7 +184,7 @@ def cells(found: Comparison, place: int) -> list[str]:
     return row
 
 
-def remarks(found: Comparison) -> list[str]:
+def remarks(found: DeviceComparison) -> list[str]:
     """What a reader must know to believe it."""
     lines = [f"{column.name}: {column.note}" for column in found.columns if column.note]
     for column in found.columns:
@@ -204,7 +204,7 @@ def remarks(found: Comparison) -> list[str]:
     return lines
 
 
-def draw(found: Comparison, path: Path) -> None:
+def draw(found: DeviceComparison, path: Path) -> None:
     """Draw the cross table."""
     from hwsearch.report.comparison import draw_cross
 
@@ -218,7 +218,7 @@ def draw(found: Comparison, path: Path) -> None:
     draw_cross(found.title, plans, devices, ratios, found.ratio, path)
 
 
-def document(found: Comparison) -> dict[str, Any]:
+def document(found: DeviceComparison) -> dict[str, Any]:
     """The comparison as plain data."""
     frame = found.frame()
     rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")

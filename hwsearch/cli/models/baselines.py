@@ -56,18 +56,20 @@ def command(
     Finished rows stay in the folder; the same command goes on where it was cut off. Parts of a run,
     ``--part 1/2`` and ``--part 2/2``, may run side by side.
     """
-    from hwsearch.jobs.baselines import Settings, run_baselines
+    from hwsearch.jobs.baselines import RowSelection, Settings, run_baselines
     from hwsearch.report.baselines import documents
 
     with progress_bar() as bar:
         rows = run_baselines(
             Settings(model, limit, seed, calibration),
             out,
-            families=_names(families),
-            methods=_names(methods),
-            shares=_floats(shares, "--shares"),
-            sweep=_floats(sweep, "--sweep"),
-            part=_part(part),
+            RowSelection(
+                families=_names(families),
+                methods=_names(methods),
+                shares=_floats(shares, "--shares"),
+                sweep=_floats(sweep, "--sweep"),
+                part=_part(part),
+            ),
             rounds=rounds,
             tracked=tracked(bar),
         )

@@ -41,23 +41,14 @@ def command(
     seed: int,
 ) -> None:
     """Score MODEL, or the bundle in that folder, on a task."""
-    from hwsearch.jobs.evaluation import evaluate_model
+    from hwsearch.jobs.evaluation import EvaluationSettings, evaluate_model
 
+    settings = EvaluationSettings(
+        task, path, split, limit, seed, shots, apply_chat_template, dtype, torch_device
+    )
     with progress_bar() as bar:
         shown = bar.add_task("problems", total=limit)
-        evaluation = evaluate_model(
-            model,
-            task,
-            path=path,
-            split=split,
-            limit=limit,
-            seed=seed,
-            shots=shots,
-            apply_chat_template=apply_chat_template,
-            dtype=dtype,
-            torch_device=torch_device,
-            progress=lambda done: bar.advance(shown, done),
-        )
+        evaluation = evaluate_model(model, settings, lambda done: bar.advance(shown, done))
     from hwsearch.tasks.harness_results import results, write_results
 
     if out is not None:

@@ -28,12 +28,12 @@ def command(model: str, length: int, plan_file: Path | None, as_json: bool) -> N
     """Geometry, parameters, bytes by format and work of MODEL. Reads no weights."""
     from dataclasses import asdict
 
-    from hwsearch.denoisers.accounting import bytes_by_format, parameters, work
+    from hwsearch.denoisers.accounting import bytes_by_format, parameters, pass_flops
     from hwsearch.denoisers.loading.config import read_geometry
     from hwsearch.plan import CompressionPlan
 
     geometry = read_geometry(model)
-    found = work(geometry, rows=length, keys=length, predicted=length)
+    found = pass_flops(geometry, rows=length, keys=length, predicted=length)
     document: dict[str, Any] = {
         "geometry": asdict(geometry),
         "parameters": {**asdict(parameters(geometry)), "total": parameters(geometry).total},

@@ -125,19 +125,19 @@ class WeightCalibration:
     def _add_up(self, sinks: str, hessians: bool) -> Activations:
         network = self.denoiser.network
         paths = network.linear_groups().paths()
-        tally, omegas = _Tally(hessians), self._weights(sinks)
+        sums, omegas = _Accumulator(hessians), self._weights(sinks)
         with ExitStack() as stack:
             for path in paths:
                 module = network.get_submodule(path)
-                hook = module.register_forward_pre_hook(tally.hook(path, _layer_of(network, path)))
+                hook = module.register_forward_pre_hook(sums.hook(path, _layer_of(network, path)))
                 stack.callback(hook.remove)
             for passes, weights in zip(self.batches, omegas, strict=True):
                 mean = None if weights is None else weights.mean(dim=0)
                 for level, tokens in enumerate(passes):
-                    tally.each = None if weights is None else weights[level]
-                    tally.mean = mean
+                    sums.each = None if weights is None else weights[level]
+                    sums.mean = mean
                     network(tokens)
-        return Activations(tally.norms, tally.hessians)
+        return Activations(sums.norms, sums.hessians)
 
     def _weights(self, sinks: str) -> Sequence[Tensor | None]:
         """ω of each batch, ``[levels, layers, batch, length]``; None where all rows count alike."""
@@ -181,7 +181,7 @@ def row_weights(mass: np.ndarray, sinks: str) -> np.ndarray:
     return 1.0 - scores
 
 
-class _Tally:
+class _Accumulator:
     """Running sums over linears, fed by hooks; `each` and `mean` are ω of the present pass."""
 
     def __init__(self, hessians: bool) -> None:

@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.json_fields import Fields
 from hwsearch.denoisers.loading.model_files import find_folder
-from hwsearch.plan import CommitRule, Decoding, explain
+from hwsearch.plan import CommitRule, Decoding
+from hwsearch.schema import explain
 
 #: Used where a model does not say how it is asked.
 DEFAULT_TEMPLATE = "Question: {question}\nAnswer:"

@@ -265,7 +265,7 @@ def _device(wanted: str | None) -> str:
 def _decoding(own: Decoding, given: dict[str, int | float | str]) -> Decoding:
     from pydantic import ValidationError
 
-    from hwsearch.plan import explain
+    from hwsearch.schema import explain
 
     try:
         return Decoding.model_validate({**own.model_dump(), **given})

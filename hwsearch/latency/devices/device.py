@@ -14,7 +14,8 @@ from hwsearch.errors import InputError, TableError, UnknownNameError
 from hwsearch.latency.devices.costs import Costs, Group, Sums
 from hwsearch.latency.devices.roofline import Positive, Roofline
 from hwsearch.latency.devices.table import LatencyTable
-from hwsearch.plan import CompressionPlan, Frozen, WeightFormat, explain
+from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.schema import Frozen, explain
 
 PACKAGED = Path(__file__).parents[2] / "latency_tables"
 CHECKOUT = Path(__file__).parents[3] / "latency_tables"

@@ -22,7 +22,8 @@ from pydantic import Field
 
 from hwsearch.errors import MissingShapeError, TableError
 from hwsearch.latency.operators import OpKey
-from hwsearch.plan import Frozen, WeightFormat
+from hwsearch.plan import WeightFormat
+from hwsearch.schema import Frozen
 
 #: Bytes of an activation, key or value: 16-bit floats.
 ELEMENT_BYTES = 2

@@ -24,7 +24,8 @@ from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.prediction.calibration import calibration_plans
 from hwsearch.latency.timing.operator_times import SHARES
-from hwsearch.plan import CompressionPlan, Decoding, Frozen
+from hwsearch.plan import CompressionPlan, Decoding
+from hwsearch.schema import Frozen
 
 #: What the two passes of a plan are called among the operators; `rows` is theirs, and `in_features`
 #: the plan's place in the kit, counted from 1.

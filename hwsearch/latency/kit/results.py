@@ -14,7 +14,7 @@ from hwsearch.errors import TableError
 from hwsearch.latency.devices.table_csv import check_columns, check_order, check_rows, refuse
 from hwsearch.latency.kit.models import PASSES, KitModels
 from hwsearch.latency.operators import KINDS
-from hwsearch.plan import explain
+from hwsearch.schema import explain
 
 FIRST_LINE = "# hwsearch kit results, version 2"
 

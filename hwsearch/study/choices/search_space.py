@@ -14,14 +14,8 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import StudyError
 from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.latency.devices.device import Device
-from hwsearch.plan import (
-    CachePolicy,
-    CacheRule,
-    CompressionPlan,
-    LayerPlan,
-    Sparing,
-    WeightFormat,
-)
+from hwsearch.plan import CachePolicy, CacheRule, CompressionPlan, LayerPlan, WeightFormat
+from hwsearch.schema import OmitsDefaults
 
 #: Thresholds offered unless a study says otherwise, most careful first.
 THRESHOLDS = (1.0, 0.9, 0.7, 0.5, 0.25)
@@ -42,7 +36,7 @@ Scales = Annotated[
 ]
 
 
-class SearchSpace(Sparing):
+class SearchSpace(OmitsDefaults):
     """The choices of a study. Every choice list is ordered, least compressed first.
 
     A parameter is the index of a choice, so that samplers see the order. Layers of one group share
@@ -84,7 +78,7 @@ class SearchSpace(Sparing):
         "boundary": "boundaries",
     }
     # studies are known by their space's text, which was there before these
-    _later = frozenset({*SIZES, *CACHE.values()})
+    _omitted_defaults = frozenset({*SIZES, *CACHE.values()})
 
     @classmethod
     def of(cls, denoiser: Denoiser, device: Device) -> SearchSpace:
@@ -109,7 +103,7 @@ class SearchSpace(Sparing):
                     f"format {fmt.value} is not timed on device {device.info.name}, which has "
                     f"{', '.join(known)}; drop it from [space].formats or profile the device"
                 )
-        for name in ("thresholds", "formats", *sorted(self._later)):
+        for name in ("thresholds", "formats", *sorted(self._omitted_defaults)):
             choices = getattr(self, name)
             if len(set(choices)) < len(choices):
                 twice = ", ".join(str(choice) for choice in choices)

@@ -22,7 +22,7 @@ from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
-from hwsearch.denoisers.activation_cache import LayerMemo
+from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
@@ -34,7 +34,7 @@ from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last
 PER_QUESTION = 1
 
 #: Memory for what layers put out on the states, so that a plan starts at its first new layer.
-MEMO_BYTES = 2 << 30
+ACTIVATION_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class FrozenStates:
         states: the snapshots.
         mask_token_id: only positions that hold it are judged.
         refresh_share: weight of refresh passes in the loss: their share of all passes.
-        memo_bytes: memory for layer outputs that other plans may find again.
+        activation_bytes: memory for layer outputs that other plans may find again.
     """
 
     name = "kl"
@@ -90,12 +90,12 @@ class FrozenStates:
         states: Sequence[FrozenState],
         mask_token_id: int,
         refresh_share: float,
-        memo_bytes: int = MEMO_BYTES,
+        activation_bytes: int = ACTIVATION_BYTES,
     ) -> None:
         self.states = tuple(states)
         self.mask_token_id = mask_token_id
         self.refresh_share = refresh_share
-        self.memo = LayerMemo(memo_bytes)
+        self.activations = ActivationCache(activation_bytes)
 
     @classmethod
     def record(
@@ -140,7 +140,7 @@ class FrozenStates:
 
     def by_state(self, network: Network, kept: KeptShares) -> Iterator[StateLoss]:
         """The loss, state by state; see `hwsearch.tasks.losses.GradualProxy`."""
-        backend = backend_of(network, kept, self.memo)
+        backend = backend_of(network, kept, self.activations)
 
         def measure(index: int) -> _Divergence:
             state = self.states[index]

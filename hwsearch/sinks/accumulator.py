@@ -35,7 +35,7 @@ class Series:
         return self._block[: self._count]
 
 
-class LayerTally:
+class LayerAccumulator:
     """Running sums of one layer, whose mass is ``[batch, heads, length]``."""
 
     def __init__(self, shape: tuple[int, ...], keep: bool) -> None:

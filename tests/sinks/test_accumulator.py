@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwsearch.sinks.tally import Series
+from hwsearch.sinks.accumulator import Series
 
 
 def test_a_series_grows_and_keeps_what_it_was_given():

@@ -1,0 +1,52 @@
+"""Strict frozen models, and how their errors read."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
+
+
+class Frozen(BaseModel):
+    """Immutable, hashable data that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OmitsDefaults(Frozen):
+    """Written without those later additions to the schema that hold their defaults."""
+
+    _omitted_defaults: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _omit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        omitted = {
+            name for name in self._omitted_defaults if getattr(self, name) == fields[name].default
+        }
+        return {name: value for name, value in handler(self).items() if name not in omitted}
+
+
+def explain(error: ValidationError) -> str:
+    """The first problem of a validation error: key, rule and value, in one line.
+
+    A rule about several keys names them itself, and the value would be the whole document.
+    """
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "(whole)"
+    more = error.error_count() - 1
+    suffix = f" (and {more} more)" if more else ""
+    if first["type"] == "extra_forbidden":
+        return f"{key}: no such key{suffix}"
+    if first["type"] == "missing":
+        return f"{key}: missing{suffix}"
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return f"{message}{suffix}"
+    return f"{key}: {message}, got {first['input']!r}{suffix}"
