@@ -51,7 +51,7 @@ FLOOR = 0.01
 
 
 @dataclass(frozen=True)
-class Early:
+class EarlyStopping:
     """When a trial need not go on.
 
     Attributes:
@@ -82,7 +82,7 @@ class Early:
                 'trial can stop early; leave pruner = "none" and fidelity = 1'
             )
 
-    def judge(self, trial: optuna.Trial, candidate: Candidate, work: float) -> float:
+    def judge(self, trial: optuna.Trial, candidate: RunningTrial, work: float) -> float:
         """The whole loss of a trial's plan.
 
         Args:
@@ -99,12 +99,12 @@ class Early:
         if reason is None:
             return judged[-1].so_far
         trial.set_user_attr(SHARE, share)
-        for name, value in self.told(judged, candidate, peers).items():
+        for name, value in self.estimate_attributes(judged, candidate, peers).items():
             trial.set_user_attr(name, value)
         raise optuna.TrialPruned(f"{reason} after {share:.0%} of the work")
 
     def _watch(
-        self, candidate: Candidate, peers: Sequence[Peer], work: float
+        self, candidate: RunningTrial, peers: Sequence[Peer], work: float
     ) -> tuple[list[StateLoss], float, str | None]:
         """States judged, the share of the work that they were, and why no more are."""
         rival = candidate.rival(peers)
@@ -126,8 +126,8 @@ class Early:
                     return judged, share, reason
         return judged, share, None
 
-    def told(
-        self, judged: Sequence[StateLoss], candidate: Candidate, peers: Sequence[Peer]
+    def estimate_attributes(
+        self, judged: Sequence[StateLoss], candidate: RunningTrial, peers: Sequence[Peer]
     ) -> dict[str, Any]:
         """What the sampler learns of a stopped trial: its estimate, if there is one."""
         found = estimate(judged, peers)
@@ -137,11 +137,11 @@ class Early:
 
 
 #: Every trial goes to its end.
-NEVER = Early()
+NEVER = EarlyStopping()
 
 
 @dataclass(frozen=True)
-class Candidate:
+class RunningTrial:
     """A plan whose loss is being computed.
 
     Attributes:
@@ -254,7 +254,7 @@ def estimate(judged: Sequence[StateLoss], peers: Sequence[Peer]) -> Estimate | N
 
 
 def _screened(
-    judged: Sequence[StateLoss], candidate: Candidate, rival: Peer | None, peers: Sequence[Peer]
+    judged: Sequence[StateLoss], candidate: RunningTrial, rival: Peer | None, peers: Sequence[Peer]
 ) -> str | None:
     """Why a trial stops at a rung; None if it goes on."""
     found = estimate(judged, peers)

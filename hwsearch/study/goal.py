@@ -76,7 +76,7 @@ class Unit:
     def number(self, ms: float) -> str:
         """Milliseconds in this unit, as a table shows them.
 
-        >>> Unit().number(12.345), joules(5.0).number(12.345)
+        >>> Unit().number(12.345), joule_unit(5.0).number(12.345)
         ('12.35', '0.06173')
         """
         return f"{self.of(ms):.2f}" if self == MILLISECONDS else f"{self.of(ms):.4g}"
@@ -84,7 +84,7 @@ class Unit:
     def show(self, ms: float) -> str:
         """The same with its symbol.
 
-        >>> joules(5.0).show(2000.0)
+        >>> joule_unit(5.0).show(2000.0)
         '10 J'
         """
         return f"{self.number(ms)} {self.symbol}"
@@ -93,6 +93,6 @@ class Unit:
 MILLISECONDS = Unit()
 
 
-def joules(watts: float) -> Unit:
+def joule_unit(watts: float) -> Unit:
     """Joules on a device of this power."""
     return Unit("J", "generation_joules", watts / 1e3)

@@ -15,10 +15,10 @@ from hwsearch.latency.prediction.protocol import LatencyPredictor
 from hwsearch.latency.prediction.uncertainty import Latency
 from hwsearch.plan import CompressionPlan
 from hwsearch.sinks import SinkProfile
-from hwsearch.study.choices.cost_tables import CostTable, Terms
+from hwsearch.study.choices.cost_tables import ChoiceCosts, CostTables
 from hwsearch.study.choices.search_space import SearchSpace, is_uniform
-from hwsearch.study.early_stopping import NEVER, Candidate, Early
-from hwsearch.study.goal import MILLISECONDS, Aim, Unit, joules
+from hwsearch.study.early_stopping import NEVER, EarlyStopping, RunningTrial
+from hwsearch.study.goal import MILLISECONDS, Aim, Unit, joule_unit
 from hwsearch.study.records.study import FAILURE
 from hwsearch.study.samplers.catalog import ENERGY, LATENCY, SIZE, Known
 from hwsearch.tasks.losses import GradualProxy, Proxy
@@ -54,7 +54,7 @@ class Objective:
     target_ms: float
     max_bytes: int | None = None
     two: bool = False
-    early: Early = NEVER
+    early: EarlyStopping = NEVER
     unit: Unit = MILLISECONDS
     max_joules: float | None = None
     content: Mapping[str, str] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Objective:
         """Loss of a trial's plan, unless it stops early."""
         feasible = all(over <= 0 for over in self.constraints(plan).values())
         # uniform plans are what the others are held against
-        candidate = Candidate(
+        candidate = RunningTrial(
             self.by_state(plan), feasible, partial(self.values, plan), protected=is_uniform(plan)
         )
         return self.early.judge(trial, candidate, self.proxy.cost)
@@ -132,33 +132,33 @@ class Objective:
 
     def by_state(self, plan: CompressionPlan) -> Iterator[StateLoss]:
         """Loss of a plan, state by state, if the proxy can tell."""
-        assert isinstance(self.proxy, GradualProxy), "Early.check comes first"
+        assert isinstance(self.proxy, GradualProxy), "EarlyStopping.check comes first"
         return self.proxy.by_state(*self.workbench.network(plan))
 
     @cached_property
-    def times(self) -> Terms:
+    def times(self) -> CostTables:
         """Milliseconds of every plan, exactly: a sum of tables over parameters that act together.
 
         Each parameter acts by itself unless heads, channels or the cache may be chosen.
         """
-        return Terms.measure(self.space, lambda plan: self.latency(plan).generation_ms)
+        return CostTables.measure(self.space, lambda plan: self.latency(plan).generation_ms)
 
     @cached_property
-    def weights(self) -> Terms:
+    def weights(self) -> CostTables:
         """Bytes of every plan's weights, in the same way."""
-        return Terms.measure(self.space, lambda plan: size_bytes(self.denoiser, plan), False)
+        return CostTables.measure(self.space, lambda plan: size_bytes(self.denoiser, plan), False)
 
-    def costs(self) -> CostTable:
+    def costs(self) -> ChoiceCosts:
         """What each choice of each parameter adds to the generation time, in milliseconds.
 
         Added to the time of the plan of first choices. Exact where `times` are additive, or else
         the mean over all plans of the space.
         """
-        return self.times.table
+        return self.times.by_choice
 
-    def sizes(self) -> CostTable:
+    def sizes(self) -> ChoiceCosts:
         """What each choice of each parameter adds to the bytes of the weights, in the same way."""
-        return self.weights.table
+        return self.weights.by_choice
 
     @cached_property
     def first(self) -> CompressionPlan:
@@ -173,7 +173,7 @@ class Objective:
     @property
     def energy(self) -> Unit:
         """Joules on the device. Raises `InputError` where its power is unknown."""
-        return joules(self.predictor.device.info.known_power.watts)
+        return joule_unit(self.predictor.device.info.known_power.watts)
 
     def limits(self) -> list[tuple[Unit, float]]:
         """What no plan may exceed, in milliseconds, each with the unit it was given in."""

@@ -22,7 +22,7 @@ from hwsearch.plan import CompressionPlan, Decoding, LayerPlan
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study.choices.exact_solution import cheapest_of
 from hwsearch.study.choices.search_space import WHOLE, SearchSpace
-from hwsearch.study.goal import MILLISECONDS, Unit, joules
+from hwsearch.study.goal import MILLISECONDS, Unit, joule_unit
 from hwsearch.study.objective import Objective, size_bytes
 from hwsearch.study.records.identity import Content, check_content, content_of
 from hwsearch.study.records.study import Study
@@ -86,7 +86,7 @@ class Target:
     def unit(self, device: Device) -> Unit:
         """What it is told in. Raises `InputError` for energy where the device's power is unknown."""
         if self.energy or self.joules is not None:
-            return joules(device.info.known_power.watts)
+            return joule_unit(device.info.known_power.watts)
         return MILLISECONDS
 
     def resolve_ms(self, baseline_ms: float, unit: Unit = MILLISECONDS) -> float:
@@ -144,7 +144,7 @@ def prepare(
     check_pass(denoiser, questions[0])
     calibration = calibration_of(device, denoiser)
     predictor = predictor_of(device, denoiser, workload, calibration)
-    sinks = sinks_of(denoiser, space, questions)
+    sinks = sinks_for_space(denoiser, space, questions)
     uncompressed = device.uncompressed(space.num_layers)
     baseline = predictor.predict(sinks.keep(uncompressed)).generation_ms
     objective = Objective(
@@ -241,7 +241,7 @@ def check_max_joules(max_joules: float | None, unit: Unit, device: Device) -> No
     _ = device.info.known_power
 
 
-def sinks_of(denoiser: Denoiser, space: SearchSpace, questions: list[str]) -> SinkProfile:
+def sinks_for_space(denoiser: Denoiser, space: SearchSpace, questions: list[str]) -> SinkProfile:
     """The sink profile of a model; one that caches nothing keeps all.
 
     Raises:

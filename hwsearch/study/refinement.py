@@ -13,7 +13,7 @@ from hwsearch.study.choices.search_space import Groups
 from hwsearch.study.objective import Objective
 from hwsearch.study.records.study import Study, load_study
 from hwsearch.study.run import run_study
-from hwsearch.study.storage.databases import STUDIES, open_storage, place_of, storage_errors
+from hwsearch.study.storage.databases import STUDIES, location_of, open_storage, storage_errors
 
 #: Groups before the free ones, and the share of all trials after which they are split.
 STAGES: tuple[tuple[Groups, float], ...] = (("tied", 0.2), ("thirds", 0.5))
@@ -37,24 +37,24 @@ def run_refined(
 
     Arguments and errors are those of `hwsearch.study.run.run_study`.
     """
-    place = place_of(name, storage)
+    location = location_of(name, storage)
     if storage is None:
         STUDIES.mkdir(exist_ok=True)
     options: dict[str, Any] = {
-        "storage": str(place),
+        "storage": str(location),
         "sampler": sampler,
         "seed": seed,
         "heartbeat_s": heartbeat_s,
         "on_trial": on_trial,
     }
-    opened = open_storage(place, heartbeat_s)
-    with storage_errors(place):
+    opened = open_storage(location, heartbeat_s)
+    with storage_errors(location):
         known = optuna.get_all_study_names(opened)
     coarse: Study | None = None
     for groups, share in STAGES:
         stage = f"{name}-{groups}"
         if name in known and stage in known:
-            coarse = load_study(stage, str(place))
+            coarse = load_study(stage, str(location))
         elif name not in known:
             space = objective.space.model_copy(update={"groups": groups})
             tied, most = replace(objective, space=space), math.ceil(share * trials)

@@ -11,7 +11,7 @@ import numpy as np
 
 from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
 from hwsearch.plan import CompressionPlan
-from hwsearch.study.choices.cost_tables import CostTable, Terms
+from hwsearch.study.choices.cost_tables import ChoiceCosts, CostTables
 from hwsearch.study.choices.exact_solution import cheapest_of
 from hwsearch.study.goal import MILLISECONDS, Unit
 from hwsearch.study.records.study import Study, ended, finished
@@ -140,8 +140,8 @@ class Totals:
         sizes: bytes of the weights.
     """
 
-    times: Terms
-    sizes: Terms
+    times: CostTables
+    sizes: CostTables
 
     @classmethod
     def of(cls, study: Study) -> Totals:
@@ -156,9 +156,9 @@ class Totals:
                 "run hwsearch search on it once more"
             ) from error
         if "cost_terms" in kept:
-            times = Terms.read(first_ms, kept["cost_terms"])
-            return cls(times, Terms.read(first_bytes, kept["size_terms"]))
-        return cls(Terms.additive(first_ms, costs), Terms.additive(first_bytes, sizes))
+            times = CostTables.read(first_ms, kept["cost_terms"])
+            return cls(times, CostTables.read(first_bytes, kept["size_terms"]))
+        return cls(CostTables.additive(first_ms, costs), CostTables.additive(first_bytes, sizes))
 
     def ms(self, params: dict[str, int]) -> float:
         """Milliseconds of a plan."""
@@ -179,7 +179,7 @@ class Totals:
         by_group: dict[str, float] = {}
         for name, choice in fastest.items():
             group = name.rpartition(".")[0] or name
-            costs = self.times.table[name]
+            costs = self.times.by_choice[name]
             by_group[group] = by_group.get(group, 0.0) + max(costs.values()) - costs[choice]
         saved = sorted(by_group.items(), key=lambda item: item[1])
         binding = ", ".join(f"{group} saves {unit.show(ms)}" for group, ms in saved[:3])
@@ -197,14 +197,14 @@ def _predicted(
         return None
     model = LossModel(
         study.space.distributions(),
-        AdditiveCost.of_terms(totals.times),
+        AdditiveCost.of_tables(totals.times),
         kinds=study.space.kinds(),
         trials=ended(study.optuna),
         directions=tuple(study.optuna.directions),
     )
     limit = None
     if np.isfinite(study.max_bytes):
-        limit = AdditiveCost.of_terms(totals.sizes), study.max_bytes - totals.sizes.first
+        limit = AdditiveCost.of_tables(totals.sizes), study.max_bytes - totals.sizes.first
     found = model.best(most_ms - totals.times.first, limit)
     if found is None:
         return None
@@ -212,5 +212,5 @@ def _predicted(
     return {**dict.fromkeys(study.space.parameters(), 0), **params}, loss, spread
 
 
-def _table(kept: dict[str, dict[str, float]]) -> CostTable:
+def _table(kept: dict[str, dict[str, float]]) -> ChoiceCosts:
     return {name: {int(c): float(v) for c, v in terms.items()} for name, terms in kept.items()}

@@ -22,8 +22,8 @@ from hwsearch.study.records.identity import (
 )
 from hwsearch.study.records.study import Study, ended
 from hwsearch.study.samplers.catalog import make_sampler
-from hwsearch.study.storage.databases import STUDIES, open_storage, place_of, storage_errors
-from hwsearch.study.workers import join, seed_of_worker, work
+from hwsearch.study.storage.databases import STUDIES, location_of, open_storage, storage_errors
+from hwsearch.study.workers import join, run_trials, seed_of_worker
 
 
 def run_study(
@@ -50,8 +50,8 @@ def run_study(
         StudyError: the storage cannot be used.
     """
     objective.early.check(objective.proxy)
-    place = place_of(name, storage)
-    place.check()
+    location = location_of(name, storage)
+    location.check()
     known = objective.known()
     make_sampler(sampler, seed, known)  # a wrong name leaves no study behind
 
@@ -63,13 +63,13 @@ def run_study(
 
     if storage is None:
         STUDIES.mkdir(exist_ok=True)
-    opened = open_storage(place, heartbeat_s)
-    with storage_errors(place):
+    opened = open_storage(location, heartbeat_s)
+    with storage_errors(location):
         study, others = join(name, opened, 2 if objective.two else 1, prepare_study)
         study.sampler = make_sampler(sampler, seed_of_worker(seed, study, others), known)
-        if not place.is_shared:
+        if not location.is_shared:
             _recover(study)
-        work(study, objective, opened, trials, on_trial)
+        run_trials(study, objective, opened, trials, on_trial)
         done = Study(study, objective.space, objective.target_ms)
         record_noise(done, objective)
     return done

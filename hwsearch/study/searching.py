@@ -11,7 +11,7 @@ from hwsearch.errors import InputError
 from hwsearch.latency.devices.device import Device
 from hwsearch.latency.operators import Workload
 from hwsearch.study.choices.search_space import SearchSpace
-from hwsearch.study.early_stopping import NEVER, Early
+from hwsearch.study.early_stopping import NEVER, EarlyStopping
 from hwsearch.study.finalists import judge_finalists
 from hwsearch.study.goal import Aim, aim_of
 from hwsearch.study.preparation import (
@@ -28,7 +28,7 @@ from hwsearch.study.records.identity import (
 from hwsearch.study.records.study import Study
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
-from hwsearch.study.storage.databases import place_of
+from hwsearch.study.storage.databases import location_of
 from hwsearch.study.storage.names import default_name
 from hwsearch.tasks.losses import Proxy
 
@@ -54,7 +54,7 @@ def search(
     loss: str | Proxy = "kl",
     seed: int = 0,
     heartbeat_s: int = 30,
-    early: Early = NEVER,
+    early: EarlyStopping = NEVER,
     coarse_to_fine: bool = False,
     finalists: int = 0,
     problems: int = 200,
@@ -103,7 +103,7 @@ def search(
     name = name or default_name(denoiser.name, device.info.name)
     asked = list(questions or calibration_questions())
     content = describe(denoiser, device, asked, loss)
-    check_known(name, place_of(name, storage), content)
+    check_known(name, location_of(name, storage), content)
     proxy = choose_proxy(loss, denoiser, questions)
     objective = prepare(
         denoiser,

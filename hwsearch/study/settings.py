@@ -23,10 +23,10 @@ from hwsearch.errors import StudyError
 from hwsearch.plan import CacheRule, WeightFormat
 from hwsearch.schema import Frozen, explain
 from hwsearch.study.choices.search_space import Scales, SearchSpace
-from hwsearch.study.early_stopping import Early, Pruner
+from hwsearch.study.early_stopping import EarlyStopping, Pruner
 from hwsearch.study.goal import Aim
 from hwsearch.study.records.study import Study, load_study
-from hwsearch.study.storage.databases import place_of
+from hwsearch.study.storage.databases import location_of
 
 if TYPE_CHECKING:
     from hwsearch.denoisers.denoiser import Denoiser
@@ -233,7 +233,7 @@ def run_spec(
     from hwsearch.latency.operators import Workload
     from hwsearch.study.searching import search
 
-    place_of(spec.name or "named-later", spec.storage).check()  # before a model is read
+    location_of(spec.name or "named-later", spec.storage).check()  # before a model is read
     denoiser, device = load_denoiser(spec.model), load_device(spec.device)
     chosen = spec.space.chosen(denoiser)
     coarse_to_fine = chosen.get("groups") == "refine"
@@ -261,7 +261,7 @@ def run_spec(
         loss=spec.loss,
         seed=spec.seed,
         heartbeat_s=spec.heartbeat_s,
-        early=Early(spec.pruner, spec.fidelity),
+        early=EarlyStopping(spec.pruner, spec.fidelity),
         coarse_to_fine=coarse_to_fine,
         finalists=spec.finalists,
         problems=spec.problems,

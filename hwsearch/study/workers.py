@@ -1,8 +1,8 @@
 """One study, one worker or many: who creates it, who takes the next trial, when it is done.
 
-Everything that workers agree on lies in the storage; they never talk to each other. They take turns at
-choosing a plan (`hwsearch.study.storage.proposal_lock`), so that none is tried twice, and none
-is tried too many. Where a database knows no turns, a worker that finds its trial to be one too many
+Everything that workers agree on lies in the storage; they never talk to each other. One at
+a time chooses a plan (`hwsearch.study.storage.proposal_lock`), so that none is tried twice, and none
+is tried too many. Where a database has no such lock, a worker that finds its trial to be one too many
 gives it back.
 """
 
@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.records.study import ENDED, FAILURE, ended, failed
 from hwsearch.study.storage.databases import is_shared
-from hwsearch.study.storage.proposal_lock import turn
+from hwsearch.study.storage.proposal_lock import proposal_lock
 
 #: Attribute that says that the creator of a study has queued its first plans.
 READY = "ready"
@@ -72,11 +72,11 @@ def join(
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage)
         _await_creator(study)
-        with turn(storage, name):
+        with proposal_lock(storage, name):
             prepare(study)
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return study, bool(running)
-    with turn(storage, name):
+    with proposal_lock(storage, name):
         prepare(study)
     study.set_user_attr(READY, True)
     return study, False
@@ -103,7 +103,7 @@ def seed_of_worker(seed: int, study: optuna.Study, others: bool) -> int:
     return seed % 2**31
 
 
-def work(
+def run_trials(
     study: optuna.Study,
     objective: _Objective,
     storage: RDBStorage,
@@ -138,13 +138,13 @@ def work(
 
 
 def _take_one(study: optuna.Study, objective: _Objective, storage: RDBStorage, trials: int) -> None:
-    """Choose a plan in turn with the other workers, then try it beside them.
+    """Choose a plan while no other worker does, then try it beside them.
 
     A worker that stood still for so long that others took it for dead drops what it found.
     """
-    with turn(storage, study.study_name) as chosen:
+    with proposal_lock(storage, study.study_name) as lock:
         if is_shared(str(storage.url)) and _is_full(study.get_trials(deepcopy=False), trials):
-            return  # others took the last ones while this worker waited for its turn
+            return  # others took the last ones while this worker waited for the lock
 
         raised: list[Exception] = []
         begun: list[int] = []
@@ -155,7 +155,7 @@ def _take_one(study: optuna.Study, objective: _Objective, storage: RDBStorage, t
                 if is_shared(str(storage.url)) and _is_surplus(study, trial, trials):
                     raise _OneTooManyError
                 objective.space.suggest(trial)  # now the others can see which plan it is
-                chosen.end()
+                lock.release()
                 return objective(trial)
             except Exception as error:
                 raised.append(error)

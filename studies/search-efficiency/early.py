@@ -36,7 +36,7 @@ from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.study import Objective, SearchSpace, Target, prepare
-from hwsearch.study.early_stopping import SHARE, Early, Peer, estimate
+from hwsearch.study.early_stopping import SHARE, EarlyStopping, Peer, estimate
 from hwsearch.study.preparation import calibration_questions, default_workload
 from hwsearch.study.records.study import ended
 from hwsearch.study.refinement import run_refined
@@ -48,10 +48,10 @@ STEP = 8  # trials between two looks at the work done
 CHECKPOINTS = (15, 20, 30, 40)
 
 
-class Untold(Early):
-    """Stops as `Early` does, and keeps the estimate to itself."""
+class Untold(EarlyStopping):
+    """Stops as `EarlyStopping` does, and keeps the estimate to itself."""
 
-    def told(self, *_: Any) -> dict[str, Any]:
+    def estimate_attributes(self, *_: Any) -> dict[str, Any]:
         return {}
 
 
@@ -59,21 +59,21 @@ class Untold(Early):
 class Arm:
     """A way to search."""
 
-    early: Early
+    early: EarlyStopping
     shuffled: bool = False
     refined: bool = False
 
 
 ARMS = {
-    "whole": Arm(Early()),
-    "wilcoxon": Arm(Early("wilcoxon")),
-    "fidelity": Arm(Early(fidelity=0.25)),
-    "both": Arm(Early("wilcoxon", 0.25)),
-    "refine": Arm(Early(), refined=True),
+    "whole": Arm(EarlyStopping()),
+    "wilcoxon": Arm(EarlyStopping("wilcoxon")),
+    "fidelity": Arm(EarlyStopping(fidelity=0.25)),
+    "both": Arm(EarlyStopping("wilcoxon", 0.25)),
+    "refine": Arm(EarlyStopping(), refined=True),
     "fidelity-untold": Arm(Untold(fidelity=0.25)),
     "wilcoxon-untold": Arm(Untold("wilcoxon")),
-    "fidelity-shuffled": Arm(Early(fidelity=0.25), shuffled=True),
-    "wilcoxon-shuffled": Arm(Early("wilcoxon"), shuffled=True),
+    "fidelity-shuffled": Arm(EarlyStopping(fidelity=0.25), shuffled=True),
+    "wilcoxon-shuffled": Arm(EarlyStopping("wilcoxon"), shuffled=True),
 }
 
 

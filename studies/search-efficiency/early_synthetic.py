@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from race import Plan, Problem, corner, hypervolume
 from synthetic import SHAPE, make_problem
 
-from hwsearch.study.early_stopping import LEAST_PEERS, SHARE, Candidate, estimate, peers_of
+from hwsearch.study.early_stopping import LEAST_PEERS, SHARE, RunningTrial, estimate, peers_of
 from hwsearch.study.records.study import ended
 from hwsearch.study.samplers.additive import AdditiveSampler
 from hwsearch.tasks.losses.by_state import StateLoss, shuffled
@@ -112,7 +112,7 @@ def search(
         peers = peers_of(trial.study)
         if len(peers) > 2 * LEAST_PEERS and (found := estimate(half, peers)):
             errors.append(found.loss / stated.loss(plan) - 1)
-        candidate = Candidate(
+        candidate = RunningTrial(
             stated.states(plan, order), two or cost <= target, values, len(set(plan)) == 1
         )
         return values(arm.early.judge(trial, candidate, whole))

@@ -26,7 +26,7 @@ from large import QUESTIONS, RESULTS, load_problem
 from race import NAMES, Point, corner, hypervolume
 from visits import Visits
 
-from hwsearch.study.early_stopping import Early
+from hwsearch.study.early_stopping import EarlyStopping
 
 FIDELITY = 0.25
 KEPT = RESULTS / "large-fidelity.jsonl"
@@ -52,7 +52,7 @@ def search(seeds: int, work: float) -> dict[int, list[dict[str, Any]]]:
         judged = Judged(objective, Path(folder) / "states.jsonl")
         for seed in range(seeds):
             if seed not in runs:
-                found = run(objective, judged, Arm(Early(fidelity=FIDELITY)), seed, work)
+                found = run(objective, judged, Arm(EarlyStopping(fidelity=FIDELITY)), seed, work)
                 runs[seed] = found["trials"]
                 with KEPT.open("a") as file:
                     file.write(json.dumps({"seed": seed, **found}) + "\n")

@@ -13,7 +13,7 @@ from hwsearch.study.choices.search_space import SearchSpace, is_uniform
 from hwsearch.study.early_stopping import (
     LOSSES,
     SHARE,
-    Early,
+    EarlyStopping,
     Peer,
     estimate,
     is_worse,
@@ -30,7 +30,7 @@ from tests.study.test_run import WORK, Watched
 
 NUMBERS = ["3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]
 QUESTIONS = [f"tom has {n} apples ?" + " now" * i for i, n in enumerate(NUMBERS)]
-BOTH = Early("wilcoxon", 0.25)
+BOTH = EarlyStopping("wilcoxon", 0.25)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_too_few_trials_say_nothing():
     assert estimate(states_of(np.zeros(3)), [peer(np.ones(9))] * 9) is None
 
 
-@pytest.mark.parametrize("early", [Early("wilcoxon"), Early(fidelity=0.25), BOTH])
+@pytest.mark.parametrize("early", [EarlyStopping("wilcoxon"), EarlyStopping(fidelity=0.25), BOTH])
 @pytest.mark.parametrize("two", [False, True])
 def test_stopped_trials_never_win_and_none_of_them_could_have(objective, tmp_path, early, two):
     objective = dataclasses.replace(objective, two=two)
@@ -121,7 +121,7 @@ def test_stopped_trials_never_win_and_none_of_them_could_have(objective, tmp_pat
 def test_estimates_of_stopped_trials_are_near_the_truth_and_told_to_the_sampler(
     objective, tmp_path
 ):
-    study = searched(objective, tmp_path, Early(fidelity=0.25))
+    study = searched(objective, tmp_path, EarlyStopping(fidelity=0.25))
     told = [t for t in ended(study.optuna) if ESTIMATE in t.user_attrs]
     errors = [
         (objective.loss(study.space.plan(t.params)) - t.user_attrs[ESTIMATE][0])
@@ -133,7 +133,7 @@ def test_estimates_of_stopped_trials_are_near_the_truth_and_told_to_the_sampler(
 
 
 def test_another_target_is_answered_with_what_stopped_trials_say(objective, tmp_path):
-    study = searched(objective, tmp_path, Early(fidelity=0.25))
+    study = searched(objective, tmp_path, EarlyStopping(fidelity=0.25))
     known = set(study.frame()["plan"])
     for ratio in (0.75, 0.9):
         found = resolve(study, ratio / 0.6 * study.target_ms)
@@ -172,6 +172,6 @@ def test_what_cannot_be_watched_cannot_stop(objective, tmp_path):
     whole = dataclasses.replace(objective, proxy=Watched(objective.proxy, []))
     with pytest.raises(InputError, match="'kl' is not computed state by state"):
         searched(whole, tmp_path, BOTH)
-    searched(whole, tmp_path, Early(), trials=2)
+    searched(whole, tmp_path, EarlyStopping(), trials=2)
     with pytest.raises(InputError, match="fidelity must be above 0 and at most 1; got 0"):
-        Early(fidelity=0.0)
+        EarlyStopping(fidelity=0.0)

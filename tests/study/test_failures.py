@@ -8,7 +8,7 @@ import pytest
 from hwsearch.errors import InputError, StudyError
 from hwsearch.plan import WeightFormat
 from hwsearch.study import Target, prepare
-from hwsearch.study.early_stopping import Early
+from hwsearch.study.early_stopping import EarlyStopping
 from hwsearch.study.preparation import check_own_loss
 from hwsearch.study.run import run_study
 from hwsearch.tasks.losses.by_state import StateLoss
@@ -52,7 +52,9 @@ def spoilt(objective, broken, value, **fields):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("two", [False, True])
-@pytest.mark.parametrize("early", [Early(), Early("wilcoxon", 0.5)], ids=["whole", "early"])
+@pytest.mark.parametrize(
+    "early", [EarlyStopping(), EarlyStopping("wilcoxon", 0.5)], ids=["whole", "early"]
+)
 def test_plans_without_a_loss_count_and_are_on_no_front(objective, tmp_path, value, two, early):
     some = spoilt(objective, lambda call: call % 3 == 0, value, two=two, early=early)
     study = run_study(some, trials=12, name="s", storage=str(tmp_path / "s.db"), sampler="random")

@@ -9,7 +9,7 @@ import pytest
 from hwsearch.errors import StudyError
 from hwsearch.latency.devices.device import Device
 from hwsearch.study import SearchSpace, Target, prepare
-from hwsearch.study.early_stopping import Early
+from hwsearch.study.early_stopping import EarlyStopping
 from hwsearch.study.objective import Objective
 from hwsearch.study.records.study import ended
 from hwsearch.study.refinement import run_refined
@@ -46,7 +46,7 @@ def judged(monkeypatch):
     return plans
 
 
-@pytest.mark.parametrize("early", [Early(), Early("wilcoxon", 0.3)])
+@pytest.mark.parametrize("early", [EarlyStopping(), EarlyStopping("wilcoxon", 0.3)])
 def test_no_plan_is_tried_twice_from_tied_to_free(objective, tmp_path, judged, early):
     objective = dataclasses.replace(objective, early=early)
     storage = str(tmp_path / "s.db")

@@ -17,9 +17,9 @@ from hwsearch.study.objective import Objective
 from hwsearch.study.preparation import Target
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
-from hwsearch.study.storage import proposal_lock
+from hwsearch.study.storage import proposal_lock as locks
 from hwsearch.study.storage.databases import open_storage
-from hwsearch.study.storage.proposal_lock import turn
+from hwsearch.study.storage.proposal_lock import proposal_lock
 from hwsearch.testing.postgres import find_postgres, postgres_server
 from tests.study.test_run import make_objective
 
@@ -109,7 +109,7 @@ def test_a_turn_is_held_by_one_worker_until_it_is_ended_or_dies(url):
     inside, release = FORK.Event(), FORK.Event()
 
     def hold():
-        with turn(open_storage(url), "held"):
+        with proposal_lock(open_storage(url), "held"):
             inside.set()
             release.wait(60)
             os._exit(9)  # dies with the turn
@@ -117,14 +117,14 @@ def test_a_turn_is_held_by_one_worker_until_it_is_ended_or_dies(url):
     holder = FORK.Process(target=hold)
     holder.start()
     assert inside.wait(60)
-    with turn(storage, "another study"):
+    with proposal_lock(storage, "another study"):
         pass
     taken = threading.Event()
 
     def take():
-        with turn(storage, "held") as mine:
-            mine.end()
-            with turn(storage, "held"):  # its end let the next one in
+        with proposal_lock(storage, "held") as mine:
+            mine.release()
+            with proposal_lock(storage, "held"):  # its end let the next one in
                 taken.set()
 
     taker = threading.Thread(target=take)
@@ -138,8 +138,8 @@ def test_a_turn_is_held_by_one_worker_until_it_is_ended_or_dies(url):
 
 
 def test_a_worker_does_not_wait_for_ever(url, monkeypatch):
-    monkeypatch.setattr(proposal_lock, "PATIENCE_S", 1)
-    with turn(open_storage(url), "stuck"), turn(open_storage(url), "stuck"):
+    monkeypatch.setattr(locks, "PATIENCE_S", 1)
+    with proposal_lock(open_storage(url), "stuck"), proposal_lock(open_storage(url), "stuck"):
         pass
 
 

@@ -1,8 +1,17 @@
-"""Milliseconds and bytes of plans as a sum of small tables, exact where choices act together.
+"""What plans cost, milliseconds or bytes, as a sum of small tables: exact, and quick to search.
 
-Most choices add the same whatever else is chosen. Some do not: fewer heads save more of wider
-formats, fewer channels too; a kept share counts for fewer heads, and is multiplied by the scales of
-the whole plan. Each such handful of parameters gets a table of its own.
+The idea: the predicted time of a plan is a sum over layers, and so are its bytes. What a parameter
+adds therefore depends on few others, and often on none. Fewer heads save more of wider formats,
+fewer channels too; a kept share counts for fewer heads, and is multiplied by the scales of the whole
+plan. Each such handful of parameters gets one table, filled by pricing plans that differ from the
+plan of first choices in these parameters alone; a plan's cost is that plan's plus one cell a table.
+
+What it is good for: the fastest plan within a limit of bytes is an integer program over the tables
+(`hwsearch.study.choices.exact_solution`), the sampler knows what a proposal costs without pricing it,
+and a finished study answers another target without its model or device.
+
+Limits: a table grows with the product of its parameters' choices; a cost that is no sum over layers
+cannot be written so.
 """
 
 from __future__ import annotations
@@ -22,13 +31,13 @@ if TYPE_CHECKING:
     from hwsearch.study.choices.search_space import SearchSpace
 
 #: What each choice, by its index, of each parameter adds to something.
-CostTable = dict[str, dict[int, float]]
+ChoiceCosts = dict[str, dict[int, float]]
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Term:
+class CostTable:
     """What some parameters add together.
 
     Attributes:
@@ -46,16 +55,16 @@ class Term:
 
 
 @dataclass(frozen=True, eq=False)
-class Terms:
+class CostTables:
     """A quantity of plans: that of the plan of first choices, and what other choices add to it.
 
     Attributes:
         first: of the plan of first choices.
-        terms: what is added; a plan's quantity is their sum.
+        tables: what is added; a plan's quantity is their sum.
     """
 
     first: float
-    terms: tuple[Term, ...]
+    tables: tuple[CostTable, ...]
 
     @classmethod
     def measure(
@@ -63,7 +72,7 @@ class Terms:
         space: SearchSpace,
         quantity: Callable[[CompressionPlan], float],
         by_cache: bool = True,
-    ) -> Terms:
+    ) -> CostTables:
         """The tables of a quantity that is a sum over layers, each read off plans of the space.
 
         Args:
@@ -77,7 +86,7 @@ class Terms:
         def at(**chosen: int) -> float:
             return quantity(space.plan({**zeros, **chosen}))
 
-        def table(names: Sequence[str], beside: Sequence[str]) -> Term:
+        def table(names: Sequence[str], beside: Sequence[str]) -> CostTable:
             """What choices of `names` add to those of `beside`, which are among them."""
             shape = [len(parameters[name]) for name in names]
             base = {
@@ -88,7 +97,7 @@ class Terms:
             for row in np.ndindex(*shape):
                 chosen = dict(zip(names, row, strict=True))
                 values[row] = at(**chosen) - base[tuple(chosen[name] for name in beside)]
-            return Term(tuple(names), values)
+            return CostTable(tuple(names), values)
 
         shared = tuple(space.plan_dials) if by_cache else ()
         found = [table(shared, ())] if shared else []
@@ -104,39 +113,41 @@ class Terms:
         return cls(at(), tuple(found))
 
     @classmethod
-    def additive(cls, first: float, table: Mapping[str, Mapping[int, float]]) -> Terms:
+    def additive(cls, first: float, table: Mapping[str, Mapping[int, float]]) -> CostTables:
         """A quantity to which every choice adds by itself."""
         return cls(
             first,
             tuple(
-                Term((name,), np.array([terms[choice] for choice in range(len(terms))]))
-                for name, terms in table.items()
+                CostTable((name,), np.array([costs[choice] for choice in range(len(costs))]))
+                for name, costs in table.items()
             ),
         )
 
     @property
     def is_additive(self) -> bool:
         """Whether every choice adds the same, whatever else is chosen."""
-        return all(len(term.names) == 1 for term in self.terms)
+        return all(len(table.names) == 1 for table in self.tables)
 
     @cached_property
-    def table(self) -> CostTable:
+    def by_choice(self) -> ChoiceCosts:
         """What each choice adds: exactly so if `is_additive`, else in the mean over all plans.
 
         Those means are the main effects, the table that misses the least in the square over all plans.
         """
         found: dict[str, Floats] = {}
-        for term in self.terms:
-            for name in term.names:
-                margin = term.margin(name)
+        for table in self.tables:
+            for name in table.names:
+                margin = table.margin(name)
                 found[name] = found.get(name, 0.0) + margin - margin[0]
         return {name: dict(enumerate(values.tolist())) for name, values in found.items()}
 
     @cached_property
     def constant(self) -> float:
-        """What `table` leaves out of the mean over all plans; 0 if `is_additive`."""
-        means = sum(float(term.values.mean()) for term in self.terms)
-        return means - sum(float(np.mean(list(terms.values()))) for terms in self.table.values())
+        """What `by_choice` leaves out of the mean over all plans; 0 if `is_additive`."""
+        means = sum(float(table.values.mean()) for table in self.tables)
+        return means - sum(
+            float(np.mean(list(costs.values()))) for costs in self.by_choice.values()
+        )
 
     def added(self, names: Sequence[str], rows: NDArray[np.intp]) -> Floats:
         """What plans add to the first, exactly, ``[plans]``.
@@ -148,9 +159,9 @@ class Terms:
         place = {name: column for column, name in enumerate(names)}
         none = np.zeros(len(rows), dtype=np.intp)
         total = np.zeros(len(rows))
-        for term in self.terms:
-            total += term.values[
-                tuple(rows[:, place[name]] if name in place else none for name in term.names)
+        for table in self.tables:
+            total += table.values[
+                tuple(rows[:, place[name]] if name in place else none for name in table.names)
             ]
         return total
 
@@ -162,10 +173,12 @@ class Terms:
 
     def document(self) -> list[dict[str, Any]]:
         """The tables as plain data."""
-        return [{"names": list(t.names), "values": t.values.tolist()} for t in self.terms]
+        return [{"names": list(t.names), "values": t.values.tolist()} for t in self.tables]
 
     @classmethod
-    def read(cls, first: float, document: Sequence[Mapping[str, Any]]) -> Terms:
+    def read(cls, first: float, document: Sequence[Mapping[str, Any]]) -> CostTables:
         """The tables of plain data."""
-        terms = (Term(tuple(t["names"]), np.array(t["values"], dtype=float)) for t in document)
-        return cls(first, tuple(terms))
+        tables = (
+            CostTable(tuple(t["names"]), np.array(t["values"], dtype=float)) for t in document
+        )
+        return cls(first, tuple(tables))

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from hwsearch.study.choices.cost_tables import Term, Terms
+from hwsearch.study.choices.cost_tables import CostTable, CostTables
 from hwsearch.study.choices.search_space import WHOLE
 
 Table = Mapping[str, Mapping[int, float]]
@@ -29,8 +29,8 @@ def cheapest(cost: Table, limited: Table, room: float | None) -> dict[str, int] 
         Choices by parameter, or None if none is within the limit.
     """
     if room is None:
-        return {name: min(terms, key=lambda c: (terms[c], c)) for name, terms in cost.items()}
-    keys = [(name, choice) for name, terms in cost.items() for choice in terms]
+        return {name: min(costs, key=lambda c: (costs[c], c)) for name, costs in cost.items()}
+    keys = [(name, choice) for name, costs in cost.items() for choice in costs]
     group = {name: row for row, name in enumerate(cost)}
     rows = [group[name] for name, _ in keys]
     one_each = csr_array((np.ones(len(keys)), (rows, range(len(keys)))))
@@ -50,7 +50,7 @@ def cheapest(cost: Table, limited: Table, room: float | None) -> dict[str, int] 
     return {name: choice for (name, choice), used in zip(keys, solved.x, strict=True) if used > 0.5}
 
 
-def cheapest_of(cost: Terms, limited: Terms, room: float | None) -> dict[str, int] | None:
+def cheapest_of(cost: CostTables, limited: CostTables, room: float | None) -> dict[str, int] | None:
     """The choices of least `cost` that add at most `room` of `limited` to the first plan, exactly.
 
     Parameters that act together become one parameter of joint choices; what the whole plan shares is
@@ -60,15 +60,15 @@ def cheapest_of(cost: Terms, limited: Terms, room: float | None) -> dict[str, in
         Choices by parameter, or None if none is within the limit.
     """
     if cost.is_additive and limited.is_additive:
-        return cheapest(cost.table, limited.table, room)
-    sizes = {name: len(found) for name, found in {**limited.table, **cost.table}.items()}
+        return cheapest(cost.by_choice, limited.by_choice, room)
+    sizes = {name: len(found) for name, found in {**limited.by_choice, **cost.by_choice}.items()}
     shared = [name for name in sizes if name.startswith(WHOLE)]
-    blocks = _blocks([*cost.terms, *limited.terms], shared)
+    blocks = _blocks([*cost.tables, *limited.tables], shared)
     best: tuple[float, dict[str, int]] | None = None
     for row in product(*(range(sizes[name]) for name in shared)):
         fixed = dict(zip(shared, row, strict=True))
         left = None if room is None else room - _outside(limited, fixed)
-        costs, limits = (_joint(terms, blocks, sizes, fixed) for terms in (cost, limited))
+        costs, limits = (_joint(tables, blocks, sizes, fixed) for tables in (cost, limited))
         found = cheapest(costs, limits, left)
         if found is None:
             continue
@@ -83,11 +83,11 @@ def cheapest_of(cost: Terms, limited: Terms, room: float | None) -> dict[str, in
     return None if best is None else {name: best[1][name] for name in sizes}
 
 
-def _blocks(terms: Sequence[Term], shared: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def _blocks(tables: Sequence[CostTable], shared: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Parameters that act together, by the first of them; those that the plan shares left out."""
     found: list[set[str]] = []
-    for term in terms:
-        names = set(term.names) - set(shared)
+    for table in tables:
+        names = set(table.names) - set(shared)
         touching = [block for block in found if block & names]
         found = [block for block in found if not block & names]
         found += [names.union(*touching)] if names else []
@@ -95,7 +95,7 @@ def _blocks(terms: Sequence[Term], shared: Sequence[str]) -> dict[str, tuple[str
 
 
 def _joint(
-    terms: Terms,
+    tables: CostTables,
     blocks: Mapping[str, tuple[str, ...]],
     sizes: Mapping[str, int],
     fixed: Mapping[str, int],
@@ -105,16 +105,16 @@ def _joint(
     for key, names in blocks.items():
         grid = np.indices([sizes[name] for name in names]).reshape(len(names), -1).T
         rows = np.concatenate((grid, np.tile(list(fixed.values()), (len(grid), 1))), axis=1)
-        own = [term for term in terms.terms if set(term.names) & set(names)]
-        added = Terms(0.0, tuple(own)).added([*names, *fixed], rows.astype(np.intp))
+        own = [table for table in tables.tables if set(table.names) & set(names)]
+        added = CostTables(0.0, tuple(own)).added([*names, *fixed], rows.astype(np.intp))
         table[key] = dict(enumerate(added.tolist()))
     return table
 
 
-def _outside(terms: Terms, fixed: Mapping[str, int]) -> float:
+def _outside(tables: CostTables, fixed: Mapping[str, int]) -> float:
     """What the shared choices add by themselves."""
-    own = tuple(term for term in terms.terms if set(term.names) <= set(fixed))
-    return Terms(0.0, own).of(fixed) if own else 0.0
+    own = tuple(table for table in tables.tables if set(table.names) <= set(fixed))
+    return CostTables(0.0, own).of(fixed) if own else 0.0
 
 
 def _unravel(number: int, names: Sequence[str], sizes: Mapping[str, int]) -> list[int]:

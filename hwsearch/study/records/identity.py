@@ -26,7 +26,7 @@ from hwsearch.denoisers.digest import (
 from hwsearch.errors import InputError
 from hwsearch.latency.devices.device import Calibration, Device
 from hwsearch.latency.devices.table import LatencyTable
-from hwsearch.study.storage.databases import Place, open_storage, storage_errors
+from hwsearch.study.storage.databases import StudyLocation, open_storage, storage_errors
 
 if TYPE_CHECKING:
     from hwsearch.study.objective import Objective
@@ -134,18 +134,18 @@ def check_content(study: optuna.Study, now: Content, parts: Sequence[str] = tupl
         )
 
 
-def check_known(name: str, place: Place, now: Content) -> None:
+def check_known(name: str, location: StudyLocation, now: Content) -> None:
     """See, before anything is computed, that a study of this name is about this content.
 
     Raises:
         InputError: there is one, and it is about something else.
         StudyError: the storage cannot be used.
     """
-    place.check()
-    if place.path is not None and not place.path.exists():
+    location.check()
+    if location.path is not None and not location.path.exists():
         return
-    opened = open_storage(place)
-    with storage_errors(place):
+    opened = open_storage(location)
+    with storage_errors(location):
         if name in optuna.get_all_study_names(opened):
             study = optuna.load_study(study_name=name, storage=opened)
             if CONTENT in study.user_attrs:  # else `claim` warns

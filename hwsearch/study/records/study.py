@@ -16,8 +16,14 @@ from optuna.trial import FrozenTrial, TrialState
 from hwsearch.errors import StudyError, UnknownNameError
 from hwsearch.plan import CompressionPlan
 from hwsearch.study.choices.search_space import SearchSpace, is_uniform
-from hwsearch.study.goal import MILLISECONDS, Aim, Unit, joules
-from hwsearch.study.storage.databases import STUDIES, Place, open_storage, place_of, storage_errors
+from hwsearch.study.goal import MILLISECONDS, Aim, Unit, joule_unit
+from hwsearch.study.storage.databases import (
+    STUDIES,
+    StudyLocation,
+    location_of,
+    open_storage,
+    storage_errors,
+)
 from hwsearch.study.storage.names import SUFFIX
 from hwsearch.study.storage.sqlite import is_database
 
@@ -57,7 +63,7 @@ class Study:
     def energy(self) -> Unit | None:
         """Joules on its device; None where nobody measured the device's power."""
         watts = self.optuna.user_attrs.get("watts")
-        return None if watts is None else joules(watts)
+        return None if watts is None else joule_unit(watts)
 
     @property
     def unit(self) -> Unit:
@@ -259,14 +265,16 @@ def load_study(name: str, storage: str | None = None) -> Study:
         StudyError: the storage cannot be used, or holds a study that is not hwsearch's.
     """
     is_path = storage is None and (name.lower().endswith(SUFFIX) or is_database(Path(name)))
-    place = Place.of(name) if is_path else place_of(name, storage)
-    if place.path is not None and not place.path.exists():
+    location = StudyLocation.of(name) if is_path else location_of(name, storage)
+    if location.path is not None and not location.path.exists():
         if storage is not None:
-            raise StudyError(f"storage {place.path} does not exist; give the one that was searched")
-        folder = place.path.parent if is_path else STUDIES
+            raise StudyError(
+                f"storage {location.path} does not exist; give the one that was searched"
+            )
+        folder = location.path.parent if is_path else STUDIES
         raise UnknownNameError("study", name, [path.stem for path in folder.glob(f"*{SUFFIX}")])
-    opened = open_storage(place)
-    with storage_errors(place):
+    opened = open_storage(location)
+    with storage_errors(location):
         names = optuna.get_all_study_names(opened)
         wanted = _wanted(name, names, is_path)
         if wanted is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import optuna
 
 from hwsearch.errors import InputError, UnknownNameError
-from hwsearch.study.choices.cost_tables import Terms
+from hwsearch.study.choices.cost_tables import CostTables
 
 #: Name of the constraint in every study: predicted milliseconds above the target.
 LATENCY = "generation_ms"
@@ -34,7 +34,7 @@ class Known:
     """
 
     distributions: Mapping[str, optuna.distributions.BaseDistribution]
-    costs: Terms
+    costs: CostTables
     budget_ms: float | None
     kinds: Mapping[str, str]
 
@@ -44,7 +44,7 @@ def _additive(seed: int, known: Known) -> optuna.samplers.BaseSampler:
     from hwsearch.study.samplers.additive.cost import AdditiveCost
 
     return AdditiveSampler(
-        AdditiveCost.of_terms(known.costs),
+        AdditiveCost.of_tables(known.costs),
         known.budget_ms,
         LATENCY,
         seed,

@@ -19,7 +19,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
 from hwsearch.errors import StudyError, redacted
 from hwsearch.study.storage import sqlite
-from hwsearch.study.storage.names import SUFFIX, check_name
+from hwsearch.study.storage.names import SUFFIX, check_study_name
 
 #: Folder of studies that are given no storage.
 STUDIES = Path("studies")
@@ -32,7 +32,7 @@ CONNECT_S = 10
 
 
 @dataclass(frozen=True)
-class Place:
+class StudyLocation:
     """Where studies are kept.
 
     Attributes:
@@ -44,7 +44,7 @@ class Place:
     path: Path | None = None
 
     @classmethod
-    def of(cls, storage: str) -> Place:
+    def of(cls, storage: str) -> StudyLocation:
         """A storage as it is given: a path, or a URL. Raises `StudyError` if it is neither."""
         if not storage.strip() or "\0" in storage:
             raise StudyError(f"storage must be a path or a URL; got {storage!r}")
@@ -65,7 +65,7 @@ class Place:
 
     @property
     def shown(self) -> str:
-        """The place as messages show it, without a password."""
+        """The location as messages show it, without a password."""
         return redacted(str(self))
 
     @property
@@ -98,16 +98,16 @@ class Place:
             raise StudyError(f"storage {path}: folder {folder} cannot be written to")
 
 
-def place_of(name: str, storage: str | None) -> Place:
-    """The place of a study: as given, or an SQLite file under ``studies/``.
+def location_of(name: str, storage: str | None) -> StudyLocation:
+    """The location of a study: as given, or an SQLite file under ``studies/``.
 
     Raises:
         StudyError: the storage cannot be read as one, or no study can have that name.
     """
     if storage is not None:
-        check_name(name, is_file=False)
-        return Place.of(storage)
-    return Place(path=STUDIES / f"{check_name(name)}{SUFFIX}")
+        check_study_name(name, is_file=False)
+        return StudyLocation.of(storage)
+    return StudyLocation(path=STUDIES / f"{check_study_name(name)}{SUFFIX}")
 
 
 def is_shared(url: str) -> bool:
@@ -115,8 +115,8 @@ def is_shared(url: str) -> bool:
     return not url.startswith("sqlite")
 
 
-def open_storage(where: str | Place, heartbeat_s: int = 30) -> RDBStorage:
-    """A storage by its place.
+def open_storage(location: str | StudyLocation, heartbeat_s: int = 30) -> RDBStorage:
+    """A storage by its location.
 
     Workers that share one tell it every `heartbeat_s` seconds that they live. A trial whose worker
     fell silent for two beats fails, and its plan is tried once more. A locked SQLite file is
@@ -128,40 +128,42 @@ def open_storage(where: str | Place, heartbeat_s: int = 30) -> RDBStorage:
     """
     from alembic.util.exc import CommandError
 
-    place = where if isinstance(where, Place) else Place.of(where)
-    place.check()
+    location = location if isinstance(location, StudyLocation) else StudyLocation.of(location)
+    location.check()
     try:
-        with warnings.catch_warnings(), storage_errors(place):
+        with warnings.catch_warnings(), storage_errors(location):
             warnings.simplefilter("ignore", ExperimentalWarning)
-            url, options = _engine(place)
+            url, options = _engine(location)
             storage = RDBStorage(
                 # Optuna formats it, so braces stand for something else
                 url.replace("{", "{{").replace("}", "}}"),
                 engine_kwargs=options,
-                **(_heartbeat(heartbeat_s) if place.is_shared else {}),
+                **(_heartbeat(heartbeat_s) if location.is_shared else {}),
             )
     except ImportError as error:
         raise StudyError(
-            f"storage {place.shown} needs a driver that is not installed ({_first_line(error)}); "
+            f"storage {location.shown} needs a driver that is not installed ({_first_line(error)}); "
             'for PostgreSQL: pip install "hwsearch[postgresql]"'
         ) from error
     except (optuna.exceptions.OptunaError, RuntimeError, CommandError) as error:
         cause = error.__cause__ or error
-        raise StudyError(f"storage {place.shown} cannot be used: {_first_line(cause)}") from error
-    if not place.is_shared:
+        raise StudyError(
+            f"storage {location.shown} cannot be used: {_first_line(cause)}"
+        ) from error
+    if not location.is_shared:
         _commit_quickly(storage)
     return storage
 
 
 @contextmanager
-def storage_errors(place: Place) -> Iterator[None]:
+def storage_errors(location: StudyLocation) -> Iterator[None]:
     """Turn what a database says into one line. Raises `StudyError`."""
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
-        raise StudyError(f"storage {place.shown} {explain_storage(error)}") from error
+        raise StudyError(f"storage {location.shown} {explain_storage(error)}") from error
 
 
 def explain_storage(error: BaseException) -> str:
@@ -183,20 +185,20 @@ def explain_storage(error: BaseException) -> str:
     return f"cannot be used: {said}"
 
 
-def _engine(place: Place) -> tuple[str, dict[str, Any]]:
+def _engine(location: StudyLocation) -> tuple[str, dict[str, Any]]:
     """The URL and the options that SQLAlchemy makes an engine of."""
-    if place.path is not None:
-        tables = sqlite.foreign_tables(place.path) if place.path.exists() else []
+    if location.path is not None:
+        tables = sqlite.foreign_tables(location.path) if location.path.exists() else []
         if tables:
             raise StudyError(
-                f"storage {place.path} is a database of something else (it has table {tables[0]}); "
+                f"storage {location.path} is a database of something else (it has table {tables[0]}); "
                 "give another path"
             )
         # the URL only says which kind it is: a path may hold what a URL gives a meaning
-        return f"sqlite:///{quote(str(place.path))}", {
-            "creator": partial(sqlite.connect, place.path)
+        return f"sqlite:///{quote(str(location.path))}", {
+            "creator": partial(sqlite.connect, location.path)
         }
-    parsed = _parsed(place.url)
+    parsed = _parsed(location.url)
     options: dict[str, Any] = {}
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")

@@ -16,7 +16,7 @@ SUFFIX = ".db"
 ADVICE = "letters, digits, dots, dashes, underscores and spaces between them always do"
 
 
-def check_name(name: str, is_file: bool = True) -> str:
+def check_study_name(name: str, is_file: bool = True) -> str:
     """The name in Unicode's composed form (NFC), so that it is found however it is typed.
 
     Args:

@@ -12,8 +12,8 @@ from optuna.storages import RDBStorage
 PATIENCE_S = 20
 
 
-class Turn:
-    """The right to choose a plan, until it is ended.
+class ProposalLock:
+    """The right to choose the next plan, until it is released.
 
     Workers choose one after the other, so that each sees the plans of all others in full, and
     none is chosen twice; trials themselves run side by side.
@@ -22,14 +22,14 @@ class Turn:
     def __init__(self, held: ExitStack) -> None:
         self._held = held
 
-    def end(self) -> None:
-        """Let the next worker choose; ending twice does nothing."""
+    def release(self) -> None:
+        """Let the next worker choose; releasing twice does nothing."""
         self._held.close()
 
 
 @contextmanager
-def turn(storage: RDBStorage, study_name: str) -> Iterator[Turn]:
-    """Wait for one's turn in a study, and hold it until it is ended or the block is left.
+def proposal_lock(storage: RDBStorage, study_name: str) -> Iterator[ProposalLock]:
+    """Wait for a study's lock, and hold it until it is released or the block is left.
 
     PostgreSQL keeps the lock with the connection (``pg_advisory_lock``), so a worker that dies
     leaves none behind. Other databases have no lock: an SQLite study has one worker only.
@@ -37,7 +37,7 @@ def turn(storage: RDBStorage, study_name: str) -> Iterator[Turn]:
     with ExitStack() as held:
         if storage.engine.dialect.name == "postgresql":
             held.enter_context(_advisory_lock(storage, zlib.crc32(study_name.encode())))
-        yield Turn(held)
+        yield ProposalLock(held)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 import optuna
 import pytest
 
-from hwsearch.study.choices.cost_tables import Term, Terms
+from hwsearch.study.choices.cost_tables import CostTable, CostTables
 from hwsearch.study.choices.exact_solution import cheapest_of
 from hwsearch.study.samplers.additive import AdditiveSampler
 from hwsearch.study.samplers.additive.acquisition import CostModel
@@ -18,46 +18,46 @@ def scaled(layers, choices=3, scales=3, seed=0):
     """Layers whose costs a shared scale multiplies, each with a size that acts on it, too."""
     rng = np.random.default_rng(seed)
     factor = np.linspace(1.0, 0.4, scales)
-    found = [Term(("cache.scale",), np.zeros(scales))]
+    found = [CostTable(("cache.scale",), np.zeros(scales))]
     for index in range(layers):
         costs = np.sort(rng.random(choices))[::-1]
         joint = costs[:, None, None] * np.array([1.0, 0.5])[:, None] * factor
         names = (f"layer{index}.kept", f"layer{index}.size", "cache.scale")
-        found.append(Term(names, joint - joint[0, 0, 0]))
-    return Terms(float(layers), tuple(found))
+        found.append(CostTable(names, joint - joint[0, 0, 0]))
+    return CostTables(float(layers), tuple(found))
 
 
 def distributions(terms):
     return {
         name: optuna.distributions.IntDistribution(0, len(values) - 1)
-        for name, values in terms.table.items()
+        for name, values in terms.by_choice.items()
     }
 
 
 def plans(terms):
-    names = list(terms.table)
-    for row in itertools.product(*(range(len(terms.table[name])) for name in names)):
+    names = list(terms.by_choice)
+    for row in itertools.product(*(range(len(terms.by_choice[name])) for name in names)):
         yield dict(zip(names, row, strict=True))
 
 
 def test_the_table_is_the_mean_over_all_plans():
     terms = scaled(2)
     every = [(params, terms.of(params)) for params in plans(terms)]
-    for name, values in terms.table.items():
+    for name, values in terms.by_choice.items():
         means = [np.mean([v for p, v in every if p[name] == choice]) for choice in values]
         assert [m - means[0] for m in means] == pytest.approx(list(values.values()))
     mean = np.mean([v for _, v in every])
-    tables = sum(np.mean(list(values.values())) for values in terms.table.values())
-    assert terms.first + terms.constant + tables == pytest.approx(mean)
+    added = sum(np.mean(list(values.values())) for values in terms.by_choice.values())
+    assert terms.first + terms.constant + added == pytest.approx(mean)
 
 
 def test_tables_are_read_back_and_additive_ones_are_known_as_such():
     terms = scaled(2)
-    again = Terms.read(terms.first, terms.document())
+    again = CostTables.read(terms.first, terms.document())
     assert all(again.of(params) == terms.of(params) for params in plans(terms))
-    plain = Terms.additive(3.0, {"a": {0: 0.0, 1: -1.0}, "b": {0: 0.0, 1: -0.5}})
+    plain = CostTables.additive(3.0, {"a": {0: 0.0, 1: -1.0}, "b": {0: 0.0, 1: -0.5}})
     assert plain.is_additive and not terms.is_additive
-    assert plain.table == {"a": {0: 0.0, 1: -1.0}, "b": {0: 0.0, 1: -0.5}}
+    assert plain.by_choice == {"a": {0: 0.0, 1: -1.0}, "b": {0: 0.0, 1: -0.5}}
     assert (plain.constant, plain.of({"a": 1, "b": 1})) == (0.0, 1.5)
 
 
@@ -66,9 +66,11 @@ def test_the_cheapest_plan_is_found_among_joint_choices():
     for seed in range(5):
         # tables without any order, so that no choice is the cheapest by itself
         cost, weight = (
-            Terms(
+            CostTables(
                 0.0,
-                tuple(Term(t.names, rng.normal(size=t.values.shape)) for t in scaled(2).terms),
+                tuple(
+                    CostTable(t.names, rng.normal(size=t.values.shape)) for t in scaled(2).tables
+                ),
             )
             for _ in range(2)
         )
@@ -84,7 +86,7 @@ def test_the_cheapest_plan_is_found_among_joint_choices():
 def test_a_cost_model_is_exact_for_a_plan_and_its_single_swaps():
     terms = scaled(3)
     space = ChoiceSpace.of(distributions(terms), {}, 32)
-    model = CostModel.known(space, AdditiveCost.of_terms(terms))
+    model = CostModel.known(space, AdditiveCost.of_tables(terms))
     rows = space.enumerate()
     exact = np.array([terms.of(space.decode(row)) - terms.first for row in rows])
     assert model.of(rows) == pytest.approx(exact)
@@ -98,8 +100,8 @@ def test_a_cost_model_is_exact_for_a_plan_and_its_single_swaps():
 @pytest.mark.parametrize(("layers", "trials"), [(3, 40), (8, 70)])
 def test_proposals_keep_a_budget_that_no_sum_over_choices_knows(layers, trials):
     terms = scaled(layers)
-    budget = -0.45 * sum(float(-t.values.min()) for t in terms.terms)
-    worth = {name: 0.3 + 0.7 * index / layers for index, name in enumerate(sorted(terms.table))}
+    budget = -0.45 * sum(float(-t.values.min()) for t in terms.tables)
+    worth = {name: 0.3 + 0.7 * index / layers for index, name in enumerate(sorted(terms.by_choice))}
     worth["cache.scale"] = 0.8 * layers
 
     def loss(params):
@@ -107,7 +109,7 @@ def test_proposals_keep_a_budget_that_no_sum_over_choices_knows(layers, trials):
 
     study = optuna.create_study(
         sampler=AdditiveSampler(
-            AdditiveCost.of_terms(terms),
+            AdditiveCost.of_tables(terms),
             budget,
             "ms",
             seed=0,
@@ -126,7 +128,7 @@ def test_proposals_keep_a_budget_that_no_sum_over_choices_knows(layers, trials):
     else:
         # a large space. Plans that are laid out change one choice, or all as far as they go; those
         # that the model leads to keep the budget, every one, and use it up while there is much to gain
-        few, many = 2, len(terms.table) - 1
+        few, many = 2, len(terms.by_choice) - 1
         changed = [sum(choice > 0 for choice in t.params.values()) for t in study.trials]
         led = np.array([v for v, n in zip(over, changed, strict=True) if few <= n <= many])
         assert len(led) > 40

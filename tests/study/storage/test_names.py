@@ -14,8 +14,8 @@ from hwsearch.plan import WeightFormat
 from hwsearch.study import Target, load_study
 from hwsearch.study.run import run_study
 from hwsearch.study.storage import sqlite
-from hwsearch.study.storage.databases import Place, open_storage, place_of
-from hwsearch.study.storage.names import check_name, default_name
+from hwsearch.study.storage.databases import StudyLocation, location_of, open_storage
+from hwsearch.study.storage.names import check_study_name, default_name
 from tests.study.test_run import make_objective
 
 GOOD = ["a?b", "50% a%20b", "a#b:c;d", "{SCHEMA_VERSION}", "é名前", "a&mode=ro", "file:x", "a'b\"c",
@@ -35,17 +35,17 @@ def here(tmp_path, monkeypatch):
 
 
 def write(name, storage=None):
-    place = place_of(name, storage)
-    place.check()
-    if place.path is not None:
-        place.path.parent.mkdir(exist_ok=True)
+    location = location_of(name, storage)
+    location.check()
+    if location.path is not None:
+        location.path.parent.mkdir(exist_ok=True)
     study = optuna.create_study(
-        study_name=check_name(name, storage is None), storage=open_storage(place)
+        study_name=check_study_name(name, storage is None), storage=open_storage(location)
     )
     space = make_space()
     study.set_user_attr("space", space)
     study.set_user_attr("target_ms", 1.0)
-    return place
+    return location
 
 
 def make_space():
@@ -56,10 +56,10 @@ def make_space():
 
 @pytest.mark.parametrize("name", GOOD)
 def test_what_is_written_is_found(name, tmp_path):
-    place = write(name)
-    assert place.path.is_file()
+    location = write(name)
+    assert location.path.is_file()
     assert load_study(name).name == name
-    assert load_study(str(place.path)).name == name
+    assert load_study(str(location.path)).name == name
     assert [p.name for p in (tmp_path / "studies").glob("*.db")] == [f"{name}.db"]
 
 
@@ -186,7 +186,7 @@ def test_default_names_can_be_files(tmp_path, monkeypatch):
     for model in models:
         for device in ("apple-m2", "x.db"):
             name = default_name(model, device)
-            assert check_name(name) == name
+            assert check_study_name(name) == name
     assert default_name("org/model", "cpu") == "model-cpu"
 
 
@@ -254,4 +254,4 @@ def test_a_full_disk_is_one_line(objective):
 
 
 def test_a_place_is_shown_without_its_password():
-    assert Place.of("postgresql://u:s3cret@h/d").shown == "postgresql://u:***@h/d"
+    assert StudyLocation.of("postgresql://u:s3cret@h/d").shown == "postgresql://u:***@h/d"

@@ -14,7 +14,7 @@ from hwsearch.study.samplers.additive.cost import AdditiveCost
 from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Floats, Rows
 from hwsearch.study.samplers.additive.hypervolume import Staircase, expectation, gaussian_nodes
 from hwsearch.study.samplers.additive.loss_model.gaussian_process import swap_rows
-from hwsearch.study.samplers.additive.loss_model.surrogate import Predictor
+from hwsearch.study.samplers.additive.loss_model.surrogate import Surrogate
 
 MARGIN = 0.02  # how far beyond the ends of the front the reference point lies
 
@@ -34,7 +34,7 @@ class CostModel:
     space: ChoiceSpace
     columns: Floats
     constant: float = 0.0
-    learned: Predictor | None = None
+    learned: Surrogate | None = None
     whole: Callable[[Rows], Floats] | None = None
 
     @classmethod
@@ -51,7 +51,7 @@ class CostModel:
         return CostModel(self.space, self.whole(swap_rows(self.space, plan)) - here, here)
 
     @classmethod
-    def of_predictor(cls, space: ChoiceSpace, learned: Predictor) -> CostModel:
+    def of_surrogate(cls, space: ChoiceSpace, learned: Surrogate) -> CostModel:
         """The cost model that a learned additive predictor implies."""
         reference = space.reference_row
         effects, _ = learned.posterior.swaps_at(reference)
@@ -73,7 +73,7 @@ class CostModel:
 
 
 @dataclass(frozen=True)
-class Goal:
+class Acquisition:
     """What a new plan is worth.
 
     Attributes:
@@ -89,19 +89,19 @@ class Goal:
     budget: float | None
     staircase: Staircase | None
     best: float
-    limits: tuple[Predictor, ...] = ()
+    limits: tuple[Surrogate, ...] = ()
     floor: float = -np.inf
 
-    def value(self, loss: Predictor, rows: Rows) -> Floats:
+    def value(self, loss: Surrogate, rows: Rows) -> Floats:
         """Expected improvement of each plan times its probability of being feasible, [n]."""
         return self._value(loss, rows, *loss.predict(rows))
 
-    def value_of_swaps(self, loss: Predictor, plan: Rows) -> tuple[Rows, Floats]:
+    def value_of_swaps(self, loss: Surrogate, plan: Rows) -> tuple[Rows, Floats]:
         """Every single swap of `plan` and its value, [columns, groups] and [columns]."""
         rows = swap_rows(self.cost.space, plan)
         return rows, self._value(loss, rows, *loss.posterior.predict_swaps(plan))
 
-    def _value(self, loss: Predictor, rows: Rows, mean: Floats, spread: Floats) -> Floats:
+    def _value(self, loss: Surrogate, rows: Rows, mean: Floats, spread: Floats) -> Floats:
         losses = np.maximum(loss.warp.inverse(gaussian_nodes(mean, spread)), self.floor)
         if self.staircase is not None:
             gain = self.staircase.gain(self.cost.of(rows)[:, None], losses)
@@ -109,7 +109,7 @@ class Goal:
             gain = np.maximum(self.best - losses, 0.0)
         return expectation(gain) * self._admissible(rows)
 
-    def doubt(self, loss: Predictor, rows: Rows) -> Floats:
+    def doubt(self, loss: Surrogate, rows: Rows) -> Floats:
         """How unsure the model is of each plan, times its probability of being feasible, [n]."""
         return loss.predict(rows)[1] * self._admissible(rows)
 
@@ -145,7 +145,7 @@ def staircase_of(cost: CostModel, costs: Floats, losses: Floats, budget: float |
     return Staircase.of(costs, losses, low, end, worst)
 
 
-def _below(predictor: Predictor, rows: Rows, bound: float) -> Floats:
+def _below(predictor: Surrogate, rows: Rows, bound: float) -> Floats:
     mean, spread = predictor.predict(rows)
     limit = float(predictor.warp.forward(np.array([bound]))[0])
     return np.asarray(ndtr((limit - mean) / spread))

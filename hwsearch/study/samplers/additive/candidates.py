@@ -6,10 +6,10 @@ from collections.abc import Iterator, Set
 
 import numpy as np
 
-from hwsearch.study.samplers.additive.acquisition import Goal
+from hwsearch.study.samplers.additive.acquisition import Acquisition
 from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Floats, Rows
 from hwsearch.study.samplers.additive.knapsack import solve_front
-from hwsearch.study.samplers.additive.loss_model.surrogate import Predictor
+from hwsearch.study.samplers.additive.loss_model.surrogate import Surrogate
 
 ENUMERATE = 8192  # spaces up to this size are scored whole
 POOL = 384  # candidates scored in a larger space
@@ -20,7 +20,11 @@ GRID = 1024
 
 
 def ranked(
-    space: ChoiceSpace, loss: Predictor, goal: Goal, incumbents: Rows, rng: np.random.Generator
+    space: ChoiceSpace,
+    loss: Surrogate,
+    acquisition: Acquisition,
+    incumbents: Rows,
+    rng: np.random.Generator,
 ) -> Iterator[Rows]:
     """Plans in descending value: the best of each climb, then the pool they grew from.
 
@@ -29,25 +33,27 @@ def ranked(
     Args:
         space: the plans.
         loss: the loss model.
-        goal: what a plan is worth.
+        acquisition: what a plan is worth.
         incumbents: the best plans measured, [m, groups].
         rng: source of mutations and draws.
     """
     rows = (
-        space.enumerate() if space.plans <= ENUMERATE else _pool(space, loss, goal, incumbents, rng)
+        space.enumerate()
+        if space.plans <= ENUMERATE
+        else _pool(space, loss, acquisition, incumbents, rng)
     )
-    values = goal.value(loss, rows)
+    values = acquisition.value(loss, rows)
     if space.plans > ENUMERATE:
         for _ in range(int(np.clip(SWAPS // space.columns, *CLIMBS))):
             best = rows[np.argsort(-values, kind="stable")[:2]]
-            for near, worth in [goal.value_of_swaps(loss, plan) for plan in best]:
+            for near, worth in [acquisition.value_of_swaps(loss, plan) for plan in best]:
                 rows, values = np.concatenate([rows, near]), np.concatenate([values, worth])
     order = np.lexsort((rng.random(len(rows)), -values))
     promising = int((values > 0.0).sum())
     yield from rows[order[:promising]]
     # all that promises anything was tried: learn where the model may be wrong, within the limits
     rest = rows[order[promising:]]
-    yield from rest[np.argsort(-goal.doubt(loss, rest), kind="stable")]
+    yield from rest[np.argsort(-acquisition.doubt(loss, rest), kind="stable")]
 
 
 def first_unseen(plans: Iterator[Rows], seen: Set[tuple[int, ...]], skip: int) -> Rows | None:
@@ -82,45 +88,51 @@ def unseen_any(
 
 
 def _pool(
-    space: ChoiceSpace, loss: Predictor, goal: Goal, incumbents: Rows, rng: np.random.Generator
+    space: ChoiceSpace,
+    loss: Surrogate,
+    acquisition: Acquisition,
+    incumbents: Rows,
+    rng: np.random.Generator,
 ) -> Rows:
     """Fronts of the mean and of a draw, incumbents, and mutations of them all."""
     anchor = incumbents[rng.integers(len(incumbents))]
     fronts = []
     for plan in (space.reference_row, anchor):
         effects, spread = loss.posterior.swaps_at(plan)
-        fronts.append(_front(space, effects, goal, plan))
+        fronts.append(_front(space, effects, acquisition, plan))
         drawn = effects + spread * rng.normal(size=len(spread))
-        fronts.append(_front(space, drawn, goal, plan))
-        fronts.extend(_limited(space, effects, goal, plan))
+        fronts.append(_front(space, drawn, acquisition, plan))
+        fronts.extend(_limited(space, effects, acquisition, plan))
     parents = np.concatenate([*fronts, incumbents])
     children = parents[rng.integers(len(parents), size=max(POOL - len(parents), POOL // 2))]
     return np.unique(np.concatenate([parents, _mutated(space, children, rng)]), axis=0)
 
 
-def _front(space: ChoiceSpace, effects: Floats, goal: Goal, plan: Rows) -> Rows:
+def _front(space: ChoiceSpace, effects: Floats, acquisition: Acquisition, plan: Rows) -> Rows:
     """Up to `FRONT` plans of the exact front of effects that are additive around `plan`.
 
     Evenly over its costs, or those nearest to the budget; more of those where the cost itself is
     additive around `plan` alone, since some will turn out to be over it.
     """
-    cost = goal.cost.at(plan)
-    budget = None if goal.budget is None else goal.budget - cost.constant
+    cost = acquisition.cost.at(plan)
+    budget = None if acquisition.budget is None else acquisition.budget - cost.constant
     plans = solve_front(space, effects, cost.columns, budget, GRID)
-    if goal.staircase is None:
-        return plans[-8:] if cost is goal.cost else plans[-FRONT:]
+    if acquisition.staircase is None:
+        return plans[-8:] if cost is acquisition.cost else plans[-FRONT:]
     if len(plans) <= FRONT:
         return plans
     return plans[np.linspace(0, len(plans) - 1, FRONT).astype(int)]
 
 
-def _limited(space: ChoiceSpace, effects: Floats, goal: Goal, plan: Rows) -> Iterator[Rows]:
+def _limited(
+    space: ChoiceSpace, effects: Floats, acquisition: Acquisition, plan: Rows
+) -> Iterator[Rows]:
     """Fronts that pay for each further constraint, at three prices."""
-    for limit in goal.limits:
+    for limit in acquisition.limits:
         toll, _ = limit.posterior.swaps_at(plan)
         price = np.ptp(effects) / max(float(np.ptp(toll)), 1e-12)
         for factor in (0.3, 1.0, 3.0):
-            yield _front(space, effects + factor * price * toll, goal, plan)
+            yield _front(space, effects + factor * price * toll, acquisition, plan)
 
 
 def _mutated(space: ChoiceSpace, rows: Rows, rng: np.random.Generator) -> Rows:

@@ -12,7 +12,7 @@ from hwsearch.errors import InputError
 from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Floats, Rows
 
 if TYPE_CHECKING:
-    from hwsearch.study.choices.cost_tables import Terms
+    from hwsearch.study.choices.cost_tables import CostTables
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class AdditiveCost:
         return cls(cost, constant)
 
     @classmethod
-    def of_terms(cls, terms: Terms) -> AdditiveCost:
+    def of_tables(cls, tables: CostTables) -> AdditiveCost:
         """What plans add to the first, of tables over one parameter each or over several."""
-        whole = None if terms.is_additive else terms.added
-        constant = 0.0 if terms.is_additive else terms.constant
-        return cls(_Table(terms.table), constant, whole)
+        whole = None if tables.is_additive else tables.added
+        constant = 0.0 if tables.is_additive else tables.constant
+        return cls(_Table(tables.by_choice), constant, whole)
 
     def columns(self, space: ChoiceSpace) -> Floats:
         """Cost of each one-hot column, [columns].
@@ -69,12 +69,12 @@ class _Table:
     table: Mapping[str, Mapping[Any, float]]
 
     def __call__(self, name: str, choice: Any) -> float:
-        terms = self.table.get(name)
-        if terms is None:
+        costs = self.table.get(name)
+        if costs is None:
             return 0.0
-        if choice not in terms:
+        if choice not in costs:
             raise InputError(
                 f"the cost table must list every choice of {name}; {choice!r} is missing "
-                f"(it has {', '.join(map(repr, terms))})"
+                f"(it has {', '.join(map(repr, costs))})"
             )
-        return terms[choice]
+        return costs[choice]

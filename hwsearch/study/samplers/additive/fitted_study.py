@@ -19,7 +19,7 @@ from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Rows
 from hwsearch.study.samplers.additive.knapsack import solve_front
 from hwsearch.study.samplers.additive.loss_model.gaussian_process import swap_rows
 from hwsearch.study.samplers.additive.loss_model.hyperparameters import tune
-from hwsearch.study.samplers.additive.loss_model.surrogate import FIT_LIMIT, Predictor, fit_loss
+from hwsearch.study.samplers.additive.loss_model.surrogate import FIT_LIMIT, Surrogate, fit_loss
 from hwsearch.study.samplers.additive.proposer import (
     FRONTIER,
     NEWEST,
@@ -102,7 +102,7 @@ class LossModel:
         high, low = model.warp.inverse(mean + spread), model.warp.inverse(mean - spread)
         return self.space.decode(plan), float(model.mean(plan[None])[0]), float((high - low)[0] / 2)
 
-    def _fit(self, near: Rows) -> Predictor:
+    def _fit(self, near: Rows) -> Surrogate:
         evidence, chosen = self._evidence, near[:TUNE_LIMIT]
         losses = evidence.values[:, 0]
         spread = evidence.spread
@@ -124,7 +124,7 @@ class LossModel:
             kept &= cost.of(rows) <= most + 1e-9 * abs(most)
         return kept
 
-    def _starts(self, model: Predictor, near: Rows, bounds: Bounds) -> Iterator[Rows]:
+    def _starts(self, model: Surrogate, near: Rows, bounds: Bounds) -> Iterator[Rows]:
         """Exact answers of the model made additive at two plans, and the best plans measured."""
         rows = self._evidence.rows[near[:FRONTIER]]
         for plan in (self.space.reference_row, rows[0]):
@@ -139,7 +139,7 @@ class LossModel:
                     yield solve_front(self.space, paid, cost.columns, budget)[-last:]
         yield rows
 
-    def _climb(self, model: Predictor, plan: Rows, bounds: Bounds) -> Rows:
+    def _climb(self, model: Surrogate, plan: Rows, bounds: Bounds) -> Rows:
         """Swap one choice after another while the predicted loss falls."""
         value = float(model.mean(plan[None])[0])
         for _ in range(ROUNDS):

@@ -8,7 +8,12 @@ import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from hwsearch.study.samplers.additive.acquisition import CostModel, Goal, feasible, staircase_of
+from hwsearch.study.samplers.additive.acquisition import (
+    Acquisition,
+    CostModel,
+    feasible,
+    staircase_of,
+)
 from hwsearch.study.samplers.additive.candidates import first_unseen, ranked, unseen_any
 from hwsearch.study.samplers.additive.cost import AdditiveCost
 from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Floats, Rows
@@ -16,7 +21,7 @@ from hwsearch.study.samplers.additive.first_plans import initial_plans
 from hwsearch.study.samplers.additive.loss_model.hyperparameters import Tuning, tune
 from hwsearch.study.samplers.additive.loss_model.surrogate import (
     FIT_LIMIT,
-    Predictor,
+    Surrogate,
     believe,
     fit_additive,
     fit_loss,
@@ -70,7 +75,7 @@ class Advisor:
         return rng.integers(self.space.sizes) if plan is None else plan
 
     def _designed(self, count: int) -> bool:
-        """Whether the design proposes after `count` trials; a long one takes turns with the model."""
+        """Whether the design proposes after `count` trials; a long one alternates with the model."""
         if count >= 2 * len(self._design):
             return False
         alone = len(self._design) - self._first
@@ -82,11 +87,11 @@ class Advisor:
             plan
             for place, plan in enumerate(self._design)
             if tuple(int(i) for i in plan) not in evidence.seen
-            and not (place < self._first and self._is_told(plan, begun))
+            and not (place < self._first and self._is_covered(plan, begun))
         ]
         return fresh[evidence.unknown] if evidence.unknown < len(fresh) else None
 
-    def _is_told(self, uniform: Rows, begun: Rows) -> bool:
+    def _is_covered(self, uniform: Rows, begun: Rows) -> bool:
         """Whether some plan begun makes all the choices by which `uniform` is not the reference."""
         changed = uniform != self.space.reference_row
         return bool(changed.any()) and bool(
@@ -110,8 +115,8 @@ class Advisor:
             spread=evidence.spread,
         )
         loss = believe(loss, evidence.pending)
-        goal = self._goal(evidence, cost, budget, loss)
-        plans = ranked(self.space, loss, goal, evidence.rows[near[:FRONTIER]], rng)
+        acquisition = self._acquisition(evidence, cost, budget, loss)
+        plans = ranked(self.space, loss, acquisition, evidence.rows[near[:FRONTIER]], rng)
         return first_unseen(plans, evidence.seen, evidence.unknown)
 
     def _tuning(self, evidence: Evidence, near: Rows) -> Tuning:
@@ -132,16 +137,16 @@ class Advisor:
             return self._known, self._budget
         if self._two:
             learned = fit_additive(self.space, evidence.rows, evidence.values[:, 1])
-            return CostModel.of_predictor(self.space, learned), self._budget
+            return CostModel.of_surrogate(self.space, learned), self._budget
         column = evidence.constraints.get(self._constraint or "")
         if column is None or np.isfinite(column).sum() < LEAST:
             return CostModel(self.space, np.zeros(self.space.columns)), None
         learned = fit_additive(self.space, evidence.rows, column)
-        return CostModel.of_predictor(self.space, learned), self._budget or 0.0
+        return CostModel.of_surrogate(self.space, learned), self._budget or 0.0
 
-    def _goal(
-        self, evidence: Evidence, cost: CostModel, budget: float | None, loss: Predictor
-    ) -> Goal:
+    def _acquisition(
+        self, evidence: Evidence, cost: CostModel, budget: float | None, loss: Surrogate
+    ) -> Acquisition:
         others = {n: c for n, c in evidence.constraints.items() if n != self._constraint}
         fits = feasible(list(others.values()), len(evidence.rows)) & (evidence.spread == 0)
         losses = np.concatenate([evidence.values[fits, 0], loss.mean(evidence.pending)])
@@ -153,10 +158,12 @@ class Advisor:
         costs = cost.of(np.concatenate([evidence.rows[fits], evidence.pending]))
         if self._two:
             floor = self._floor(evidence)
-            return Goal(cost, budget, staircase_of(cost, costs, losses, budget), 0.0, limits, floor)
+            return Acquisition(
+                cost, budget, staircase_of(cost, costs, losses, budget), 0.0, limits, floor
+            )
         within = losses if budget is None else losses[costs <= budget]
         best = float(within.min()) if len(within) else float(evidence.values[:, 0].max())
-        return Goal(cost, budget, None, best, limits, self._floor(evidence))
+        return Acquisition(cost, budget, None, best, limits, self._floor(evidence))
 
     def _floor(self, evidence: Evidence) -> float:
         """The least loss to expect: the reference plan's, while no plan has beaten it."""

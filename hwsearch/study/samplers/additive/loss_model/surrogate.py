@@ -17,7 +17,7 @@ RIDGE = 0.01  # residual variance of the ridge fit against the prior variance of
 
 
 @dataclass(frozen=True)
-class Predictor:
+class Surrogate:
     """A posterior and the scale it speaks in.
 
     Attributes:
@@ -46,7 +46,7 @@ def fit_loss(
     chosen: Rows,
     gram: Floats,
     spread: Floats,
-) -> Predictor:
+) -> Surrogate:
     """The loss model.
 
     Args:
@@ -67,19 +67,19 @@ def fit_loss(
     posterior = Posterior.fit(
         space, tuning.kernel, rows[chosen], z[chosen], mean_effects=prior, noise=noise
     )
-    return Predictor(warp, posterior)
+    return Surrogate(warp, posterior)
 
 
-def fit_additive(space: ChoiceSpace, rows: Rows, values: Floats) -> Predictor:
+def fit_additive(space: ChoiceSpace, rows: Rows, values: Floats) -> Surrogate:
     """The model of a quantity known to be additive, on at most `FIT_LIMIT` newest trials."""
     known = np.flatnonzero(np.isfinite(values))[-FIT_LIMIT:]
     rows, values = rows[known], values[known]
     warp = Warp.over(values, 0.0)
     kernel = tune_additive(space, rows, values)
-    return Predictor(warp, Posterior.fit(space, kernel, rows, warp.forward(values)))
+    return Surrogate(warp, Posterior.fit(space, kernel, rows, warp.forward(values)))
 
 
-def believe(predictor: Predictor, pending: Rows) -> Predictor:
+def believe(predictor: Surrogate, pending: Rows) -> Surrogate:
     """The predictor after plans now running come out exactly as predicted (kriging believer)."""
     if not len(pending):
         return predictor
@@ -92,7 +92,7 @@ def believe(predictor: Predictor, pending: Rows) -> Predictor:
     posterior = Posterior.fit(
         old.space, old.kernel, rows, z, mean_effects=old.mean_effects, noise=noise
     )
-    return Predictor(predictor.warp, posterior)
+    return Surrogate(predictor.warp, posterior)
 
 
 def ridge_effects(space: ChoiceSpace, sizes: Floats, rows: Rows, z: Floats, gram: Floats) -> Floats:
