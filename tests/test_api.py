@@ -113,7 +113,7 @@ assert decoding == tiny.decoding
 device = formula_device(tiny.geometry, Workload(6, decoding))
 space = api.SearchSpace.of(tiny, device)
 questions = ["tom has 3 apples ?", "tom has 4 apples and buys 5 more ?"]
-options = {"workload": Workload(6, decoding), "questions": questions, "trials": 3, "name": "half"}
+options = {"prompt_length": 6, "questions": questions, "trials": 3, "name": "half"}
 study = api.search(tiny, space, device, target_ratio=0.9, **options)
 again = api.load_study("half")
 assert isinstance(study, api.Study) and len(again.front()) >= 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +88,9 @@ def compare_study(
         InputError: none of the devices can price plans.
     """
     study = load_study(study_name, storage)
-    attributes = study.optuna.user_attrs
-    subject = subject_of(attributes["model"], json.loads(attributes["workload"])["prompt_length"])
-    decoding = Decoding.model_validate_json(attributes["decoding"])
+    record = study.record
+    subject = subject_of(record.kept("model"), record.prompt_length)
+    decoding = record.decoding_value
     frame = study.frame()
     candidates = [
         ComparedPlan(f"trial {number}", plan, float(loss), float(loss))
@@ -172,9 +171,9 @@ def _ratio_of(study: Study, subject: Subject, decoding: Decoding) -> float:
 
 
 def _study_device(study: Study) -> Device:
-    attributes = study.optuna.user_attrs
-    folder = Path(attributes.get("device_folder", ""))
-    known = folder if (folder / "device.toml").is_file() else attributes["device"]
+    record = study.record
+    folder = Path(record.device_folder or "")
+    known = folder if (folder / "device.toml").is_file() else record.kept("device")
     return load_device(known)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.onnxruntime import profile_machine
 from hwsearch.jobs.progress import Tracked, silent, untracked
 from hwsearch.latency.devices.device import Device, load_device
-from hwsearch.study import Objective, Target, check_feasible, prepare
+from hwsearch.study import Goal, Objective, check_feasible, prepare
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.preparation import calibration_questions, default_workload
 from hwsearch.study.records.study import Study
@@ -129,17 +129,17 @@ def run_demo(
     space = SearchSpace.of(denoiser, device)
     workload, questions = default_workload(denoiser), calibration_questions()
     # the uncompressed plan meets its own time; the target proper is chosen by what is known then
-    its_own = Target(ratio=1.0)
+    its_own = Goal(target_ratio=1.0)
     objective = prepare(denoiser, space, device, workload, its_own, questions)
     reach = Reach.of(objective)
     target = choose_target(reach, options.ratio)
     say(f"target: {target.reason}")
-    objective = replace(objective, target_ms=target.ratio * reach.uncompressed_ms)
+    objective = objective.with_target_ms(target.ratio * reach.uncompressed_ms)
     check_feasible(objective)
     study = _search(objective, options, out, options.trials, on_trial)
 
     def again(target_ms: float) -> Study:
-        lower = replace(objective, target_ms=target_ms)
+        lower = objective.with_target_ms(target_ms)
         return _search(lower, options, out, len(study.frame()) + AGAIN)
 
     finisher = Finisher(objective, device.info.threads, tracked)

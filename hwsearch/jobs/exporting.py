@@ -311,8 +311,9 @@ def export_from_study(
     """
     study = load_study(study_name, storage)
     plan = study.best_plan if number is None else study.plan(number)
-    attributes = study.optuna.user_attrs
-    denoiser, device = load_denoiser(attributes["model"]), load_device(attributes["device_folder"])
+    record = study.record
+    denoiser = load_denoiser(record.kept("model"))
+    device = load_device(record.kept("device_folder"))
     objective = reopen(study, denoiser, device, calibration_questions())
     finisher = Finisher(objective, device.info.threads, tracked)
     bundle = finisher.export(plan, out, overwrite)

@@ -42,7 +42,7 @@ def draw_front(study: Study, path: Path) -> None:
     quantity = "time" if unit == MILLISECONDS else "energy"
     axes.set_xlabel(f"predicted generation {quantity} ({unit.symbol})")
     axes.set_ylabel("KL from the uncompressed model (nats)")
-    axes.set_title(f"{study.optuna.user_attrs['model']} on {study.optuna.user_attrs['device']}")
+    axes.set_title(f"{study.record.model} on {study.record.device}")
     axes.grid(alpha=0.3, which="both")
     axes.legend(frameon=False)
     try:

@@ -27,15 +27,12 @@ from numpy.typing import NDArray
 
 from hwsearch.errors import InputError
 from hwsearch.study.records.study import finished
-from hwsearch.study.samplers.additive.trial_arrays import ESTIMATE, SPREAD
+from hwsearch.study.records.trial_record import ESTIMATE, SPREAD, TrialRecord, update_trial
 from hwsearch.tasks.losses import GradualProxy, Proxy
 from hwsearch.tasks.losses.by_state import StateLoss
 
 Floats = NDArray[np.float64]
 Pruner = Literal["none", "wilcoxon"]
-
-#: User attributes of a trial: the mean loss of each state judged, and the share of work that was.
-LOSSES, SHARE = "state_losses", "judged_share"
 
 #: States before the first test, and the p value below which a trial is worse.
 LEAST_STATES, P_VALUE = 5, 0.05
@@ -82,58 +79,56 @@ class EarlyStopping:
                 'trial can stop early; leave pruner = "none" and fidelity = 1'
             )
 
-    def judge(self, trial: optuna.Trial, candidate: RunningTrial, work: float) -> float:
+    def judge(self, trial: optuna.Trial, running: RunningTrial, work: float) -> float:
         """The whole loss of a trial's plan.
 
         Args:
             trial: gets the states' losses, and an estimate if it is stopped, as attributes.
-            candidate: its plan.
+            running: its plan.
             work: work of all states.
 
         Raises:
             optuna.TrialPruned: the plan cannot win.
         """
         peers = peers_of(trial.study)
-        judged, share, reason = self._watch(candidate, peers, work)
-        trial.set_user_attr(LOSSES, [known.loss for known in judged])
+        judged, share, reason = self._watch(running, peers, work)
+        update_trial(trial, state_losses=[known.loss for known in judged])
         if reason is None:
             return judged[-1].so_far
-        trial.set_user_attr(SHARE, share)
-        for name, value in self.estimate_attributes(judged, candidate, peers).items():
-            trial.set_user_attr(name, value)
+        update_trial(trial, judged_share=share, **self.estimate_attributes(judged, running, peers))
         raise optuna.TrialPruned(f"{reason} after {share:.0%} of the work")
 
     def _watch(
-        self, candidate: RunningTrial, peers: Sequence[Peer], work: float
+        self, running: RunningTrial, peers: Sequence[Peer], work: float
     ) -> tuple[list[StateLoss], float, str | None]:
         """States judged, the share of the work that they were, and why no more are."""
-        rival = candidate.rival(peers)
+        rival = running.rival(peers)
         judged: list[StateLoss] = []
         rung, share = self.fidelity, 0.0
-        for state in candidate.states:
+        for state in running.states:
             judged.append(state)
             share += state.work / work
             if not math.isfinite(state.so_far):
                 return judged, share, None  # nothing that follows makes it a number again
-            if candidate.protected or share > 1 - 1e-9:
+            if running.protected or share > 1 - 1e-9:
                 continue
             if self.pruner == "wilcoxon" and rival is not None and is_worse(judged, rival):
                 return judged, share, f"significantly worse than trial {rival.number}"
             if share >= rung:
                 rung = next(higher for higher in _doubled(rung) if higher > share)
-                reason = _screened(judged, candidate, rival, peers)
+                reason = _screened(judged, running, rival, peers)
                 if reason is not None:
                     return judged, share, reason
         return judged, share, None
 
     def estimate_attributes(
-        self, judged: Sequence[StateLoss], candidate: RunningTrial, peers: Sequence[Peer]
+        self, judged: Sequence[StateLoss], running: RunningTrial, peers: Sequence[Peer]
     ) -> dict[str, Any]:
         """What the sampler learns of a stopped trial: its estimate, if there is one."""
         found = estimate(judged, peers)
         if found is None:
             return {}
-        return {ESTIMATE: candidate.values(found.loss), SPREAD: found.spread}
+        return {ESTIMATE: running.values(found.loss), SPREAD: found.spread}
 
 
 #: Every trial goes to its end.
@@ -204,13 +199,13 @@ def peers_of(study: optuna.Study) -> list[Peer]:
     return [
         Peer(
             trial.number,
-            np.array(trial.user_attrs[LOSSES]),
+            np.array(losses),
             trial.values[0],
             tuple(trial.values[1:]),
             all(over <= 0 for over in trial.constraints.values()),
         )
         for trial in finished(study)
-        if LOSSES in trial.user_attrs
+        if (losses := TrialRecord.of(trial).state_losses) is not None
     ]
 
 
@@ -254,13 +249,13 @@ def estimate(judged: Sequence[StateLoss], peers: Sequence[Peer]) -> Estimate | N
 
 
 def _screened(
-    judged: Sequence[StateLoss], candidate: RunningTrial, rival: Peer | None, peers: Sequence[Peer]
+    judged: Sequence[StateLoss], running: RunningTrial, rival: Peer | None, peers: Sequence[Peer]
 ) -> str | None:
     """Why a trial stops at a rung; None if it goes on."""
     found = estimate(judged, peers)
     if found is None:
         return None
-    if not candidate.feasible:
+    if not running.feasible:
         return f"over a limit, its loss estimated at {found.loss:.5f}"
     if rival is not None and found.loss - CAUTION * found.spread > rival.loss:
         return f"estimated at {found.loss:.5f} where trial {rival.number} has {rival.loss:.5f}"

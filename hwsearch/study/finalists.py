@@ -13,7 +13,8 @@ from typing import Any
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.plan import CompressionPlan
 from hwsearch.study.objective import Objective
-from hwsearch.study.records.study import FINALISTS, Study, ended
+from hwsearch.study.records.record import update_record
+from hwsearch.study.records.study import Study, ended
 from hwsearch.tasks.evaluation import evaluate
 from hwsearch.tasks.statistics import Comparison, Interval, compare, wilson
 from hwsearch.tasks.task import GSM_MINI
@@ -161,7 +162,7 @@ def judge_finalists(
         "target_ms": study.target_ms,
         "trials": len(ended(study.optuna)),
     }
-    study.optuna.set_user_attr(FINALISTS, document)
+    update_record(study.optuna, finalists=document)
     return verdict
 
 
@@ -185,7 +186,7 @@ def verdict_of(study: Study) -> Verdict | None:
 
 
 def _known(study: Study, problems: int) -> dict[int, tuple[bool, ...]]:
-    document = study.optuna.user_attrs.get(FINALISTS)
+    document = study.record.finalists
     if document is None or document["problems"] != problems:
         return {}
     return {finalist.number: finalist.correct for finalist in Verdict.of(document).finalists}

@@ -12,7 +12,8 @@ import math
 from hwsearch.compression.perturbed import perturbed
 from hwsearch.plan import CompressionPlan
 from hwsearch.study.objective import Objective
-from hwsearch.study.records.study import NOISE, Study
+from hwsearch.study.records.record import update_record
+from hwsearch.study.records.study import Study
 
 #: Disturbed runs; each costs what a trial costs.
 RUNS = 2
@@ -33,7 +34,7 @@ def record_noise(study: Study, objective: Objective) -> float | None:
         return None
     found = noise_of(objective, chosen["plan"].iloc[0], float(chosen["loss"].iloc[0]))
     if math.isfinite(found):
-        study.optuna.set_user_attr(NOISE, found)
+        update_record(study.optuna, loss_noise_nats=found)
     return study.noise
 
 

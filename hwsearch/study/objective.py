@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import Any
 
 import optuna
 
@@ -18,8 +19,8 @@ from hwsearch.sinks import SinkProfile
 from hwsearch.study.choices.cost_tables import ChoiceCosts, CostTables
 from hwsearch.study.choices.search_space import SearchSpace, is_uniform
 from hwsearch.study.early_stopping import NEVER, EarlyStopping, RunningTrial
-from hwsearch.study.goal import MILLISECONDS, Aim, Unit, joule_unit
-from hwsearch.study.records.study import FAILURE
+from hwsearch.study.goal import ResolvedGoal, Unit, joule_unit
+from hwsearch.study.records.trial_record import update_trial
 from hwsearch.study.samplers.catalog import ENERGY, LATENCY, SIZE, Known
 from hwsearch.tasks.losses import GradualProxy, Proxy
 from hwsearch.tasks.losses.by_state import StateLoss
@@ -36,11 +37,7 @@ class Objective:
         sinks: kept shares of a plan.
         proxy: the loss.
         bank: modules quantised so far.
-        target_ms: predicted generation time that a plan may not exceed.
-        max_bytes: bytes of weights that a plan may not exceed; None does not limit them.
-        two: whether latency, or energy, is an objective of its own, beside the loss.
-        unit: what the target and the second objective are told in.
-        max_joules: energy that a plan may not exceed beside the target; None does not limit it.
+        goal: what is minimised, and what no plan may exceed.
         early: when a trial need not go on to its end.
         content: what all this is, by digest; see `hwsearch.study.records.identity`.
     """
@@ -51,13 +48,42 @@ class Objective:
     sinks: SinkProfile
     proxy: Proxy
     bank: WeightBank
-    target_ms: float
-    max_bytes: int | None = None
-    two: bool = False
+    goal: ResolvedGoal
     early: EarlyStopping = NEVER
-    unit: Unit = MILLISECONDS
-    max_joules: float | None = None
     content: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def target_ms(self) -> float:
+        """Predicted generation time that a plan may not exceed."""
+        return self.goal.target_ms
+
+    @property
+    def unit(self) -> Unit:
+        """What the target and the second objective are shown in."""
+        return self.goal.unit
+
+    @property
+    def max_bytes(self) -> int | None:
+        """Bytes of weights that a plan may not exceed; None does not limit them."""
+        return self.goal.max_bytes
+
+    @property
+    def max_joules(self) -> float | None:
+        """Energy that a plan may not exceed beside the target; None does not limit it."""
+        return self.goal.max_joules
+
+    @property
+    def is_multi_objective(self) -> bool:
+        """Whether latency, or energy, is an objective of its own, beside the loss."""
+        return self.goal.objective.is_multi_objective
+
+    def with_goal(self, **changes: Any) -> Objective:
+        """The same with some of its goal changed; all that trials share is shared with it."""
+        return replace(self, goal=replace(self.goal, **changes))
+
+    def with_target_ms(self, target_ms: float) -> Objective:
+        """The same with another target."""
+        return self.with_goal(target_ms=target_ms)
 
     def __call__(self, trial: optuna.Trial) -> Sequence[float]:
         """Loss of the trial's plan, with two objectives also its milliseconds or joules.
@@ -74,7 +100,7 @@ class Objective:
         loss = self.loss(plan) if self.early.never else self._judge(trial, plan)
         values = self.values(plan, loss)
         if not math.isfinite(loss):
-            trial.set_user_attr(FAILURE, f"its loss is {loss}, no finite number")
+            update_trial(trial, failure=f"its loss is {loss}, no finite number")
             return [math.nan] * len(values)
         return values
 
@@ -82,20 +108,24 @@ class Objective:
         """Loss of a trial's plan, unless it stops early."""
         feasible = all(over <= 0 for over in self.constraints(plan).values())
         # uniform plans are what the others are held against
-        candidate = RunningTrial(
+        running = RunningTrial(
             self.by_state(plan), feasible, partial(self.values, plan), protected=is_uniform(plan)
         )
-        return self.early.judge(trial, candidate, self.proxy.cost)
+        return self.early.judge(trial, running, self.proxy.cost)
 
     def values(self, plan: CompressionPlan, loss: float) -> list[float]:
         """A trial's values, given its loss."""
-        return [loss, self.unit.of(self.latency(plan).generation_ms)] if self.two else [loss]
+        return (
+            [loss, self.unit.of(self.latency(plan).generation_ms)]
+            if self.is_multi_objective
+            else [loss]
+        )
 
     def constraints(self, plan: CompressionPlan) -> dict[str, float]:
         """What a plan exceeds each limit by; it must be 0 or less."""
         over: dict[str, float] = {}
         generation_ms = self.latency(plan).generation_ms
-        if not self.two:
+        if not self.is_multi_objective:
             over[LATENCY] = generation_ms - self.target_ms
         if self.max_joules is not None:
             over[ENERGY] = self.energy.of(generation_ms) - self.max_joules
@@ -112,10 +142,12 @@ class Objective:
         """Write the plan's constraints and what the dashboard shows of it."""
         for name, over in self.constraints(plan).items():
             trial.set_constraint(name, over)
-        trial.set_user_attr("generation_ms", latency.generation_ms)
-        if latency.generation_joules is not None:
-            trial.set_user_attr("generation_joules", latency.generation_joules)
-        trial.set_user_attr("size_bytes", size_bytes(self.denoiser, plan))
+        update_trial(
+            trial,
+            generation_ms=latency.generation_ms,
+            generation_joules=latency.generation_joules,
+            size_bytes=size_bytes(self.denoiser, plan),
+        )
 
     @cached_property
     def workbench(self) -> Workbench:
@@ -166,18 +198,13 @@ class Objective:
         return self.space.plan(dict.fromkeys(self.space.parameters(), 0))
 
     @property
-    def aim(self) -> Aim:
-        """What the study is after."""
-        return Aim.of(self.two, energy=self.unit != MILLISECONDS)
-
-    @property
     def energy(self) -> Unit:
         """Joules on the device. Raises `InputError` where its power is unknown."""
         return joule_unit(self.predictor.device.info.known_power.watts)
 
     def limits(self) -> list[tuple[Unit, float]]:
         """What no plan may exceed, in milliseconds, each with the unit it was given in."""
-        found = [] if self.two else [(self.unit, self.target_ms)]
+        found = [] if self.is_multi_objective else [(self.unit, self.target_ms)]
         if self.max_joules is not None:
             found.append((self.energy, self.energy.to_ms(self.max_joules)))
         return found
@@ -189,7 +216,7 @@ class Objective:
 
     def known(self) -> Known:
         """What a sampler may know before the first trial."""
-        budget_ms = None if self.two else self.budget_ms()
+        budget_ms = None if self.is_multi_objective else self.budget_ms()
         return Known(self.space.distributions(), self.times, budget_ms, self.space.kinds())
 
 

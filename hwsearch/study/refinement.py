@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Unpack
 
 import optuna
 
@@ -13,7 +13,9 @@ from hwsearch.study.choices.search_space import Groups
 from hwsearch.study.objective import Objective
 from hwsearch.study.records.study import Study, load_study
 from hwsearch.study.run import run_study
+from hwsearch.study.settings.values import RunOptions, RunSettings
 from hwsearch.study.storage.databases import STUDIES, location_of, open_storage, storage_errors
+from hwsearch.study.storage.names import default_name
 
 #: Groups before the free ones, and the share of all trials after which they are split.
 STAGES: tuple[tuple[Groups, float], ...] = (("tied", 0.2), ("thirds", 0.5))
@@ -22,13 +24,8 @@ STAGES: tuple[tuple[Groups, float], ...] = (("tied", 0.2), ("thirds", 0.5))
 def run_refined(
     objective: Objective,
     *,
-    trials: int,
-    name: str,
-    storage: str | None = None,
-    sampler: str = "additive",
-    seed: int = 0,
-    heartbeat_s: int = 30,
     on_trial: Callable[[int], None] | None = None,
+    **options: Unpack[RunOptions],
 ) -> Study:
     """Search with all layers tied, then in thirds, then free; every trial counts in all that follow.
 
@@ -37,17 +34,13 @@ def run_refined(
 
     Arguments and errors are those of `hwsearch.study.run.run_study`.
     """
-    location = location_of(name, storage)
-    if storage is None:
+    run = RunSettings(**options)
+    name = run.name or default_name(objective.denoiser.name, objective.predictor.device.info.name)
+    location = location_of(name, run.storage)
+    if run.storage is None:
         STUDIES.mkdir(exist_ok=True)
-    options: dict[str, Any] = {
-        "storage": str(location),
-        "sampler": sampler,
-        "seed": seed,
-        "heartbeat_s": heartbeat_s,
-        "on_trial": on_trial,
-    }
-    opened = open_storage(location, heartbeat_s)
+    opened = open_storage(location, run.heartbeat_s)
+    stages: RunOptions = {**run.run_options, "storage": str(location)}
     with storage_errors(location):
         known = optuna.get_all_study_names(opened)
     coarse: Study | None = None
@@ -57,6 +50,8 @@ def run_refined(
             coarse = load_study(stage, str(location))
         elif name not in known:
             space = objective.space.model_copy(update={"groups": groups})
-            tied, most = replace(objective, space=space), math.ceil(share * trials)
-            coarse = run_study(tied, trials=most, name=stage, refine=coarse, **options)
-    return run_study(objective, trials=trials, name=name, refine=coarse, **options)
+            tied, most = replace(objective, space=space), math.ceil(share * run.trials)
+            stage_options: RunOptions = {**stages, "trials": most, "name": stage}
+            coarse = run_study(tied, refine=coarse, on_trial=on_trial, **stage_options)
+    last: RunOptions = {**stages, "name": name}
+    return run_study(objective, refine=coarse, on_trial=on_trial, **last)

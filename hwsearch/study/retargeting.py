@@ -11,7 +11,7 @@ import numpy as np
 
 from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
 from hwsearch.plan import CompressionPlan
-from hwsearch.study.choices.cost_tables import ChoiceCosts, CostTables
+from hwsearch.study.choices.cost_tables import CostTables
 from hwsearch.study.choices.exact_solution import cheapest_of
 from hwsearch.study.goal import MILLISECONDS, Unit
 from hwsearch.study.records.study import Study, ended, finished
@@ -121,7 +121,7 @@ def _target(
     if study.energy is None:
         raise InputError(
             f"study {study.name} knows no power of its device "
-            f"{study.optuna.user_attrs.get('device')}, so it cannot answer joules; give "
+            f"{study.record.device}, so it cannot answer joules; give "
             f"target_ms, or search on a device with [power] in its device.toml"
         )
     return study.energy, study.energy.to_ms(given[0])
@@ -146,18 +146,18 @@ class Totals:
     @classmethod
     def of(cls, study: Study) -> Totals:
         """Those of a study. Raises `StudyError` if it does not keep them."""
-        kept = study.optuna.user_attrs
+        kept = study.record
         try:
-            first_ms, first_bytes = float(kept["first_ms"]), float(kept["first_bytes"])
-            costs, sizes = _table(kept["costs"]), _table(kept["sizes"])
+            first_ms, first_bytes = kept.kept("first_ms"), kept.kept("first_bytes")
+            costs, sizes = kept.kept("costs"), kept.kept("sizes")
         except KeyError as error:
             raise StudyError(
                 f"study {study.name} does not keep its {error.args[0]}: "
                 "run hwsearch search on it once more"
             ) from error
-        if "cost_terms" in kept:
-            times = CostTables.read(first_ms, kept["cost_terms"])
-            return cls(times, CostTables.read(first_bytes, kept["size_terms"]))
+        if kept.cost_terms is not None and kept.size_terms is not None:
+            times = CostTables.read(first_ms, kept.cost_terms)
+            return cls(times, CostTables.read(first_bytes, kept.size_terms))
         return cls(CostTables.additive(first_ms, costs), CostTables.additive(first_bytes, sizes))
 
     def ms(self, params: dict[str, int]) -> float:
@@ -210,7 +210,3 @@ def _predicted(
         return None
     params, loss, spread = found
     return {**dict.fromkeys(study.space.parameters(), 0), **params}, loss, spread
-
-
-def _table(kept: dict[str, dict[str, float]]) -> ChoiceCosts:
-    return {name: {int(c): float(v) for c, v in terms.items()} for name, terms in kept.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import optuna
 from optuna.trial import TrialState
@@ -13,7 +13,6 @@ from hwsearch.errors import StudyError
 from hwsearch.study.loss_noise import record_noise
 from hwsearch.study.objective import Objective, size_bytes
 from hwsearch.study.records.identity import (
-    CONTENT,
     IDENTITY,
     MOVABLE,
     claim,
@@ -21,39 +20,45 @@ from hwsearch.study.records.identity import (
     identity,
 )
 from hwsearch.study.records.study import Study, ended
+from hwsearch.study.records.trial_record import copied_attributes
 from hwsearch.study.samplers.catalog import make_sampler
+from hwsearch.study.settings.values import RunOptions, RunSettings
 from hwsearch.study.storage.databases import STUDIES, location_of, open_storage, storage_errors
+from hwsearch.study.storage.names import default_name
 from hwsearch.study.workers import join, run_trials, seed_of_worker
 
 
 def run_study(
     objective: Objective,
     *,
-    trials: int,
-    name: str,
-    storage: str | None = None,
-    sampler: str = "additive",
-    seed: int = 0,
-    heartbeat_s: int = 30,
     refine: Study | None = None,
     on_trial: Callable[[int], None] | None = None,
+    **options: Unpack[RunOptions],
 ) -> Study:
     """Try plans until the study has `trials` trials; one that exists is continued.
 
     The uncompressed model and every uniform plan that meets the target are tried first, so the
     answer is never worse than the best of them. Several processes may work on one study if their
-    storage is a database server. Arguments are those of `search`.
+    storage is a database server.
+
+    Args:
+        objective: what a trial does.
+        refine: a finished study with coarser groups, whose trials count as this one's.
+        on_trial: called with their number after each trial.
+        options: see `hwsearch.study.settings.RunSettings`.
 
     Raises:
         InputError: the study exists and searched something else, or trials shall stop early by a
             loss that is not computed state by state.
         StudyError: the storage cannot be used.
     """
+    run = RunSettings(**options)
+    name = run.name or default_name(objective.denoiser.name, objective.predictor.device.info.name)
     objective.early.check(objective.proxy)
-    location = location_of(name, storage)
+    location = location_of(name, run.storage)
     location.check()
     known = objective.known()
-    make_sampler(sampler, seed, known)  # a wrong name leaves no study behind
+    make_sampler(run.sampler, run.seed, known)  # a wrong name leaves no study behind
 
     def prepare_study(study: optuna.Study) -> None:
         claim(study, identity(objective), objective.content, described(objective))
@@ -61,15 +66,15 @@ def run_study(
             adopt(study, objective, refine)
         enqueue(study, objective)
 
-    if storage is None:
+    if run.storage is None:
         STUDIES.mkdir(exist_ok=True)
-    opened = open_storage(location, heartbeat_s)
+    opened = open_storage(location, run.heartbeat_s)
     with storage_errors(location):
-        study, others = join(name, opened, 2 if objective.two else 1, prepare_study)
-        study.sampler = make_sampler(sampler, seed_of_worker(seed, study, others), known)
+        study, others = join(name, opened, 2 if objective.is_multi_objective else 1, prepare_study)
+        study.sampler = make_sampler(run.sampler, seed_of_worker(run.seed, study, others), known)
         if not location.is_shared:
             _recover(study)
-        run_trials(study, objective, opened, trials, on_trial)
+        run_trials(study, objective, opened, run.trials, on_trial)
         done = Study(study, objective.space, objective.target_ms)
         record_noise(done, objective)
     return done
@@ -91,19 +96,18 @@ def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:
     Raises:
         StudyError: it searched another model, device, workload or loss, or plans not offered here.
     """
-    theirs, ours = coarse.optuna.user_attrs, identity(objective)
-    changed = differences(theirs.get(CONTENT, {}), objective.content)
+    theirs, ours = coarse.record, identity(objective)
+    changed = differences(theirs.content or {}, objective.content)
     if changed:
         raise StudyError(
             f"study {coarse.name} cannot be refined: it was searched with something else; what "
             f"differs: {'; '.join(changed)}"
         )
-    movable = MOVABLE if CONTENT in theirs else ()
+    movable = MOVABLE if theirs.content is not None else ()
     for key in (key for key in IDENTITY if key not in ("space", *movable)):
-        if theirs.get(key) != ours[key]:
+        if (known := getattr(theirs, key)) != ours[key]:
             raise StudyError(
-                f"study {coarse.name} cannot be refined: its {key} is {theirs.get(key)}, "
-                f"not {ours[key]}"
+                f"study {coarse.name} cannot be refined: its {key} is {known}, not {ours[key]}"
             )
     space, present = objective.space, {tuple(t.params.items()) for t in ended(study)}
     for trial in ended(coarse.optuna):
@@ -124,7 +128,7 @@ def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:
                     params=params,
                     distributions=dict(space.distributions()),
                     values=objective.values(plan, trial.values[0]) if done else None,
-                    user_attrs=trial.user_attrs,
+                    user_attrs=copied_attributes(trial),
                     constraints=objective.constraints(plan),
                 )
             )

@@ -22,12 +22,11 @@ from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.study.choices.search_space import SearchSpace
-from hwsearch.study.records.study import ENDED, FAILURE, ended, failed
+from hwsearch.study.records.record import StudyRecord, update_record
+from hwsearch.study.records.study import ENDED, ended, failed
+from hwsearch.study.records.trial_record import has_failed
 from hwsearch.study.storage.databases import is_shared
 from hwsearch.study.storage.proposal_lock import proposal_lock
-
-#: Attribute that says that the creator of a study has queued its first plans.
-READY = "ready"
 
 #: Seconds between two looks at a study that only other workers can finish.
 POLL_S = 0.2
@@ -78,14 +77,14 @@ def join(
         return study, bool(running)
     with proposal_lock(storage, name):
         prepare(study)
-    study.set_user_attr(READY, True)
+    update_record(study, ready=True)
     return study, False
 
 
 def _await_creator(study: optuna.Study) -> None:
     """Wait until the study's creator has queued its plans, or must be dead."""
     stop = time.monotonic() + CREATE_S
-    while not study.user_attrs.get(READY) and not study.get_trials(deepcopy=False):
+    while not StudyRecord.of(study).ready and not study.get_trials(deepcopy=False):
         if time.monotonic() > stop:
             return
         time.sleep(POLL_S)
@@ -180,7 +179,7 @@ def _has_failed(study: optuna.Study, number: int) -> bool:
 
 def _is_over(trial: FrozenTrial) -> bool:
     """Whether a trial counts and is over: with its loss, stopped early, or without any loss."""
-    return trial.state in ENDED or (trial.state == TrialState.FAIL and FAILURE in trial.user_attrs)
+    return trial.state in ENDED or has_failed(trial)
 
 
 def _is_taken(trial: FrozenTrial) -> bool:

@@ -35,10 +35,11 @@ from hwsearch.compression import compress
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan
-from hwsearch.study import Objective, SearchSpace, Target, prepare
-from hwsearch.study.early_stopping import SHARE, EarlyStopping, Peer, estimate
+from hwsearch.study import Goal, Objective, ObjectiveKind, SearchSpace, prepare
+from hwsearch.study.early_stopping import EarlyStopping, Peer, estimate
 from hwsearch.study.preparation import calibration_questions, default_workload
 from hwsearch.study.records.study import ended
+from hwsearch.study.records.trial_record import TrialRecord
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
 from hwsearch.tasks.losses.by_state import StateLoss, shuffled
@@ -139,10 +140,10 @@ def run(objective: Objective, judged: Judged, arm: Arm, seed: int, work: float) 
 
 
 def row_of(objective: Objective, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    plan = objective.space.plan(trial.params)
+    plan, stopped_at = objective.space.plan(trial.params), TrialRecord.of(trial).judged_share
     return {
-        "share": trial.user_attrs.get(SHARE, 1.0),
-        "stopped": SHARE in trial.user_attrs,
+        "share": 1.0 if stopped_at is None else stopped_at,
+        "stopped": stopped_at is not None,
         "loss": objective.loss(plan),
         "ms": objective.latency(plan).generation_ms,
         "meets": objective.meets(plan),
@@ -153,7 +154,7 @@ def make_objective() -> Objective:
     denoiser, device = load_denoiser("gsm-mini"), load_device(DEVICE)
     space, workload = SearchSpace.of(denoiser, device), default_workload(denoiser)
     questions = calibration_questions()
-    return prepare(denoiser, space, device, workload, Target(ratio=0.5), questions)
+    return prepare(denoiser, space, device, workload, Goal(target_ratio=0.5), questions)
 
 
 def read_runs(path: Path) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
@@ -272,7 +273,7 @@ def main() -> None:
             if time.monotonic() > stop:
                 print("out of time: run again to go on")
                 break
-            wanted = replace(objective, two=kind == "front")
+            wanted = objective.with_goal(objective=ObjectiveKind(kind))
             found = run(wanted, judged, ARMS[arm], seed, args.work)
             with path.open("a") as file:
                 row = {"objective": kind, "arm": arm, "seed": seed, **found}

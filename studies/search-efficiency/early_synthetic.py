@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from race import Plan, Problem, corner, hypervolume
 from synthetic import SHAPE, make_problem
 
-from hwsearch.study.early_stopping import LEAST_PEERS, SHARE, RunningTrial, estimate, peers_of
+from hwsearch.study.early_stopping import LEAST_PEERS, RunningTrial, estimate, peers_of
 from hwsearch.study.records.study import ended
+from hwsearch.study.records.trial_record import TrialRecord
 from hwsearch.study.samplers.additive import AdditiveSampler
 from hwsearch.tasks.losses.by_state import StateLoss, shuffled
 
@@ -130,8 +131,9 @@ def search(
         trial = ended(study)[-1]
         plan = plan_of(trial.params)
         cost = problem.evaluate(plan)[1]
-        share = trial.user_attrs.get(SHARE, 1.0)
-        row = {"share": share, "stopped": SHARE in trial.user_attrs, "loss": stated.loss(plan)}
+        stopped_at = TrialRecord.of(trial).judged_share
+        share = 1.0 if stopped_at is None else stopped_at
+        row = {"share": share, "stopped": stopped_at is not None, "loss": stated.loss(plan)}
         rows.append({**row, "ms": cost, "meets": two or cost <= target})
     return rows, errors
 

@@ -15,7 +15,6 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from large import QUESTIONS, RESULTS, load_problem
 from race import NAMES, Point, corner, hypervolume
 from visits import Visits
 
+from hwsearch.study import ObjectiveKind
 from hwsearch.study.early_stopping import EarlyStopping
 
 FIDELITY = 0.25
@@ -47,7 +47,7 @@ def search(seeds: int, work: float) -> dict[int, list[dict[str, Any]]]:
     runs = read_runs()
     if all(seed in runs for seed in range(seeds)):
         return runs
-    objective = replace(make_objective(QUESTIONS), two=True)
+    objective = make_objective(QUESTIONS).with_goal(objective=ObjectiveKind.FRONT)
     with tempfile.TemporaryDirectory() as folder:
         judged = Judged(objective, Path(folder) / "states.jsonl")
         for seed in range(seeds):

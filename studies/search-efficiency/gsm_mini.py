@@ -14,7 +14,7 @@ from typing import Any
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.latency.devices.device import load_device
 from hwsearch.sinks import calibrate_sinks
-from hwsearch.study import Objective, SearchSpace, Target, prepare
+from hwsearch.study import Goal, Objective, SearchSpace, prepare
 from hwsearch.study.preparation import calibration_questions, default_workload
 from hwsearch.tasks.losses.kl import FrozenStates
 
@@ -34,7 +34,7 @@ def make_objective(questions: int, prompt_length: int = 24) -> Objective:
     states = FrozenStates.record(denoiser, alike, per_question=denoiser.decoding.refreshes)
     space = SearchSpace.of(denoiser, device)
     workload = default_workload(denoiser)
-    objective = prepare(denoiser, space, device, workload, Target(ratio=1.0), asked, states)
+    objective = prepare(denoiser, space, device, workload, Goal(target_ratio=1.0), asked, states)
     return replace(objective, sinks=calibrate_sinks(denoiser, asked[:SINK_QUESTIONS]))
 
 

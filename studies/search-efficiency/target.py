@@ -16,7 +16,6 @@ import argparse
 import csv
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +101,7 @@ def main() -> None:
     losses = Losses(base, RESULTS / "large-losses.csv")
     whole_ms = base.target_ms
     objectives = {
-        ratio: recorded(replace(base, target_ms=ratio * whole_ms), losses) for ratio in args.ratios
+        ratio: recorded(base.with_target_ms(ratio * whole_ms), losses) for ratio in args.ratios
     }
     runs, stop = read_runs(args.runs), time.monotonic() + 60 * args.minutes
     jobs = [

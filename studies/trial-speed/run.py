@@ -29,10 +29,10 @@ from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.sinks import calibrate_sinks
 from hwsearch.study.choices.search_space import SearchSpace
+from hwsearch.study.goal import Goal
 from hwsearch.study.objective import Objective
 from hwsearch.study.preparation import (
     SINK_QUESTIONS,
-    Target,
     calibration_questions,
     default_workload,
     prepare,
@@ -123,7 +123,7 @@ def run(model: str, device: str, trials: int, every: int, seed: int) -> dict[str
 def prepared(denoiser, device, questions: list[str]) -> Objective:
     space = SearchSpace.of(denoiser, device)
     workload = default_workload(denoiser)
-    return prepare(denoiser, space, device, workload, Target(ratio=0.5), questions)
+    return prepare(denoiser, space, device, workload, Goal(target_ratio=0.5), questions)
 
 
 def newest_plan(objective: Objective, folder: Path) -> CompressionPlan:

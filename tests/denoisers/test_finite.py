@@ -14,7 +14,7 @@ from hwsearch.denoisers.own import own_denoiser
 from hwsearch.errors import CheckpointError, InputError
 from hwsearch.jobs.exporting import export
 from hwsearch.plan import CompressionPlan, Decoding
-from hwsearch.study import SearchSpace, Target, prepare
+from hwsearch.study import Goal, SearchSpace, prepare
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
 from tests.study.test_run import QUESTIONS, WORK
@@ -67,7 +67,7 @@ def test_finite_weights_that_overflow_are_named_by_module(name):
 def searched(denoiser):
     space = SearchSpace(num_layers=2, thresholds=(1.0, 0.5))
     device = formula_device(tiny_denoiser().geometry, WORK)
-    return prepare(denoiser, space, device, WORK, Target(ratio=1.0), QUESTIONS)
+    return prepare(denoiser, space, device, WORK, Goal(target_ratio=1.0), QUESTIONS)
 
 
 @pytest.mark.parametrize(

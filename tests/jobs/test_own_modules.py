@@ -156,7 +156,7 @@ def test_its_formats_are_searched(denoiser, tmp_path):
     space = SearchSpace.of(denoiser, device)
     assert space.thresholds == (1.0,)
     settings = {
-        "workload": WORKLOAD,
+        "prompt_length": WORKLOAD.prompt_length,
         "questions": QUESTIONS,
         "storage": f"sqlite:///{tmp_path}/study.db",
         "name": "own",

@@ -2,7 +2,7 @@ import pytest
 
 from hwsearch.errors import InputError
 from hwsearch.report import draw_front
-from hwsearch.study import Target
+from hwsearch.study import Goal
 from hwsearch.study.run import run_study
 from tests.study.test_energy import make
 from tests.study.test_run import make_objective
@@ -11,7 +11,7 @@ from tests.study.test_run import make_objective
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     storage = str(tmp_path_factory.mktemp("study") / "s.db")
-    objective = make_objective(Target(ratio=0.6))
+    objective = make_objective(Goal(target_ratio=0.6))
     return run_study(objective, trials=12, name="tiny", storage=storage, sampler="random")
 
 
@@ -33,7 +33,7 @@ def test_an_unknown_kind_of_picture_is_refused(study, tmp_path):
 def test_a_study_of_energy_is_drawn_in_joules(study, tmp_path):
     pytest.importorskip("matplotlib")
     energy = run_study(
-        make(Target(ratio=0.6, energy=True)),
+        make(Goal(target_ratio=0.6, objective="energy")),
         trials=8,
         name="joules",
         storage=str(tmp_path / "s.db"),

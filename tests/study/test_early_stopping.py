@@ -8,11 +8,9 @@ import pytest
 from optuna.trial import TrialState
 
 from hwsearch.errors import InputError
-from hwsearch.study import Target, prepare, resolve
+from hwsearch.study import Goal, ObjectiveKind, prepare, resolve
 from hwsearch.study.choices.search_space import SearchSpace, is_uniform
 from hwsearch.study.early_stopping import (
-    LOSSES,
-    SHARE,
     EarlyStopping,
     Peer,
     estimate,
@@ -20,8 +18,8 @@ from hwsearch.study.early_stopping import (
     peers_of,
 )
 from hwsearch.study.records.study import ended, finished
+from hwsearch.study.records.trial_record import ESTIMATE, LOSSES, SHARE, SPREAD
 from hwsearch.study.run import run_study
-from hwsearch.study.samplers.additive.trial_arrays import ESTIMATE, SPREAD
 from hwsearch.tasks.losses.by_state import StateLoss
 from hwsearch.tasks.losses.kl import FrozenStates
 from hwsearch.testing.device import formula_device
@@ -40,7 +38,7 @@ def objective():
     space = SearchSpace(num_layers=2, thresholds=(1.0, 0.5))
     states = FrozenStates.record(denoiser, QUESTIONS)
     assert len(states.states) >= 10
-    return prepare(denoiser, space, device, WORK, Target(ratio=0.6), QUESTIONS, states)
+    return prepare(denoiser, space, device, WORK, Goal(target_ratio=0.6), QUESTIONS, states)
 
 
 def searched(objective, tmp_path, early, trials=32, **options):
@@ -101,9 +99,9 @@ def test_too_few_trials_say_nothing():
 
 
 @pytest.mark.parametrize("early", [EarlyStopping("wilcoxon"), EarlyStopping(fidelity=0.25), BOTH])
-@pytest.mark.parametrize("two", [False, True])
-def test_stopped_trials_never_win_and_none_of_them_could_have(objective, tmp_path, early, two):
-    objective = dataclasses.replace(objective, two=two)
+@pytest.mark.parametrize("kind", [ObjectiveKind.LOSS, ObjectiveKind.FRONT])
+def test_stopped_trials_never_win_and_none_of_them_could_have(objective, tmp_path, early, kind):
+    objective = objective.with_goal(objective=kind)
     study = searched(objective, tmp_path, early)
     stopped = [t for t in ended(study.optuna) if t.state == TrialState.PRUNED]
     assert stopped and len(ended(study.optuna)) == 32
@@ -112,7 +110,7 @@ def test_stopped_trials_never_win_and_none_of_them_could_have(objective, tmp_pat
         plan = study.space.plan(trial.params)
         assert not is_uniform(plan)
         assert 0 < trial.user_attrs[SHARE] < 1
-        if not two and objective.meets(plan):
+        if kind is ObjectiveKind.LOSS and objective.meets(plan):
             assert objective.loss(plan) > study.feasible()["loss"].iloc[0]
     uniform = {plan for plan in objective.space.uniform_plans() if objective.meets(plan)}
     assert uniform <= set(study.frame()["plan"])
@@ -155,7 +153,7 @@ def test_every_sampler_lives_with_stopped_trials(objective, tmp_path, sampler):
     study = searched(objective, tmp_path, BOTH, trials=25, sampler=sampler)
     assert len(ended(study.optuna)) == 25
     if sampler != "cmaes":
-        both = dataclasses.replace(objective, two=True)
+        both = objective.with_goal(objective=ObjectiveKind.FRONT)
         (tmp_path / "two").mkdir()
         study = searched(both, tmp_path / "two", BOTH, trials=25, sampler=sampler)
         assert len(ended(study.optuna)) == 25

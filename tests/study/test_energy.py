@@ -6,7 +6,7 @@ import pytest
 
 from hwsearch.errors import InfeasibleTargetError, InputError, StudyError, UnknownNameError
 from hwsearch.latency.devices.device import Power
-from hwsearch.study import Aim, SearchSpace, Target, load_study, prepare, resolve, search
+from hwsearch.study import Goal, ObjectiveKind, SearchSpace, load_study, prepare, resolve, search
 from hwsearch.study.preparation import reopen
 from hwsearch.study.run import run_study
 from hwsearch.study.settings import StudySpec
@@ -23,14 +23,14 @@ def device(watts=WATTS):
     return dataclasses.replace(found, info=found.info.model_copy(update={"power": power}))
 
 
-def make(target, **limits):
+def make(goal):
     space = SearchSpace(num_layers=2, thresholds=(1.0, 0.5))
-    return prepare(tiny_denoiser(), space, device(), WORK, target, QUESTIONS, **limits)
+    return prepare(tiny_denoiser(), space, device(), WORK, goal, QUESTIONS)
 
 
 @pytest.fixture(scope="module")
 def objective():
-    return make(Target(ratio=0.6, energy=True))
+    return make(Goal(target_ratio=0.6, objective="energy"))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def study(objective, tmp_path_factory):
 
 
 def test_the_winner_is_within_the_joules_and_the_study_says_so(objective, study):
-    assert study.aim is Aim.ENERGY
+    assert study.objective is ObjectiveKind.ENERGY
     assert study.unit.symbol == "J"
     frame, most = study.frame(), study.unit.of(study.target_ms)
     joules = [objective.predictor.energy_j(objective.sinks.keep(p)) for p in frame["plan"]]
@@ -51,10 +51,12 @@ def test_the_winner_is_within_the_joules_and_the_study_says_so(objective, study)
 
 
 def test_a_ratio_of_energy_is_one_of_time_and_joules_are_watts_times_time(objective):
-    same = make(Target(ratio=0.6))
+    same = make(Goal(target_ratio=0.6))
     assert objective.target_ms == pytest.approx(same.target_ms)
     joules = WATTS * same.target_ms / 1e3
-    assert make(Target(joules=joules)).target_ms == pytest.approx(same.target_ms)
+    assert make(Goal(target_joules=joules, objective="energy")).target_ms == pytest.approx(
+        same.target_ms
+    )
 
 
 def test_a_study_goes_on_under_its_own_objective_and_power_alone(objective, study, tmp_path):
@@ -62,7 +64,7 @@ def test_a_study_goes_on_under_its_own_objective_and_power_alone(objective, stud
     run_study(objective, trials=8, name="s", storage=storage)
     assert len(run_study(objective, trials=9, name="s", storage=storage).frame()) == 9
     with pytest.raises(InputError, match="created with objective energy, not loss"):
-        run_study(make(Target(ratio=0.6)), trials=9, name="s", storage=storage)
+        run_study(make(Goal(target_ratio=0.6)), trials=9, name="s", storage=storage)
     stronger = dataclasses.replace(objective.predictor.device, info=device(7.0).info)
     objective.predictor.device, before = stronger, objective.predictor.device
     try:
@@ -71,23 +73,26 @@ def test_a_study_goes_on_under_its_own_objective_and_power_alone(objective, stud
     finally:
         objective.predictor.device = before
     again = reopen(study, objective.denoiser, before, QUESTIONS)
-    assert (again.aim, again.target_ms) == (Aim.ENERGY, pytest.approx(objective.target_ms))
+    assert (again.goal.objective, again.target_ms) == (
+        ObjectiveKind.ENERGY,
+        pytest.approx(objective.target_ms),
+    )
 
 
 def test_the_front_of_loss_and_energy(tmp_path):
-    both = make(Target(ratio=1.0, energy=True), two=True)
+    both = make(Goal(target_ratio=1.0, objective="energy-front"))
     study = run_study(both, trials=20, name="s", storage=str(tmp_path / "s.db"))
-    assert study.aim is Aim.ENERGY_FRONT
+    assert study.objective is ObjectiveKind.ENERGY_FRONT
     values = [trial.values[1] for trial in study.optuna.get_trials()]
     assert values == pytest.approx(study.frame()["generation_joules"].tolist())
     assert study.front()["generation_joules"].is_monotonic_increasing
 
 
-@pytest.mark.parametrize("two", [False, True])
-def test_a_limit_of_joules_beside_the_time_holds(two, tmp_path):
-    loose = make(Target(ratio=1.0), two=two)
+@pytest.mark.parametrize("kind", ["loss", "front"])
+def test_a_limit_of_joules_beside_the_time_holds(kind, tmp_path):
+    loose = make(Goal(target_ratio=1.0, objective=kind))
     most = 0.6 * WATTS * loose.target_ms / 1e3
-    limited = make(Target(ratio=1.0), max_joules=most, two=two)
+    limited = make(Goal(target_ratio=1.0, max_joules=most, objective=kind))
     assert limited.budget_ms() == pytest.approx(loose.budget_ms() - 0.4 * loose.target_ms)
     study = run_study(limited, trials=20, name="s", storage=str(tmp_path / "s.db"))
     frame = study.frame()
@@ -98,7 +103,9 @@ def test_a_limit_of_joules_beside_the_time_holds(two, tmp_path):
 
 
 def test_another_target_in_joules_of_a_study_of_time(tmp_path):
-    study = run_study(make(Target(ratio=0.7)), trials=20, name="s", storage=str(tmp_path / "s.db"))
+    study = run_study(
+        make(Goal(target_ratio=0.7)), trials=20, name="s", storage=str(tmp_path / "s.db")
+    )
     joules = WATTS * study.target_ms / 1e3
     found = resolve(study, target_joules=joules)
     same = resolve(study, joules / WATTS * 1e3)
@@ -115,7 +122,7 @@ def test_another_target_in_joules_of_a_study_of_time(tmp_path):
 
 
 def test_a_study_without_power_answers_no_joules(tmp_path):
-    bare = dataclasses.replace(make(Target(ratio=0.7)))
+    bare = dataclasses.replace(make(Goal(target_ratio=0.7)))
     bare.predictor.device = device(None)
     study = run_study(bare, trials=8, name="s", storage=str(tmp_path / "s.db"))
     assert study.frame()["generation_joules"].isna().all()
@@ -125,50 +132,50 @@ def test_a_study_without_power_answers_no_joules(tmp_path):
 
 def test_an_impossible_target_of_energy_is_answered_in_joules():
     with pytest.raises(InfeasibleTargetError, match=r"no plan meets .* J: the fastest takes .* J"):
-        make(Target(joules=1e-9))
+        make(Goal(target_joules=1e-9, objective="energy"))
     with pytest.raises(InfeasibleTargetError, match=r"no plan meets 1e-09 J: the fastest takes"):
-        make(Target(ratio=1.0), max_joules=1e-9, two=True)
+        make(Goal(target_ratio=1.0, max_joules=1e-9, objective="front"))
 
 
 @pytest.mark.parametrize(
-    ("target", "limits", "said"),
+    "goal",
     [
-        (Target(ratio=1.0, energy=True), {}, r"formula has no \[power\]"),
-        (Target(joules=1.0), {}, r"formula has no \[power\]"),
-        (Target(ratio=1.0), {"max_joules": 1.0}, r"formula has no \[power\]"),
-        (Target(ratio=1.0), {"max_joules": -1.0}, "max_joules must be larger than 0; got -1"),
+        Goal(target_ratio=1.0, objective="energy"),
+        Goal(target_joules=1.0, objective="energy"),
+        Goal(target_ratio=1.0, max_joules=1.0),
     ],
 )
-def test_energy_without_power_is_refused_by_name(target, limits, said):
+def test_energy_without_power_is_refused_by_name(goal):
     space = SearchSpace(num_layers=2)
-    with pytest.raises(InputError, match=said):
-        prepare(tiny_denoiser(), space, device(None), WORK, target, QUESTIONS, **limits)
+    with pytest.raises(InputError, match=r"formula has no \[power\]"):
+        prepare(tiny_denoiser(), space, device(None), WORK, goal, QUESTIONS)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"joules": 1.0, "ratio": 0.5}, "exactly one of"),
-        ({"joules": -1.0}, "larger than 0; got -1"),
-        ({"joules": float("nan")}, "larger than 0; got nan"),
-        ({"ms": 1.0, "energy": True}, "target_joules or target_ratio, not target_ms"),
+        ({"target_joules": 1.0, "target_ratio": 0.5}, "exactly one of"),
+        ({"target_joules": -1.0}, "target_joules: .*greater than 0, got -1"),
+        ({"target_joules": float("nan")}, "target_joules: .*greater than 0, got nan"),
+        ({"target_ms": 1.0}, "takes target_joules, not target_ms"),
+        ({"target_ratio": 1.0, "max_joules": -1.0}, "max_joules: .*greater than 0, got -1"),
     ],
 )
 def test_a_target_of_energy_is_one_positive_number(given, said):
     with pytest.raises(InputError, match=said):
-        Target(**given)
+        Goal(objective="energy", **given)
 
 
 def test_two_limits_of_energy_are_refused():
     with pytest.raises(InputError, match="max_joules limits energy beside a target of time"):
-        make(Target(joules=1.0), max_joules=1.0)
+        Goal(target_joules=1.0, objective="energy", max_joules=1.0)
 
 
 def test_search_refuses_an_unknown_objective_and_joules_for_time():
     arguments = (tiny_denoiser(), SearchSpace(num_layers=2), device())
     with pytest.raises(UnknownNameError, match="did you mean 'energy'"):
-        search(*arguments, target_ms=1.0, aim="enrgy")
-    with pytest.raises(InputError, match="target_joules is the target of objective energy"):
+        search(*arguments, target_ms=1.0, objective="enrgy")
+    with pytest.raises(InputError, match="target_joules needs objective energy"):
         search(*arguments, target_joules=1.0)
 
 
@@ -193,6 +200,6 @@ def test_flags_of_energy_win_over_a_file_of_time(tmp_path):
     path = tmp_path / "study.toml"
     path.write_text('model = "m"\ndevice = "d"\ntarget_ms = 3.0\n')
     spec = StudySpec.resolve(path, {"objective": "energy", "target_joules": 2.0})
-    assert (spec.target_ms, spec.target_joules, spec.objective) == (None, 2.0, Aim.ENERGY)
+    assert (spec.target_ms, spec.target_joules, spec.objective) == (None, 2.0, ObjectiveKind.ENERGY)
     path.write_text(spec.to_toml())
     assert StudySpec.resolve(path, {}) == spec

@@ -7,7 +7,7 @@ import pytest
 
 from hwsearch.errors import InputError, StudyError
 from hwsearch.plan import WeightFormat
-from hwsearch.study import Target, prepare
+from hwsearch.study import Goal, ObjectiveKind, prepare
 from hwsearch.study.early_stopping import EarlyStopping
 from hwsearch.study.preparation import check_own_loss
 from hwsearch.study.run import run_study
@@ -23,7 +23,7 @@ def unmeasured_noise(monkeypatch):
 
 @pytest.fixture(scope="module")
 def objective():
-    return make_objective(Target(ratio=1.0))
+    return make_objective(Goal(target_ratio=1.0))
 
 
 class Spoilt:
@@ -51,12 +51,13 @@ def spoilt(objective, broken, value, **fields):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("two", [False, True])
+@pytest.mark.parametrize("kind", [ObjectiveKind.LOSS, ObjectiveKind.FRONT])
 @pytest.mark.parametrize(
     "early", [EarlyStopping(), EarlyStopping("wilcoxon", 0.5)], ids=["whole", "early"]
 )
-def test_plans_without_a_loss_count_and_are_on_no_front(objective, tmp_path, value, two, early):
-    some = spoilt(objective, lambda call: call % 3 == 0, value, two=two, early=early)
+def test_plans_without_a_loss_count_and_are_on_no_front(objective, tmp_path, value, kind, early):
+    judged = objective.with_goal(objective=kind)
+    some = spoilt(judged, lambda call: call % 3 == 0, value, early=early)
     study = run_study(some, trials=12, name="s", storage=str(tmp_path / "s.db"), sampler="random")
     assert some.proxy.calls == 12
     assert set(study.failures) == {2, 5, 8, 11}
@@ -104,7 +105,7 @@ def test_an_uncompressed_loss_that_is_no_number_is_told_before_any_trial(objecti
     with pytest.raises(InputError, match="loss 'kl' gives inf"):
         prepare(
             objective.denoiser, objective.space, device, objective.predictor.workload,
-            Target(ratio=1.0), QUESTIONS, Spoilt(lambda call: True, math.inf),
+            Goal(target_ratio=1.0), QUESTIONS, Spoilt(lambda call: True, math.inf),
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from hwsearch.jobs.exporting import pick
-from hwsearch.study import Target, finalists, load_study
+from hwsearch.study import Goal, finalists, load_study
 from hwsearch.study.finalists import Finalist, Verdict, judge_finalists, solved
 from hwsearch.study.run import run_study
 from tests.study.test_run import make_objective
@@ -42,7 +42,7 @@ def study(objective, tmp_path):
 
 @pytest.fixture(scope="module")
 def objective():
-    return make_objective(Target(ratio=0.6))
+    return make_objective(Goal(target_ratio=0.6))
 
 
 def test_finalists_are_the_plans_of_least_loss_and_are_kept(objective, study):

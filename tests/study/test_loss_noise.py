@@ -16,9 +16,9 @@ from hwsearch.compression.perturbed import perturbed
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, Decoding
-from hwsearch.study import SearchSpace, Study, Target, prepare
+from hwsearch.study import Goal, SearchSpace, Study, prepare
 from hwsearch.study.loss_noise import RUNS, noise_of, record_noise
-from hwsearch.study.records.study import NOISE, with_ties
+from hwsearch.study.records.study import with_ties
 from hwsearch.study.run import run_study
 from hwsearch.tasks.losses.kl import FrozenStates
 from hwsearch.testing.device import formula_device
@@ -86,7 +86,7 @@ WORK = Workload(9, Decoding(gen_length=8, block_length=4, steps=8, refresh_inter
 def objective(denoiser):
     device = formula_device(denoiser.geometry, WORK)
     space = SearchSpace(num_layers=2, thresholds=(1.0,))
-    return prepare(denoiser, space, device, WORK, Target(ratio=0.7), QUESTIONS)
+    return prepare(denoiser, space, device, WORK, Goal(target_ratio=0.7), QUESTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_a_study_keeps_the_range_of_its_winners_loss(objective, study):
         for seed in range(RUNS)
     ]
     values = [best["loss"], *moved]
-    assert study.optuna.user_attrs[NOISE] == study.noise == max(values) - min(values) > 0
+    assert study.record.loss_noise_nats == study.noise == max(values) - min(values) > 0
     assert study.noise < best["loss"] / 2
 
 
@@ -125,7 +125,7 @@ def test_it_is_measured_once_and_costs_two_evaluations(objective, study, monkeyp
 def test_a_study_without_a_compressed_plan_keeps_none(objective):
     empty = Study(optuna.create_study(), objective.space, objective.target_ms)
     assert record_noise(empty, objective) is None
-    assert empty.noise is None and NOISE not in empty.optuna.user_attrs
+    assert empty.noise is None and empty.record.loss_noise_nats is None
 
 
 def test_the_front_says_what_is_tied(study, storage):

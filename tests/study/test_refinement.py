@@ -8,7 +8,7 @@ import pytest
 
 from hwsearch.errors import StudyError
 from hwsearch.latency.devices.device import Device
-from hwsearch.study import SearchSpace, Target, prepare
+from hwsearch.study import Goal, SearchSpace, prepare
 from hwsearch.study.early_stopping import EarlyStopping
 from hwsearch.study.objective import Objective
 from hwsearch.study.records.study import ended
@@ -25,7 +25,7 @@ def objective():
     denoiser = tiny_denoiser(layers=4)
     device: Device = formula_device(denoiser.geometry, WORK)
     space = SearchSpace(num_layers=4, thresholds=(1.0, 0.5), formats=("fp32", "w8a8", "w4"))
-    return prepare(denoiser, space, device, WORK, Target(ratio=0.6), QUESTIONS)
+    return prepare(denoiser, space, device, WORK, Goal(target_ratio=0.6), QUESTIONS)
 
 
 @pytest.fixture

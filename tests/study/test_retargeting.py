@@ -1,11 +1,9 @@
 """Another target for a finished study."""
 
-import dataclasses
-
 import pytest
 
 from hwsearch.errors import InfeasibleTargetError, InputError, StudyError
-from hwsearch.study import Target, load_study, resolve
+from hwsearch.study import Goal, load_study, resolve
 from hwsearch.study.objective import Objective
 from hwsearch.study.run import run_study
 from tests.study.test_run import make_objective
@@ -13,7 +11,7 @@ from tests.study.test_run import make_objective
 
 @pytest.fixture(scope="module")
 def objective():
-    return make_objective(Target(ratio=0.6))
+    return make_objective(Goal(target_ratio=0.6))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +68,7 @@ def test_the_study_s_own_target_gives_its_best_plan_or_a_better_one(study):
 
 def test_a_limit_of_bytes_still_holds(objective, tmp_path):
     smallest = min(objective.sizes()["head"].values())
-    limited = dataclasses.replace(objective, max_bytes=int(objective_bytes(objective) * 0.6))
+    limited = objective.with_goal(max_bytes=int(objective_bytes(objective) * 0.6))
     assert smallest < 0
     study = run_study(limited, trials=25, name="s", storage=str(tmp_path / "s.db"))
     frame = study.frame()

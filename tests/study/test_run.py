@@ -13,7 +13,7 @@ from hwsearch.errors import InfeasibleTargetError, InputError, StudyError, Unkno
 from hwsearch.latency.devices.device import load_device
 from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, Decoding
-from hwsearch.study import SearchSpace, Target, load_study, prepare
+from hwsearch.study import Goal, ObjectiveKind, SearchSpace, load_study, prepare
 from hwsearch.study.loss_noise import RUNS
 from hwsearch.study.objective import size_bytes
 from hwsearch.study.preparation import choose_proxy, fastest_plan
@@ -26,23 +26,23 @@ WORK = Workload(9, Decoding(gen_length=8, block_length=4, steps=8, refresh_inter
 QUESTIONS = ["tom has 3 apples ?", "tom has 4 apples and buys 5 more ?"]
 
 
-def make_objective(target):
+def make_objective(goal):
     denoiser = tiny_denoiser()
     device = formula_device(denoiser.geometry, WORK)
     space = SearchSpace(num_layers=2, thresholds=(1.0, 0.5))
-    return prepare(denoiser, space, device, WORK, target, QUESTIONS)
+    return prepare(denoiser, space, device, WORK, goal, QUESTIONS)
 
 
 @pytest.fixture(scope="module")
 def objective():
-    return make_objective(Target(ratio=0.6))
+    return make_objective(Goal(target_ratio=0.6))
 
 
 def test_a_published_device_is_searched_in_its_own_formats():
     denoiser, device = tiny_denoiser(), load_device("apple-m2")
     space = SearchSpace.of(denoiser, device)
     assert space.formats == ("fp16", "w8", "w4")
-    objective = prepare(denoiser, space, device, WORK, Target(ratio=1.1), QUESTIONS)
+    objective = prepare(denoiser, space, device, WORK, Goal(target_ratio=1.1), QUESTIONS)
     uncompressed = CompressionPlan.uniform(2, "fp16", "fp16", head="fp16")
     assert objective.target_ms == pytest.approx(1.1 * objective.latency(uncompressed).generation_ms)
     study = optuna.create_study()
@@ -113,7 +113,7 @@ def test_uniform_plans_are_tried_however_few_trials_are_asked_for(objective, tmp
 def test_a_study_of_something_else_is_not_continued(objective, tmp_path):
     storage = str(tmp_path / "s.db")
     run_study(objective, trials=1, name="s", storage=storage, sampler="random")
-    other = make_objective(Target(ratio=0.6))
+    other = make_objective(Goal(target_ratio=0.6))
     object.__setattr__(other, "space", SearchSpace(num_layers=2, thresholds=(1.0, 0.25)))
     with pytest.raises(InputError, match="study s was created with space"):
         run_study(other, trials=2, name="s", storage=storage, sampler="random")
@@ -121,7 +121,7 @@ def test_a_study_of_something_else_is_not_continued(objective, tmp_path):
 
 def test_an_infeasible_target_names_the_fastest_plan():
     with pytest.raises(InfeasibleTargetError, match=r"the fastest takes .* ms .*layer \d"):
-        make_objective(Target(ratio=0.01))
+        make_objective(Goal(target_ratio=0.01))
 
 
 def test_the_fastest_plan_is_the_fastest(objective):
@@ -130,10 +130,13 @@ def test_the_fastest_plan_is_the_fastest(objective):
     assert least <= frame_least
 
 
-@pytest.mark.parametrize("given", [{}, {"ms": 1.0, "ratio": 0.5}, {"ms": 0.0}, {"ratio": -1.0}])
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"target_ms": 1.0, "target_ratio": 0.5}, {"target_ms": 0.0}, {"target_ratio": -1.0}],
+)
 def test_a_target_is_one_positive_number(given):
     with pytest.raises(InputError):
-        Target(**given)
+        Goal(**given)
 
 
 def test_unknown_sampler_and_study_are_named(objective, tmp_path):
@@ -149,10 +152,10 @@ WORKER = """
     torch.set_num_threads(1)
     from hwsearch.study.run import run_study
     from hwsearch.study.objective import Objective
-    from hwsearch.study import Target
+    from hwsearch.study import Goal
     from tests.study.test_run import make_objective
 
-    objective = make_objective(Target(ratio=0.6))
+    objective = make_objective(Goal(target_ratio=0.6))
     loss = Objective.loss
     def slow(self, plan):
         time.sleep(0.2)
@@ -208,7 +211,7 @@ def test_a_search_by_another_loss_says_which_and_needs_answers():
     denoiser = tiny_denoiser()
     device = formula_device(denoiser.geometry, WORK)
     proxy = choose_proxy("agreement", denoiser, QUESTIONS)
-    objective = prepare(denoiser, space, device, WORK, Target(ratio=1.0), QUESTIONS, proxy)
+    objective = prepare(denoiser, space, device, WORK, Goal(target_ratio=1.0), QUESTIONS, proxy)
     assert identity(objective)["loss"] == "agreement"
     assert objective.loss(CompressionPlan.uniform(2)) == 0.0
     assert choose_proxy("kl", denoiser, QUESTIONS) is None
@@ -222,16 +225,16 @@ def test_contradictory_limits_are_one_line(objective):
     least = size_bytes(denoiser, CompressionPlan.uniform(2, "w4", "w4", head="w4"))
     arguments = (denoiser, space, device, WORK)
     with pytest.raises(InfeasibleTargetError, match=f"max_bytes {least - 1}: the smallest takes"):
-        prepare(*arguments, Target(ratio=1.0), QUESTIONS, max_bytes=least - 1)
+        prepare(*arguments, Goal(target_ratio=1.0, max_bytes=least - 1), QUESTIONS)
     fastest = objective.latency(fastest_plan(objective)).generation_ms
     with pytest.raises(
         InfeasibleTargetError, match=rf"no plan within {least} bytes meets .* binds"
     ):
-        prepare(*arguments, Target(ms=fastest), QUESTIONS, max_bytes=least)
+        prepare(*arguments, Goal(target_ms=fastest, max_bytes=least), QUESTIONS)
 
 
 def test_the_fastest_plan_within_bytes_is_exact(objective):
-    limited = dataclasses.replace(objective, max_bytes=int(1.5 * smallest_bytes(objective)))
+    limited = objective.with_goal(max_bytes=int(1.5 * smallest_bytes(objective)))
     plan = fastest_plan(limited)
     parameters = objective.space.parameters()
     every = (
@@ -262,7 +265,7 @@ def test_every_sampler_by_name_meets_the_target(objective, tmp_path, sampler):
 
 
 def test_the_whole_front_as_two_objectives(objective, tmp_path):
-    both = dataclasses.replace(objective, two=True)
+    both = objective.with_goal(objective=ObjectiveKind.FRONT)
     study = run_study(both, trials=30, name="s", storage=str(tmp_path / "s.db"))
     assert len(study.optuna.directions) == 2
     front = study.front()

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from hwsearch.errors import StudyError
 from hwsearch.study import load_study
 from hwsearch.study.objective import Objective
-from hwsearch.study.preparation import Target
+from hwsearch.study.preparation import Goal
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
 from hwsearch.study.storage import proposal_lock as locks
@@ -41,7 +41,7 @@ def url():
 
 @pytest.fixture(scope="module")
 def objective():
-    return make_objective(Target(ratio=0.6))
+    return make_objective(Goal(target_ratio=0.6))
 
 
 def start_worker(

@@ -172,10 +172,10 @@ def document(study: Study) -> dict[str, Any]:
     best, uniform = study.feasible().iloc[0], study.feasible(uniform=True)
     return {
         "study": study.name,
-        "objective": study.aim.value,
+        "objective": study.objective.value,
         "target_ms": study.target_ms,
         "target_joules": None if study.energy is None else study.energy.of(study.target_ms),
-        "max_joules": study.optuna.user_attrs.get("max_joules"),
+        "max_joules": study.record.max_joules,
         "trials": len(study.frame()),
         "stopped_early": study.stopped,
         "failed": [{"number": n, "reason": reason} for n, reason in study.failures.items()],

@@ -26,6 +26,7 @@ from hwsearch.denoisers.digest import (
 from hwsearch.errors import InputError
 from hwsearch.latency.devices.device import Calibration, Device
 from hwsearch.latency.devices.table import LatencyTable
+from hwsearch.study.records.record import StudyRecord, update_record
 from hwsearch.study.storage.databases import StudyLocation, open_storage, storage_errors
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ IDENTITY = ("model", "device", "space", "workload", "decoding", "loss", "objecti
 #: Names that may change while the content stays: folders are moved.
 MOVABLE = ("model", "device_folder")
 
-#: User attributes that keep the content, and before how many trials it was not yet kept.
-CONTENT, SINCE = "content", "content_since"
+#: What the content is called wherever it is kept.
+CONTENT = "content"
 
 #: Raised when a loss comes to mean something else, so that old and new ones are not mixed.
 LOSS_SCHEME = 1
@@ -118,15 +119,15 @@ def check_content(study: optuna.Study, now: Content, parts: Sequence[str] = tupl
     Raises:
         InputError: it is not; the message names what differs.
     """
-    attributes = study.user_attrs
-    found = differences(attributes.get(CONTENT, {}), now, parts)
+    record = StudyRecord.of(study)
+    found = differences(record.content or {}, now, parts)
     if found:
         raise InputError(
             f"study {study.study_name} was searched with something else; what differs: "
             f"{'; '.join(found)}; go back to that, or give another --name"
         )
-    since = attributes.get(SINCE)
-    if CONTENT not in attributes or since:
+    since = record.content_since
+    if record.content is None or since:
         trials = f"its first {since} trials are" if since else "it is"
         logging.getLogger(__name__).warning(
             f"warning: study {study.study_name} was begun by an older hwsearch and does not say of "
@@ -148,7 +149,7 @@ def check_known(name: str, location: StudyLocation, now: Content) -> None:
     with storage_errors(location):
         if name in optuna.get_all_study_names(opened):
             study = optuna.load_study(study_name=name, storage=opened)
-            if CONTENT in study.user_attrs:  # else `claim` warns
+            if StudyRecord.of(study).content is not None:  # else `claim` warns
                 check_content(study, now)
 
 
@@ -162,10 +163,10 @@ def identity(objective: Objective) -> dict[str, str]:
         "workload": json.dumps({"prompt_length": workload.prompt_length}),
         "decoding": workload.decoding.model_dump_json(),
         "loss": objective.proxy.name,
-        "objective": objective.aim.value,
+        "objective": objective.goal.objective.value,
         "device_folder": str(objective.predictor.device.folder),
     }
-    if not objective.aim.energy and objective.max_joules is None:
+    if not objective.goal.objective.is_energy and objective.max_joules is None:
         return found
     return found | {"power": f"{objective.predictor.device.info.known_power.watts:g} W"}
 
@@ -184,23 +185,21 @@ def claim(
     Raises:
         InputError: the study is about something else; the message names what differs.
     """
-    known = study.user_attrs
-    if CONTENT in known:
+    known = StudyRecord.of(study)
+    if known.content is not None:
         check_content(study, content)
     for key, value in names.items():
-        moved = key in MOVABLE and CONTENT in known
-        if key in known and known[key] != value and not moved:
+        before = getattr(known, key)
+        moved = key in MOVABLE and known.content is not None
+        if before is not None and before != value and not moved:
             raise InputError(
-                f"study {study.study_name} was created with {key} {known[key]}, not {value}; "
+                f"study {study.study_name} was created with {key} {before}, not {value}; "
                 f"give another --name or the old {key}"
             )
-        if known.get(key) != value:
-            study.set_user_attr(key, value)
-    if CONTENT not in known:
+        update_record(study, **{key: value})
+    if known.content is None:
         if trials := len(study.get_trials(deepcopy=False)):
-            study.set_user_attr(SINCE, trials)
+            update_record(study, content_since=trials)
             check_content(study, content)
-        study.set_user_attr(CONTENT, dict(content))
-    for key, value in described.items():
-        if known.get(key) != value:
-            study.set_user_attr(key, value)
+        update_record(study, content=dict(content))
+    update_record(study, **described)

@@ -16,7 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from hwsearch.errors import StudyError, UnknownNameError
 from hwsearch.plan import CompressionPlan
 from hwsearch.study.choices.search_space import SearchSpace, is_uniform
-from hwsearch.study.goal import MILLISECONDS, Aim, Unit, joule_unit
+from hwsearch.study.goal import MILLISECONDS, ObjectiveKind, Unit, joule_unit
+from hwsearch.study.records.record import StudyRecord
+from hwsearch.study.records.trial_record import TrialRecord, has_failed
 from hwsearch.study.storage.databases import (
     STUDIES,
     StudyLocation,
@@ -26,15 +28,6 @@ from hwsearch.study.storage.databases import (
 )
 from hwsearch.study.storage.names import SUFFIX
 from hwsearch.study.storage.sqlite import is_database
-
-#: User attribute of a failed trial that counts: why its plan has no loss.
-FAILURE = "failure"
-
-#: User attribute of a study that keeps how its best plans answered real problems.
-FINALISTS = "finalists"
-
-#: And one that keeps how far rounding alone moves the loss: `hwsearch.study.loss_noise`.
-NOISE = "loss_noise_nats"
 
 #: How a trial ends that counts: with its loss, or stopped early because it could not win.
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -55,20 +48,26 @@ class Study:
     target_ms: float
 
     @property
-    def aim(self) -> Aim:
-        """What it is after."""
-        return Aim(self.optuna.user_attrs.get("objective", "loss"))
+    def record(self) -> StudyRecord:
+        """What it keeps of itself, read from the storage now."""
+        return StudyRecord.of(self.optuna)
+
+    @property
+    def objective(self) -> ObjectiveKind:
+        """What it minimises."""
+        return self.record.objective_kind
 
     @property
     def energy(self) -> Unit | None:
         """Joules on its device; None where nobody measured the device's power."""
-        watts = self.optuna.user_attrs.get("watts")
+        watts = self.record.watts
         return None if watts is None else joule_unit(watts)
 
     @property
     def unit(self) -> Unit:
-        """What its target is told in."""
-        return self.energy if self.aim.energy and self.energy is not None else MILLISECONDS
+        """What its target is shown in."""
+        energy = self.energy
+        return energy if self.objective.is_energy and energy is not None else MILLISECONDS
 
     @property
     def name(self) -> str:
@@ -78,14 +77,14 @@ class Study:
     @property
     def max_bytes(self) -> float:
         """Most bytes of weights; infinity where they are not limited."""
-        limit = self.optuna.user_attrs.get("max_bytes")
+        limit = self.record.max_bytes
         return float("inf") if limit is None else float(limit)
 
     @property
     def max_ms(self) -> float:
         """Most milliseconds that a limit of energy beside the target leaves; infinity without one."""
-        limit = self.optuna.user_attrs.get("max_joules")
-        return float("inf") if limit is None or self.energy is None else self.energy.to_ms(limit)
+        limit, energy = self.record.max_joules, self.energy
+        return float("inf") if limit is None or energy is None else energy.to_ms(limit)
 
     def frame(self) -> pd.DataFrame:
         """Every finished trial, one row each.
@@ -129,8 +128,7 @@ class Study:
     @property
     def noise(self) -> float | None:
         """How far rounding alone moves the loss, in its unit; None where that was not measured."""
-        found = self.optuna.user_attrs.get(NOISE)
-        return None if found is None else float(found)
+        return self.record.loss_noise_nats
 
     @property
     def stopped(self) -> int:
@@ -140,7 +138,7 @@ class Study:
     @property
     def failures(self) -> dict[int, str]:
         """Trials whose plan has no loss, by number, and why; they count, and are in no table."""
-        return {trial.number: trial.user_attrs[FAILURE] for trial in failed(self.optuna)}
+        return {trial.number: TrialRecord.of(trial).failure or "" for trial in failed(self.optuna)}
 
     def feasible(self, uniform: bool | None = None) -> pd.DataFrame:
         """Finished trials that meet the target, least loss first; uniform plans alone, or not."""
@@ -156,7 +154,7 @@ class Study:
 
         See `hwsearch.study.finalists.Verdict.document`.
         """
-        kept: dict[str, Any] | None = self.optuna.user_attrs.get(FINALISTS)
+        kept = self.record.finalists
         if kept is None or kept["target_ms"] != self.target_ms:
             return None
         return kept if kept["trials"] == len(ended(self.optuna)) else None
@@ -210,7 +208,9 @@ class Study:
         self, trial: FrozenTrial, energy: Unit | None, most_ms: float, max_bytes: float
     ) -> tuple[Any, ...]:
         plan = self.space.plan(trial.params)
-        latency, size = trial.user_attrs["generation_ms"], trial.user_attrs["size_bytes"]
+        kept = TrialRecord.of(trial)
+        latency, size = kept.generation_ms, kept.size_bytes
+        assert latency is not None and size is not None, "every trial is described before its loss"
         return (
             trial.number,
             trial.values[0],
@@ -254,7 +254,7 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
 def failed(study: optuna.Study) -> list[FrozenTrial]:
     """Trials whose plan has no loss, oldest first; not those that a dead worker left behind."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-    return [trial for trial in trials if FAILURE in trial.user_attrs]
+    return [trial for trial in trials if has_failed(trial)]
 
 
 def load_study(name: str, storage: str | None = None) -> Study:
@@ -293,10 +293,9 @@ def _wanted(name: str, names: Sequence[str], is_path: bool) -> str | None:
 
 def as_study(study: optuna.Study) -> Study:
     """The plans' view of an Optuna study. Raises `StudyError` if hwsearch did not write it."""
-    attributes = study.user_attrs
+    record = StudyRecord.of(study)
     try:
-        space = SearchSpace.model_validate_json(attributes["space"])
-        return Study(study, space, float(attributes["target_ms"]))
+        return Study(study, record.search_space, float(record.kept("target_ms")))
     except (KeyError, ValueError) as error:
         raise StudyError(
             f"study {study.study_name} was not written by hwsearch: {error}"

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from hwsearch.cli.studies.search import against_uniform, document, print_finalists
-from hwsearch.study import Target, load_study
+from hwsearch.study import Goal, load_study
 from hwsearch.study.finalists import judge_finalists
 from hwsearch.study.run import run_study
 from tests.study.test_energy import make
@@ -15,7 +15,7 @@ from tests.study.test_run import make_objective
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory):
     storage = str(tmp_path_factory.mktemp("study") / "tiny.db")
-    run_study(make_objective(Target(ratio=0.6)), trials=25, name="tiny", storage=storage)
+    run_study(make_objective(Goal(target_ratio=0.6)), trials=25, name="tiny", storage=storage)
     return storage
 
 
@@ -57,7 +57,7 @@ def test_a_search_shows_its_promise(storage):
 
 
 def test_finalists_are_shown_as_a_table_and_as_json(storage, capsys):
-    objective, study = make_objective(Target(ratio=0.6)), load_study(storage)
+    objective, study = make_objective(Goal(target_ratio=0.6)), load_study(storage)
     verdict = judge_finalists(study, objective, 3, 6)
     print_finalists(study)
     out = capsys.readouterr().out
@@ -107,7 +107,7 @@ def test_bad_studies_are_one_line(run, tmp_path, monkeypatch, arguments, said):
 def powered(tmp_path_factory):
     """A study of time on a device whose power is known."""
     storage = str(tmp_path_factory.mktemp("study") / "powered.db")
-    run_study(make(Target(ratio=0.6)), trials=20, name="powered", storage=storage)
+    run_study(make(Goal(target_ratio=0.6)), trials=20, name="powered", storage=storage)
     return storage
 
 

@@ -14,7 +14,7 @@ from hwsearch.jobs import exporting
 from hwsearch.latency.timing.operator_times import Kept
 from hwsearch.plan import CachePolicy, CompressionPlan
 from hwsearch.runtime import Runtime, measure_agreement
-from hwsearch.study import SearchSpace, Target, load_study, prepare, resolve
+from hwsearch.study import Goal, SearchSpace, load_study, prepare, resolve
 from hwsearch.study.objective import size_bytes
 from hwsearch.study.preparation import check_feasible, fastest_plan
 from hwsearch.study.run import identity, run_study
@@ -43,7 +43,7 @@ SPACE = SearchSpace(
 def make_objective(space=SPACE, ratio=0.6, **rest):
     denoiser = tiny_denoiser()
     device = formula_device(denoiser.geometry, WORK, kept=KEPT)
-    return prepare(denoiser, space, device, WORK, Target(ratio=ratio), QUESTIONS, **rest)
+    return prepare(denoiser, space, device, WORK, Goal(target_ratio=ratio), QUESTIONS, **rest)
 
 
 @pytest.fixture(scope="module")
@@ -113,15 +113,15 @@ def test_the_fastest_plan_is_the_fastest_of_all(objective):
     tied = dataclasses.replace(objective, space=space)
     found = objective_ms(tied, fastest_plan(tied))
     assert found == pytest.approx(min(objective_ms(tied, plan) for plan in every(space)))
-    limited = dataclasses.replace(tied, max_bytes=int(tied.weights.first * 0.7))
+    limited = tied.with_goal(max_bytes=int(tied.weights.first * 0.7))
     within = [p for p in every(space) if size_bytes(tied.denoiser, p) <= limited.max_bytes]
     found = fastest_plan(limited)
     assert found in within and len(within) < space.size
     assert objective_ms(tied, found) == pytest.approx(min(objective_ms(tied, p) for p in within))
     with pytest.raises(InfeasibleTargetError, match=r"layer \d .*kept_heads 1, kept_channels 64"):
-        check_feasible(dataclasses.replace(tied, target_ms=1e-3))
+        check_feasible(tied.with_target_ms(1e-3))
     with pytest.raises(InfeasibleTargetError, match="the smallest takes"):
-        fastest_plan(dataclasses.replace(tied, max_bytes=1))
+        fastest_plan(tied.with_goal(max_bytes=1))
 
 
 def objective_ms(objective, plan):

@@ -12,7 +12,7 @@ from hwsearch.denoisers.digest import settings_digest, weights_digest
 from hwsearch.errors import InputError, StudyError
 from hwsearch.latency.devices.device import Calibration, Line
 from hwsearch.latency.devices.table import LatencyTable
-from hwsearch.study import SearchSpace, Target, load_study, prepare
+from hwsearch.study import Goal, SearchSpace, load_study, prepare
 from hwsearch.study.preparation import reopen
 from hwsearch.study.records import identity as identities
 from hwsearch.study.run import run_study
@@ -38,7 +38,7 @@ def device_of(denoiser, factor=1.0, **info):
 def make(denoiser=None, device=None, questions=QUESTIONS):
     denoiser = denoiser or tiny_denoiser()
     device = device or device_of(denoiser)
-    return prepare(denoiser, SPACE, device, WORK, Target(ratio=1.0), list(questions))
+    return prepare(denoiser, SPACE, device, WORK, Goal(target_ratio=1.0), list(questions))
 
 
 def go_on(objective, storage, name="s"):
@@ -111,7 +111,7 @@ def test_what_says_nothing_of_the_content_may_change(begun):
     device = device_of(denoiser, description="in other words", calibrations=(others,))
     moved = make(denoiser, dataclasses.replace(device, folder=begun))
     study = go_on(moved, begun)
-    assert study.optuna.user_attrs["model"] == "/elsewhere/tiny", "it is opened there from now on"
+    assert study.record.model == "/elsewhere/tiny", "it is opened there from now on"
     assert len(study.frame()) == 3
 
 
@@ -163,7 +163,7 @@ def test_other_weights_are_refused_before_anything_is_prepared(begun, monkeypatc
     monkeypatch.setattr("hwsearch.study.searching.prepare", None)
     with pytest.raises(InputError, match="the weights of the model"):
         search(
-            denoiser, SPACE, device_of(denoiser), target_ratio=1.0, workload=WORK,
+            denoiser, SPACE, device_of(denoiser), target_ratio=1.0, prompt_length=WORK.prompt_length,
             questions=QUESTIONS, trials=3, name="s", storage=begun,
         )  # fmt: skip
 

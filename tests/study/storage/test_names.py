@@ -11,7 +11,7 @@ import pytest
 
 from hwsearch.errors import StudyError, UnknownNameError, redacted
 from hwsearch.plan import WeightFormat
-from hwsearch.study import Target, load_study
+from hwsearch.study import Goal, load_study
 from hwsearch.study.run import run_study
 from hwsearch.study.storage import sqlite
 from hwsearch.study.storage.databases import StudyLocation, location_of, open_storage
@@ -26,7 +26,7 @@ BAD = ["", " ", "   ", " a", "a ", ".", "..", "a/b", "/a", "a\\b", "a\0b", "a\nb
 
 @pytest.fixture(scope="module")
 def objective():
-    return make_objective(Target(ratio=1.0))
+    return make_objective(Goal(target_ratio=1.0))
 
 
 @pytest.fixture(autouse=True)
@@ -233,7 +233,7 @@ def make_space_objective(objective):
     space = objective.space.model_copy(
         update={"formats": (WeightFormat.FP32, WeightFormat.W4), "groups": "tied"}
     )
-    return dataclasses.replace(objective, space=space, target_ms=1e9)
+    return dataclasses.replace(objective.with_target_ms(1e9), space=space)
 
 
 def test_a_full_disk_is_one_line(objective):

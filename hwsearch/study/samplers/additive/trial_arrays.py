@@ -9,13 +9,10 @@ import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hwsearch.study.records.trial_record import estimate_of
 from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Floats, Rows
 
 COUNTED = 4096  # plans whose choices are counted together
-
-#: User attributes of a pruned trial: values it was estimated to end with, and the standard deviation
-#: of the first. A trial that has them counts as an observation with that much noise.
-ESTIMATE, SPREAD = "estimated_values", "estimated_spread"
 
 
 @dataclass(frozen=True)
@@ -122,9 +119,7 @@ def _observed(trial: FrozenTrial) -> tuple[Sequence[float] | None, float]:
     """Values that a trial tells, and the standard deviation of the first."""
     if trial.state == TrialState.COMPLETE:
         return trial.values, 0.0
-    if trial.state == TrialState.PRUNED and ESTIMATE in trial.user_attrs:
-        return trial.user_attrs[ESTIMATE], float(trial.user_attrs[SPREAD])
-    return None, 0.0
+    return estimate_of(trial) or (None, 0.0)
 
 
 def _finite(values: Floats) -> Floats:

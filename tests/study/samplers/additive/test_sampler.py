@@ -15,12 +15,13 @@ from optuna.trial import TrialState
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from hwsearch.errors import InputError
+from hwsearch.study.records.trial_record import ESTIMATE, SPREAD
 from hwsearch.study.samplers.additive import AdditiveCost, AdditiveSampler
 from hwsearch.study.samplers.additive.encoding import ChoiceSpace
 from hwsearch.study.samplers.additive.loss_model.hyperparameters import tune
 from hwsearch.study.samplers.additive.loss_model.surrogate import fit_loss
 from hwsearch.study.samplers.additive.proposer import Advisor
-from hwsearch.study.samplers.additive.trial_arrays import ESTIMATE, SPREAD, Ledger
+from hwsearch.study.samplers.additive.trial_arrays import Ledger
 
 GROUPS, OPTIONS = 4, 3
 RNG = np.random.default_rng(7)

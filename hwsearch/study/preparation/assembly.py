@@ -1,0 +1,100 @@
+"""What the trials of a study share, made before the first: goal, workload, loss, predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hwsearch.compression import WeightBank, own_calibration
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.digest import sizes_digest
+from hwsearch.denoisers.finite import check_pass, check_weights
+from hwsearch.errors import StudyError
+from hwsearch.latency.devices.device import Calibration, Device
+from hwsearch.latency.operators import Workload
+from hwsearch.latency.prediction.full_pass import predictor_of
+from hwsearch.study.choices.search_space import SearchSpace
+from hwsearch.study.goal import Goal
+from hwsearch.study.objective import Objective
+from hwsearch.study.preparation.feasibility import check_feasible
+from hwsearch.study.preparation.loss_choice import check_own_loss
+from hwsearch.study.preparation.space_checks import check_model, sinks_for_space
+from hwsearch.study.records.identity import Content, content_of
+from hwsearch.tasks.losses import Proxy
+from hwsearch.tasks.losses.kl import FrozenStates
+
+
+def prepare(
+    denoiser: Denoiser,
+    space: SearchSpace,
+    device: Device,
+    workload: Workload,
+    goal: Goal,
+    questions: list[str],
+    proxy: Proxy | None = None,
+    content: Content | None = None,
+) -> Objective:
+    """Everything that the trials of a study share.
+
+    Args:
+        denoiser: the uncompressed model.
+        space: what may be chosen.
+        device: where the plan will run.
+        workload: what is generated.
+        goal: what is minimised, and within which limits; with two objectives no target can be
+            infeasible.
+        questions: behind the frozen states; the first `SINK_QUESTIONS` behind the sink profile.
+        proxy: the loss; None is the KL divergence on frozen states of the questions.
+        content: what `content` says of all this, where it is known already.
+
+    Raises:
+        StudyError: the space does not fit the model or the device.
+        InputError: energy is limited on a device whose power nobody measured.
+        InfeasibleTargetError: no plan of the space meets the target.
+        CheckpointError: a weight, or what the uncompressed model makes of it, is no finite number.
+    """
+    if space.num_layers != denoiser.num_layers:
+        raise StudyError(
+            f"the space has {space.num_layers} layers but model {denoiser.name!r} has "
+            f"{denoiser.num_layers}"
+        )
+    space.check(device)
+    check_model(space, denoiser, proxy)
+    goal.check_device(device)
+    check_weights(denoiser)
+    check_pass(denoiser, questions[0])
+    calibration = calibration_of(device, denoiser)
+    predictor = predictor_of(device, denoiser, workload, calibration)
+    sinks = sinks_for_space(denoiser, space, questions)
+    uncompressed = device.uncompressed(space.num_layers)
+    baseline = predictor.predict(uncompressed, sinks.kept_shares(uncompressed)).generation_ms
+    objective = Objective(
+        denoiser=denoiser,
+        space=space,
+        predictor=predictor,
+        sinks=sinks,
+        proxy=proxy or FrozenStates.record(denoiser, questions),
+        bank=bank_of(denoiser, space, questions),
+        goal=goal.resolve(device, baseline),
+        content=content or describe(denoiser, device, questions, proxy),
+    )
+    check_feasible(objective)
+    check_own_loss(objective)
+    return objective
+
+
+def calibration_of(device: Device, denoiser: Denoiser) -> Calibration | None:
+    """What a device's sums are made times with, for a model. Raises `InputError` if it is of others."""
+    return device.info.calibration(denoiser.name, sizes_digest(denoiser))
+
+
+def describe(
+    denoiser: Denoiser, device: Device, questions: Sequence[str], loss: Proxy | str | None
+) -> dict[str, str]:
+    """What a study of these is about, by content; None is the loss that `prepare` makes itself."""
+    name = (loss or FrozenStates.name) if isinstance(loss, str | None) else loss.name
+    return content_of(denoiser, device, calibration_of(device, denoiser), questions, name)
+
+
+def bank_of(denoiser: Denoiser, space: SearchSpace, questions: Sequence[str]) -> WeightBank:
+    """Modules for the plans of a space; calibrated only where it prunes weights, which takes a while."""
+    return WeightBank(denoiser, own_calibration(denoiser, questions) if space.prunes else None)

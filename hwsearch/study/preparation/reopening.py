@@ -1,0 +1,52 @@
+"""The objective of a finished study, made again: for its exports and finalists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.latency.devices.device import Device
+from hwsearch.latency.operators import Workload
+from hwsearch.study.goal import MILLISECONDS, Goal, GoalOptions
+from hwsearch.study.objective import Objective
+from hwsearch.study.preparation.assembly import describe, prepare
+from hwsearch.study.preparation.loss_choice import choose_proxy
+from hwsearch.study.records.identity import check_content
+from hwsearch.study.records.study import Study
+from hwsearch.tasks.losses import PROXIES
+
+#: What a plan's figures depend on when it is exported: not the loss, nor the code that computed it.
+PREDICTED = ("weights", "settings", "questions", "device figures")
+
+
+def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence[str]) -> Objective:
+    """The objective that a study was searched with, made again.
+
+    Raises as `prepare` does, and `InputError` where model, questions or device have other content than
+    when the study was searched.
+    """
+    known = study.record
+    workload = Workload(known.prompt_length, known.decoding_value)
+    content = describe(denoiser, device, questions, known.loss_name)
+    check_content(study.optuna, content, PREDICTED)
+    target: GoalOptions = {"target_ms": study.target_ms}
+    if study.unit != MILLISECONDS:
+        target = {"target_joules": study.unit.of(study.target_ms)}
+    goal = Goal(
+        objective=study.objective,
+        max_bytes=known.max_bytes,
+        max_joules=known.max_joules,
+        **target,
+    )
+    loss = known.loss_name
+    proxy = choose_proxy(loss, denoiser, None) if loss in PROXIES else None
+    return prepare(
+        denoiser,
+        study.space,
+        device,
+        workload,
+        goal,
+        list(questions),
+        proxy,
+        content,
+    )

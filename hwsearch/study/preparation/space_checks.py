@@ -1,0 +1,65 @@
+"""Whether a model can take what a space offers."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.errors import StudyError
+from hwsearch.sinks import SinkProfile, calibrate_sinks
+from hwsearch.study.choices.search_space import WHOLE, SearchSpace
+from hwsearch.study.preparation.calibration import SINK_QUESTIONS
+from hwsearch.tasks.losses import Proxy
+
+#: Losses that see each pass without those before it.
+ONE_REFRESH = ("nll", "digits")
+
+
+def check_model(space: SearchSpace, denoiser: Denoiser, proxy: Proxy | None = None) -> None:
+    """Refuse sizes and phases that a model, or a loss, does not know.
+
+    Raises:
+        StudyError: heads or channels are offered that the model does not have; or phases, and the
+            loss judges every pass as a generation's first.
+    """
+    if space.prunes and not denoiser.is_cached:
+        raise StudyError(
+            f"model {denoiser.name!r} is not in Llama form, so it has no heads or channels to search: "
+            "leave [space].kept_heads and kept_channels out"
+        )
+    most = {}
+    if space.prunes:
+        geometry = denoiser.geometry
+        most = {"kept_heads": geometry.num_kv_heads, "kept_channels": geometry.intermediate_size}
+    for name, there in most.items():
+        for kept in getattr(space, name):
+            if kept is not None and kept > there:
+                raise StudyError(f"[space].{name} must be at most {there}; got {kept}")
+    phased = {f"{WHOLE}early_scale", f"{WHOLE}late_scale"} & space.plan_dials.keys()
+    if phased and proxy is not None and proxy.name in ONE_REFRESH:
+        raise StudyError(
+            f"loss {proxy.name!r} judges every pass as the first of a generation, so it cannot tell "
+            "early from late: take the loss kl or agreement, or leave early_scales and late_scales out"
+        )
+
+
+def sinks_for_space(denoiser: Denoiser, space: SearchSpace, questions: list[str]) -> SinkProfile:
+    """The sink profile of a model; one that caches nothing keeps all.
+
+    Raises:
+        StudyError: thresholds below 1 are offered, and the model caches nothing.
+    """
+    if denoiser.is_cached:
+        return sink_profile(denoiser, tuple(questions[:SINK_QUESTIONS]))
+    if set(space.thresholds) != {1.0}:
+        raise StudyError(
+            f"model {denoiser.name!r} caches no positions, so it has no sink thresholds to search: "
+            f"[space].thresholds must be [1.0]; got {list(space.thresholds)}"
+        )
+    return SinkProfile.keeping_all(denoiser.num_layers)
+
+
+@lru_cache(maxsize=1)
+def sink_profile(denoiser: Denoiser, questions: tuple[str, ...]) -> SinkProfile:
+    """As `calibrate_sinks`, once: timing a machine and searching for it ask for the same profile."""
+    return calibrate_sinks(denoiser, questions)

@@ -1,0 +1,80 @@
+"""All that a trial keeps of itself in its Optuna trial, read and written here alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import BaseModel, ConfigDict
+
+#: Values that a stopped trial was estimated to end with, and the standard deviation of the first. A
+#: trial that has them counts as an observation with that much noise.
+ESTIMATE, SPREAD = "estimated_values", "estimated_spread"
+
+#: The mean loss of each state judged, and the share of the work that was.
+LOSSES, SHARE = "state_losses", "judged_share"
+
+#: Why a failed trial that counts has no loss.
+FAILURE = "failure"
+
+
+class TrialRecord(BaseModel):
+    """User attributes of an Optuna trial of a study.
+
+    Attributes:
+        generation_ms: predicted time of its plan.
+        generation_joules: predicted energy; None where the device's power is unknown.
+        size_bytes: bytes of its weights.
+        failure: why its plan has no loss.
+        state_losses: mean loss of each state judged, where losses are watched state by state.
+        judged_share: share of the work after which it was stopped.
+        estimated_values: values it was estimated to end with when it was stopped.
+        estimated_spread: standard deviation of the first of them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    generation_ms: float | None = None
+    generation_joules: float | None = None
+    size_bytes: int | None = None
+    failure: str | None = None
+    state_losses: list[float] | None = None
+    judged_share: float | None = None
+    estimated_values: list[float] | None = None
+    estimated_spread: float | None = None
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> TrialRecord:
+        """What a trial keeps."""
+        return cls.model_validate(trial.user_attrs)
+
+
+def update_trial(trial: optuna.Trial, **values: Any) -> None:
+    """Write attributes of `TrialRecord` into a running trial; None is left out."""
+    unknown = values.keys() - TrialRecord.model_fields.keys()
+    assert not unknown, f"TrialRecord has no {sorted(unknown)}"
+    for name, value in values.items():
+        if value is not None:
+            trial.set_user_attr(name, value)
+
+
+def has_failed(trial: FrozenTrial) -> bool:
+    """Whether a trial failed since its plan has no loss, and not since its worker died."""
+    return trial.state == TrialState.FAIL and FAILURE in trial.user_attrs
+
+
+def estimate_of(trial: FrozenTrial) -> tuple[list[float], float] | None:
+    """Values that a stopped trial was estimated to end with, and the spread of the first.
+
+    None where there is no estimate. Reads these alone: trials may be of anybody's study.
+    """
+    kept = trial.user_attrs
+    if trial.state != TrialState.PRUNED or ESTIMATE not in kept:
+        return None
+    return kept[ESTIMATE], float(kept[SPREAD])
+
+
+def copied_attributes(trial: FrozenTrial) -> dict[str, Any]:
+    """All attributes of a trial, for another study that counts it as its own."""
+    return dict(trial.user_attrs)

@@ -1,0 +1,147 @@
+"""The study file: settings, model, device and space as one value.
+
+name = "gsm-mini-half"
+model = "gsm-mini"
+device = "cpu"
+target_ratio = 0.5
+trials = 120
+
+[space]
+formats = ["fp32", "w8a8", "w4"]
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError, model_validator
+
+from hwsearch.errors import InputError, StudyError
+from hwsearch.plan import explain
+from hwsearch.study.choices.search_space import SearchSpace
+from hwsearch.study.records.study import Study
+from hwsearch.study.settings.space import SpaceSpec
+from hwsearch.study.settings.values import StudySettings, replaced
+from hwsearch.study.storage.databases import location_of
+
+#: Lists of choices that flags may give as comma-separated text.
+LISTS = (
+    "formats",
+    "thresholds",
+    "kept_heads",
+    "kept_channels",
+    "rules",
+    "early_scales",
+    "late_scales",
+    "boundaries",
+)
+
+#: Settings in the order in which a file shows them.
+FIELDS = (
+    "target_ms", "target_ratio", "target_joules", "objective", "max_bytes", "max_joules",
+    "prompt_length", "sampler", "loss", "trials", "pruner", "fidelity", "finalists", "problems",
+    "seed", "name", "storage", "heartbeat_s", "refine", "coarse_to_fine",
+)  # fmt: skip
+
+
+class StudySpec(StudySettings):
+    """A resolved study: what a study file says, with all that it leaves out.
+
+    Attributes:
+        model: a bundled name, a folder, or a hub id.
+        device: a device, or its folder.
+        space: what may be chosen.
+
+    Further attributes are those of `StudySettings`; a loss and a study to refine go by their names.
+    """
+
+    model: str
+    device: str
+    space: SpaceSpec = SpaceSpec()
+    loss: str = "kl"
+    refine: str | None = None
+
+    @model_validator(mode="after")
+    def _one_refinement(self) -> Self:
+        if self.refine is not None and self.space.groups == "refine":
+            raise ValueError('refine goes on from a study, groups = "refine" begins; give one')
+        return self
+
+    @classmethod
+    def resolve(cls, path: Path | None, flags: Mapping[str, Any]) -> StudySpec:
+        """A study from a file, flags that win over it, or both.
+
+        Args:
+            path: a TOML file, or None.
+            flags: values by key; those of `LISTS` are comma-separated text. None means that the flag
+                was not given.
+
+        Raises:
+            StudyError: the file cannot be read, or a key is unknown, missing or out of range.
+        """
+        data = read_toml(path) if path is not None else {}
+        given = {key: value for key, value in flags.items() if value is not None}
+        space: dict[str, Any] = {k: given.pop(k).split(",") for k in LISTS if k in given}
+        if "groups" in given:
+            space["groups"] = given.pop("groups")
+        merged = replaced(data, given)
+        if space:
+            merged["space"] = {**merged.get("space", {}), **space}
+        try:
+            return cls(**merged)
+        except InputError as error:
+            cause = error.__cause__
+            said = explain(cause) if isinstance(cause, ValidationError) else str(error)
+            raise StudyError(f"{path or 'study'}: {said}") from error
+
+    def to_toml(self) -> str:
+        """The study as TOML text."""
+        import tomli_w
+
+        said = self.model_dump(mode="json", exclude_none=True)
+        if not self.coarse_to_fine:
+            del said["coarse_to_fine"]
+        ordered = ("model", "device", *(name for name in FIELDS if name in said), "space")
+        return tomli_w.dumps({name: said[name] for name in ordered})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Plain data of a TOML file. Raises `StudyError`, naming file and line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"cannot read study {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not TOML: {error}") from error
+
+
+def run_spec(
+    spec: StudySpec,
+    on_trial: Callable[[int], None] | None = None,
+    on_problem: Callable[[int], None] | None = None,
+) -> Study:
+    """Run a study to its number of trials, and score its finalists.
+
+    Args:
+        spec: the study.
+        on_trial: called with the number of trials after each.
+        on_problem: called with the number of problems that a finalist just answered.
+
+    Raises as `hwsearch.search` does.
+    """
+    from hwsearch.denoisers.loading.loader import load_denoiser
+    from hwsearch.latency.devices.device import load_device
+    from hwsearch.study.searching import search
+
+    location_of(spec.name or "named-later", spec.storage).check()  # before a model is read
+    denoiser, device = load_denoiser(spec.model), load_device(spec.device)
+    chosen = spec.space.chosen(denoiser)
+    settings: StudySettings = spec
+    if chosen.get("groups") == "refine":
+        chosen["groups"] = "free"
+        settings = spec.model_copy(update={"coarse_to_fine": True})
+    space = SearchSpace.of(denoiser, device).model_copy(update=chosen)
+    return search(denoiser, space, device, settings, on_trial=on_trial, on_problem=on_problem)
