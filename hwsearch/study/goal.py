@@ -178,7 +178,7 @@ class Goal(Keywords):
         if self.objective.is_energy or self.max_joules is not None:
             _ = device.info.known_power
 
-    def resolve(self, device: Device, baseline_ms: float) -> ResolvedGoal:
+    def on_device(self, device: Device, baseline_ms: float) -> ResolvedGoal:
         """The goal in milliseconds.
 
         Args:

@@ -74,7 +74,7 @@ def prepare(
         sinks=sinks,
         proxy=proxy or FrozenStates.record(denoiser, questions),
         bank=bank_of(denoiser, space, questions),
-        goal=goal.resolve(device, baseline),
+        goal=goal.on_device(device, baseline),
         content=content or describe(denoiser, device, questions, proxy),
     )
     check_feasible(objective)

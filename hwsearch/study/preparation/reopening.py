@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.devices.device import Device
 from hwsearch.latency.operators import Workload
-from hwsearch.study.goal import MILLISECONDS, Goal, GoalOptions
+from hwsearch.study.goal import MILLISECONDS, Goal
 from hwsearch.study.objective import Objective
 from hwsearch.study.preparation.assembly import describe, prepare
 from hwsearch.study.preparation.loss_choice import choose_proxy
@@ -29,15 +30,12 @@ def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence
     workload = Workload(known.prompt_length, known.decoding_value)
     content = describe(denoiser, device, questions, known.loss_name)
     check_content(study.optuna, content, PREDICTED)
-    target: GoalOptions = {"target_ms": study.target_ms}
-    if study.unit != MILLISECONDS:
-        target = {"target_joules": study.unit.of(study.target_ms)}
-    goal = Goal(
-        objective=study.objective,
-        max_bytes=known.max_bytes,
-        max_joules=known.max_joules,
-        **target,
-    )
+    limits: dict[str, Any] = {"max_bytes": known.max_bytes, "max_joules": known.max_joules}
+    if study.unit == MILLISECONDS:
+        goal = Goal(objective=study.objective, target_ms=study.target_ms, **limits)
+    else:
+        target_joules = study.unit.of(study.target_ms)
+        goal = Goal(objective=study.objective, target_joules=target_joules, **limits)
     loss = known.loss_name
     proxy = choose_proxy(loss, denoiser, None) if loss in PROXIES else None
     return prepare(

@@ -1,0 +1,89 @@
+"""What a study keeps of itself: written, read back, and read as older versions wrote it."""
+
+import json
+
+import optuna
+import pytest
+
+from hwsearch.errors import StudyError
+from hwsearch.plan import Decoding
+from hwsearch.study import ObjectiveKind, SearchSpace
+from hwsearch.study.records.record import StudyRecord, update_record
+from hwsearch.study.records.study import as_study
+from hwsearch.study.records.trial_record import TrialRecord
+
+SPACE = SearchSpace(num_layers=1)
+DECODING = Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=2)
+
+#: As the first version wrote a study.
+OLD = {
+    "model": "gsm-mini",
+    "device": "cpu",
+    "space": SPACE.model_dump_json(),
+    "workload": json.dumps({"prompt_length": 27}),
+    "decoding": DECODING.model_dump_json(),
+    "target_ms": 150.0,
+    "max_bytes": None,
+    "first_ms": 200,
+    "costs": {"head": {"0": 0.0, "1": -1.5}},
+}
+
+
+def written(tmp_path, attributes):
+    storage = f"sqlite:///{tmp_path / 's.db'}"
+    study = optuna.create_study(study_name="s", storage=storage)
+    for name, value in attributes.items():
+        study.set_user_attr(name, value)
+    return optuna.load_study(study_name="s", storage=storage)
+
+
+def test_an_older_study_opens_with_what_it_has(tmp_path):
+    study = as_study(written(tmp_path, OLD))
+    record = study.record
+    assert (study.space, study.target_ms, study.objective) == (SPACE, 150.0, ObjectiveKind.LOSS)
+    assert (record.prompt_length, record.decoding_value, record.loss_name) == (27, DECODING, "kl")
+    assert record.costs == {"head": {0: 0.0, 1: -1.5}}
+    assert record.content is None and not record.ready and study.energy is None
+    with pytest.raises(KeyError, match="sizes"):
+        record.kept("sizes")
+
+
+def test_every_attribute_is_read_as_it_was_written(tmp_path):
+    values = {
+        **OLD,
+        "device_folder": "/d", "loss": "nll", "objective": "energy-front", "power": "5 W",
+        "content": {"weights": "abc"}, "content_since": 3, "max_bytes": 9, "max_joules": 2.5,
+        "watts": 5.0, "first_bytes": 11.0, "sizes": {"head": {"0": 0.0}},
+        "cost_terms": [{"names": ["head"], "values": [0.0, -1.5]}],
+        "size_terms": [{"names": ["head"], "values": [0.0]}],
+        "loss_noise_nats": 1e-4, "finalists": {"winner": 3}, "ready": True,
+    }  # fmt: skip
+    assert values.keys() == StudyRecord.model_fields.keys()
+    study = written(tmp_path, {})
+    update_record(study, **values)
+    fresh = optuna.load_study(study_name="s", storage=study._storage)
+    assert fresh.user_attrs == values, "names and values lie on disk as given"
+    found = StudyRecord.of(fresh).model_dump(mode="json")
+    assert json.loads(json.dumps(found)) == values
+
+
+def test_what_is_not_ours_is_refused_and_what_is_not_known_left_alone(tmp_path):
+    study = written(tmp_path, {**OLD, "note": "somebody's own"})
+    assert as_study(study).record.model == "gsm-mini"
+    with pytest.raises(AssertionError, match="targt_ms"):
+        update_record(study, targt_ms=1.0)
+    study.set_user_attr("target_ms", "soon")
+    with pytest.raises(StudyError, match="study s was not written by hwsearch: target_ms"):
+        as_study(study)
+
+
+def test_a_foreign_study_is_one_line(tmp_path):
+    with pytest.raises(StudyError, match="was not written by hwsearch") as error:
+        as_study(written(tmp_path, {}))
+    assert "\n" not in str(error.value)
+
+
+def test_a_trial_of_an_older_study_has_what_it_has():
+    trial = optuna.trial.create_trial(value=1.0, user_attrs={"generation_ms": 2, "size_bytes": 3})
+    record = TrialRecord.of(trial)
+    assert (record.generation_ms, record.size_bytes, record.state_losses) == (2.0, 3, None)
