@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.latency.devices.device import Device
-from hwsearch.plan import Frozen, explain
+from hwsearch.schema import Frozen, explain
 
 
 class ObjectiveKind(StrEnum):

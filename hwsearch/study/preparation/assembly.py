@@ -66,7 +66,7 @@ def prepare(
     predictor = predictor_of(device, denoiser, workload, calibration)
     sinks = sinks_for_space(denoiser, space, questions)
     uncompressed = device.uncompressed(space.num_layers)
-    baseline = predictor.predict(uncompressed, sinks.kept_shares(uncompressed)).generation_ms
+    baseline = predictor.predict(sinks.keep(uncompressed)).generation_ms
     objective = Objective(
         denoiser=denoiser,
         space=space,

@@ -41,8 +41,7 @@ def check_feasible(objective: Objective) -> None:
     missed = [(unit, most_ms) for unit, most_ms in objective.limits() if fastest_ms > most_ms]
     if not missed:
         return
-    shares = objective.sinks.kept_shares(plan)
-    layers = objective.predictor.layers_ms(plan, shares)
+    layers = objective.predictor.layers_ms(objective.sinks.keep(plan))
     raise InfeasibleTargetError(explain_miss(objective, plan, missed[0], fastest_ms, layers))
 
 

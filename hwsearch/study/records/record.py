@@ -13,7 +13,8 @@ import optuna
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hwsearch.errors import StudyError
-from hwsearch.plan import Decoding, explain
+from hwsearch.plan import Decoding
+from hwsearch.schema import explain
 from hwsearch.study.choices.cost_tables import ChoiceCosts
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.goal import ObjectiveKind

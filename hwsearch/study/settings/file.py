@@ -20,7 +20,7 @@ from typing import Any, Self
 from pydantic import ValidationError, model_validator
 
 from hwsearch.errors import InputError, StudyError
-from hwsearch.plan import explain
+from hwsearch.schema import explain
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.records.study import Study
 from hwsearch.study.settings.space import SpaceSpec

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from hwsearch.errors import StudyError
-from hwsearch.plan import CacheRule, Frozen, WeightFormat
+from hwsearch.plan import CacheRule, WeightFormat
+from hwsearch.schema import Frozen
 from hwsearch.study.choices.search_space import Scales, SearchSpace
 
 if TYPE_CHECKING:
