@@ -3,12 +3,15 @@
 from hwsearch.latency.devices.device import Device, DeviceInfo, Provenance, load_device
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import OpKey, Workload
-from hwsearch.latency.prediction.predictor import Latency, Predictor
+from hwsearch.latency.prediction.predictor import Predictor
+from hwsearch.latency.prediction.protocol import LatencyPredictor
+from hwsearch.latency.prediction.uncertainty import Latency
 
 __all__ = [
     "Device",
     "DeviceInfo",
     "Latency",
+    "LatencyPredictor",
     "LatencyTable",
     "OpKey",
     "Predictor",

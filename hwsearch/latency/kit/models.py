@@ -150,12 +150,12 @@ def pass_graphs(models: KitModels) -> Iterator[PassGraph]:
         pruned = entry.kept.kept.pruned
         for part, graph in enumerate((traced.refresh(pruned), traced.step())):
             quantised = traced.quantised(graph, entry.plan)
-            inputs = pass_inputs(quantised, models, entry.kept_shares, part)
+            inputs = pass_inputs(quantised, models, entry.kept.kept, part)
             yield PassGraph(models.key(index, part), quantised, inputs)
 
 
 def pass_inputs(
-    graph: Graph, models: KitModels, kept_shares: tuple[float, ...], part: int
+    graph: Graph, models: KitModels, kept: KeptShares, part: int
 ) -> dict[str, list[Any]]:
     """Inputs of a pass by name: type, shape and, of whole numbers, what they stay below."""
     g, work = models.geometry, models.workload
@@ -165,9 +165,9 @@ def pass_inputs(
         "noise": [1, work.decoding.block_length, g.vocab_size],
         "before": [1, 1, g.hidden_size],
     }
-    for layer, share in enumerate(kept_shares):
-        kept = kept_count(share, work.outside)
-        shapes[f"key_{layer}"] = shapes[f"value_{layer}"] = [1, g.num_kv_heads, kept, g.head_dim]
+    for layer, share in enumerate(kept.shares):
+        keys = kept_count(share, work.outside)
+        shapes[f"key_{layer}"] = shapes[f"value_{layer}"] = [1, g.num_kv_heads, keys, g.head_dim]
     limits = {"tokens": [g.vocab_size], "start": [1]}
     return {
         value.name: [_dtype(value), shapes[value.name], *limits.get(value.name, [])]
