@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from hwsearch.errors import InputError
 from hwsearch.study.records.study import finished
 from hwsearch.study.records.trial_record import ESTIMATE, SPREAD, TrialRecord, update_trial
-from hwsearch.tasks.losses import GradualProxy, Proxy
+from hwsearch.tasks.losses import GradualLoss, Loss
 from hwsearch.tasks.losses.by_state import StateLoss
 
 Floats = NDArray[np.float64]
@@ -71,11 +71,11 @@ class EarlyStopping:
         """Whether no trial can stop early."""
         return self.pruner == "none" and self.fidelity == 1.0
 
-    def check(self, proxy: Proxy) -> None:
+    def check(self, loss_function: Loss) -> None:
         """Raise `InputError` if a loss cannot be watched."""
-        if not self.never and not isinstance(proxy, GradualProxy):
+        if not self.never and not isinstance(loss_function, GradualLoss):
             raise InputError(
-                f"loss {proxy.name!r} is not computed state by state (it has no by_state), so no "
+                f"loss {loss_function.name!r} is not computed state by state (it has no by_state), so no "
                 'trial can stop early; leave pruner = "none" and fidelity = 1'
             )
 

@@ -22,7 +22,7 @@ from hwsearch.study.early_stopping import NEVER, EarlyStopping, RunningTrial
 from hwsearch.study.goal import ResolvedGoal, Unit, joule_unit
 from hwsearch.study.records.trial_record import update_trial
 from hwsearch.study.samplers.catalog import ENERGY, LATENCY, SIZE, Known
-from hwsearch.tasks.losses import GradualProxy, Proxy
+from hwsearch.tasks.losses import GradualLoss, Loss
 from hwsearch.tasks.losses.by_state import StateLoss
 
 
@@ -35,7 +35,7 @@ class Objective:
         space: the choices.
         predictor: milliseconds of a plan.
         sinks: kept shares of a plan.
-        proxy: the loss.
+        loss_function: what judges a plan.
         bank: modules quantised so far.
         goal: what is minimised, and what no plan may exceed.
         early: when a trial need not go on to its end.
@@ -46,7 +46,7 @@ class Objective:
     space: SearchSpace
     predictor: LatencyPredictor
     sinks: SinkProfile
-    proxy: Proxy
+    loss_function: Loss
     bank: WeightBank
     goal: ResolvedGoal
     early: EarlyStopping = NEVER
@@ -111,7 +111,7 @@ class Objective:
         running = RunningTrial(
             self.by_state(plan), feasible, partial(self.values, plan), protected=is_uniform(plan)
         )
-        return self.early.judge(trial, running, self.proxy.cost)
+        return self.early.judge(trial, running, self.loss_function.cost)
 
     def values(self, plan: CompressionPlan, loss: float) -> list[float]:
         """A trial's values, given its loss."""
@@ -159,13 +159,13 @@ class Objective:
         return self.predictor.predict(self.workbench.keep(plan))
 
     def loss(self, plan: CompressionPlan) -> float:
-        """Loss of a plan by the proxy, in the proxy's own unit."""
-        return self.proxy.loss(*self.workbench.network(plan))
+        """Loss of a plan, in the unit of the loss function."""
+        return self.loss_function.loss(*self.workbench.network(plan))
 
     def by_state(self, plan: CompressionPlan) -> Iterator[StateLoss]:
-        """Loss of a plan, state by state, if the proxy can tell."""
-        assert isinstance(self.proxy, GradualProxy), "EarlyStopping.check comes first"
-        return self.proxy.by_state(*self.workbench.network(plan))
+        """Loss of a plan, state by state, if the loss function can tell."""
+        assert isinstance(self.loss_function, GradualLoss), "EarlyStopping.check comes first"
+        return self.loss_function.by_state(*self.workbench.network(plan))
 
     @cached_property
     def times(self) -> CostTables:

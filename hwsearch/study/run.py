@@ -54,7 +54,7 @@ def run_study(
     """
     run = RunSettings(**options)
     name = run.name or default_name(objective.denoiser.name, objective.predictor.device.info.name)
-    objective.early.check(objective.proxy)
+    objective.early.check(objective.loss_function)
     location = location_of(name, run.storage)
     location.check()
     known = objective.known()

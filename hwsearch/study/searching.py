@@ -13,7 +13,7 @@ from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.finalists import judge_finalists
 from hwsearch.study.preparation import (
     calibration_questions,
-    choose_proxy,
+    choose_loss,
     default_workload,
     describe,
     prepare,
@@ -69,8 +69,10 @@ def search(
         workload = default_workload(denoiser)
     else:
         workload = Workload(settings.prompt_length, denoiser.decoding)
-    proxy = choose_proxy(settings.loss, denoiser, questions)
-    objective = prepare(denoiser, space, device, workload, settings.goal, asked, proxy, content)
+    loss_function = choose_loss(settings.loss, denoiser, questions)
+    objective = prepare(
+        denoiser, space, device, workload, settings.goal, asked, loss_function, content
+    )
     objective = replace(objective, early=settings.early_stopping)
     run: RunOptions = {**settings.run_options, "name": name}
     if settings.coarse_to_fine:

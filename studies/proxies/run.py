@@ -25,7 +25,7 @@ from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.preparation import calibration_problems
 from hwsearch.tasks.evaluation import evaluate
-from hwsearch.tasks.losses import PROXIES, Proxy, make_proxy
+from hwsearch.tasks.losses import LOSSES, Loss, make_loss
 from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.task import GSM_MINI
 
@@ -57,7 +57,7 @@ def run(
 ) -> None:
     """Measure plans that `out` does not hold yet."""
     sinks = calibrate_sinks(denoiser, [problem.question for problem in calibration])
-    proxies = [make_proxy(name, denoiser, calibration) for name in PROXIES]
+    proxies = [make_loss(name, denoiser, calibration) for name in LOSSES]
     bank, table = WeightBank(denoiser), out / "losses.csv"
     done = finished(table)
     for index, plan in enumerate(draw_plans(denoiser.num_layers, plans, seed)):
@@ -79,7 +79,7 @@ def measure(
     denoiser: Denoiser,
     bank: WeightBank,
     sinks: SinkProfile,
-    proxies: list[Proxy],
+    proxies: list[Loss],
     plan: CompressionPlan,
     validation: list[Problem],
 ) -> list[dict[str, object]]:
@@ -132,7 +132,7 @@ def finished(table: Path) -> set[int]:
         return set()
     with table.open(newline="", encoding="utf-8") as file:
         numbers = [int(row["plan"]) for row in csv.DictReader(file)]
-    return {number for number in numbers if numbers.count(number) == len(PROXIES)}
+    return {number for number in numbers if numbers.count(number) == len(LOSSES)}
 
 
 def parse() -> argparse.Namespace:

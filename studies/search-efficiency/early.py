@@ -94,7 +94,7 @@ class Judged:
         if key not in self.known:
             network = compress(self.objective.denoiser, plan, self.objective.bank).network
             shares = self.objective.sinks.kept_shares(plan)
-            states = self.objective.proxy.by_state(network, shares)
+            states = self.objective.loss_function.by_state(network, shares)
             self.known[key] = [[s.loss, s.weight, s.work] for s in states]
             with self.path.open("a") as file:
                 file.write(json.dumps({"plan": key, "states": self.known[key]}) + "\n")
@@ -121,7 +121,7 @@ def recorded(objective: Objective, judged: Judged, order: Sequence[int] | None) 
 
 def run(objective: Objective, judged: Judged, arm: Arm, seed: int, work: float) -> dict[str, Any]:
     """One search: work after each trial, and what the finished ones have."""
-    count = len(objective.proxy.states)
+    count = len(objective.loss_function.states)
     source = recorded(objective, judged, shuffled(count) if arm.shuffled else None)
     source = replace(source, early=arm.early)
     with tempfile.TemporaryDirectory() as folder:

@@ -79,7 +79,7 @@ def evaluate(objective: Objective, digits: str, memories: list[Memory]) -> tuple
         path = f"model.layers.{index}"
         layers[path] = Remembering(network.get_submodule(path), memory)
     shares = objective.sinks.kept_shares(plan)
-    loss = objective.proxy.loss(swapped(network, layers), shares)
+    loss = objective.loss_function.loss(swapped(network, layers), shares)
     return loss, objective.latency(plan).generation_ms
 
 

@@ -59,8 +59,8 @@ class Stopwatch:
         return float(np.median(self.seconds[name]))
 
 
-class TimedProxy:
-    """A proxy whose evaluations are timed."""
+class TimedLoss:
+    """A loss whose evaluations are timed."""
 
     def __init__(self, inner: FrozenStates, watch: Stopwatch) -> None:
         self.inner, self.watch = inner, watch
@@ -94,8 +94,8 @@ def run(model: str, device: str, trials: int, every: int, seed: int) -> dict[str
     denoiser = load_denoiser(model)
     questions, ours, naive = calibration_questions(), Stopwatch(), Stopwatch()
     objective = prepared(denoiser, load_device(device), questions)
-    proxy = TimedProxy(objective.proxy, ours)
-    objective = replace(objective, proxy=proxy)
+    loss_function = TimedLoss(objective.loss_function, ours)
+    objective = replace(objective, loss_function=loss_function)
     folder = Path(tempfile.mkdtemp())
     began = [time.perf_counter()]
 
@@ -104,7 +104,10 @@ def run(model: str, device: str, trials: int, every: int, seed: int) -> dict[str
         if finished % every == 0:
             plan = newest_plan(objective, folder)
             loss = from_nothing(model, plan, questions, naive)
-            assert np.isclose(loss, proxy.last, rtol=1e-4, atol=1e-9), (loss, proxy.last)
+            assert np.isclose(loss, loss_function.last, rtol=1e-4, atol=1e-9), (
+                loss,
+                loss_function.last,
+            )
             print(f"trial {finished}: {ours.seconds['trial'][-1]:.2f} s", flush=True)
         began[0] = time.perf_counter()
 
@@ -117,7 +120,7 @@ def run(model: str, device: str, trials: int, every: int, seed: int) -> dict[str
         seed=seed,
         on_trial=after,
     )
-    return summary(ours, naive, proxy.inner)
+    return summary(ours, naive, loss_function.inner)
 
 
 def prepared(denoiser, device, questions: list[str]) -> Objective:

@@ -15,7 +15,7 @@ from hwsearch.errors import InputError
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.sinks import calibrate_sinks
 from hwsearch.tasks.likelihood import log_likelihood
-from hwsearch.tasks.losses import PROXIES, make_proxy
+from hwsearch.tasks.losses import LOSSES, make_loss
 from hwsearch.tasks.problem import Problem
 from tests.denoisers.checkpoints import stock_config, stock_model, write
 
@@ -59,14 +59,16 @@ def test_logits_and_what_is_written_agree(folder):
 
 @pytest.mark.cuda
 @needs_gpu
-@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_losses_of_compressed_plans_agree(folder, name):
     plan = CompressionPlan.uniform(3, "w8a8", "w4", head="w8")
     losses = []
     for device in ("cpu", "cuda"):
         denoiser = load(folder, device)
-        proxy = make_proxy(name, denoiser, PROBLEMS)
-        losses.append(proxy.loss(compress(denoiser, plan).network, KeptShares((0.5, 1.0, 0.5))))
+        loss_function = make_loss(name, denoiser, PROBLEMS)
+        losses.append(
+            loss_function.loss(compress(denoiser, plan).network, KeptShares((0.5, 1.0, 0.5)))
+        )
     # rounding to codes amplifies the last bits of a float
     assert losses[1] == pytest.approx(losses[0], rel=0.1, abs=0.1)
 

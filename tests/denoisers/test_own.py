@@ -23,7 +23,7 @@ from hwsearch.jobs.sinks import study_sinks
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.sinks import calibrate_sinks, record_sinks, record_tokens
 from hwsearch.tasks.evaluation import evaluate
-from hwsearch.tasks.losses import PROXIES, make_proxy
+from hwsearch.tasks.losses import LOSSES, make_loss
 from hwsearch.tasks.problem import Problem
 from hwsearch.testing.denoiser import DenoiserContract
 from hwsearch.testing.tiny import tiny_denoiser
@@ -163,9 +163,9 @@ def test_it_is_scored_and_judged_by_every_proxy():
     network = compress(denoiser, CompressionPlan.uniform(LAYERS, "w8", "w8")).network
     found = evaluate(backend_of(network, KeptShares.keeping_all(LAYERS)), denoiser, problems)
     assert len(found.texts) == 2
-    for name in PROXIES:
+    for name in LOSSES:
         assert (
-            make_proxy(name, denoiser, problems).loss(network, KeptShares.keeping_all(LAYERS)) >= 0
+            make_loss(name, denoiser, problems).loss(network, KeptShares.keeping_all(LAYERS)) >= 0
         )
 
 

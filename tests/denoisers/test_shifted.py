@@ -12,7 +12,7 @@ from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import Decoding
 from hwsearch.sinks import calibrate_sinks
-from hwsearch.tasks.losses import PROXIES, make_proxy
+from hwsearch.tasks.losses import LOSSES, make_loss
 from hwsearch.tasks.problem import Problem
 from hwsearch.testing.tiny import tiny_denoiser
 
@@ -53,21 +53,21 @@ def test_cached_decoding_without_a_cache_is_decoding_by_full_passes(shifted):
     assert written.tolist() == tokens.tolist()
 
 
-@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_judges_the_right_positions(shifted, name):
-    proxy = make_proxy(name, shifted, PROBLEMS)
-    same = proxy.loss(shifted.network, KeptShares.keeping_all(2))
-    unshifted = proxy.loss(tiny_denoiser().network, KeptShares.keeping_all(2))
+    loss_function = make_loss(name, shifted, PROBLEMS)
+    same = loss_function.loss(shifted.network, KeptShares.keeping_all(2))
+    unshifted = loss_function.loss(tiny_denoiser().network, KeptShares.keeping_all(2))
     assert same != pytest.approx(unshifted, rel=1e-3)
     if name in ("kl", "agreement"):
         assert same == pytest.approx(0.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_knows_dreams_own_rule(shifted, name):
     decoding = Decoding(gen_length=8, block_length=8, steps=4, refresh_interval=1, rule="entropy")
     dream = replace(shifted, decoding=decoding)
-    assert make_proxy(name, dream, PROBLEMS).loss(dream.network, KeptShares.keeping_all(2)) >= -1e-6
+    assert make_loss(name, dream, PROBLEMS).loss(dream.network, KeptShares.keeping_all(2)) >= -1e-6
 
 
 def test_sinks_are_calibrated(shifted):

@@ -10,7 +10,7 @@ import pytest
 from hwsearch.cli import main as cli
 from hwsearch.errors import InputError
 from hwsearch.report.proxies import COLUMNS, careful, rank, read_losses
-from hwsearch.tasks.losses import PROXIES
+from hwsearch.tasks.losses import LOSSES
 from hwsearch.tasks.problem import Problem
 from hwsearch.testing.tiny import tiny_denoiser
 
@@ -87,11 +87,11 @@ def test_the_study_measures_every_proxy_and_goes_on(study, tmp_path, monkeypatch
     problems = [Problem(f"tom has {n} apples ?", f"#### {n}") for n in range(1, 6)]
     study.run(tiny_denoiser(), problems[:2], problems[2:], 2, 0, tmp_path)
     first = (tmp_path / "losses.csv").read_text()
-    assert len(first.splitlines()) == 1 + 2 * len(PROXIES)
+    assert len(first.splitlines()) == 1 + 2 * len(LOSSES)
     study.run(tiny_denoiser(), problems[:2], problems[2:], 3, 0, tmp_path)
     again = (tmp_path / "losses.csv").read_text()
     assert again.startswith(first)
-    assert len(again.splitlines()) == 1 + 3 * len(PROXIES)
+    assert len(again.splitlines()) == 1 + 3 * len(LOSSES)
     capsys.readouterr()
     monkeypatch.setattr(
         sys, "argv", ["hwsearch", "proxies", str(tmp_path / "losses.csv"), "--json"]
@@ -100,7 +100,7 @@ def test_the_study_measures_every_proxy_and_goes_on(study, tmp_path, monkeypatch
         cli.main()
     assert not stop.value.code
     listed = json.loads(capsys.readouterr().out)
-    assert {found["proxy"] for found in listed} == set(PROXIES)
+    assert {found["proxy"] for found in listed} == set(LOSSES)
     assert all(found["plans"] == 3 for found in listed)
 
 

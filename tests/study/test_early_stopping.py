@@ -145,7 +145,7 @@ def test_whole_losses_are_those_without_stopping(objective, tmp_path):
     for trial in finished(study.optuna):
         assert trial.values[0] == objective.loss(study.space.plan(trial.params))
     for known in peers_of(study.optuna):
-        assert len(known.losses) == len(objective.proxy.states)
+        assert len(known.losses) == len(objective.loss_function.states)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "cmaes", "random"])
@@ -167,7 +167,7 @@ def test_a_continued_search_goes_on_to_its_number_and_stops_by_old_trials(object
 
 
 def test_what_cannot_be_watched_cannot_stop(objective, tmp_path):
-    whole = dataclasses.replace(objective, proxy=Watched(objective.proxy, []))
+    whole = dataclasses.replace(objective, loss_function=Watched(objective.loss_function, []))
     with pytest.raises(InputError, match="'kl' is not computed state by state"):
         searched(whole, tmp_path, BOTH)
     searched(whole, tmp_path, EarlyStopping(), trials=2)

@@ -46,7 +46,7 @@ class Spoilt:
 
 def spoilt(objective, broken, value, **fields):
     changed = dataclasses.replace(objective, **fields)
-    object.__setattr__(changed, "proxy", Spoilt(broken, value))
+    object.__setattr__(changed, "loss_function", Spoilt(broken, value))
     return changed
 
 
@@ -59,14 +59,14 @@ def test_plans_without_a_loss_count_and_are_on_no_front(objective, tmp_path, val
     judged = objective.with_goal(objective=kind)
     some = spoilt(judged, lambda call: call % 3 == 0, value, early=early)
     study = run_study(some, trials=12, name="s", storage=str(tmp_path / "s.db"), sampler="random")
-    assert some.proxy.calls == 12
+    assert some.loss_function.calls == 12
     assert set(study.failures) == {2, 5, 8, 11}
     assert all("no finite number" in reason for reason in study.failures.values())
     assert all(map(math.isfinite, study.front()["loss"]))
     assert not set(study.failures) & set(study.frame()["number"])
     assert math.isfinite(study.feasible()["loss"].iloc[0])
     again = run_study(some, trials=12, name="s", storage=str(tmp_path / "s.db"), sampler="random")
-    assert some.proxy.calls == 12, "failed trials are not tried again"
+    assert some.loss_function.calls == 12, "failed trials are not tried again"
     assert again.failures == study.failures
 
 
@@ -74,7 +74,7 @@ def test_plans_without_a_loss_count_and_are_on_no_front(objective, tmp_path, val
 def test_a_study_in_which_everything_fails_ends_and_says_so(objective, tmp_path, sampler):
     none = spoilt(objective, lambda call: True, math.nan)
     study = run_study(none, trials=12, name="s", storage=str(tmp_path / "s.db"), sampler=sampler)
-    assert len(study.failures) == none.proxy.calls == 12
+    assert len(study.failures) == none.loss_function.calls == 12
     with pytest.raises(StudyError, match=r"12 of 12 failed; the last, trial 11: its loss is nan"):
         _ = study.best_plan
     assert study.front().empty

@@ -103,7 +103,7 @@ def test_a_study_keeps_the_range_of_its_winners_loss(objective, study):
     best = study.feasible().iloc[0]
     network = compress(objective.denoiser, best["plan"], objective.bank).network
     moved = [
-        objective.proxy.loss(perturbed(network, seed), KeptShares.keeping_all(2))
+        objective.loss_function.loss(perturbed(network, seed), KeptShares.keeping_all(2))
         for seed in range(RUNS)
     ]
     values = [best["loss"], *moved]
@@ -113,9 +113,11 @@ def test_a_study_keeps_the_range_of_its_winners_loss(objective, study):
 
 def test_it_is_measured_once_and_costs_two_evaluations(objective, study, monkeypatch):
     calls = []
-    loss = type(objective.proxy).loss
+    loss = type(objective.loss_function).loss
     monkeypatch.setattr(
-        type(objective.proxy), "loss", lambda self, *args: calls.append(1) or loss(self, *args)
+        type(objective.loss_function),
+        "loss",
+        lambda self, *args: calls.append(1) or loss(self, *args),
     )
     assert record_noise(study, objective) == study.noise and not calls
     assert noise_of(objective, study.best_plan, study.feasible()["loss"].iloc[0]) == study.noise

@@ -16,7 +16,7 @@ from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.study import Goal, ObjectiveKind, SearchSpace, load_study, prepare
 from hwsearch.study.loss_noise import RUNS
 from hwsearch.study.objective import size_bytes
-from hwsearch.study.preparation import choose_proxy, fastest_plan
+from hwsearch.study.preparation import choose_loss, fastest_plan
 from hwsearch.study.run import enqueue, identity, run_study
 from hwsearch.study.storage.databases import open_storage
 from hwsearch.testing.device import formula_device
@@ -210,13 +210,15 @@ def test_a_search_by_another_loss_says_which_and_needs_answers():
     space = SearchSpace(num_layers=2)
     denoiser = tiny_denoiser()
     device = formula_device(denoiser.geometry, WORK)
-    proxy = choose_proxy("agreement", denoiser, QUESTIONS)
-    objective = prepare(denoiser, space, device, WORK, Goal(target_ratio=1.0), QUESTIONS, proxy)
+    loss_function = choose_loss("agreement", denoiser, QUESTIONS)
+    objective = prepare(
+        denoiser, space, device, WORK, Goal(target_ratio=1.0), QUESTIONS, loss_function
+    )
     assert identity(objective)["loss"] == "agreement"
     assert objective.loss(CompressionPlan.uniform(2)) == 0.0
-    assert choose_proxy("kl", denoiser, QUESTIONS) is None
+    assert choose_loss("kl", denoiser, QUESTIONS) is None
     with pytest.raises(InputError, match="'nll' needs problems with answers"):
-        choose_proxy("nll", denoiser, QUESTIONS)
+        choose_loss("nll", denoiser, QUESTIONS)
 
 
 def test_contradictory_limits_are_one_line(objective):
@@ -283,7 +285,7 @@ def test_coarse_trials_are_taken_over_and_not_tried_again(objective, tmp_path):
     first = run_study(tied, trials=12, name="tied", storage=storage)
     tried = []
     watched = dataclasses.replace(objective)
-    object.__setattr__(watched, "proxy", Watched(objective.proxy, tried))
+    object.__setattr__(watched, "loss_function", Watched(objective.loss_function, tried))
     fine = run_study(watched, trials=18, name="free", storage=storage, refine=first)
     assert len(fine.frame()) == 18
     assert len(tried) == 18 - len(first.frame()) + RUNS, "and those that measure the loss's noise"
@@ -296,16 +298,16 @@ def test_coarse_trials_are_taken_over_and_not_tried_again(objective, tmp_path):
 
 
 class Watched:
-    """A proxy that counts what it is asked."""
+    """A loss that counts what it is asked."""
 
     name, cost = "kl", 0.0
 
-    def __init__(self, proxy, calls):
-        self.proxy, self.calls = proxy, calls
+    def __init__(self, loss_function, calls):
+        self.loss_function, self.calls = loss_function, calls
 
     def loss(self, network, kept_shares):
         self.calls.append(kept_shares)
-        return self.proxy.loss(network, kept_shares)
+        return self.loss_function.loss(network, kept_shares)
 
 
 def coarse(objective, groups):

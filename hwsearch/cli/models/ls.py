@@ -66,10 +66,10 @@ def _formats() -> list[dict[str, str]]:
 
 def _methods() -> list[dict[str, str]]:
     from hwsearch.study.samplers.catalog import SAMPLERS
-    from hwsearch.tasks.losses import PROXIES
+    from hwsearch.tasks.losses import LOSSES
 
     samplers = [{"name": name, "kind": "sampler"} for name in SAMPLERS]
-    return [*samplers, *({"name": name, "kind": "loss"} for name in PROXIES)]
+    return [*samplers, *({"name": name, "kind": "loss"} for name in LOSSES)]
 
 
 def _studies() -> list[dict[str, str]]:

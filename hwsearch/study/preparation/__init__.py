@@ -9,7 +9,7 @@ from hwsearch.study.preparation.calibration import (
     default_workload,
 )
 from hwsearch.study.preparation.feasibility import check_feasible, fastest_plan
-from hwsearch.study.preparation.loss_choice import check_own_loss, choose_proxy
+from hwsearch.study.preparation.loss_choice import check_own_loss, choose_loss
 from hwsearch.study.preparation.reopening import reopen
 from hwsearch.study.preparation.space_checks import check_model, sink_profile, sinks_for_space
 
@@ -23,7 +23,7 @@ __all__ = [
     "check_feasible",
     "check_model",
     "check_own_loss",
-    "choose_proxy",
+    "choose_loss",
     "default_workload",
     "describe",
     "fastest_plan",

@@ -19,7 +19,7 @@ from hwsearch.study.preparation.feasibility import check_feasible
 from hwsearch.study.preparation.loss_choice import check_own_loss
 from hwsearch.study.preparation.space_checks import check_model, sinks_for_space
 from hwsearch.study.records.identity import Content, content_of
-from hwsearch.tasks.losses import Proxy
+from hwsearch.tasks.losses import Loss
 from hwsearch.tasks.losses.kl import FrozenStates
 
 
@@ -30,7 +30,7 @@ def prepare(
     workload: Workload,
     goal: Goal,
     questions: list[str],
-    proxy: Proxy | None = None,
+    loss_function: Loss | None = None,
     content: Content | None = None,
 ) -> Objective:
     """Everything that the trials of a study share.
@@ -43,7 +43,7 @@ def prepare(
         goal: what is minimised, and within which limits; with two objectives no target can be
             infeasible.
         questions: behind the frozen states; the first `SINK_QUESTIONS` behind the sink profile.
-        proxy: the loss; None is the KL divergence on frozen states of the questions.
+        loss_function: the loss; None is the KL divergence on frozen states of the questions.
         content: what `content` says of all this, where it is known already.
 
     Raises:
@@ -58,7 +58,7 @@ def prepare(
             f"{denoiser.num_layers}"
         )
     space.check(device)
-    check_model(space, denoiser, proxy)
+    check_model(space, denoiser, loss_function)
     goal.check_device(device)
     check_weights(denoiser)
     check_pass(denoiser, questions[0])
@@ -72,10 +72,10 @@ def prepare(
         space=space,
         predictor=predictor,
         sinks=sinks,
-        proxy=proxy or FrozenStates.record(denoiser, questions),
+        loss_function=loss_function or FrozenStates.record(denoiser, questions),
         bank=bank_of(denoiser, space, questions),
         goal=goal.on_device(device, baseline),
-        content=content or describe(denoiser, device, questions, proxy),
+        content=content or describe(denoiser, device, questions, loss_function),
     )
     check_feasible(objective)
     check_own_loss(objective)
@@ -88,7 +88,7 @@ def calibration_of(device: Device, denoiser: Denoiser) -> Calibration | None:
 
 
 def describe(
-    denoiser: Denoiser, device: Device, questions: Sequence[str], loss: Proxy | str | None
+    denoiser: Denoiser, device: Device, questions: Sequence[str], loss: Loss | str | None
 ) -> dict[str, str]:
     """What a study of these is about, by content; None is the loss that `prepare` makes itself."""
     name = (loss or FrozenStates.name) if isinstance(loss, str | None) else loss.name

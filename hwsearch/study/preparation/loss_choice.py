@@ -10,36 +10,36 @@ from hwsearch.errors import InputError
 from hwsearch.plan import CompressionPlan
 from hwsearch.study.objective import Objective
 from hwsearch.study.preparation.calibration import calibration_problems
-from hwsearch.tasks.losses import Proxy, make_proxy
+from hwsearch.tasks.losses import Loss, make_loss
 from hwsearch.tasks.problem import Problem
 
 
-def choose_proxy(
-    loss: str | Proxy, denoiser: Denoiser, questions: Sequence[str] | None
-) -> Proxy | None:
-    """The proxy that a loss stands for; None is the one that `prepare` makes itself.
+def choose_loss(
+    loss: str | Loss, denoiser: Denoiser, questions: Sequence[str] | None
+) -> Loss | None:
+    """What a loss by name stands for; None is the one that `prepare` makes itself.
 
     Args:
-        loss: a name of `PROXIES`, or a proxy.
+        loss: a name of `LOSSES`, or a loss.
         denoiser: the uncompressed model.
         questions: calibration questions; None takes gsm-mini's, whose answers are known.
 
     Raises:
-        UnknownNameError: no proxy goes by that name.
-        InputError: the proxy needs answers, and only questions are given.
+        UnknownNameError: no loss goes by that name.
+        InputError: the loss needs answers, and only questions are given.
     """
     if not isinstance(loss, str):
         return loss
     if loss == "kl":
         return None
     if questions is None:
-        return make_proxy(loss, denoiser, calibration_problems())
+        return make_loss(loss, denoiser, calibration_problems())
     if loss in ("nll", "digits"):
         raise InputError(
             f"loss {loss!r} needs problems with answers, not questions alone; "
-            "make it with hwsearch.tasks.losses.make_proxy and give that as the loss"
+            "make it with hwsearch.tasks.losses.make_loss and give that as the loss"
         )
-    return make_proxy(loss, denoiser, [Problem(question, "") for question in questions])
+    return make_loss(loss, denoiser, [Problem(question, "") for question in questions])
 
 
 def check_own_loss(objective: Objective) -> None:
@@ -52,6 +52,6 @@ def check_own_loss(objective: Objective) -> None:
     if not math.isfinite(loss):
         raise InputError(
             f"model {objective.denoiser.name!r}: its own loss, uncompressed, must be a finite number; "
-            f"loss {objective.proxy.name!r} gives {loss} on the calibration questions: take another "
+            f"loss {objective.loss_function.name!r} gives {loss} on the calibration questions: take another "
             "checkpoint, or another --loss"
         )

@@ -11,10 +11,10 @@ from hwsearch.latency.operators import Workload
 from hwsearch.study.goal import MILLISECONDS, Goal
 from hwsearch.study.objective import Objective
 from hwsearch.study.preparation.assembly import describe, prepare
-from hwsearch.study.preparation.loss_choice import choose_proxy
+from hwsearch.study.preparation.loss_choice import choose_loss
 from hwsearch.study.records.identity import check_content
 from hwsearch.study.records.study import Study
-from hwsearch.tasks.losses import PROXIES
+from hwsearch.tasks.losses import LOSSES
 
 #: What a plan's figures depend on when it is exported: not the loss, nor the code that computed it.
 PREDICTED = ("weights", "settings", "questions", "device figures")
@@ -37,7 +37,7 @@ def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence
         target_joules = study.unit.of(study.target_ms)
         goal = Goal(objective=study.objective, target_joules=target_joules, **limits)
     loss = known.loss_name
-    proxy = choose_proxy(loss, denoiser, None) if loss in PROXIES else None
+    loss_function = choose_loss(loss, denoiser, None) if loss in LOSSES else None
     return prepare(
         denoiser,
         study.space,
@@ -45,6 +45,6 @@ def reopen(study: Study, denoiser: Denoiser, device: Device, questions: Sequence
         workload,
         goal,
         list(questions),
-        proxy,
+        loss_function,
         content,
     )

@@ -9,13 +9,13 @@ from hwsearch.errors import StudyError
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study.choices.search_space import WHOLE, SearchSpace
 from hwsearch.study.preparation.calibration import SINK_QUESTIONS
-from hwsearch.tasks.losses import Proxy
+from hwsearch.tasks.losses import Loss
 
 #: Losses that see each pass without those before it.
 ONE_REFRESH = ("nll", "digits")
 
 
-def check_model(space: SearchSpace, denoiser: Denoiser, proxy: Proxy | None = None) -> None:
+def check_model(space: SearchSpace, denoiser: Denoiser, loss_function: Loss | None = None) -> None:
     """Refuse sizes and phases that a model, or a loss, does not know.
 
     Raises:
@@ -36,9 +36,9 @@ def check_model(space: SearchSpace, denoiser: Denoiser, proxy: Proxy | None = No
             if kept is not None and kept > there:
                 raise StudyError(f"[space].{name} must be at most {there}; got {kept}")
     phased = {f"{WHOLE}early_scale", f"{WHOLE}late_scale"} & space.plan_dials.keys()
-    if phased and proxy is not None and proxy.name in ONE_REFRESH:
+    if phased and loss_function is not None and loss_function.name in ONE_REFRESH:
         raise StudyError(
-            f"loss {proxy.name!r} judges every pass as the first of a generation, so it cannot tell "
+            f"loss {loss_function.name!r} judges every pass as the first of a generation, so it cannot tell "
             "early from late: take the loss kl or agreement, or leave early_scales and late_scales out"
         )
 

@@ -162,7 +162,7 @@ def identity(objective: Objective) -> dict[str, str]:
         "space": objective.space.model_dump_json(),
         "workload": json.dumps({"prompt_length": workload.prompt_length}),
         "decoding": workload.decoding.model_dump_json(),
-        "loss": objective.proxy.name,
+        "loss": objective.loss_function.name,
         "objective": objective.goal.objective.value,
         "device_folder": str(objective.predictor.device.folder),
     }

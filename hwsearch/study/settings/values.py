@@ -10,7 +10,7 @@ from pydantic import Field, InstanceOf, field_validator
 from hwsearch.study.early_stopping import EarlyStopping, Pruner
 from hwsearch.study.goal import Goal, GoalOptions, Keywords
 from hwsearch.study.records.study import Study
-from hwsearch.tasks.losses import Proxy
+from hwsearch.tasks.losses import Loss
 
 #: Settings of which one replaces another that was given before.
 TARGETS = ("target_ms", "target_ratio", "target_joules")
@@ -64,7 +64,7 @@ class StudyOptions(GoalOptions, RunOptions, total=False):
     """Keywords of `StudySettings`."""
 
     prompt_length: int | None
-    loss: str | Proxy
+    loss: str | Loss
     pruner: Pruner
     fidelity: float
     finalists: int
@@ -78,7 +78,7 @@ class StudySettings(Goal, RunSettings):
 
     Attributes:
         prompt_length: tokens of the prompt; None takes the calibration questions' median.
-        loss: one of `hwsearch.tasks.losses.PROXIES`; in Python, also a loss of one's own.
+        loss: one of `hwsearch.tasks.losses.LOSSES`; in Python, also a loss of one's own.
         pruner: ``wilcoxon`` stops trials that are significantly worse; see `hwsearch.study.early_stopping`.
         fidelity: share of the loss's states on which a trial is first judged; 1 judges all.
         finalists: best plans to score by exact match after the search; 0 scores none.

@@ -18,7 +18,7 @@ from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last, shuffled
 
 
 class DecodeAgreement:
-    """The proxy ``agreement``: share of generated tokens that differ from the uncompressed model's.
+    """The loss ``agreement``: share of generated tokens that differ from the uncompressed model's.
 
     Idea: the closest to what accuracy sees, since text is really written. Steps: the uncompressed model
     answers once; a plan decodes the same prompts; tokens that differ are counted. Limits: as dear as
@@ -66,7 +66,7 @@ class DecodeAgreement:
         return last(self.by_state(network, kept))
 
     def by_state(self, network: Network, kept: KeptShares) -> Iterator[StateLoss]:
-        """The loss, a batch at a time; see `hwsearch.tasks.losses.GradualProxy`."""
+        """The loss, a batch at a time; see `hwsearch.tasks.losses.GradualLoss`."""
         backend = backend_of(network, kept)
         whole = sum(old.size for old in self.written)
 

@@ -16,7 +16,7 @@ class StateLoss:
     """One frozen state's part in a loss.
 
     Attributes:
-        loss: mean loss on this state alone, in the proxy's unit.
+        loss: mean loss on this state alone, in the loss's unit.
         weight: its share in the whole; the weights of all states add up to 1.
         work: work of this state, in full passes over one sequence.
         so_far: the loss as it would be if the states up to this one were all; after the last

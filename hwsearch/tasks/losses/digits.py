@@ -19,7 +19,7 @@ RESULT = re.compile(r"(?:(?<==)|(?<=>>)|(?<=#### ))-?[\d.,]*\d")
 
 
 class AnswerDigits(ForcedStates):
-    """The proxy ``digits``, in nats per token of a computed number.
+    """The loss ``digits``, in nats per token of a computed number.
 
     All results of a solution are masked at once, its words and given numbers are not.
     """

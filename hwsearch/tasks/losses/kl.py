@@ -63,7 +63,7 @@ class FrozenState:
 
 
 class FrozenStates:
-    """States of a set of problems, and the loss of a compressed network on them: the proxy ``kl``.
+    """The loss ``kl``: states of a set of problems, and how a compressed network departs on them.
 
     Idea: a plan that predicts what the uncompressed model predicts, wherever that model goes, writes what
     it writes. Steps: the uncompressed model answers the problems once; at some refreshes, and a few
@@ -139,7 +139,7 @@ class FrozenStates:
         return last(self.by_state(network, kept))
 
     def by_state(self, network: Network, kept: KeptShares) -> Iterator[StateLoss]:
-        """The loss, state by state; see `hwsearch.tasks.losses.GradualProxy`."""
+        """The loss, state by state; see `hwsearch.tasks.losses.GradualLoss`."""
         backend = backend_of(network, kept, self.activations)
 
         def measure(index: int) -> _Divergence:

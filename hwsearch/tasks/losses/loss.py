@@ -10,7 +10,7 @@ from hwsearch.denoisers.network import Network
 from hwsearch.tasks.losses.by_state import StateLoss
 
 
-class Proxy(Protocol):
+class Loss(Protocol):
     """A loss, smaller is better, that stands in for one minus accuracy.
 
     Whatever chance it needs is drawn once, when it is made: every plan is judged on the same
@@ -33,8 +33,8 @@ class Proxy(Protocol):
 
 
 @runtime_checkable
-class GradualProxy(Proxy, Protocol):
-    """A proxy that can be watched while it is computed, and left before its end."""
+class GradualLoss(Loss, Protocol):
+    """A loss that can be watched while it is computed, and left before its end."""
 
     def by_state(self, network: Network, kept: KeptShares) -> Iterator[StateLoss]:
         """The loss, state by state; the first n states are the same n for every plan.

@@ -13,7 +13,7 @@ from hwsearch.tasks.problem import Problem
 
 
 class MaskedLikelihood(ForcedStates):
-    """The proxy ``nll``, in nats per answer token.
+    """The loss ``nll``, in nats per answer token.
 
     For an answer of L tokens and l of them masked, l and the masks drawn evenly,
     ``-log p(answer | prompt) <= E[(L / l) * sum of masked cross entropies]``

@@ -98,7 +98,7 @@ class ForcedStates:
         return last(self.by_state(network, kept))
 
     def by_state(self, network: Network, kept: KeptShares) -> Iterator[StateLoss]:
-        """The loss, a block of a batch at a time; see `hwsearch.tasks.losses.GradualProxy`."""
+        """The loss, a block of a batch at a time; see `hwsearch.tasks.losses.GradualLoss`."""
         backend = backend_of(network, kept)
         states = [(batch, block) for batch in self.batches for block in self._blocks(batch)]
         whole = sum(float(batch.weights[:, block].sum()) for batch, block in states)

@@ -37,9 +37,7 @@ class Clocked:
         return Prediction(np.ones(shape, dtype=np.int64), np.ones(shape, dtype=np.float32))
 
 
-@pytest.mark.parametrize(
-    ("refresh_interval", "refreshes"), [(1, 8), (2, 4), (4, 2)], ids=str
-)
+@pytest.mark.parametrize(("refresh_interval", "refreshes"), [(1, 8), (2, 4), (4, 2)], ids=str)
 def test_passes_and_generations_take_what_their_parts_take(refresh_interval, refreshes):
     clock = FakeClock()
     decoding = DECODING.model_copy(update={"refresh_interval": refresh_interval})

@@ -187,10 +187,12 @@ def test_an_impossible_target_names_the_fastest_plan_of_all(objective, study):
 
 
 def test_phases_need_a_loss_that_knows_them():
-    proxy = Forced()
+    loss_function = Forced()
     with pytest.raises(StudyError, match=r"loss 'nll' judges .*early from late"):
-        make_objective(proxy=proxy)
-    assert make_objective(SPACE.model_copy(update={"late_scales": (1.0,)}), proxy=proxy)
+        make_objective(loss_function=loss_function)
+    assert make_objective(
+        SPACE.model_copy(update={"late_scales": (1.0,)}), loss_function=loss_function
+    )
 
 
 class Forced:
