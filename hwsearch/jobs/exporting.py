@@ -26,7 +26,12 @@ from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, Figures, Runtime, record_figures
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study import Objective, Study, load_study
-from hwsearch.study.preparation import SINK_QUESTIONS, calibration_questions, reopen
+from hwsearch.study.preparation import (
+    SINK_QUESTIONS,
+    calibration_questions,
+    most_questions,
+    reopen,
+)
 from hwsearch.tasks.evaluation import Evaluation
 from hwsearch.tasks.gsm_mini.generator import problems
 
@@ -285,7 +290,9 @@ def export(
 
 
 def _reference_questions() -> list[str]:
-    return [problem.question for problem in islice(problems("validation"), REFERENCE_QUESTIONS)]
+    """Questions of the validation split; a quick look asks fewer, but enough to judge by."""
+    count = max(FEW_QUESTIONS, min(REFERENCE_QUESTIONS, most_questions()))
+    return [problem.question for problem in islice(problems("validation"), count)]
 
 
 def export_from_study(

@@ -23,8 +23,8 @@ from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.jobs.verification import verify
 from hwsearch.tasks.gsm_mini.generator import problems
+from tests.jobs.test_smollm2 import plans
 from tests.smollm2 import FOLDER
-from tests.test_smollm2 import plans
 
 COLUMNS = (
     "plan",

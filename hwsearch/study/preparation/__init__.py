@@ -7,6 +7,7 @@ from hwsearch.study.preparation.calibration import (
     calibration_problems,
     calibration_questions,
     default_workload,
+    most_questions,
 )
 from hwsearch.study.preparation.feasibility import check_feasible, fastest_plan
 from hwsearch.study.preparation.loss_choice import check_own_loss, choose_loss
@@ -27,6 +28,7 @@ __all__ = [
     "default_workload",
     "describe",
     "fastest_plan",
+    "most_questions",
     "prepare",
     "reopen",
     "sink_profile",

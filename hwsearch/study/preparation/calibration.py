@@ -32,7 +32,7 @@ def calibration_problems(count: int = QUESTIONS) -> list[Problem]:
     Raises:
         InputError: the environment's `QUESTIONS_VARIABLE` is no whole number from 1 up.
     """
-    return list(islice(problems("calibration"), min(count, _most_questions())))
+    return list(islice(problems("calibration"), min(count, most_questions())))
 
 
 def calibration_questions(count: int = QUESTIONS) -> list[str]:
@@ -40,8 +40,8 @@ def calibration_questions(count: int = QUESTIONS) -> list[str]:
     return [problem.question for problem in calibration_problems(count)]
 
 
-def _most_questions() -> int:
-    """Calibration problems at most, as the environment says. Raises `InputError`."""
+def most_questions() -> int:
+    """Questions to ask at most, as the environment says. Raises `InputError`."""
     said = os.environ.get(QUESTIONS_VARIABLE, str(QUESTIONS))
     if not (said.isascii() and said.isdigit() and int(said)):
         raise InputError(
