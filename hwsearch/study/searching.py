@@ -22,6 +22,7 @@ from hwsearch.study.records.identity import check_known
 from hwsearch.study.records.study import Study, load_study
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
+from hwsearch.study.settings.file import StudySpec
 from hwsearch.study.settings.values import RunOptions, StudyOptions, StudySettings
 from hwsearch.study.storage.databases import location_of
 from hwsearch.study.storage.names import default_name
@@ -82,3 +83,31 @@ def search(
     if settings.finalists:
         judge_finalists(study, objective, settings.finalists, settings.problems, on_problem)
     return study
+
+
+def run_spec(
+    spec: StudySpec,
+    on_trial: Callable[[int], None] | None = None,
+    on_problem: Callable[[int], None] | None = None,
+) -> Study:
+    """Run a study to its number of trials, and score its finalists.
+
+    Args:
+        spec: the study.
+        on_trial: called with the number of trials after each.
+        on_problem: called with the number of problems that a finalist just answered.
+
+    Raises as `hwsearch.search` does.
+    """
+    from hwsearch.denoisers.loading.loader import load_denoiser
+    from hwsearch.latency.devices.device import load_device
+
+    location_of(spec.name or "named-later", spec.storage).check()  # before a model is read
+    denoiser, device = load_denoiser(spec.model), load_device(spec.device)
+    chosen = spec.space.chosen(denoiser)
+    settings: StudySettings = spec
+    if chosen.get("groups") == "refine":
+        chosen["groups"] = "free"
+        settings = spec.model_copy(update={"coarse_to_fine": True})
+    space = SearchSpace.of(denoiser, device).model_copy(update=chosen)
+    return search(denoiser, space, device, settings, on_trial=on_trial, on_problem=on_problem)

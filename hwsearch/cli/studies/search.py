@@ -92,7 +92,7 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
     if dry_run:
         click.echo(redacted(spec.to_toml()), nl=False)
         return
-    from hwsearch.study.settings import run_spec
+    from hwsearch.study.searching import run_spec
 
     quiet_optuna()
     with progress_bar() as bar:

@@ -1,6 +1,6 @@
 """Settings of a study: one value for Python, the study file and the flags."""
 
-from hwsearch.study.settings.file import StudySpec, read_toml, run_spec
+from hwsearch.study.settings.file import StudySpec, read_toml
 from hwsearch.study.settings.space import SpaceSpec
 from hwsearch.study.settings.values import RunSettings, StudySettings
 
@@ -10,5 +10,4 @@ __all__ = [
     "StudySettings",
     "StudySpec",
     "read_toml",
-    "run_spec",
 ]

@@ -13,7 +13,7 @@ formats = ["fp32", "w8a8", "w4"]
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,11 +21,8 @@ from pydantic import ValidationError, model_validator
 
 from hwsearch.errors import InputError, StudyError
 from hwsearch.schema import explain
-from hwsearch.study.choices.search_space import SearchSpace
-from hwsearch.study.records.study import Study
 from hwsearch.study.settings.space import SpaceSpec
 from hwsearch.study.settings.values import StudySettings, replaced
-from hwsearch.study.storage.databases import location_of
 
 #: Lists of choices that flags may give as comma-separated text.
 LISTS = (
@@ -116,32 +113,3 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise StudyError(f"cannot read study {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not TOML: {error}") from error
-
-
-def run_spec(
-    spec: StudySpec,
-    on_trial: Callable[[int], None] | None = None,
-    on_problem: Callable[[int], None] | None = None,
-) -> Study:
-    """Run a study to its number of trials, and score its finalists.
-
-    Args:
-        spec: the study.
-        on_trial: called with the number of trials after each.
-        on_problem: called with the number of problems that a finalist just answered.
-
-    Raises as `hwsearch.search` does.
-    """
-    from hwsearch.denoisers.loading.loader import load_denoiser
-    from hwsearch.latency.devices.device import load_device
-    from hwsearch.study.searching import search
-
-    location_of(spec.name or "named-later", spec.storage).check()  # before a model is read
-    denoiser, device = load_denoiser(spec.model), load_device(spec.device)
-    chosen = spec.space.chosen(denoiser)
-    settings: StudySettings = spec
-    if chosen.get("groups") == "refine":
-        chosen["groups"] = "free"
-        settings = spec.model_copy(update={"coarse_to_fine": True})
-    space = SearchSpace.of(denoiser, device).model_copy(update=chosen)
-    return search(denoiser, space, device, settings, on_trial=on_trial, on_problem=on_problem)
