@@ -51,6 +51,17 @@ FLOOR = 0.01
 class EarlyStopping:
     """When a trial need not go on.
 
+    The idea: a plan that is clearly worse than the best one on some of the states need not be judged
+    on the others. After each state (``wilcoxon``), or at shares of the work that double (`fidelity`),
+    its losses are held against those of the finished trial it competes with: the best of one
+    objective, or the best that costs no more of two. It stops where a signed-rank test says that it
+    is worse (Wilcoxon 1945), or where its whole loss, estimated from finished trials that lost as
+    much so far, lies a standard deviation above its rival's.
+
+    Limits: tests after every state are not corrected for their number, so a good plan is stopped now
+    and then; uniform plans, which others are held against, never are. Only losses that are computed
+    state by state can be watched.
+
     Attributes:
         pruner: ``wilcoxon``, or ``none``.
         fidelity: share of the work after which a trial is first judged; 1 does not.

@@ -1,6 +1,16 @@
 """Another target for a finished study: solved from its trials, without any new evaluation.
 
-The study keeps what each choice costs and weighs, so neither the model nor the device is needed.
+The idea: a target only says where the front of loss and time is cut. Each trial has found a loss
+that holds for every target, and the study keeps the tables of what each choice costs and weighs
+(`hwsearch.study.choices.cost_tables`), so neither the model nor the device is needed.
+
+The steps: check by the tables that some plan meets the target; take the best finished trial within
+it; ask the additive model of the loss, fitted to all trials, for the best plan within it; and prefer
+that one only where its prediction lies `CAUTION` standard deviations below the best measured loss.
+
+Limits: a predicted loss is no evaluated one, and says so; far from the target that was searched for
+few trials lie near the new one, so the prediction is wide. A study from before the tables were kept
+must be searched on once.
 """
 
 from __future__ import annotations
