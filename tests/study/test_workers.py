@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 
 from hwsearch.errors import StudyError
 from hwsearch.study import load_study
+from hwsearch.study.goal import Goal
 from hwsearch.study.objective import Objective
-from hwsearch.study.preparation import Goal
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
 from hwsearch.study.storage import proposal_lock as locks
