@@ -15,7 +15,7 @@ from hwsearch.study.records.study import Study, load_study
 from hwsearch.study.run import run_study
 from hwsearch.study.settings.values import RunOptions, RunSettings
 from hwsearch.study.storage.databases import STUDIES, location_of, open_storage, storage_errors
-from hwsearch.study.storage.names import default_name
+from hwsearch.study.storage.names import name_or_default
 
 #: Groups before the free ones, and the share of all trials after which they are split.
 STAGES: tuple[tuple[Groups, float], ...] = (("tied", 0.2), ("thirds", 0.5))
@@ -35,7 +35,7 @@ def run_refined(
     Arguments and errors are those of `hwsearch.study.run.run_study`.
     """
     run = RunSettings(**options)
-    name = run.name or default_name(objective.denoiser.name, objective.predictor.device.info.name)
+    name = name_or_default(run.name, objective.denoiser.name, objective.predictor.device.info.name)
     location = location_of(name, run.storage)
     if run.storage is None:
         STUDIES.mkdir(exist_ok=True)

@@ -24,7 +24,7 @@ from hwsearch.study.records.trial_record import copied_attributes
 from hwsearch.study.samplers.catalog import make_sampler
 from hwsearch.study.settings.values import RunOptions, RunSettings
 from hwsearch.study.storage.databases import STUDIES, location_of, open_storage, storage_errors
-from hwsearch.study.storage.names import default_name
+from hwsearch.study.storage.names import name_or_default
 from hwsearch.study.workers import join, run_trials, seed_of_worker
 
 
@@ -53,7 +53,7 @@ def run_study(
         StudyError: the storage cannot be used.
     """
     run = RunSettings(**options)
-    name = run.name or default_name(objective.denoiser.name, objective.predictor.device.info.name)
+    name = name_or_default(run.name, objective.denoiser.name, objective.predictor.device.info.name)
     objective.early.check(objective.loss_function)
     location = location_of(name, run.storage)
     location.check()

@@ -25,7 +25,7 @@ from hwsearch.study.run import run_study
 from hwsearch.study.settings.file import StudySpec
 from hwsearch.study.settings.values import RunOptions, StudyOptions, StudySettings
 from hwsearch.study.storage.databases import location_of
-from hwsearch.study.storage.names import default_name
+from hwsearch.study.storage.names import name_or_default
 
 
 def search(
@@ -62,7 +62,7 @@ def search(
     coarse = settings.refine
     if isinstance(coarse, str):
         coarse = load_study(coarse, settings.storage)
-    name = settings.name or default_name(denoiser.name, device.info.name)
+    name = name_or_default(settings.name, denoiser.name, device.info.name)
     asked = list(questions or calibration_questions())
     content = describe(denoiser, device, asked, settings.loss)
     check_known(name, location_of(name, settings.storage), content)
@@ -102,7 +102,9 @@ def run_spec(
     from hwsearch.denoisers.loading.loader import load_denoiser
     from hwsearch.latency.devices.device import load_device
 
-    location_of(spec.name or "named-later", spec.storage).check()  # before a model is read
+    location_of(
+        name_or_default(spec.name, "named", "later"), spec.storage
+    ).check()  # before a model is read
     denoiser, device = load_denoiser(spec.model), load_device(spec.device)
     chosen = spec.space.chosen(denoiser)
     settings: StudySettings = spec

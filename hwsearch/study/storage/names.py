@@ -58,6 +58,11 @@ def _wrong_file(name: str) -> str | None:
     return None
 
 
+def name_or_default(name: str | None, model: str, device: str) -> str:
+    """`name`, or one made of model and device; an empty name is a name, and a wrong one."""
+    return default_name(model, device) if name is None else name
+
+
 def default_name(model: str, device: str) -> str:
     """The name of a study that was given none: that of its model and its device.
 

@@ -19,7 +19,7 @@ from hwsearch.latency.timing.runtimes import (
     Engine,
     timed_runtime,
 )
-from hwsearch.latency.timing.torch.kernels import ONNX_FORMATS as TORCH_FORMATS
+from hwsearch.latency.timing.torch.kernels import FORMATS as TORCH_FORMATS
 
 DEVICES = sorted(path.parent.name for path in CHECKOUT.glob("*/device.toml"))
 
