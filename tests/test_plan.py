@@ -121,3 +121,32 @@ def test_bad_pruning_is_refused_by_key(layer, said):
 def test_a_bad_cache_policy_is_refused_by_key(cache, said):
     with pytest.raises(PlanError, match=said):
         CompressionPlan.validate({"layers": [{}], "cache": cache})
+
+
+def test_a_decoding_is_changed_by_its_fields():
+    makers = Decoding(gen_length=8, block_length=4, steps=4, refresh_interval=4, rule="random")
+    fast = makers.changed({"commit": {"policy": "factor"}, "window": {"advance": True}})
+    assert (fast.steps, fast.gen_length, fast.commit.factor) == (8, 8, 1.0)
+    assert makers.changed({}) == makers
+    assert fast.scheduled().commit is None and not fast.scheduled().window.advance
+    with pytest.raises(PlanError, match="decoding: steps 2 is of a schedule"):
+        makers.changed({"commit": {"policy": "factor"}, "steps": 2})
+    with pytest.raises(PlanError, match="decoding: stop: no such key"):
+        makers.changed({"stop": True})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "not JSON"), ("[1]", "is an object"), (None, "cannot read decoding")]
+)
+def test_a_file_of_changes_that_is_none_is_named(text, said, tmp_path):
+    path = tmp_path / "fast.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(PlanError, match=said) as error:
+        Decoding.read_changes(path)
+    assert "fast.json" in str(error.value)
+
+
+def test_decodings_of_old_files_are_written_as_they_were():
+    text = '{"gen_length":8,"block_length":4,"steps":4,"refresh_interval":2}'
+    assert Decoding.model_validate_json(text).model_dump_json() == text

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from hwsearch._version import __version__
 from hwsearch.bundle.full_pass import TracedFullPass
+from hwsearch.bundle.graphs import GraphLayout
 from hwsearch.bundle.reference import answers
 from hwsearch.bundle.traced import TracedGraphs
 from hwsearch.bundle.weights import WeightsFile
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.answer import end_token_ids
-from hwsearch.decoding.backend import Sampling
 from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.chat.template import ChatTemplate
@@ -52,8 +52,9 @@ class Exporter:
     """
 
     def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
         self._network = check_exportable(denoiser)
-        self._graphs: dict[tuple[int, Sampling], TracedGraphs | TracedFullPass] = {}
+        self._graphs: dict[GraphLayout, TracedGraphs | TracedFullPass] = {}
 
     def export(
         self,
@@ -97,13 +98,13 @@ class Exporter:
 
     def _traced(self, compressed: CompressedDenoiser) -> TracedGraphs | TracedFullPass:
         assert compressed.denoiser.network is self._network, "an exporter belongs to one denoiser"
-        key = (compressed.decoding.block_length, Sampling.of(compressed.decoding))
+        layout = GraphLayout.of(compressed.decoding)
         if compressed.float_network is not self._network:
             # pruned weights are in the graphs themselves
-            return traced(compressed.float_network, *key)
-        if key not in self._graphs:
-            self._graphs[key] = traced(self._network, *key)
-        return self._graphs[key]
+            return traced(compressed.float_network, layout)
+        if layout not in self._graphs:
+            self._graphs[layout] = traced(self._network, layout)
+        return self._graphs[layout]
 
 
 @lru_cache(maxsize=1)
@@ -115,13 +116,11 @@ def exporter_of(denoiser: Denoiser) -> Exporter:
     return Exporter(denoiser)
 
 
-def traced(
-    network: Network, block_length: int, sampling: Sampling
-) -> TracedGraphs | TracedFullPass:
+def traced(network: Network, layout: GraphLayout) -> TracedGraphs | TracedFullPass:
     """The graphs of a network, cached passes where it has them."""
     if isinstance(network, Transformer):
-        return TracedGraphs(network, block_length, sampling)
-    return TracedFullPass(network, block_length, sampling)
+        return TracedGraphs(network, layout)
+    return TracedFullPass(network, layout)
 
 
 def write_bundle(

@@ -9,14 +9,15 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from hwsearch.bundle.graphs import Projection, predicted
+from hwsearch.bundle.graphs import GraphLayout, Projection
 from hwsearch.bundle.onnx_graphs import trace
+from hwsearch.bundle.predictions import example_inputs, input_names, output_names, predicted
 from hwsearch.bundle.products import ProductBank
 from hwsearch.bundle.tied import share_head
 from hwsearch.bundle.weights import Graph
 from hwsearch.compression.bank import linear_formats
 from hwsearch.compression.swap import swapped
-from hwsearch.decoding.backend import GREEDY, GumbelNoise, Sampling
+from hwsearch.decoding.backend import GumbelNoise
 from hwsearch.denoisers.network import Network, linear_sizes
 from hwsearch.errors import InputError
 from hwsearch.plan import CompressionPlan
@@ -28,35 +29,37 @@ TOLERANCE = 1e-3
 class FullPassGraph(nn.Module):
     """A network whose linears are products, and the predictions of one block."""
 
-    def __init__(self, network: Network, block_length: int, sampling: Sampling) -> None:
+    def __init__(self, network: Network, layout: GraphLayout) -> None:
         super().__init__()
         paths = network.linear_groups().paths()
         self.network = swapped(network, {p: Projection(network.get_submodule(p)) for p in paths})
-        self.block_length = block_length
-        self.sampling = sampling
+        self.layout = layout
 
-    def forward(
-        self, tokens: Tensor, start: Tensor, noise: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Token and confidence ``[1, block]`` of tokens ``[1, length]`` at the block."""
-        logits = self.network(tokens)
-        block = logits.index_select(1, start + torch.arange(self.block_length)).float()
-        return predicted(block, self.sampling, noise)
+    def forward(self, tokens: Tensor, start: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        """Predictions of tokens ``[1, length]`` at the block; see `hwsearch.bundle.predictions`."""
+        logits, sampling = self.network(tokens), self.layout.sampling
+        block = logits.index_select(1, start + torch.arange(self.layout.block_length)).float()
+        return predicted(block, sampling, dict(zip(input_names(sampling), rest, strict=True)))
 
 
 class TracedFullPass:
-    """The float graph of one network at one block length, traced once.
+    """The float graph of one network in one layout, traced once.
 
     Args:
         network: maps tokens ``[batch, length]`` to logits.
-        block_length: positions that the graph predicts.
-        sampling: how it chooses tokens, and what confidence is.
+        layout: what it predicts, and how.
+
+    Raises:
+        InputError: the layout asks for rows of their own, and there are full passes only.
     """
 
-    def __init__(self, network: Network, block_length: int, sampling: Sampling = GREEDY) -> None:
+    def __init__(self, network: Network, layout: GraphLayout) -> None:
+        if layout.is_windowed:
+            raise InputError(
+                "a model of one's own has full passes only: decode it without window and suffix_window"
+            )
         self._network = network
-        self._block_length = block_length
-        self._sampling = sampling
+        self._layout = layout
         self._bank = ProductBank()
 
     def refresh(self) -> Graph:
@@ -82,18 +85,18 @@ class TracedFullPass:
 
     @cached_property
     def _traced(self) -> Graph:
-        module = FullPassGraph(self._network, self._block_length, self._sampling).eval()
-        tokens = torch.zeros(1, 2 * self._block_length + 3, dtype=torch.int64)
-        args = (tokens, torch.tensor(self._block_length), *self._noise(tokens))
-        names = ["tokens", "start", "noise"][: len(args)]
-        shapes = ({1: torch.export.Dim.DYNAMIC}, None, None)[: len(args)]
+        module = FullPassGraph(self._network, self._layout).eval()
+        block, sampling = self._layout.block_length, self._layout.sampling
+        tokens = torch.zeros(1, 2 * block + 3, dtype=torch.int64)
+        rest = self._rest(tokens)
+        shapes: tuple[object, ...] = ({1: torch.export.Dim.DYNAMIC}, None)
         try:
             graph = trace(
                 module,
-                args,
-                dynamic_shapes=shapes,
-                input_names=names,
-                output_names=["token", "confidence"],
+                (tokens, torch.tensor(block), *rest),
+                dynamic_shapes=(*shapes, tuple({} for _ in rest)) if rest else shapes,
+                input_names=["tokens", "start", *input_names(sampling)],
+                output_names=output_names(sampling),
             )
         except Exception as error:  # the tracer raises what it likes
             raise InputError(
@@ -103,26 +106,26 @@ class TracedFullPass:
         self._check(graph)
         return graph
 
-    def _noise(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        if self._sampling.temperature == 0:
-            return ()
+    def _rest(self, tokens: Tensor) -> list[Tensor]:
+        sampling = self._layout.sampling
+        if not input_names(sampling):
+            return []
         with torch.inference_mode():
             vocabulary = self._network(tokens).shape[2]
-        return (torch.zeros(1, self._block_length, vocabulary, dtype=torch.float64),)
+        return example_inputs(sampling, self._layout.block_length, vocabulary)
 
     def _check(self, graph: Graph) -> None:
         """Run the graph beside torch at another length than the traced one."""
-        start, block = 2, self._block_length
+        start, block, sampling = 2, self._layout.block_length, self._layout.sampling
         tokens = torch.zeros(1, block + 5, dtype=torch.int64)
-        noise = None
-        for empty in self._noise(tokens):
-            noise = torch.from_numpy(GumbelNoise(self._sampling).draw(*empty.shape))
+        given = dict(zip(input_names(sampling), self._rest(tokens), strict=True))
+        if "noise" in given:
+            given["noise"] = torch.from_numpy(GumbelNoise(sampling).draw(*given["noise"].shape))
         with torch.inference_mode():
             logits = self._network(tokens)[:, start : start + block].float()
-            wanted = predicted(logits, self._sampling, noise)
+            wanted = predicted(logits, sampling, given)
         feeds = {"tokens": tokens.numpy(), "start": np.array(start)}
-        if noise is not None:
-            feeds["noise"] = noise.numpy()
+        feeds |= {name: value.numpy() for name, value in given.items()}
         session = onnxruntime.InferenceSession(graph.whole().SerializeToString())
         found = session.run(["confidence"], feeds)[0]
         if not np.allclose(found, wanted[1].numpy(), atol=TOLERANCE):

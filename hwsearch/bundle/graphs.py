@@ -8,20 +8,45 @@ around every operator, and answer tokens and confidences rather than logits.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hwsearch.bundle.predictions import input_names, output_names, predicted
 from hwsearch.decoding.backend import GREEDY, Sampling
 from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.denoisers.torch_backend import choose_tokens
 from hwsearch.denoisers.transformer import Layer, Transformer
+from hwsearch.plan import Decoding, Window
+from hwsearch.runtime.state import NEXT
 
 #: Mode of the ONNX operator Attention in which its fourth output is the probabilities.
 _PROBABILITIES = 3
+
+
+@dataclass(frozen=True)
+class GraphLayout:
+    """What graphs depend on beside the network: traced once for each.
+
+    Attributes:
+        block_length: positions that a pass predicts.
+        sampling: how tokens are chosen, and what else is told of a prediction.
+        is_windowed: whether steps run more rows than the block's, or some of the sequence is left out.
+    """
+
+    block_length: int
+    sampling: Sampling = GREEDY
+    is_windowed: bool = False
+
+    @classmethod
+    def of(cls, decoding: Decoding) -> GraphLayout:
+        """What a decoding asks for."""
+        windowed = decoding.window != Window() or decoding.suffix_window is not None
+        return cls(decoding.block_length, Sampling.of(decoding), windowed)
 
 
 class Projection(nn.Module):
@@ -129,9 +154,9 @@ class FusedTransformer(nn.Module):
         self.norm = network.model.norm
         self.head = Projection(network.lm_head)
 
-    def predict(self, x: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Token and confidence of final hidden states, each ``[1, block]``."""
-        return predicted(self.head(self.norm(x)), self.sampling, noise)
+    def predict(self, x: Tensor, given: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Predictions of the block's final hidden states; see `hwsearch.bundle.predictions`."""
+        return predicted(self.head(self.norm(x)), self.sampling, given)
 
     def rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine ``[1, rows, head_dim / 2]``."""
@@ -139,10 +164,6 @@ class FusedTransformer(nn.Module):
         exponent = torch.arange(0, size, 2, dtype=torch.float32) / size
         angle = positions[None, :, None].float() * self.geometry.rope_theta**-exponent
         return angle.cos(), angle.sin()
-
-    def noise_names(self) -> list[str]:
-        """The input for noise ``[1, block, vocab]``, where tokens are drawn."""
-        return ["noise"] if self.sampling.temperature > 0 else []
 
     def cache_names(self) -> list[str]:
         """Keys and values of every layer, in order."""
@@ -157,28 +178,28 @@ class RefreshGraph(FusedTransformer):
     """All positions; hands out keys, values, and what some layers choose positions by.
 
     All of `layers` hand out the same `signal`: the attention mass, or the keys' product with the
-    block's mean query. Its outputs are called ``mass_<layer>`` either way.
+    block's mean query. Its outputs are called ``mass_<layer>`` either way. A windowed graph is told
+    where its tokens stand, since some of the sequence may be left out.
     """
 
     def __init__(
         self,
         network: Transformer,
-        block_length: int,
+        layout: GraphLayout,
         signal_layers: frozenset[int],
-        sampling: Sampling = GREEDY,
         signal: Signal = Signal.MASS,
     ) -> None:
-        super().__init__(network, sampling)
-        self.block_length = block_length
+        super().__init__(network, layout.sampling)
+        self.layout = layout
         self.signal_layers = signal_layers
         self.signal = signal
 
-    def forward(
-        self, tokens: Tensor, start: Tensor, noise: Tensor | None = None
-    ) -> tuple[Tensor, ...]:
-        """Tokens ``[1, length]`` and the block's first position; outputs as `output_names`."""
-        x, rope = self.embed(tokens), self.rope(torch.arange(tokens.shape[1]))
-        rows = start + torch.arange(self.block_length)
+    def forward(self, tokens: Tensor, start: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        """Tokens ``[1, length]``, the block's first position, and what else `input_names` tells."""
+        given = dict(zip(self.input_names()[2:], rest, strict=True))
+        places = given.get("positions", torch.arange(tokens.shape[1]))
+        x, rope = self.embed(tokens), self.rope(places)
+        rows = start + torch.arange(self.layout.block_length)
         cache, masses = [], []
         for index, layer in enumerate(self.layers):
             signal = self.signal if index in self.signal_layers else Signal.NONE
@@ -187,19 +208,22 @@ class RefreshGraph(FusedTransformer):
             masses += [seen.probability.sum(dim=(1, 2))] if signal is Signal.MASS else []
             masses += [_mean_query(seen, rows)] if signal is Signal.QUERY else []
         if not self.geometry.logit_shift:
-            return (*self.predict(x.index_select(1, rows), noise), *cache, *masses)
+            return (*self.predict(x.index_select(1, rows), given), *cache, *masses)
         # position i is predicted at i - 1; the first position, which has none before it, at itself
         block = x.index_select(1, (rows - 1).clamp(min=0))
-        return (*self.predict(block, noise), *cache, block[:, :1], *masses)
+        return (*self.predict(block, given), *cache, block[:, :1], *masses)
 
     def input_names(self) -> list[str]:
         """Names of the inputs, in order."""
-        return ["tokens", "start", *self.noise_names()]
+        positions = ["positions"] if self.layout.is_windowed else []
+        return ["tokens", "start", *positions, *input_names(self.sampling)]
 
     def output_names(self) -> list[str]:
         """Names of the outputs, in order."""
         masses = [f"mass_{i}" for i in sorted(self.signal_layers)]
-        return ["token", "confidence", *self.cache_names(), *self.before_names(), *masses]
+        return [
+            *output_names(self.sampling), *self.cache_names(), *self.before_names(), *masses
+        ]  # fmt: skip
 
 
 def _mean_query(seen: Attended, rows: Tensor) -> Tensor:
@@ -215,7 +239,7 @@ def _mean_query(seen: Attended, rows: Tensor) -> Tensor:
 class StepGraph(FusedTransformer):
     """One block's rows against each layer's kept keys and values."""
 
-    def forward(self, tokens: Tensor, start: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, start: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """Tokens ``[1, block]``, its first position, and what else `input_names` tells."""
         given = dict(zip(self.input_names()[2:], rest, strict=True))
         past = [given[name] for name in self.cache_names()]
@@ -225,16 +249,51 @@ class StepGraph(FusedTransformer):
             x, _ = layer(x, rope, past=tuple(past[2 * index : 2 * index + 2]))
         if self.geometry.logit_shift:
             x = torch.cat((given["before"], x[:, :-1]), dim=1)
-        return self.predict(x, given.get("noise"))
+        return self.predict(x, given)
 
     def input_names(self) -> list[str]:
         """Names of the inputs, in order; keys and values are ``[1, kv_heads, kept, head_dim]``."""
-        ends = [*self.before_names(), *self.noise_names()]
+        ends = [*self.before_names(), *input_names(self.sampling)]
         return ["tokens", "start", *self.cache_names(), *ends]
 
+    def output_names(self) -> list[str]:
+        """Names of the outputs, in order."""
+        return output_names(self.sampling)
 
-def predicted(logits: Tensor, sampling: Sampling, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Token and confidence, each ``[1, block]``, of logits ``[1, block, vocab]``."""
-    if sampling == GREEDY:
-        return logits.argmax(dim=-1), logits.softmax(dim=-1).amax(dim=-1)
-    return choose_tokens(logits, sampling, noise)
+
+class WindowGraph(FusedTransformer):
+    """Any rows against the kept keys and values of others; hands out the rows' own."""
+
+    def __init__(self, network: Transformer, layout: GraphLayout) -> None:
+        super().__init__(network, layout.sampling)
+        self.layout = layout
+
+    def forward(
+        self, tokens: Tensor, start: Tensor, positions: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Tokens ``[1, rows]``, the block's place among them, theirs in the sequence, and the rest."""
+        given = dict(zip(self.input_names()[3:], rest, strict=True))
+        past = [given[name] for name in self.cache_names()]
+        x, rope = self.embed(tokens), self.rope(positions)
+        fresh = []
+        for index, layer in enumerate(self.layers):
+            before = tuple(past[2 * index : 2 * index + 2])
+            x, seen = layer(x, rope, past=before)
+            # the operator hands out the past with what is new behind it
+            fresh += [part[:, :, before[0].shape[2] :] for part in (seen.key, seen.value)]
+        rows = start + torch.arange(self.layout.block_length)
+        if not self.geometry.logit_shift:
+            return (*self.predict(x.index_select(1, rows), given), *fresh)
+        # with the state before them in front, each row stands where it is predicted from
+        block = torch.cat((given["before"], x), dim=1).index_select(1, rows)
+        return (*self.predict(block, given), *fresh, block[:, :1])
+
+    def input_names(self) -> list[str]:
+        """Names of the inputs, in order."""
+        ends = [*self.before_names(), *input_names(self.sampling)]
+        return ["tokens", "start", "positions", *self.cache_names(), *ends]
+
+    def output_names(self) -> list[str]:
+        """Names of the outputs, in order."""
+        names = [*self.cache_names(), *self.before_names()]
+        return [*output_names(self.sampling), *(NEXT + name for name in names)]

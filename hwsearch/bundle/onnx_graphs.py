@@ -13,17 +13,19 @@ import torch
 from torch import nn
 
 from hwsearch.bundle.graphs import (
-    FusedLayer,
-    FusedTransformer,
+    GraphLayout,
     Projection,
     RefreshGraph,
     StepGraph,
+    WindowGraph,
 )
+from hwsearch.bundle.predictions import example_inputs
 from hwsearch.bundle.weights import Graph, detach
-from hwsearch.decoding.backend import GREEDY, Sampling
 from hwsearch.decoding.signals import Signal
+from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.runtime.probe import LOGITS
+from hwsearch.runtime.state import CREDIT
 
 #: Opset with Attention, RotaryEmbedding and RMSNormalization as single operators.
 OPSET = 23
@@ -36,51 +38,71 @@ _NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 
 def refresh_model(
     network: Transformer,
-    block_length: int,
+    layout: GraphLayout,
     signal_layers: frozenset[int],
-    sampling: Sampling = GREEDY,
     signal: Signal = Signal.MASS,
 ) -> Graph:
     """The refresh pass, of any length from one block and one position up, as a float ONNX model."""
-    graph = RefreshGraph(network, block_length, signal_layers, sampling, signal).eval()
-    length = torch.export.Dim("length", min=block_length + 1, max=MAX_LENGTH)
-    tokens = torch.zeros(1, 2 * block_length + 3, dtype=torch.int64)
-    noise = _noise(graph, block_length)
+    graph = RefreshGraph(network, layout, signal_layers, signal).eval()
+    block = layout.block_length
+    length = torch.export.Dim("length", min=block + 1, max=MAX_LENGTH)
+    tokens = torch.zeros(1, 2 * block + 3, dtype=torch.int64)
+    positions = [torch.arange(tokens.shape[1])] * layout.is_windowed
+    ends = example_inputs(layout.sampling, block, network.geometry.vocab_size)
+    # no free dimension is {}: the exporter takes a tuple of nothing but None for something else
+    rest = (*({0: length} for _ in positions), *({} for _ in ends))
+    free = ({1: length}, None, rest) if rest else ({1: length}, None)
     return trace(
         graph,
-        (tokens, torch.tensor(block_length), *noise),
-        dynamic_shapes=({1: length}, None, *(None for _ in noise)),
+        (tokens, torch.tensor(block), *positions, *ends),
+        dynamic_shapes=free,
         input_names=graph.input_names(),
         output_names=graph.output_names(),
     )
 
 
-def step_model(network: Transformer, block_length: int, sampling: Sampling = GREEDY) -> Graph:
-    """The step pass of one block as a float ONNX model; each layer keeps its own number of positions."""
-    graph = StepGraph(network, sampling).eval()
-    tokens = torch.zeros(1, block_length, dtype=torch.int64)
-    past, kept = [], []
-    for index, layer in enumerate(graph.layers):
-        # lengths that differ, and differ from the block's, lest the tracer take them for one
-        assert isinstance(layer, FusedLayer)
-        g = layer.geometry
-        size = (1, g.num_kv_heads, block_length + 3 + index, g.head_dim)
-        past += [torch.zeros(size), torch.zeros(size)]
-        kept += [{2: torch.export.Dim(f"kept_{index}", min=1, max=MAX_LENGTH)}] * 2
+def step_model(network: Transformer, layout: GraphLayout) -> Graph:
+    """The step pass as a float ONNX model; each layer keeps its own number of positions.
+
+    It runs one block's rows, or any where the layout is windowed.
+    """
+    block, g = layout.block_length, network.geometry
+    tokens = torch.zeros(1, block, dtype=torch.int64)
+    cache, kept = _cache_inputs(network, block)
     before = [torch.zeros(1, 1, g.hidden_size)] * g.logit_shift
-    ends = (*before, *_noise(graph, block_length))
+    ends = [*before, *example_inputs(layout.sampling, block, g.vocab_size)]
+    rest = (*kept, *(None for _ in ends))
+    graph: WindowGraph | StepGraph
+    if layout.is_windowed:
+        graph = WindowGraph(network, layout).eval()
+        tokens = torch.zeros(1, 2 * block + 1, dtype=torch.int64)
+        rows = torch.export.Dim("rows", min=1, max=MAX_LENGTH)
+        args = (tokens, torch.tensor(1), torch.arange(tokens.shape[1]), *cache, *ends)
+        shapes: tuple[object, ...] = ({1: rows}, None, {0: rows}, rest)
+    else:
+        graph = StepGraph(network, layout.sampling).eval()
+        args, shapes = (tokens, torch.tensor(block), *cache, *ends), (None, None, rest)
     return trace(
         graph,
-        (tokens, torch.tensor(block_length), *past, *ends),
-        dynamic_shapes=(None, None, (*kept, *(None for _ in ends))),
+        args,
+        dynamic_shapes=shapes,
         input_names=graph.input_names(),
-        output_names=["token", "confidence"],
+        output_names=graph.output_names(),
     )
 
 
-def _noise(graph: FusedTransformer, block_length: int) -> list[torch.Tensor]:
-    shape = (1, block_length, graph.geometry.vocab_size)
-    return [torch.zeros(shape, dtype=torch.float64) for _ in graph.noise_names()]
+def _cache_inputs(
+    network: Transformer, block_length: int
+) -> tuple[list[torch.Tensor], list[dict[int, torch.export.Dim]]]:
+    """Keys and values of each layer, and their free dimension."""
+    cache, kept = [], []
+    for index, layer in enumerate(network.model.layers):
+        # lengths that differ, and differ from the block's, lest the tracer take them for one
+        g: Geometry = layer.self_attn.geometry  # type: ignore[union-attr,assignment]
+        size = (1, g.num_kv_heads, block_length + 3 + index, g.head_dim)
+        cache += [torch.zeros(size), torch.zeros(size)]
+        kept += [{2: torch.export.Dim(f"kept_{index}", min=1, max=MAX_LENGTH)}] * 2
+    return cache, kept
 
 
 def trace(graph: nn.Module, args: tuple[torch.Tensor, ...], **names: object) -> Graph:
@@ -121,6 +143,8 @@ def _name_logits(model: onnx.ModelProto) -> None:
     if "noise" in drawn.input:
         (value,) = (name for name in drawn.input if name != "noise")
         value = made_by[value].input[0]  # noise is added in float64
+    if any(one.name == CREDIT for one in model.graph.input):
+        value = made_by[value].input[0]  # credit is added to the logits
     for node in model.graph.node:
         node.input[:] = [LOGITS if name == value else name for name in node.input]
         node.output[:] = [LOGITS if name == value else name for name in node.output]

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.compression.perturbed import EPSILON, perturbed
+from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.decoding.schedule import passes
+from hwsearch.decoding.passes import PassCall, PassKind
 from hwsearch.decoding.trajectory import FrozenPass, Trajectory, frozen_passes, record, replay
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.network import Network
-from hwsearch.plan import Decoding
 from hwsearch.runtime.bundle import Reference
 from hwsearch.runtime.reference import (
     References,
@@ -46,7 +46,13 @@ def answers(
     denoiser, decoding = compressed.denoiser, compressed.decoding
     backend = backend_of(compressed.network, kept)
     written = [
-        record(backend, denoiser.prompt(question), decoding, denoiser.mask_token_id)
+        record(
+            backend,
+            denoiser.prompt(question),
+            decoding,
+            denoiser.mask_token_id,
+            end_token_ids(denoiser),
+        )
         for question in questions
     ]
     asked = tuple(
@@ -66,7 +72,9 @@ def _references(
     frozen = [
         (number, found)
         for number, path in enumerate(written)
-        for found in frozen_passes(path, judged(decoding, number), decoding, mask, history=history)
+        for found in frozen_passes(
+            path, judged(path.passes(decoding), number), decoding, mask, history=history
+        )
     ]
     chosen = [judged_positions(found) for _, found in frozen]
     logits = _logits(compressed.network, kept, frozen, chosen)
@@ -94,17 +102,14 @@ def _references(
     )
 
 
-def judged(decoding: Decoding, number: int) -> list[int]:
+def judged(calls: Sequence[PassCall], number: int) -> list[int]:
     """The passes of the n-th generation that are judged: a refresh and, where there are any, a step.
 
-    Over all generations they are spread evenly over all passes, early and late ones.
-
-    >>> judged(Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=2), 0)
-    [0, 1]
+    Of its advances one, too. Over all generations they are spread evenly, early and late ones.
     """
-    kinds: dict[bool, list[int]] = {True: [], False: []}
-    for index, one in enumerate(passes(decoding)):
-        kinds[one.refresh].append(index)
+    kinds: dict[PassKind, list[int]] = {kind: [] for kind in PassKind}
+    for index, call in enumerate(calls):
+        kinds[call.shape.kind].append(index)
     # multiples of the golden section fill an interval evenly, however many there are
     place = number * 0.6180339887498949 % 1.0
     return [some[int(place * len(some))] for some in kinds.values() if some]

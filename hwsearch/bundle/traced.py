@@ -10,32 +10,28 @@ from functools import cached_property
 
 import onnx
 
+from hwsearch.bundle.graphs import GraphLayout
 from hwsearch.bundle.onnx_graphs import refresh_model, step_model
 from hwsearch.bundle.products import ProductBank
 from hwsearch.bundle.quantise import product_formats
 from hwsearch.bundle.tied import share_head
 from hwsearch.bundle.weights import Graph
-from hwsearch.decoding.backend import GREEDY, Sampling
 from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import CompressionPlan
 
 
 class TracedGraphs:
-    """Float graphs of one network at one block length.
+    """Float graphs of one network in one layout.
 
     Args:
         network: the uncompressed transformer.
-        block_length: rows of the step graph, and positions that the refresh graph predicts.
-        sampling: how the graphs choose tokens, and what confidence is.
+        layout: what else the graphs depend on.
     """
 
-    def __init__(
-        self, network: Transformer, block_length: int, sampling: Sampling = GREEDY
-    ) -> None:
+    def __init__(self, network: Transformer, layout: GraphLayout) -> None:
         self._network = network
-        self._block_length = block_length
-        self._sampling = sampling
+        self._layout = layout
         self._bank = ProductBank()
 
     def refresh(self, signal_layers: frozenset[int], signal: Signal = Signal.MASS) -> Graph:
@@ -45,8 +41,7 @@ class TracedGraphs:
         them out is traced by itself.
         """
         if signal is Signal.QUERY:
-            layout = (self._network, self._block_length, signal_layers, self._sampling)
-            return refresh_model(*layout, signal)
+            return refresh_model(self._network, self._layout, signal_layers, signal)
         graph = self._refresh.copy()
         layers = range(self._network.geometry.num_layers)
         kept = signal_layers if signal is Signal.MASS else frozenset()
@@ -70,11 +65,11 @@ class TracedGraphs:
     @cached_property
     def _refresh(self) -> Graph:
         every = frozenset(range(self._network.geometry.num_layers))
-        return refresh_model(self._network, self._block_length, every, self._sampling)
+        return refresh_model(self._network, self._layout, every)
 
     @cached_property
     def _step(self) -> Graph:
-        return step_model(self._network, self._block_length, self._sampling)
+        return step_model(self._network, self._layout)
 
 
 def drop_mass(model: onnx.ModelProto, layers: frozenset[int]) -> None:

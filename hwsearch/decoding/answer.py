@@ -11,10 +11,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+
+#: Stands for a mask where an answer is shown that is being written.
+UNWRITTEN: Final = "░"
 
 
 class Ending(Protocol):
@@ -83,6 +88,37 @@ def answer_text(
         text = text[: max(0, len(text) - surplus)]
     # a stop may stand only where a special token has parted it
     return cut(text, stops)
+
+
+def partial_text(
+    tokenizer: Tokenizer,
+    tokens: Sequence[int],
+    mask: int,
+    ends: Iterable[int],
+    stops: Iterable[str] = (),
+) -> str:
+    """Text of an answer that is being written, each mask as `UNWRITTEN`.
+
+    Nothing is shown behind the first end token or stop that stands already: it would be cut in the
+    end. The text of the finished answer is `answer_text`'s to tell.
+
+    Args:
+        tokenizer: of the model.
+        tokens: what it wrote so far, the prompt left out.
+        mask: the token that stands for "not written yet".
+        ends: tokens that end an answer.
+        stops: texts that end it.
+    """
+    ends = frozenset(ends)
+    special = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    tokens = list(takewhile(lambda token: token not in ends, tokens))
+    text: str = tokenizer.decode(tokens, skip_special_tokens=False)
+    if mask in tokens:  # before stops are looked for, which a mask's name might hold
+        text = text.replace(tokenizer.id_to_token(mask) or UNWRITTEN, UNWRITTEN)
+    text = cut(text, stops)
+    for token in special.intersection(tokens) - {mask}:
+        text = text.replace(tokenizer.id_to_token(token) or "", "")
+    return text
 
 
 def _prefix(tokenizer: Tokenizer, tokens: list[int], whole: str, kept: int) -> int:

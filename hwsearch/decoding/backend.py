@@ -9,7 +9,9 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsearch.commit.policy import Credit
 from hwsearch.decoding.cache import SinkHistory
+from hwsearch.decoding.passes import WHOLE, Scope
 from hwsearch.plan import CommitRule, Decoding
 
 Tokens = NDArray[np.int64]
@@ -24,10 +26,15 @@ class Prediction(NamedTuple):
     Attributes:
         tokens: the most probable token, or one drawn, ``[batch, block]``.
         confidence: how sure the model is of it, ``[batch, block]``; see `Sampling`.
+        entropy: of the distribution in nats, ``[batch, block]``; None unless asked for.
+        divergence: KL of the distribution from that of the pass before over the same rows, in nats,
+            ``[batch, block]``; infinite where there was none, None unless asked for.
     """
 
     tokens: Tokens
     confidence: NDArray[np.float32]
+    entropy: NDArray[np.float32] | None = None
+    divergence: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,23 +48,38 @@ class Sampling:
             draws them from ``softmax(logits / temperature)``; 0 takes the most probable.
         tempered: whether the confidence too is that of ``softmax(logits / temperature)``.
         seed: of the noise.
+        entropy: whether predictions tell their entropy.
+        divergence: whether predictions tell how far they moved since the pass before.
+        credit: what is added to the logits for predictions of the passes before; None for nothing.
     """
 
     confidence: Literal["probability", "margin", "entropy"] = "probability"
     temperature: float = 0.0
     tempered: bool = False
     seed: int = 0
+    entropy: bool = False
+    divergence: bool = False
+    credit: Credit | None = None
+
+    @property
+    def has_state(self) -> bool:
+        """Whether a prediction depends on those of the passes before."""
+        return self.divergence or self.credit is not None
 
     @classmethod
     def of(cls, decoding: Decoding, seed: int = 0) -> Sampling:
         """What a decoding asks of a backend."""
         rule, temperature = decoding.rule, decoding.temperature
+        commit = decoding.commit
         dreams = rule not in (CommitRule.LOW_CONFIDENCE, CommitRule.RANDOM)
         return cls(
             confidence=_CONFIDENCES.get(rule, "probability"),
             temperature=temperature,
             tempered=dreams and temperature > 0,
             seed=seed if temperature > 0 else 0,
+            entropy=commit is not None and commit.needs_entropy,
+            divergence=commit is not None and commit.needs_divergences > 0,
+            credit=None if commit is None else commit.credited,
         )
 
 
@@ -94,16 +116,23 @@ class Backend(Protocol):
             InputError: the backend cannot predict that way.
         """
 
-    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+    def refresh(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
         """Run all positions of ``tokens [batch, length]``; predict positions start..stop.
 
         Fills the cache of keys and values and updates each layer's sink scores.
+
+        Raises:
+            InputError: the backend cannot run in that scope.
         """
 
-    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
-        """Run only positions start..stop of ``tokens [batch, length]``, against the cache.
+    def step(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
+        """Run some positions of ``tokens [batch, length]`` against the cache; predict start..stop.
 
-        The cache is that of the last refresh, shortened to the positions each layer keeps.
+        The positions are those of the scope, or the block alone. The cache is that of the last
+        refresh, shortened to the positions each layer keeps of those that are not run.
+
+        Raises:
+            InputError: the backend cannot run in that scope.
         """
 
 

@@ -93,6 +93,25 @@ class SinkHistory:
             self.passes + 1,
         )
 
+    def resized(self, length: int) -> SinkHistory:
+        """The history of a sequence that shows more positions at its end, or fewer.
+
+        The last position stays the last: a window that moves on shows more masks before it.
+        """
+        old = self.hits.shape[1]
+        if old == length:
+            return self
+
+        def fit(values: Floats) -> Floats:
+            shared = min(old, length) - 1
+            fitted = np.zeros((len(values), length))
+            fitted[:, :shared], fitted[:, -1] = values[:, :shared], values[:, -1]
+            return fitted
+
+        return SinkHistory(
+            fit(self.hits), fit(self.mass), fit(self.soft), fit(self.soft_squared), self.passes
+        )
+
     def rows(self, chosen: NDArray[np.bool_]) -> SinkHistory:
         """The history of some of the samples; `chosen` is ``[batch]``."""
         return SinkHistory(

@@ -8,6 +8,7 @@ onnxruntime keep the same positions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,13 @@ POOL = 3
 
 
 class PositionKeeper:
-    """Running scores of one layer over one generation; call `refresh` after every refresh pass.
+    """Which positions one layer keeps, over one generation.
+
+    Idea: in a masked-diffusion model the positions that draw attention wander from pass to pass, so
+    one pass tells little, and a running score of all refreshes tells what will be needed until the
+    next. Steps: `see` each refresh, then `choose` as many positions of best score as the kept share
+    says. Limits: what happens between refreshes is not seen. Sources: each rule of
+    `hwsearch.plan.CacheRule` names its own; the wandering is measured in arXiv 2602.17664.
 
     Args:
         kept: the shares and the rule.
@@ -34,6 +41,8 @@ class PositionKeeper:
         self.kept = kept
         self.layer = layer
         self.history = history
+        self._begun = 0 if history is None else history.passes
+        self._signal: NDArray[np.float32] | None = None
 
     def refresh(
         self,
@@ -42,42 +51,55 @@ class PositionKeeper:
         stop: int,
         signal: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
-        """Count one refresh, and choose what to keep until the next.
+        """`see` a refresh of ``[batch, length]`` and `choose` outside of start..stop."""
+        self.see(shape, signal)
+        return self.choose(shape, start, stop)
+
+    def see(self, shape: tuple[int, int], signal: NDArray[np.float32] | None = None) -> None:
+        """Count one refresh.
 
         Args:
             shape: batch and length.
-            start: first position of the block.
-            stop: position after the block.
             signal: attention mass of each position, or its product with the block's mean query,
                 whichever the rule looks at, ``[batch, length]``; None where it looks at neither.
-
-        Returns:
-            Kept positions ``[batch, kept]`` outside start..stop, ascending.
         """
         before = self.history or SinkHistory.blank(*shape)
-        index = before.passes
+        if before.hits.shape[1] != shape[1]:
+            before = before.resized(shape[1])
         if self.layer in self.kept.layers_with(Signal.MASS):
             assert signal is not None, "the rule looks at attention mass"
             self.history = before.seen(signal)
         else:
-            self.history = SinkHistory(
-                before.hits, before.mass, before.soft, before.soft_squared, index + 1
-            )
-        count = kept_count(self.kept.at(self.layer, index), shape[1] - (stop - start))
-        score = self._scores(shape, start, stop, signal, count)
+            self.history = replace(before, passes=before.passes + 1)
+        self._signal = signal
+        self._begun += 1
+
+    def advance(self, length: int) -> None:
+        """Count a block that began without a refresh, in a sequence that may have grown."""
+        assert self.history is not None, "a refresh comes first"
+        self.history = self.history.resized(length)
+        self._begun += 1
+
+    def choose(self, shape: tuple[int, int], start: int, stop: int) -> NDArray[np.int64]:
+        """What to keep until the next refresh.
+
+        Args:
+            shape: batch and length.
+            start: first position that the steps run.
+            stop: position after the last.
+
+        Returns:
+            Kept positions ``[batch, kept]`` outside start..stop, ascending.
+        """
+        outside = shape[1] - (stop - start)
+        count = min(outside, kept_count(self.kept.at(self.layer, self._begun - 1), outside))
+        score = self._scores(shape, start, stop, count)
         score[:, start:stop] = -np.inf
         return best_positions(score, count)
 
-    def _scores(
-        self,
-        shape: tuple[int, int],
-        start: int,
-        stop: int,
-        signal: NDArray[np.float32] | None,
-        count: int,
-    ) -> Floats:
+    def _scores(self, shape: tuple[int, int], start: int, stop: int, count: int) -> Floats:
         """Scores ``[batch, length]`` of positions, as the rule gives them."""
-        assert self.history is not None
+        assert self.history is not None, "a refresh comes first"
         policy, (batch, length) = self.kept.policy, shape
         if not policy.running:
             assert self.kept.static is not None
@@ -89,8 +111,8 @@ class PositionKeeper:
         if policy.rule is CacheRule.RECENT:
             return np.tile(recency(length, start, stop), (batch, 1))
         if policy.rule is CacheRule.MEAN_QUERY:
-            assert signal is not None, "the rule looks at the block's mean query"
-            return pooled(signal.astype(np.float64), start, stop)
+            assert self._signal is not None, "the rule looks at the block's mean query"
+            return pooled(self._signal.astype(np.float64), start, stop)
         if policy.rule is CacheRule.AR_PRESERVE:
             return preserving(self.history.mass, start, stop, count)
         return SINK_SCORES[policy.rule](self.history)

@@ -1,13 +1,39 @@
-"""The block-wise sampler: LLaDA's and Dream's rules of which masks a pass writes."""
+"""The block-wise sampler: one loop for every schedule, commit policy and cache."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwsearch.decoding.backend import GREEDY, Backend, Sampling, Tokens
-from hwsearch.decoding.schedule import Pass, passes
-from hwsearch.plan import CommitRule, Decoding
+from hwsearch.decoding.committing import committer_of
+from hwsearch.decoding.passes import PassCall, PassRecord, pass_kind
+from hwsearch.plan import Decoding
+
+Mask = NDArray[np.bool_]
+
+#: Told of a pass: the tokens as they stand after it, ``[batch, length]``, prompt and masks included, and
+#: what it was. The tokens change with the next pass: whoever keeps them copies them.
+OnPass = Callable[[Tokens, PassRecord], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """What was written, and in which passes.
+
+    Attributes:
+        tokens: ``[batch, prompt_length + gen_length]``, prompt included.
+        written: the pass that wrote each token, counted for each sample from 0, ``[batch, gen_length]``;
+            -1 for those that none wrote because the answer had ended.
+        passes: every pass, in order.
+    """
+
+    tokens: Tokens
+    written: NDArray[np.int64]
+    passes: tuple[PassRecord, ...]
 
 
 def generate(
@@ -17,52 +43,208 @@ def generate(
     mask_token_id: int,
     *,
     seed: int = 0,
+    end_tokens: Collection[int] = (),
 ) -> Tokens:
-    """Write `decoding.gen_length` tokens after each prompt.
-
-    The generated part starts as masks. Block by block, each pass predicts the block's masks and
-    writes those that `decoding.rule` chooses; written tokens never change (arXiv 2502.09992,
-    Algorithm 5; arXiv 2508.15487).
-
-    Args:
-        backend: the model.
-        prompts: ``[batch, prompt_length]``; all prompts of a batch have one length.
-        decoding: lengths, number of passes, how often the cache is refreshed, and the rule.
-        mask_token_id: the token that stands for "not written yet".
-        seed: of all chance, where the rule or a temperature leaves anything to it. A row's draws
-            depend on its place in the batch.
+    """Write `decoding.gen_length` tokens after each prompt; see `generation`.
 
     Returns:
         Tokens ``[batch, prompt_length + gen_length]``, prompt included.
     """
-    batch, prompt_length = prompts.shape
+    return generation(
+        backend, prompts, decoding, mask_token_id, seed=seed, end_tokens=end_tokens
+    ).tokens
+
+
+def generation(
+    backend: Backend,
+    prompts: Tokens,
+    decoding: Decoding,
+    mask_token_id: int,
+    *,
+    seed: int = 0,
+    end_tokens: Collection[int] = (),
+    on_pass: OnPass | None = None,
+) -> Generation:
+    """Write `decoding.gen_length` tokens after each prompt, and tell by which passes.
+
+    The generated part starts as masks. Block by block, each pass predicts the block's masks and
+    writes those that schedule or policy choose; written tokens never change (arXiv 2502.09992,
+    Algorithm 5; arXiv 2508.15487). A sample whose block is full waits for the others of its batch.
+
+    Args:
+        backend: the model.
+        prompts: ``[batch, prompt_length]``; all prompts of a batch have one length.
+        decoding: lengths, schedule or policy, and how the cache is kept.
+        mask_token_id: the token that stands for "not written yet".
+        seed: of all chance, where the rule or a temperature leaves anything to it. A row's draws
+            depend on its place in the batch.
+        end_tokens: tokens that end an answer, for a decoding that stops at them.
+        on_pass: called after each pass; with one sample at a time where a batch is written so.
+
+    Raises:
+        ValueError: the decoding stops at end tokens, and none are given.
+        InputError: the backend cannot decode that way.
+    """
+    if decoding.stop_at_end and not end_tokens:
+        raise ValueError("stop_at_end needs the tokens that end an answer")
+    batch = len(prompts)
+    if batch > 1 and _refreshes_by_text(decoding):
+        return _one_by_one(backend, prompts, decoding, mask_token_id, seed, end_tokens, on_pass)
     blank = np.full((batch, decoding.gen_length), mask_token_id, dtype=np.int64)
     tokens = np.concatenate((prompts.astype(np.int64), blank), axis=1)
-    sampling, rng = Sampling.of(decoding, seed), np.random.default_rng((seed, 1))
+    sampling = Sampling.of(decoding, seed)
     backend.begin() if sampling == GREEDY else backend.begin(sampling=sampling)
-    for step in passes(decoding):
-        start = prompt_length + step.start
-        block = tokens[:, start : start + decoding.block_length]
-        predict = backend.refresh if step.refresh else backend.step
-        found = predict(tokens, start, start + decoding.block_length)
-        masked = block == mask_token_id
-        chosen = _chosen(masked, found.confidence, step, decoding.rule, rng)
-        block[chosen] = found.tokens[chosen]
-    return tokens
+    rng = np.random.default_rng((seed, 1))
+    writer = _Writer(backend, tokens, decoding, mask_token_id, rng, on_pass)
+    if decoding.window.slide:
+        writer.write_sliding(prompts.shape[1], end_tokens)
+        return writer.generation(prompts.shape[1])
+    running = np.ones(batch, dtype=bool)
+    for block in range(decoding.num_blocks):
+        start = prompts.shape[1] + block * decoding.block_length
+        writer.write_block(start, is_first=block == 0, running=running)
+        if decoding.stop_at_end:
+            running = running & ~_ended(tokens, start, decoding, end_tokens)
+            if not running.any():
+                break
+    return writer.generation(prompts.shape[1])
 
 
-def _chosen(
-    masked: NDArray[np.bool_],
-    confidence: NDArray[np.float32],
-    step: Pass,
-    rule: CommitRule,
-    rng: np.random.Generator,
-) -> NDArray[np.bool_]:
-    """The masks ``[batch, block]`` that a pass writes."""
-    if rule is CommitRule.ORIGIN:
-        return masked & (rng.random(masked.shape) < step.share)
-    worth = rng.random(masked.shape) if rule is CommitRule.RANDOM else confidence
-    best = np.argsort(-np.where(masked, worth, -np.inf), axis=1, kind="stable")[:, : step.quota]
-    chosen = np.zeros_like(masked)
-    np.put_along_axis(chosen, best, True, axis=1)
-    return masked & chosen
+def _refreshes_by_text(decoding: Decoding) -> bool:
+    """Whether samples of a batch may come to their blocks or refreshes at different times.
+
+    What a layer keeps depends on the refreshes it has seen, so such samples cannot share them.
+    """
+    if decoding.window.slide:
+        return True
+    return decoding.commit is not None and 1 < decoding.refresh_interval < decoding.block_length
+
+
+def _one_by_one(
+    backend: Backend,
+    prompts: Tokens,
+    decoding: Decoding,
+    mask_token_id: int,
+    seed: int,
+    end_tokens: Collection[int],
+    on_pass: OnPass | None,
+) -> Generation:
+    """A batch sample by sample, each with draws of its own."""
+    tokens, written, passes = [], [], []
+    for row in range(len(prompts)):
+        own = np.arange(len(prompts)) == row
+        found = generation(
+            backend,
+            prompts[row : row + 1],
+            decoding,
+            mask_token_id,
+            seed=seed + row,
+            end_tokens=end_tokens,
+            on_pass=on_pass,
+        )
+        tokens.append(found.tokens)
+        written.append(found.written)
+        passes += [replace(record, active=own) for record in found.passes]
+    return Generation(np.concatenate(tokens), np.concatenate(written), tuple(passes))
+
+
+class _Writer:
+    """Fills the blocks of a batch of sequences, in place."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        tokens: Tokens,
+        decoding: Decoding,
+        mask_token_id: int,
+        rng: np.random.Generator,
+        on_pass: OnPass | None,
+    ) -> None:
+        self._backend = backend
+        self._tokens = tokens
+        self._decoding = decoding
+        self._mask = mask_token_id
+        self._committer = committer_of(decoding, rng)
+        self._on_pass = on_pass
+        self._count = np.zeros(len(tokens), dtype=np.int64)
+        self.passes: list[PassRecord] = []
+        self.written = np.full(tokens.shape, -1, dtype=np.int64)
+
+    def write_block(self, start: int, is_first: bool, running: Mask) -> None:
+        """Pass over a block until it takes no more; samples that do not run are left alone."""
+        decoding, tokens = self._decoding, self._tokens
+        place = np.s_[:, start : start + decoding.block_length]
+        block, written = tokens[place], self.written[place]
+        self._committer.begin()
+        index, masked = 0, self._masked(block, written, running)
+        while not self._committer.is_done(index, masked):
+            kind = pass_kind(decoding, index, is_first)
+            active = running if decoding.commit is None else _any(masked)
+            self._pass(PassCall.of(decoding, kind, start, tokens.shape[1]), masked, active)
+            index, masked = index + 1, self._masked(block, written, running)
+
+    def write_sliding(self, first: int, end_tokens: Collection[int]) -> None:
+        """Fill one sequence from `first` on with a block that begins at the first mask."""
+        decoding, length = self._decoding, self._tokens.shape[1]
+        self._committer.begin()
+        index = 0
+        while (open_ := np.flatnonzero(self.written[0, first:] < 0)).size:
+            start = min(first + int(open_[0]), length - decoding.block_length)
+            if decoding.stop_at_end and _end_whole(self._tokens, first, start, end_tokens):
+                return
+            call = PassCall.of(decoding, pass_kind(decoding, index, index == 0), start, length)
+            self._pass(call, self.written[:, start : call.stop] < 0, np.ones(1, dtype=bool))
+            index += 1
+
+    def generation(self, first: int) -> Generation:
+        """What was written from `first` on."""
+        return Generation(self._tokens, self.written[:, first:], tuple(self.passes))
+
+    def _pass(self, call: PassCall, masked: Mask, active: Mask) -> None:
+        """Run a pass and write what is chosen of its guesses."""
+        run = self._backend.refresh if call.is_refresh else self._backend.step
+        found = run(*call.arguments(self._tokens))
+        chosen = self._committer.chosen(masked, found, self._masked_share(call))
+        place = np.s_[:, call.start : call.stop]
+        self._tokens[place][chosen] = found.tokens[chosen]
+        self.written[place][chosen] = np.broadcast_to(self._count[:, None], chosen.shape)[chosen]
+        self._count += active
+        self.passes.append(PassRecord(call, active))
+        if self._on_pass is not None:
+            self._on_pass(self._tokens, self.passes[-1])
+
+    def _masked(self, block: Tokens, written: Tokens, running: Mask) -> Mask:
+        """What may be written. A model may write its own mask token, and a policy must end all the same."""
+        open_ = block == self._mask if self._decoding.commit is None else written < 0
+        return open_ & running[:, None]
+
+    def _masked_share(self, call: PassCall) -> NDArray[np.float64]:
+        """Masks left in the block and the window after it, ``[batch]``."""
+        window = self._decoding.suffix_window
+        stop = None if window is None else call.stop + window
+        share: NDArray[np.float64] = (self._tokens[:, call.start : stop] == self._mask).mean(axis=1)
+        return share
+
+
+def _any(mask: Mask) -> Mask:
+    """Whether any of a sample's positions is, ``[batch]``."""
+    found: Mask = np.asarray(mask.any(axis=1))
+    return found
+
+
+def _end_whole(tokens: Tokens, first: int, stop: int, end_tokens: Collection[int]) -> bool:
+    """Whether the first sample's end token stands in first..stop; what is behind it is filled with it."""
+    ends = np.flatnonzero(np.isin(tokens[0, first:stop], list(end_tokens)))
+    if ends.size:
+        tokens[0, first + ends[0] :] = tokens[0, first + ends[0]]
+    return bool(ends.size)
+
+
+def _ended(tokens: Tokens, start: int, decoding: Decoding, end_tokens: Collection[int]) -> Mask:
+    """Which samples' finished block holds an end token; what they did not write is filled with it."""
+    stop = start + decoding.block_length
+    ends = np.isin(tokens[:, start:stop], list(end_tokens))
+    ended = _any(ends)
+    for row in np.flatnonzero(ended):
+        tokens[row, stop:] = tokens[row, start + int(ends[row].argmax())]
+    return ended

@@ -39,7 +39,7 @@ def passes(decoding: Decoding) -> Iterator[Pass]:
     >>> [(p.start, p.quota, p.refresh) for p in passes(d)]
     [(0, 2, True), (0, 1, False), (0, 1, True), (4, 2, True), (4, 1, False), (4, 1, True)]
     """
-    shares = _shares(decoding)
+    shares = shares_of(decoding)
     quotas = quotas_of(decoding)
     for block in range(decoding.num_blocks):
         for index, (quota, share) in enumerate(zip(quotas, shares, strict=True)):
@@ -61,13 +61,13 @@ def quotas_of(decoding: Decoding) -> list[int]:
         every, extra = divmod(decoding.block_length, decoding.steps_per_block)
         return [every + (index < extra) for index in range(decoding.steps_per_block)]
     left, quotas = decoding.block_length, []
-    for share in _shares(decoding):
+    for share in shares_of(decoding):
         quotas.append(int(left * share))
         left -= quotas[-1]
     return quotas
 
 
-def _shares(decoding: Decoding) -> list[float]:
+def shares_of(decoding: Decoding) -> list[float]:
     """The share of its masks that each pass over a block writes; the last one writes them all."""
     times = np.linspace(1.0, EPSILON, decoding.steps_per_block + 1)
     shares = [float(1.0 - after / before) for before, after in pairwise(times)]

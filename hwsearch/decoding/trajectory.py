@@ -7,23 +7,16 @@ again on what it saw is not, so two backends can be compared on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsearch.decoding.backend import (
-    GREEDY,
-    Backend,
-    LogitsBackend,
-    Prediction,
-    Sampling,
-    Tokens,
-)
-from hwsearch.decoding.sampler import generate
-from hwsearch.decoding.schedule import passes
+from hwsearch.decoding.backend import Backend, LogitsBackend, Tokens
+from hwsearch.decoding.passes import PassCall, PassKind, pass_kind
+from hwsearch.decoding.sampler import generation
 from hwsearch.plan import Decoding
 
 Array = TypeVar("Array")
@@ -35,7 +28,8 @@ class Trajectory:
 
     Attributes:
         tokens: prompt and answer, ``[length]``.
-        written: the pass that wrote each token of the answer, ``[gen_length]``, from 0.
+        written: the pass that wrote each token of the answer, ``[gen_length]``, from 0; -1 for those
+            that none wrote because the answer had ended.
     """
 
     tokens: NDArray[np.int64]
@@ -49,8 +43,39 @@ class Trajectory:
     def seen_by(self, index: int, mask_token_id: int) -> Tokens:
         """Tokens ``[1, length]`` that a pass saw."""
         tokens = self.tokens.copy()
-        tokens[self.prompt_length :][self.written >= index] = mask_token_id
+        still_masked = (self.written >= index) | (self.written < 0)
+        tokens[self.prompt_length :][still_masked] = mask_token_id
         return tokens[None]
+
+    def passes(self, decoding: Decoding) -> list[PassCall]:
+        """Every pass of the generation, which was written by `decoding`.
+
+        A schedule's passes are known; those of a commit policy each wrote a token at least, so the
+        tokens tell them.
+        """
+        if decoding.window.slide:
+            return self._sliding(decoding)
+        calls: list[PassCall] = []
+        blocks = self.written.reshape(decoding.num_blocks, decoding.block_length)
+        for block, written in enumerate(blocks[blocks.max(axis=1) >= 0]):
+            start = self.prompt_length + block * decoding.block_length
+            count = int(written.max()) + 1 - len(calls)
+            if decoding.commit is None:  # a schedule may write nothing in its last passes
+                count = decoding.steps_per_block
+            for index in range(count):
+                kind = pass_kind(decoding, index, is_first=block == 0)
+                calls.append(PassCall.of(decoding, kind, start, len(self.tokens)))
+        return calls
+
+    def _sliding(self, decoding: Decoding) -> list[PassCall]:
+        """Passes over a block that begins at the first mask."""
+        calls, length = [], len(self.tokens)
+        for index in range(int(self.written.max()) + 1):
+            open_ = np.flatnonzero((self.written >= index) | (self.written < 0))
+            start = min(self.prompt_length + int(open_[0]), length - decoding.block_length)
+            kind = pass_kind(decoding, index, index == 0)
+            calls.append(PassCall.of(decoding, kind, start, length))
+        return calls
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,29 +84,36 @@ class FrozenPass:
 
     Attributes:
         index: which pass of the generation.
-        refreshes: what the refreshes before it saw, and the first position of their block; the
-            last is the pass itself if it is a refresh.
-        step: what the pass saw, if it is a step.
-        start: first position of its block.
-        stop: position after the block.
+        calls: what to run, and on which tokens: the passes that left something in the cache that it
+            looks at, and itself.
         masked: positions of the block that hold a mask, counted from its start.
     """
 
     index: int
-    refreshes: tuple[tuple[Tokens, int], ...]
-    step: Tokens | None
-    start: int
-    stop: int
+    calls: tuple[tuple[PassCall, Tokens], ...]
     masked: NDArray[np.int64]
+
+    @property
+    def start(self) -> int:
+        """First position of its block."""
+        return self.calls[-1][0].start
+
+    @property
+    def stop(self) -> int:
+        """Position after the block."""
+        return self.calls[-1][0].stop
 
 
 def record(
-    backend: Backend, prompt: Sequence[int], decoding: Decoding, mask_token_id: int
+    backend: Backend,
+    prompt: Sequence[int],
+    decoding: Decoding,
+    mask_token_id: int,
+    end_tokens: Collection[int] = (),
 ) -> Trajectory:
-    """Let a backend answer a prompt, and write down how."""
-    watched = _Watched(backend, len(prompt), mask_token_id)
-    tokens = generate(watched, np.array([prompt]), decoding, mask_token_id)
-    return Trajectory(tokens[0], watched.masked_passes - 1)
+    """Let a backend answer a prompt, and write down how; `end_tokens` as of `generation`."""
+    found = generation(backend, np.array([prompt]), decoding, mask_token_id, end_tokens=end_tokens)
+    return Trajectory(found.tokens[0], found.written[0])
 
 
 def frozen_passes(
@@ -101,55 +133,32 @@ def frozen_passes(
         mask_token_id: the token that stands for "not written yet".
         history: whether what a layer keeps depends on all refreshes, not on the last one alone.
     """
-    schedule, prompt_length = list(passes(decoding)), trajectory.prompt_length
+    calls = trajectory.passes(decoding)
     for index in sorted(indices):
-        start = prompt_length + schedule[index].start
-        stop = start + decoding.block_length
+        call = calls[index]
         tokens = trajectory.seen_by(index, mask_token_id)
-        masked = np.flatnonzero(tokens[0, start:stop] == mask_token_id)
+        masked = np.flatnonzero(tokens[0, call.start : call.stop] == mask_token_id)
         if not len(masked):
             continue
-        earlier = [i for i in range(index + 1) if schedule[i].refresh]
-        refreshes = tuple(
-            (trajectory.seen_by(i, mask_token_id), prompt_length + schedule[i].start)
-            for i in (earlier if history else earlier[-1:])
-        )
-        step = None if schedule[index].refresh else tokens
-        yield FrozenPass(index, refreshes, step, start, stop, masked)
+        storing = [i for i in range(index) if calls[i].shape.kind is not PassKind.STEP]
+        if not history:
+            storing = _since_refresh(storing, calls, index)
+        before = tuple((calls[i], trajectory.seen_by(i, mask_token_id)) for i in storing)
+        yield FrozenPass(index, (*before, (call, tokens)), masked)
+
+
+def _since_refresh(storing: Sequence[int], calls: Sequence[PassCall], index: int) -> list[int]:
+    """Those of the passes before that a pass still sees something of: none, if it refreshes all."""
+    if calls[index].is_refresh:
+        return []
+    last = max(i for i in storing if calls[i].is_refresh)
+    return [i for i in storing if i >= last]
 
 
 def replay(backend: LogitsBackend[Array], frozen: FrozenPass) -> Array:
     """Run a pass again: logits ``[1, block, vocab]``, in whatever kind of array the backend gives."""
     backend.begin()
-    block = frozen.stop - frozen.start
-    for tokens, start in frozen.refreshes:
-        logits = backend.refresh_logits(tokens, start, start + block)
-    if frozen.step is not None:
-        logits = backend.step_logits(frozen.step, frozen.start, frozen.stop)
+    for call, tokens in frozen.calls:
+        run = backend.refresh_logits if call.is_refresh else backend.step_logits
+        logits = run(*call.arguments(tokens))
     return logits
-
-
-class _Watched:
-    """A backend that counts the passes that saw each position of the answer as a mask."""
-
-    def __init__(self, backend: Backend, prompt_length: int, mask_token_id: int) -> None:
-        self._backend = backend
-        self._prompt_length = prompt_length
-        self._mask_token_id = mask_token_id
-        self.masked_passes: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-
-    def begin(self, *, sampling: Sampling = GREEDY) -> None:
-        self.masked_passes = np.zeros(0, dtype=np.int64)
-        self._backend.begin() if sampling == GREEDY else self._backend.begin(sampling=sampling)
-
-    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
-        self._count(tokens)
-        return self._backend.refresh(tokens, start, stop)
-
-    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
-        self._count(tokens)
-        return self._backend.step(tokens, start, stop)
-
-    def _count(self, tokens: Tokens) -> None:
-        masked = (tokens[0, self._prompt_length :] == self._mask_token_id).astype(np.int64)
-        self.masked_passes = masked + (self.masked_passes if len(self.masked_passes) else 0)

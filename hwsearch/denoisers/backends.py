@@ -11,6 +11,7 @@ from torch import Tensor
 from hwsearch.decoding.backend import GREEDY, Prediction, ResumableBackend, Sampling, Tokens
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.passes import WHOLE, Scope
 from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network, OwnNetwork
@@ -60,17 +61,19 @@ class FullPassBackend:
         """What each layer has seen of its sinks; empty where that is not asked for, or not told."""
         return dict(self._history)
 
-    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+    def refresh(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
         """A full pass; see `hwsearch.decoding.backend.Backend`."""
-        return self._choose(self.refresh_logits(tokens, start, stop))
+        _require_whole(scope)
+        return self._choose(self.refresh_logits(tokens, start, stop), start)
 
-    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+    def step(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
         """A full pass too."""
-        return self.refresh(tokens, start, stop)
+        return self.refresh(tokens, start, stop, scope)
 
     @torch.inference_mode()
-    def refresh_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
+    def refresh_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
         """Logits ``[batch, block, vocab]`` of positions start..stop."""
+        _require_whole(scope)
         device = next(self.network.parameters()).device
         array = torch.from_numpy(np.require(tokens, requirements=["C", "W"])).to(device)
         if self._record:
@@ -83,9 +86,17 @@ class FullPassBackend:
             before = self._history.get(layer) or SinkHistory.blank(*mass.shape)
             self._history[layer] = before.seen(mass.float().cpu().numpy())
 
-    def step_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
+    def step_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
         """The same: a full pass."""
-        return self.refresh_logits(tokens, start, stop)
+        return self.refresh_logits(tokens, start, stop, scope)
+
+
+def _require_whole(scope: Scope) -> None:
+    if scope is not WHOLE:
+        raise InputError(
+            "this network has full passes only: decode it without window and suffix_window, or bring "
+            "the model in Llama form"
+        )
 
 
 def backend_of(

@@ -6,11 +6,14 @@ from collections.abc import Hashable, Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from hwsearch.commit.policy import Credit
 from hwsearch.decoding.backend import GREEDY, GumbelNoise, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import SinkHistory, outside
 from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.passes import WHOLE, Scope
 from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.activation_cache import ActivationCache, Walk
@@ -34,7 +37,8 @@ class TorchBackend:
         self._frozen: Hashable = None
         self.kept = kept
         self._keepers: dict[int, PositionKeeper] = {}
-        self._past: list[KeyValue] = []
+        self._cache: list[KeyValue] = []
+        self._past: dict[tuple[int, int], list[KeyValue]] = {}
         self._before: Tensor | None = None
         self._choose = TokenChooser()
 
@@ -61,36 +65,63 @@ class TorchBackend:
         """What each pruned layer has seen so far; empty before the first refresh."""
         return {i: k.history for i, k in self._keepers.items() if k.history is not None}
 
-    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+    def refresh(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
         """A full pass; see `hwsearch.decoding.backend.Backend`."""
-        return self._choose(self.refresh_logits(tokens, start, stop))
+        return self._choose(self.refresh_logits(tokens, start, stop, scope), start)
 
-    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
-        """The block's rows against the cache; see `hwsearch.decoding.backend.Backend`."""
-        return self._choose(self.step_logits(tokens, start, stop))
+    def step(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
+        """Some rows against the cache; see `hwsearch.decoding.backend.Backend`."""
+        return self._choose(self.step_logits(tokens, start, stop, scope), start)
 
     @torch.inference_mode()
-    def refresh_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
+    def refresh_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
         """The logits behind `refresh`, ``[batch, block, vocab]``, for whoever measures a loss."""
         state = self.network.refresh(
             self._tensor(tokens),
             self.kept.pruned if self.kept.signal else frozenset(),
             self._walk("refresh"),
             query_rows=slice(start, stop) if self.kept.signal is Signal.QUERY else None,
+            positions=None if scope.positions is None else self._tensor(scope.positions),
         )
-        self._past = [
-            self._shorten(layer, cache, signal, start, stop)
-            for layer, (cache, signal) in enumerate(zip(state.cache, state.mass, strict=True))
-        ]
+        self._cache, self._past = state.cache, {}
+        for layer, keeper in self._keepers.items():
+            signal = state.mass[layer]
+            keeper.see(tokens.shape, None if signal is None else signal.float().cpu().numpy())
         self._before = state.hidden[:, max(start - 1, 0) :][:, :1]
         return self._logits(state.hidden[:, start:stop])
 
     @torch.inference_mode()
-    def step_logits(self, tokens: Tokens, start: int, stop: int) -> Tensor:
+    def step_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
         """The logits behind `step`, ``[batch, block, vocab]``."""
-        block = self._tensor(tokens[:, start:stop])
-        walk = self._walk("step")
-        return self._logits(self.network.step(block, start, self._past, walk, self.kept.modes))
+        first, last = scope.rows or (start, stop)
+        if scope.store:
+            self._make_room(tokens.shape[1], first, last)
+        places = np.arange(first, last) if scope.positions is None else scope.positions[first:last]
+        state = self.network.window(
+            self._tensor(tokens[:, first:last]),
+            self._tensor(places),
+            self._outside(first, last),
+            self._walk("step"),
+            self.kept.modes,
+        )
+        if scope.store:
+            self._cache = [
+                _placed(*pair, first) for pair in zip(self._cache, state.cache, strict=True)
+            ]
+            self._past = {}
+        if first < start:
+            self._before = state.hidden[:, start - 1 - first : start - first]
+        return self._logits(state.hidden[:, start - first : stop - first])
+
+    def _make_room(self, length: int, first: int, last: int) -> None:
+        """Fit the cache to a sequence that shows more positions than before, all of them to be run."""
+        for keeper in self._keepers.values():
+            keeper.advance(length)
+        if self._cache[0].key.shape[2] != length:
+            assert last == length, "positions that were never run are run"
+            grown = [[_resized(part, first, length) for part in pair] for pair in self._cache]
+            self._cache = [KeyValue(*pair) for pair in grown]
+        self._past = {}
 
     def _walk(self, kind: str) -> Walk | None:
         if self._activations is None or self._frozen is None:
@@ -100,21 +131,27 @@ class TorchBackend:
     def _logits(self, hidden: Tensor) -> Tensor:
         """Logits of the block from the final hidden states of its rows."""
         if self.network.geometry.logit_shift:
-            # like its keys and values, the state before the block stands still until a refresh
+            # like its keys and values, the state before the block stands still until it is run
             assert self._before is not None, "refresh comes first"
             hidden = torch.cat((self._before, hidden[:, :-1]), dim=1)
         return self.network.lm_head(hidden).float()
 
-    def _shorten(
-        self, layer: int, cache: KeyValue, signal: Tensor | None, start: int, stop: int
-    ) -> KeyValue:
-        """The keys and values of the positions that a layer keeps, outside the block."""
+    def _outside(self, first: int, last: int) -> list[KeyValue]:
+        """Keys and values of the positions that each layer keeps, outside first..last."""
+        if (first, last) not in self._past:
+            self._past[first, last] = [
+                self._shortened(layer, cache, first, last)
+                for layer, cache in enumerate(self._cache)
+            ]
+        return self._past[first, last]
+
+    def _shortened(self, layer: int, cache: KeyValue, first: int, last: int) -> KeyValue:
+        """The keys and values of the positions that a layer keeps, outside first..last."""
         batch, heads, length, size = cache.key.shape
         if layer in self._keepers:
-            seen = None if signal is None else signal.float().cpu().numpy()
-            kept = self._keepers[layer].refresh((batch, length), start, stop, seen)
+            kept = self._keepers[layer].choose((batch, length), first, last)
         else:
-            kept = outside(batch, length, start, stop)
+            kept = outside(batch, length, first, last)
         index = self._tensor(kept)[:, None, :, None].expand(-1, heads, -1, size)
         return KeyValue(cache.key.gather(2, index), cache.value.gather(2, index))
 
@@ -123,22 +160,78 @@ class TorchBackend:
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
 
 
+def _placed(cache: KeyValue, fresh: KeyValue, first: int) -> KeyValue:
+    """A cache with fresh keys and values in it from a position on; the old one is left alone."""
+    last = first + fresh.key.shape[2]
+    return KeyValue(
+        *(
+            torch.cat((old[:, :, :first], new, old[:, :, last:]), dim=2)
+            for old, new in zip(cache, fresh, strict=True)
+        )
+    )
+
+
+def _resized(part: Tensor, first: int, length: int) -> Tensor:
+    """Keys or values of a sequence of another length, whose positions from `first` on will be replaced."""
+    return torch.nn.functional.pad(part[:, :, :first], (0, 0, 0, length - first))
+
+
 class TokenChooser:
-    """Predictions of one generation's logits, noise included."""
+    """Predictions of one generation's logits; noise, credit and the pass before included."""
 
     def __init__(self, sampling: Sampling = GREEDY) -> None:
         self._sampling = sampling
         self._noise = GumbelNoise(sampling)
+        self._start: int | None = None
+        self._credit: Tensor | None = None
+        self._logp: Tensor | None = None
 
-    def __call__(self, logits: Tensor) -> Prediction:
-        """Prediction of logits ``[batch, block, vocab]``."""
+    def __call__(self, logits: Tensor, start: int = 0) -> Prediction:
+        """Prediction of logits ``[batch, block, vocab]`` of the block that begins at `start`."""
         if self._sampling == GREEDY:
             return predict(logits)
+        if start != self._start:
+            self._start, self._credit, self._logp = start, None, None
+        if self._sampling.credit is not None:
+            logits, self._credit = credited(logits, self._credit, self._sampling.credit)
         noise = None
         if self._sampling.temperature > 0:
             noise = torch.from_numpy(self._noise.draw(*logits.shape)).to(logits.device)
         token, confidence = choose_tokens(logits, self._sampling, noise)
-        return Prediction(token.cpu().numpy(), confidence.cpu().numpy())
+        return Prediction(
+            token.cpu().numpy(),
+            confidence.cpu().numpy(),
+            entropy_of(logits).cpu().numpy() if self._sampling.entropy else None,
+            self._moved(logits) if self._sampling.divergence else None,
+        )
+
+    def _moved(self, logits: Tensor) -> NDArray[np.float32]:
+        """KL from the distributions of the pass before, ``[batch, block]``."""
+        logp = logits.log_softmax(dim=-1)
+        before, self._logp = self._logp, logp
+        if before is None:
+            return np.full(logp.shape[:2], np.inf, dtype=np.float32)
+        moved: NDArray[np.float32] = divergence_of(logp, before).cpu().numpy()
+        return moved
+
+
+def credited(logits: Tensor, credit: Tensor | None, rule: Credit) -> tuple[Tensor, Tensor]:
+    """Logits with what their tokens have earned, and the credit; both ``[batch, block, vocab]``."""
+    best, token = logits.softmax(dim=-1).max(dim=-1, keepdim=True)
+    earned = (torch.arange(logits.shape[-1], device=logits.device) == token) * best**rule.exponent
+    credit = earned if credit is None else rule.decay * credit + earned
+    return logits + rule.weight * torch.log1p(credit), credit
+
+
+def entropy_of(logits: Tensor) -> Tensor:
+    """Entropy in nats, ``[batch, block]``."""
+    logp = logits.log_softmax(dim=-1)
+    return -(logp.exp() * logp).sum(dim=-1)
+
+
+def divergence_of(logp: Tensor, before: Tensor) -> Tensor:
+    """KL(now ‖ before) in nats of log-probabilities ``[batch, block, vocab]``; ``[batch, block]``."""
+    return (logp.exp() * (logp - before)).sum(dim=-1)
 
 
 def predict(logits: Tensor) -> Prediction:

@@ -195,13 +195,16 @@ class Transformer(Network):
         mass_layers: frozenset[int] = frozenset(),
         walk: Walk | None = None,
         query_rows: slice | None = None,
+        positions: Tensor | None = None,
     ) -> Refreshed:
         """A full pass over tokens ``[batch, length]``, with the attention mass of some layers.
 
         Where the tokens are a frozen input, `walk` spares the layers that have run on it before.
         Where `query_rows` are given, keys times the mean query of those rows take the mass's place.
+        Where `positions` are given, ``[length]``, tokens stand there, and others are left out.
         """
-        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        if positions is None:
+            positions = torch.arange(tokens.shape[1], device=tokens.device)
         x, rope = self.model.embed_tokens(tokens), self._rope(positions)
         cache, masses = [], []
         for index, layer in enumerate(self.model.layers):
@@ -233,6 +236,29 @@ class Transformer(Network):
             kept: by what each layer chose the positions it keeps, for `walk`.
 
         Raises:
+            InputError: as `window`.
+        """
+        positions = torch.arange(tokens.shape[1], device=tokens.device) + start
+        return self.window(tokens, positions, past, walk, kept).hidden
+
+    def window(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        past: list[KeyValue],
+        walk: Walk | None = None,
+        kept: Sequence[object] = (),
+    ) -> Refreshed:
+        """Some rows against the cache of the others, and their own keys and values.
+
+        Args:
+            tokens: of the rows, ``[batch, rows]``.
+            positions: theirs in the sequence, ``[rows]``.
+            past: as in `step`, of positions that are not run.
+            walk: as in `step`.
+            kept: as in `step`.
+
+        Raises:
             InputError: the network is causal, and the cache holds positions after the block too.
         """
         if self.geometry.causal:
@@ -240,12 +266,13 @@ class Transformer(Network):
                 "an autoregressive model decodes with block_length 1, which needs no cached step; "
                 "set block_length = 1 and refresh_interval = 1"
             )
-        positions = torch.arange(tokens.shape[1], device=tokens.device) + start
         x, rope = self.model.embed_tokens(tokens), self._rope(positions)
+        cache: list[KeyValue] = []
         for index, layer in enumerate(self.model.layers):
             run = partial(layer, x, rope, past=past[index])
-            x, _, _ = run() if walk is None else walk(layer, kept[index], run)
-        return self.model.norm(x)
+            x, fresh, _ = run() if walk is None else walk(layer, kept[index], run)
+            cache.append(fresh)
+        return Refreshed(self.model.norm(x), cache, [None] * len(cache))
 
     def _rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine ``[length, head_dim / 2]``; the angle stays in float32."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsearch.decoding.schedule import passes
+from hwsearch.decoding.passes import PassCall, PassKind
 from hwsearch.runtime import Runtime, measure_agreement
 from hwsearch.runtime.bundle import Bundle
 from hwsearch.runtime.divergence import MARGIN, measure_divergence
@@ -140,10 +140,11 @@ def _look(runtime: Runtime, backend: ProbeBackend) -> None:
     prompts = [runtime.prompt(one.question) for one in manifest.reference[:_ASKED]]
     for prompt in prompts or [[token for token in range(9) if token != mask]]:
         tokens = np.array([[*prompt, *[mask] * decoding.gen_length]], dtype=np.int64)
-        start = len(prompt) + next(passes(decoding)).start
         backend.begin()
-        backend.refresh_outputs(tokens, start, start + decoding.block_length)
-        backend.step_outputs(tokens, start, start + decoding.block_length)
+        for kind in (PassKind.REFRESH, PassKind.STEP):
+            call = PassCall.of(decoding, kind, len(prompt), tokens.shape[1])
+            run = backend.refresh_outputs if call.is_refresh else backend.step_outputs
+            run(*call.arguments(tokens))
 
 
 def generation_check(runtime: Runtime) -> Check:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -73,6 +74,7 @@ class EvaluationSettings:
         apply_chat_template: ask as a user of a chat would, by the model's own template.
         dtype: arithmetic of a model; a bundle has its own.
         torch_device: where a model runs; a bundle runs on the CPU.
+        decoding: fields of a model's decoding to change; a bundle is decoded as it was exported.
     """
 
     task: str = "gsm-mini"
@@ -84,6 +86,7 @@ class EvaluationSettings:
     apply_chat_template: bool = False
     dtype: str = "float32"
     torch_device: str = "cpu"
+    decoding: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate_model(
@@ -101,6 +104,7 @@ def evaluate_model(
     Raises:
         InputError: a name, file or device cannot be used, there is no chat template to apply, or
             what the model predicts is not finite.
+        PlanError: a field of the decoding cannot be.
     """
     settings = settings or EvaluationSettings()
     if settings.limit < 1:
@@ -112,6 +116,10 @@ def evaluate_model(
         runtime = Runtime(model, threads=1)
         if settings.apply_chat_template and runtime.chat is None:
             raise InputError(f"bundle {model} holds no chat template; evaluate it without")
+        if settings.decoding:
+            raise InputError(
+                f"bundle {model} is decoded as it was exported; export a plan with this decoding"
+            )
         chat = runtime.chat if settings.apply_chat_template else None
         return evaluate(
             runtime.backend,
@@ -133,7 +141,15 @@ def evaluate_model(
         )
     asked = denoiser.chat if settings.apply_chat_template else None
     backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
-    return evaluate(backend, denoiser, problems, task=task, chat=asked, progress=progress)
+    return evaluate(
+        backend,
+        denoiser,
+        problems,
+        task=task,
+        decoding=denoiser.decoding.changed(settings.decoding),
+        chat=asked,
+        progress=progress,
+    )
 
 
 def evaluate_bundle(

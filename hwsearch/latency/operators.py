@@ -14,6 +14,7 @@ from hwsearch.decoding.kept import KeptPlan
 from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.accounting import check_sizes
 from hwsearch.denoisers.geometry import Geometry
+from hwsearch.errors import InputError
 from hwsearch.latency.phases import Caching, steps_after
 from hwsearch.plan import Decoding, LayerPlan, WeightFormat
 
@@ -77,6 +78,18 @@ class Workload:
     def length(self) -> int:
         """Positions in all: prompt and generation."""
         return self.prompt_length + self.decoding.gen_length
+
+    def check_predictable(self) -> None:
+        """Whether the passes of a generation are known beforehand, and run whole sequences and blocks.
+
+        Raises:
+            InputError: they are not, so that a sum over them would be a guess.
+        """
+        if self.decoding != self.decoding.scheduled():
+            raise InputError(
+                "how long this decoding takes depends on the text: commit, stop_at_end, window and "
+                "suffix_window are measured (hwsearch bench BUNDLE), and predicted by schedule alone"
+            )
 
     @property
     def outside(self) -> int:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,26 +12,23 @@ from numpy.typing import NDArray
 
 from hwsearch.decoding.backend import GREEDY, GumbelNoise, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import outside
-from hwsearch.decoding.rules import PositionKeeper
+from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.passes import WHOLE, Scope
 from hwsearch.errors import InputError
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
-
-#: Makes onnxruntime use exact products with int8 weights where an x86 CPU has no VNNI and its quick
-#: ones would saturate. Exports hold uint8 weights, exact without it, and cost nothing with it; earlier
-#: bundles hold int8 ones.
-_EXACT_INT8 = ("session.x64quantprecision", "1")
-
-_CPUINFO = Path("/proc/cpuinfo")
-
-#: onnxruntime's severity "error": it warns about shapes it inferred itself.
-_ERRORS_ONLY = 3
+from hwsearch.runtime.graphs import BEFORE, BundleGraphs, HeldInputs, OpenGraph
+from hwsearch.runtime.keepers import LayerKeepers
+from hwsearch.runtime.state import NEXT, PassState
 
 
 class OnnxBackend:
     """Decodes with onnxruntime, one sequence at a time. Call `begin` before each generation.
 
+    It holds one generation, so two threads need two of them: `sharing` makes another over the same
+    sessions.
+
     Args:
-        bundle: the bundle to run.
+        bundle: the bundle to run, or its graphs where they are open.
         threads: threads of one operator; None lets onnxruntime choose.
         listen: called at each refresh with a layer and the attention mass ``[1, length]`` that the
             bundle's graph hands out for it.
@@ -43,25 +37,29 @@ class OnnxBackend:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: Bundle | BundleGraphs,
         threads: int | None = None,
         listen: Callable[[int, NDArray[np.float32]], None] | None = None,
-        open_graph: Callable[[Path, int | None], ort.InferenceSession] | None = None,
+        open_graph: OpenGraph | None = None,
     ) -> None:
-        open_graph = open_graph or open_session
+        if not isinstance(bundle, BundleGraphs):
+            bundle = BundleGraphs(bundle, threads, open_graph)
+        self.graphs = bundle
         self.listen = listen
-        self.kept_shares = bundle.kept_shares
-        self._refresh = open_graph(bundle.path / REFRESH_FILE, threads)
-        self._step = None
-        if bundle.manifest.passes == "cached":
-            self._step = open_graph(bundle.path / STEP_FILE, threads)
-        self._outputs = [output.name for output in self._refresh.get_outputs()]
-        self._keepers: dict[int, PositionKeeper] = {}
-        self._past: dict[str, NDArray[np.float32]] = {}
-        self._sampling = Sampling.of(bundle.manifest.decoding)
-        self._noise = GumbelNoise(self._sampling)
-        inputs = {value.name: value for value in self._refresh.get_inputs()}
-        self._noise_shape = inputs["noise"].shape if "noise" in inputs else None
+        self._keepers = LayerKeepers(self.graphs.kept_shares)
+        self._cache: dict[str, NDArray[np.float32]] = {}
+        self._past: dict[tuple[int, int], HeldInputs] = {}
+        self._noise = GumbelNoise(self.graphs.sampling)
+        self._state = PassState(self.graphs.state_shapes)
+
+    @property
+    def kept_shares(self) -> KeptShares:
+        """How much of the cache each layer keeps."""
+        return self.graphs.kept_shares
+
+    def sharing(self) -> OnnxBackend:
+        """Another backend over the same sessions, for a generation of its own in any thread."""
+        return OnnxBackend(self.graphs)
 
     def begin(self, *, sampling: Sampling = GREEDY) -> None:
         """Forget the sink scores of the generation before.
@@ -69,42 +67,74 @@ class OnnxBackend:
         Raises:
             InputError: the bundle's graphs choose tokens in another way.
         """
-        if replace(sampling, seed=0) not in (self._sampling, GREEDY):
+        if replace(sampling, seed=0) not in (self.graphs.sampling, GREEDY):
             raise InputError(
-                f"this bundle was exported to predict by {self._sampling}, not by {sampling}; "
+                f"this bundle was exported to predict by {self.graphs.sampling}, not by {sampling}; "
                 "decode it as its bundle.json says, or export it for the other decoding"
             )
-        self._noise = GumbelNoise(replace(self._sampling, seed=sampling.seed))
-        kept = self.kept_shares
-        self._keepers = {layer: PositionKeeper(kept, layer) for layer in kept.pruned}
+        self._noise = GumbelNoise(replace(self.graphs.sampling, seed=sampling.seed))
+        self._keepers = LayerKeepers(self.kept_shares)
+        self._state.begin()
 
-    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+    def refresh(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
         """A full pass over ``[1, length]``; see `hwsearch.decoding.backend.Backend`."""
-        found = self._run_refresh(tokens, start, stop)
-        return Prediction(found["token"], found["confidence"])
+        return self._prediction(self._run_refresh(tokens, start, stop, scope))
 
-    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
-        """The block's rows against the cache; see `hwsearch.decoding.backend.Backend`."""
-        if self._step is None:
-            return self.refresh(tokens, start, stop)
-        feeds = self._step_feeds(tokens, start, stop)
-        return Prediction(*self._step.run(["token", "confidence"], feeds))
+    def step(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
+        """Some rows against the cache; see `hwsearch.decoding.backend.Backend`."""
+        if self.graphs.step is None:
+            return self.refresh(tokens, start, stop, scope)
+        return self._prediction(self._run_step(tokens, start, stop, scope))
 
-    def _run_refresh(self, tokens: Tokens, start: int, stop: int) -> dict[str, NDArray[Any]]:
+    def _run_refresh(
+        self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE
+    ) -> dict[str, NDArray[Any]]:
         """All outputs of a full pass; the cache is filled from them."""
-        feeds = {"tokens": tokens, "start": np.array(start), **self._drawn()}
-        found = self._outputs_of(REFRESH_FILE, self._refresh, self._outputs, feeds)
+        feeds = {"tokens": tokens, "start": np.array(start), **self._carried(start)}
+        if self.graphs.windowed:
+            shown = scope.positions
+            feeds["positions"] = np.arange(tokens.shape[1]) if shown is None else shown
+        elif scope is not WHOLE:
+            raise self._not_exported()
+        found = self._outputs_of(
+            REFRESH_FILE, self.graphs.refresh, self.graphs.refresh_outputs, feeds
+        )
+        self._cache = {name: found[name] for name in self.graphs.cached}
         self._past = {}
-        for layer in range(len(self.kept_shares.shares) if self._step else 0):
-            signal = found.get(f"mass_{layer}")
-            if self.listen is not None and signal is not None:
-                self.listen(layer, signal)
-            kept = self._kept(layer, tokens.shape[1], start, stop, signal)
-            for name in (f"key_{layer}", f"value_{layer}"):
-                self._past[name] = found[name].take(kept, axis=2)
-        if "before" in found:
-            self._past["before"] = found["before"]
+        if self.graphs.step is not None:
+            layers = range(len(self.kept_shares.shares))
+            signals = {n: found[f"mass_{n}"] for n in layers if f"mass_{n}" in found}
+            if self.listen is not None:
+                for layer, signal in signals.items():
+                    self.listen(layer, signal)
+            self._keepers.see(tokens.shape[1], signals)
         return found
+
+    def _run_step(
+        self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE, every: bool = False
+    ) -> dict[str, NDArray[Any]]:
+        """Outputs of a step: its predictions, and its keys and values if they are stored or asked for."""
+        assert self.graphs.step is not None
+        feeds, past = self._step_feeds(tokens, start, stop, scope)
+        if not (every or scope.store):
+            names = self.graphs.predictions
+            return self._outputs_of(STEP_FILE, self.graphs.step, names, feeds, past)
+        names = self.graphs.step_outputs
+        found = self._outputs_of(STEP_FILE, self.graphs.step, names, feeds | past.arrays)
+        if scope.store:
+            assert scope.rows is not None
+            first, last = scope.rows
+            for name, old in self._cache.items():
+                new = found[NEXT + name]
+                tail = () if name == BEFORE else (old[:, :, last:],)
+                parts = (new,) if name == BEFORE else (old[:, :, :first], new, *tail)
+                self._cache[name] = np.concatenate(parts, axis=2)
+            self._past = {}
+        return found
+
+    def _prediction(self, found: dict[str, NDArray[Any]]) -> Prediction:
+        moved = self._state.keep(found)
+        return Prediction(found["token"], found["confidence"], found.get("entropy"), moved)
 
     def _outputs_of(
         self,
@@ -112,53 +142,57 @@ class OnnxBackend:
         session: ort.InferenceSession,
         names: list[str],
         feeds: dict[str, NDArray[Any]],
+        held: HeldInputs | None = None,
     ) -> dict[str, NDArray[Any]]:
-        """Some outputs of a graph, by name."""
+        """Some outputs of a graph, by name; `held` are inputs that it takes beside `feeds`."""
+        if held is not None:
+            return held.run(feeds)
         return dict(zip(names, session.run(names, feeds), strict=True))
 
-    def _step_feeds(self, tokens: Tokens, start: int, stop: int) -> dict[str, NDArray[Any]]:
-        feeds = {"tokens": tokens[:, start:stop], "start": np.array(start), **self._past}
-        return feeds | self._drawn()
+    def _step_feeds(
+        self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE
+    ) -> tuple[dict[str, NDArray[Any]], HeldInputs]:
+        """Inputs of a step: its own, and those of the cache, chosen once between two refreshes."""
+        first, last = scope.rows or (start, stop)
+        if scope.store:
+            self._make_room(tokens.shape[1])
+        feeds = {"tokens": tokens[:, first:last], "start": np.array(start), **self._carried(start)}
+        if self.graphs.windowed:
+            shown = np.arange(tokens.shape[1]) if scope.positions is None else scope.positions
+            feeds |= {"start": np.array(start - first), "positions": shown[first:last]}
+        elif scope is not WHOLE:
+            raise self._not_exported()
+        if (first, last) not in self._past:
+            past = self._outside(tokens.shape[1], first, last)
+            self._past[first, last] = HeldInputs(self.graphs.step, self.graphs.predictions, past)
+        return feeds, self._past[first, last]
 
-    def _drawn(self) -> dict[str, NDArray[np.float64]]:
-        """Fresh noise, where the graphs take any."""
-        return {} if self._noise_shape is None else {"noise": self._noise.draw(*self._noise_shape)}
+    def _make_room(self, length: int) -> None:
+        """Fit what is known to a sequence that shows more positions than before, all to be run."""
+        self._past = {}
+        self._keepers.advance(length)
 
-    def _kept(
-        self,
-        layer: int,
-        length: int,
-        start: int,
-        stop: int,
-        signal: NDArray[np.float32] | None,
-    ) -> NDArray[np.int64]:
-        """Positions that a layer keeps outside the block, ``[kept]``."""
-        if layer in self._keepers:
-            return self._keepers[layer].refresh((1, length), start, stop, signal)[0]
-        return outside(1, length, start, stop)[0]
+    def _carried(self, start: int) -> dict[str, NDArray[Any]]:
+        """Fresh noise and the state of the passes before, where the graphs take any."""
+        shape = self.graphs.noise_shape
+        noise = {} if shape is None else {"noise": self._noise.draw(*shape)}
+        return noise | self._state.feeds(start)
 
+    def _outside(self, length: int, first: int, last: int) -> dict[str, NDArray[np.float32]]:
+        """Keys and values of the positions that layers keep of a sequence, outside first..last."""
+        past = {BEFORE: self._cache[BEFORE]} if BEFORE in self._cache else {}
+        chosen, every = (
+            self._keepers.choose(length, first, last),
+            outside(1, length, first, last)[0],
+        )
+        for layer in range(len(self.kept_shares.shares)):
+            kept = chosen.get(layer, every)
+            for name in (f"key_{layer}", f"value_{layer}"):
+                past[name] = self._cache[name].take(kept, axis=2)
+        return past
 
-def open_session(graph: Path | bytes, threads: int | None) -> ort.InferenceSession:
-    """An onnxruntime session of one graph, a file or its bytes, on the CPU."""
-    model = graph if isinstance(graph, bytes) else str(graph)
-    return ort.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
-
-
-def session_options(threads: int | None) -> ort.SessionOptions:
-    """How the product opens a graph."""
-    options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.inter_op_num_threads = 1
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    if _int8_saturates():
-        options.add_session_config_entry(*_EXACT_INT8)
-    return options
-
-
-@cache
-def _int8_saturates() -> bool:
-    """Whether this CPU's quick products with int8 weights lose carries: x86 without VNNI."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    return not (_CPUINFO.is_file() and "vnni" in _CPUINFO.read_text(encoding="utf-8"))
+    def _not_exported(self) -> InputError:
+        return InputError(
+            "this bundle's graphs run whole sequences and blocks alone; export it again with the "
+            "window or suffix_window that it shall be decoded with"
+        )

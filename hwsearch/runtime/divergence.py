@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsearch.decoding.backend import Sampling
 from hwsearch.decoding.trajectory import replay
 from hwsearch.plan import CommitRule
 from hwsearch.runtime.bundle import Bundle
@@ -133,8 +134,8 @@ def measure_divergence(bundle: Bundle, references: References, backend: ProbeBac
 def _false_answers(bundle: Bundle, backend: ProbeBackend) -> list[str]:
     """Tokens and confidences of the last pass that are not those of its logits."""
     decoding = bundle.manifest.decoding
-    if decoding.temperature > 0:
-        return []  # noise chose the tokens
+    if decoding.temperature > 0 or Sampling.of(decoding).credit is not None:
+        return []  # noise or credit chose the tokens
     file, outputs = backend.last
     logits = outputs[LOGITS].astype(np.float64)
     wrong = []

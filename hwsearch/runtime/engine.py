@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from hwsearch.decoding import sampler
-from hwsearch.decoding.answer import answer_text, end_token_ids
+from hwsearch.decoding.answer import answer_text, end_token_ids, partial_text
 from hwsearch.decoding.backend import Tokens
+from hwsearch.decoding.passes import PassRecord
+from hwsearch.decoding.sampler import Generation, OnPass
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.errors import InputError
 from hwsearch.runtime.backend import OnnxBackend
@@ -18,7 +20,7 @@ from hwsearch.runtime.bundle import TOKENIZER_FILE, Bundle, read_bundle
 
 
 class Runtime:
-    """Generates with a bundle, on onnxruntime alone.
+    """Generates with a bundle, on onnxruntime alone. Threads may share one.
 
     Args:
         bundle: a bundle, or the path of one; a path is checked as `read_bundle` does, and raises
@@ -35,7 +37,13 @@ class Runtime:
         self.chat = None if chat is None else ChatTemplate(chat.source, chat.tokens, where)
 
     def generate(
-        self, question: str, *, seed: int = 0, plain: bool = False, stops: Sequence[str] = ()
+        self,
+        question: str,
+        *,
+        seed: int = 0,
+        plain: bool = False,
+        stops: Sequence[str] = (),
+        on_text: Callable[[str], None] | None = None,
     ) -> str:
         """The model's answer to a question, cut where it ends.
 
@@ -44,21 +52,49 @@ class Runtime:
             seed: of all chance, where the bundle's decoding leaves anything to it.
             plain: leave a chat template aside.
             stops: texts that end the answer, special tokens among them; its end tokens always do.
+            on_text: called after each pass with the text so far, what is not written yet as
+                `hwsearch.decoding.answer.UNWRITTEN`.
 
         Raises:
             CheckpointError: the bundle's chat template refuses the question.
         """
         asked = self.prompt(question) if plain or self.chat is None else self.ask(question)
-        return self.text(self.generate_tokens(asked, seed=seed), stops)
+
+        def show(tokens: Tokens, record: PassRecord) -> None:
+            if on_text is not None:
+                on_text(self.partial_text(_written(tokens, asked), stops))
+
+        found = self.generation(asked, seed=seed, on_pass=None if on_text is None else show)
+        return self.text(_written(found.tokens, asked), stops)
 
     def generate_tokens(self, prompt: Sequence[int], *, seed: int = 0) -> list[int]:
         """The tokens written after a prompt's tokens: always ``decoding.gen_length`` of them."""
+        return _written(self.generation(prompt, seed=seed).tokens, prompt)
+
+    def generation(
+        self, prompt: Sequence[int], *, seed: int = 0, on_pass: OnPass | None = None
+    ) -> Generation:
+        """What is written after a prompt's tokens, and in which passes.
+
+        Args:
+            prompt: its tokens.
+            seed: of all chance.
+            on_pass: called after each pass; see `hwsearch.decoding.sampler.OnPass`.
+
+        Returns:
+            Of batch 1; its tokens are ``[1, prompt_length + gen_length]``, prompt included.
+        """
         manifest = self.bundle.manifest
         prompts: Tokens = np.array([prompt], dtype=np.int64)
-        tokens = sampler.generate(
-            self.backend, prompts, manifest.decoding, manifest.mask_token_id, seed=seed
+        return sampler.generation(
+            self.backend.sharing(),  # the sessions are everybody's, the cache is this call's
+            prompts,
+            manifest.decoding,
+            manifest.mask_token_id,
+            seed=seed,
+            end_tokens=end_token_ids(manifest),
+            on_pass=on_pass,
         )
-        return [int(token) for token in tokens[0, len(prompt) :]]
 
     def ask(self, text: str) -> list[int]:
         """Tokens of a conversation in which a user says `text`, by the bundle's chat template.
@@ -80,3 +116,14 @@ class Runtime:
     def text(self, tokens: Sequence[int], stops: Sequence[str] = ()) -> str:
         """Text of generated tokens, cut at the first of the end tokens and the stops."""
         return answer_text(self.tokenizer, tokens, end_token_ids(self.bundle.manifest), stops)
+
+    def partial_text(self, tokens: Sequence[int], stops: Sequence[str] = ()) -> str:
+        """Text of tokens that are still being written; see `hwsearch.decoding.answer.partial_text`."""
+        manifest = self.bundle.manifest
+        ends = end_token_ids(manifest)
+        return partial_text(self.tokenizer, tokens, manifest.mask_token_id, ends, stops)
+
+
+def _written(tokens: Tokens, prompt: Sequence[int]) -> list[int]:
+    """What follows the prompt in ``tokens [1, length]``."""
+    return [int(token) for token in tokens[0, len(prompt) :]]

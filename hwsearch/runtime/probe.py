@@ -17,9 +17,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hwsearch.decoding.backend import Tokens
+from hwsearch.decoding.passes import WHOLE, Scope
 from hwsearch.errors import VerificationError
-from hwsearch.runtime.backend import OnnxBackend, session_options
-from hwsearch.runtime.bundle import STEP_FILE, Bundle
+from hwsearch.runtime.backend import OnnxBackend
+from hwsearch.runtime.bundle import Bundle
+from hwsearch.runtime.graphs import HeldInputs, session_options
 
 #: Name of the value in both graphs that tokens are chosen from, ``[1, block, vocab]``.
 LOGITS = "logits"
@@ -63,25 +65,31 @@ class ProbeBackend(OnnxBackend):
         self.broken: set[str] = set()
         self.last: tuple[str, dict[str, NDArray[Any]]] = ("", {})
 
-    def refresh_logits(self, tokens: Tokens, start: int, stop: int) -> NDArray[np.float32]:
+    def refresh_logits(
+        self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE
+    ) -> NDArray[np.float32]:
         """The logits behind `refresh`, ``[1, block, vocab]``."""
-        return self.refresh_outputs(tokens, start, stop)[LOGITS]
+        return self.refresh_outputs(tokens, start, stop, scope)[LOGITS]
 
-    def step_logits(self, tokens: Tokens, start: int, stop: int) -> NDArray[np.float32]:
+    def step_logits(
+        self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE
+    ) -> NDArray[np.float32]:
         """The logits behind `step`, ``[1, block, vocab]``."""
-        return self.step_outputs(tokens, start, stop)[LOGITS]
+        return self.step_outputs(tokens, start, stop, scope)[LOGITS]
 
-    def refresh_outputs(self, tokens: Tokens, start: int, stop: int) -> dict[str, NDArray[Any]]:
+    def refresh_outputs(
+        self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE
+    ) -> dict[str, NDArray[Any]]:
         """Everything that the refresh graph hands out."""
-        return self._run_refresh(tokens, start, stop)
+        return self._run_refresh(tokens, start, stop, scope)
 
-    def step_outputs(self, tokens: Tokens, start: int, stop: int) -> dict[str, NDArray[Any]]:
+    def step_outputs(
+        self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE
+    ) -> dict[str, NDArray[Any]]:
         """Everything that the step graph hands out, or the refresh graph where there is no other."""
-        if self._step is None:
-            return self._run_refresh(tokens, start, stop)
-        names = [output.name for output in self._step.get_outputs()]
-        feeds = self._step_feeds(tokens, start, stop)
-        return self._outputs_of(STEP_FILE, self._step, names, feeds)
+        if self.graphs.step is None:
+            return self._run_refresh(tokens, start, stop, scope)
+        return self._run_step(tokens, start, stop, scope, every=True)
 
     def _outputs_of(
         self,
@@ -89,15 +97,16 @@ class ProbeBackend(OnnxBackend):
         session: ort.InferenceSession,
         names: list[str],
         feeds: dict[str, NDArray[Any]],
+        held: HeldInputs | None = None,
     ) -> dict[str, NDArray[Any]]:
-        found = super()._outputs_of(file, session, names, feeds)
+        found = super()._outputs_of(file, session, names, feeds, held)
         self.broken |= {
             f"{file}: {name}" for name, array in found.items() if not np.isfinite(array).all()
         }
         self.last = file, found
         kept = self.seen.setdefault(file, [])
         if len(kept) < KEPT:
-            kept.append(Seen(feeds, found))
+            kept.append(Seen(feeds | ({} if held is None else held.arrays), found))
         return found
 
 

@@ -136,7 +136,7 @@ def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile
     """
     if not questions:
         raise InputError("calibrating sinks needs at least one question; none are given")
-    decoding = denoiser.decoding.model_copy(update={"refresh_interval": 1})
+    decoding = denoiser.decoding.scheduled().model_copy(update={"refresh_interval": 1})
     layers = denoiser.num_layers
     check_tells_mass(denoiser)
     backend = backend_of(denoiser.network, KeptShares((ALMOST_ALL,) * layers))
@@ -150,7 +150,7 @@ def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile
         passes=decoding.steps,
         shares=_cumulated(sums.misses),
         transient_shares=_cumulated(sums.transient),
-        refreshes=denoiser.decoding.refreshes,
+        refreshes=denoiser.decoding.scheduled().refreshes,
         static={rule: sums.static(rule) for rule in SINK_SCORES},
     )
 

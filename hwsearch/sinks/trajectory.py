@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hwsearch.decoding.backend import GREEDY, Backend, Prediction, Sampling, Tokens
 from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.passes import Scope
 from hwsearch.decoding.sampler import generate
 from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.backends import FullPassBackend, check_tells_mass
@@ -54,7 +55,7 @@ def record_sinks(
     """
     if not questions:
         raise InputError("recording sinks needs at least one question; none are given")
-    decoding = denoiser.decoding.model_copy(update={"refresh_interval": 1})
+    decoding = denoiser.decoding.scheduled().model_copy(update={"refresh_interval": 1})
     prompts = [denoiser.prompt(question) for question in questions]
     found = []
     for group in groups_of_equal_length(prompts, batch):
@@ -141,7 +142,7 @@ def record_bundle(
             f"bundle {runtime.bundle.path} hands out no attention mass: no layer of its plan chooses "
             "cached positions by it; export a plan with sink_threshold below 1"
         )
-    decoding = manifest.decoding.model_copy(update={"refresh_interval": 1})
+    decoding = manifest.decoding.scheduled().model_copy(update={"refresh_interval": 1})
     found = []
     for question in questions:
         prompt = np.array([runtime.prompt(question)])
@@ -181,13 +182,13 @@ class _Recorded:
     def begin(self, *, sampling: Sampling = GREEDY) -> None:
         self._backend.begin(sampling=sampling)
 
-    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+    def refresh(self, tokens: Tokens, start: int, stop: int, *scope: Scope) -> Prediction:
         if self._causal:
             written = np.arange(tokens.shape[1]) < start
             self._valid = np.broadcast_to(written, tokens.shape)
             device = next(self._capture.network.parameters()).device
             self._capture.valid = torch.from_numpy(self._valid.copy()).to(device)
-        prediction = self._backend.refresh(tokens, start, stop)
+        prediction = self._backend.refresh(tokens, start, stop, *scope)
         self._recorder.end_pass(tokens)
         return prediction
 
@@ -207,10 +208,10 @@ class _RecordedOwn:
     def begin(self, *, sampling: Sampling = GREEDY) -> None:
         self._backend.begin(sampling=sampling)
 
-    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+    def refresh(self, tokens: Tokens, start: int, stop: int, *scope: Scope) -> Prediction:
         _add_told(self._denoiser, self._recorder, torch.tensor(tokens, device=self._device))
         self._recorder.end_pass(tokens)
-        return self._backend.refresh(tokens, start, stop)
+        return self._backend.refresh(tokens, start, stop, *scope)
 
     step = refresh
 
@@ -226,8 +227,8 @@ class _RecordedBundle:
     def begin(self, *, sampling: Sampling = GREEDY) -> None:
         self._backend.begin(sampling=sampling)
 
-    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
-        prediction = self._backend.refresh(tokens, start, stop)
+    def refresh(self, tokens: Tokens, start: int, stop: int, *scope: Scope) -> Prediction:
+        prediction = self._backend.refresh(tokens, start, stop, *scope)
         self._recorder.end_pass(tokens)
         return prediction
 

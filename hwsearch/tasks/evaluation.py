@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -12,7 +13,8 @@ import numpy as np
 from hwsearch.decoding.answer import answer_text, end_token_ids
 from hwsearch.decoding.backend import Backend
 from hwsearch.decoding.batches import groups_of_equal_length
-from hwsearch.decoding.sampler import generate
+from hwsearch.decoding.passes import PassKind, PassShape, counted, kinds
+from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.plan import Decoding
 from hwsearch.tasks.finite import FiniteBackend
@@ -58,6 +60,7 @@ class Evaluation:
         prompts: the tokens of each prompt.
         prompt_texts: their texts, where the task words them; the questions elsewhere.
         texts: what the model wrote for each, cut at its end.
+        passes: how often each kind of pass was run for each.
         scores: score by the name of each of the task's filters.
         seconds: wall-clock time of all decoding.
         chat: the chat template that wrapped the prompts, if one did.
@@ -70,6 +73,7 @@ class Evaluation:
     prompt_texts: tuple[str, ...]
     texts: tuple[str, ...]
     scores: dict[str, Score]
+    passes: tuple[Counter[PassShape], ...]
     seconds: float
     chat: ChatTemplate | None = None
 
@@ -82,6 +86,12 @@ class Evaluation:
     def accuracy(self) -> float:
         """Share of the problems solved, by the task's first filter."""
         return self.score.accuracy
+
+    @property
+    def mean_passes(self) -> dict[PassKind, float]:
+        """Passes by kind, in the mean over problems."""
+        total: Counter[PassShape] = sum(self.passes, Counter())
+        return {kind: count / len(self.passes) for kind, count in kinds(total)}
 
     @property
     def interval(self) -> Interval:
@@ -124,12 +134,16 @@ def evaluate(
     encode = _encoder(model, task, chat)
     prompts = [encode(text) for text in asked]
     texts, ends = [""] * len(prompts), end_token_ids(model)
+    passes = [Counter[PassShape]()] * len(prompts)
     began = time.perf_counter()
     for group in groups_of_equal_length(prompts, batch):
         tokens = np.array([prompts[index] for index in group], dtype=np.int64)
-        written = generate(backend, tokens, decoding, model.mask_token_id)[:, tokens.shape[1] :]
+        found = generation(backend, tokens, decoding, model.mask_token_id, end_tokens=ends)
+        written = found.tokens[:, tokens.shape[1] :]
         for index, row in zip(group, written, strict=True):
             texts[index] = answer_text(model.tokenizer, row.tolist(), ends, task.stops)
+        for place, index in enumerate(group):
+            passes[index] = counted(found.passes, place)
         if progress is not None:
             progress(len(group))
     return Evaluation(
@@ -140,6 +154,7 @@ def evaluate(
         prompt_texts=tuple(asked),
         texts=tuple(texts),
         scores=task.scores(problems, texts),
+        passes=tuple(passes),
         seconds=time.perf_counter() - began,
         chat=chat,
     )

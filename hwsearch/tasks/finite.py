@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hwsearch.decoding.backend import GREEDY, Backend, Prediction, Sampling, Tokens
+from hwsearch.decoding.passes import Scope
 from hwsearch.errors import CheckpointError
 
 
@@ -27,13 +28,13 @@ class FiniteBackend:
         """See `hwsearch.decoding.backend.Backend`."""
         self._backend.begin() if sampling == GREEDY else self._backend.begin(sampling=sampling)
 
-    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+    def refresh(self, tokens: Tokens, start: int, stop: int, *scope: Scope) -> Prediction:
         """See `hwsearch.decoding.backend.Backend`; raises `CheckpointError` as `require_finite`."""
-        return self._checked(self._backend.refresh(tokens, start, stop))
+        return self._checked(self._backend.refresh(tokens, start, stop, *scope))
 
-    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+    def step(self, tokens: Tokens, start: int, stop: int, *scope: Scope) -> Prediction:
         """See `hwsearch.decoding.backend.Backend`; raises `CheckpointError` as `require_finite`."""
-        return self._checked(self._backend.step(tokens, start, stop))
+        return self._checked(self._backend.step(tokens, start, stop, *scope))
 
     def _checked(self, found: Prediction) -> Prediction:
         require_finite(found.confidence, self._model, self._name)

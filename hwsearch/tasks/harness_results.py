@@ -40,6 +40,7 @@ def results(evaluation: Evaluation, model: str, split_size: int | None = None) -
         "chat_template": chat,
         "chat_template_sha": chat and _hash(chat),
         "fewshot_as_multiturn": False,
+        "passes": {kind.value: mean for kind, mean in evaluation.mean_passes.items()},
         "total_evaluation_time_seconds": evaluation.seconds,
     }
 

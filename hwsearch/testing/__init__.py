@@ -1,6 +1,7 @@
-"""Contracts and tiny denoisers for tests, shipped for whoever adds a device, format or model."""
+"""Contracts and tiny denoisers for tests, shipped for whoever adds a device, format, policy or model."""
 
+from hwsearch.testing.commit_policy import CommitPolicyContract
 from hwsearch.testing.denoiser import DenoiserContract
 from hwsearch.testing.format import FormatContract
 
-__all__ = ["DenoiserContract", "FormatContract"]
+__all__ = ["CommitPolicyContract", "DenoiserContract", "FormatContract"]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hwsearch.compression import WeightBank, compress
+from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of
@@ -106,7 +107,8 @@ class DenoiserContract:
         prompt = np.array([denoiser.prompt(self.questions()[0])])
         backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
         mask = denoiser.mask_token_id
-        tokens = generate(backend, prompt, denoiser.decoding, mask)
+        ends = end_token_ids(denoiser)
+        tokens = generate(backend, prompt, denoiser.decoding, mask, end_tokens=ends)
         assert tokens.shape[1] == prompt.shape[1] + denoiser.decoding.gen_length
         assert (tokens[:, : prompt.shape[1]] == prompt).all(), "the prompt was changed"
         assert (tokens[:, prompt.shape[1] :] != mask).all(), "the model predicts its own mask token"

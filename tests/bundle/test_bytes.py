@@ -15,7 +15,7 @@ from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.network import OwnNetwork
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import CompressionPlan
-from hwsearch.runtime.backend import open_session
+from hwsearch.runtime.graphs import open_session
 from hwsearch.testing.tiny import tiny_denoiser, tiny_geometry, tiny_tokenizer
 
 VOCAB = 512

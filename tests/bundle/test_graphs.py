@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hwsearch.bundle import TracedGraphs
+from hwsearch.bundle.graphs import GraphLayout
 from hwsearch.compression import compress
 from hwsearch.denoisers.transformer import KeyValue
 from hwsearch.plan import CompressionPlan
@@ -26,7 +27,7 @@ def denoiser():
 
 @pytest.fixture(scope="module")
 def graphs(denoiser):
-    return TracedGraphs(denoiser.network, BLOCK)
+    return TracedGraphs(denoiser.network, GraphLayout(BLOCK))
 
 
 def run(graph, feeds):

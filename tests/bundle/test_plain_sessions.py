@@ -14,7 +14,7 @@ from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import CompressionPlan, WeightFormat
-from hwsearch.runtime.backend import open_session
+from hwsearch.runtime.graphs import open_session
 from hwsearch.testing.tiny import tiny_denoiser
 
 FAMILIES = {

@@ -28,6 +28,7 @@ def test_every_verb_has_help_and_json(run, verb):
     ("arguments", "said"),
     [
         (("evaluate", "gsm-mni"), "unknown model 'gsm-mni'"),
+        (("evaluate", "gsm-mini", "--decoding", "none.json"), "cannot read decoding none.json"),
         (("evaluate", "gsm-mini", "--task", "gsm9k"), "unknown task 'gsm9k'; did you mean 'gsm8k'"),
         (("search", "--model", "gsm-mini", "--device", "cpu"), "exactly one of target_ms"),
         (("search", "--device", "cpu", "--target-ratio", "0.5"), "model: missing"),

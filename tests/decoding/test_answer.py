@@ -9,7 +9,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE, WordLevel
 
-from hwsearch.decoding.answer import answer_text, cut, end_token_ids
+from hwsearch.decoding.answer import answer_text, cut, end_token_ids, partial_text
 
 SPECIAL = ("<eot>", "<|im_end|>", "</s>", "<pad>")
 WORDS = (
@@ -186,3 +186,31 @@ def test_cut_leaves_what_a_decoder_that_stops_would_have_written(text, stops, le
 def test_models_with_one_end_token_and_with_several():
     assert end_token_ids(SimpleNamespace(end_token_id=3)) == {3}
     assert end_token_ids(SimpleNamespace(end_token_id=3, end_token_ids=(7, 3))) == {3, 7}
+
+
+def test_an_answer_that_is_being_written_shows_its_masks():
+    tokenizer = fused()
+    tom, has = (tokenizer.token_to_id(word) for word in ("tom", " has"))
+    pad = tokenizer.token_to_id("<pad>")
+
+    def shown(*tokens, stops=()):
+        return partial_text(tokenizer, tokens, pad, {EOT}, stops)
+
+    assert shown(pad, pad, pad) == "░░░"
+    assert shown(tom, pad, has, pad) == "tom░ has░"
+    # an end token that stands already ends what is shown, masks before it stay
+    assert shown(tom, pad, EOT, has) == "tom░"
+    assert shown(tom, pad, IM_END, has) == "tom░ has"
+    assert shown(tom, pad, IM_END, has, stops=("<|im_end|>",)) == "tom░"
+    # the mask is called <pad>, which no stop may find
+    assert shown(tom, pad, has, stops=("p", "<")) == "tom░ has"
+
+
+@pytest.mark.parametrize("make", [fused, bytewise, metaspace])
+def test_what_is_written_is_shown_as_the_answer_will_be(make):
+    tokenizer, rng = make(), random.Random(0)
+    size = tokenizer.get_vocab_size()
+    for _ in range(200):
+        tokens = [rng.randrange(len(SPECIAL), size) for _ in range(8)]
+        tokens.insert(rng.randrange(9), EOT)
+        assert partial_text(tokenizer, tokens, size, {EOT}) == answer_text(tokenizer, tokens, {EOT})

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hwsearch.decoding.backend import Prediction
-from hwsearch.decoding.sampler import generate
+from hwsearch.decoding.sampler import generate, generation
 from hwsearch.decoding.schedule import passes
 from hwsearch.plan import Decoding
 
@@ -79,3 +79,36 @@ def test_quotas_fill_a_block_exactly_front_loaded(steps):
 def test_prompt_tokens_that_equal_the_mask_are_left_alone():
     out = generate(Scripted(np.ones(4)), np.array([[MASK, 7]]), decoding(2, 2, 1, 1), MASK)
     assert out.tolist() == [[MASK, 7, 3, 4]]
+
+
+def test_whoever_watches_sees_the_tokens_after_each_pass():
+    seen = []
+    backend = Scripted([0, 0, 0.1, 0.9, 0.5, 0.7, 0.2, 0.3])
+    found = generation(
+        backend,
+        np.array([[7, 7]]),
+        decoding(6, 2, 6, 4),
+        MASK,
+        on_pass=lambda tokens, record: seen.append((tokens[0, 2:].tolist(), record)),
+    )
+    assert [tokens for tokens, _ in seen] == [
+        [0, 4, 0, 0, 0, 0], [3, 4, 0, 0, 0, 0],
+        [3, 4, 0, 6, 0, 0], [3, 4, 5, 6, 0, 0],
+        [3, 4, 5, 6, 0, 8], [3, 4, 5, 6, 7, 8],
+    ]  # fmt: skip
+    assert tuple(record for _, record in seen) == found.passes
+
+
+def test_a_batch_that_is_written_sample_by_sample_is_watched_so():
+    asked = Decoding(
+        gen_length=4, block_length=4, refresh_interval=2, commit={"policy": "threshold"}
+    )
+    shapes = []
+    generation(
+        Scripted(np.full(6, 0.5)),
+        np.array([[7, 7], [8, 8]]),
+        asked,
+        MASK,
+        on_pass=lambda tokens, record: shapes.append((tokens.shape, int(tokens[0, 0]))),
+    )
+    assert shapes == [((1, 6), 7)] * 4 + [((1, 6), 8)] * 4

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from hwsearch.errors import InputError
+from hwsearch.errors import InputError, PlanError
 from hwsearch.jobs.evaluation import EvaluationSettings, evaluate_model
 from hwsearch.tasks.harness_results import results
 from tests.denoisers.checkpoints import stock_config, stock_model, write
@@ -64,3 +64,15 @@ def test_a_chat_template_wraps_the_whole_prompt_as_one_message(folder, lines):
     plain = evaluate_model(str(folder), EvaluationSettings("gsm8k", path=path, shots=shots))
     assert results(plain, "m")["chat_template"] is None
     assert plain.prompts != found.prompts
+
+
+def test_a_model_is_decoded_by_what_is_asked_for(folder):
+    commit = {"commit": {"policy": "threshold", "threshold": 1e-9}}
+    for decoding, passes in (({}, 4), (commit, 1)):
+        settings = EvaluationSettings("gsm-mini", limit=1, decoding=decoding)
+        found = evaluate_model(str(folder), settings)
+        assert sum(found.mean_passes.values()) == passes
+        assert results(found, "m")["passes"]["refresh"] == passes
+    with pytest.raises(PlanError, match=r"decoding: commit.*less than or equal to 1"):
+        bad = {"commit": {"policy": "threshold", "threshold": 2}}
+        evaluate_model(str(folder), EvaluationSettings("gsm-mini", limit=1, decoding=bad))

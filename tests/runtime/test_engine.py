@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from hwsearch.bundle import write_bundle
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.passes import counted, kinds
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import InputError, VerificationError
@@ -37,7 +39,7 @@ def test_a_pruned_layer_keeps_the_positions_that_torch_keeps(bundle, denoiser):
         assert ours.tokens.tolist() == theirs.tokens.tolist()
         np.testing.assert_allclose(ours.confidence, theirs.confidence, atol=1e-5)
         tokens = (tokens + 7) % 64
-    whole, half = (onnx._past[f"key_{layer}"].shape[2] for layer in (0, 1))
+    whole, half = (onnx._past[9, 13].arrays[f"key_{layer}"].shape[2] for layer in (0, 1))
     assert (whole, half) == (17, 9)
 
 
@@ -48,6 +50,26 @@ def test_text_is_cut_at_the_first_end_token(bundle):
     assert runtime.text([word("tom"), word("has"), end, word("more")]) == "tom has"
     assert runtime.text([end]) == ""
     assert runtime.text([word("tom")]) == "tom"
+
+
+def test_whoever_watches_sees_the_text_fill_up(bundle):
+    runtime = Runtime(bundle, threads=1)
+    question = bundle.manifest.reference[0].question
+    seen = []
+    answer = runtime.generate(question, on_text=seen.append)
+    assert answer == runtime.generate(question)
+    assert len(seen) == bundle.manifest.decoding.steps
+    assert seen[0].count("░") == 7 and seen[-1] == answer
+    for before, after in pairwise(text.split() for text in seen):
+        assert all(old in ("░", new) for old, new in zip(before, after, strict=False))
+
+
+def test_a_generation_tells_its_passes(bundle):
+    runtime = Runtime(bundle, threads=1)
+    prompt = runtime.prompt("tom has 3 apples")
+    found = runtime.generation(prompt)
+    assert runtime.generate_tokens(prompt) == found.tokens[0, len(prompt) :].tolist()
+    assert dict(kinds(counted(found.passes))) == {"refresh": 4, "advance": 0, "step": 4}
 
 
 def test_generating_needs_no_torch(bundle):

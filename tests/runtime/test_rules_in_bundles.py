@@ -36,21 +36,24 @@ def test_torch_and_onnxruntime_keep_the_same_positions(
     bundle = exporter.export(compressed, kept, tmp_path / "bundle", questions=QUESTIONS)
     assert bundle.kept_shares == kept
     chosen: list[list[int]] = []
-    choose = PositionKeeper.refresh
+    choose = PositionKeeper.choose
 
     def spy(self, *args):
         positions = choose(self, *args)
         chosen.append(positions.tolist())
         return positions
 
-    monkeypatch.setattr(PositionKeeper, "refresh", spy)
+    monkeypatch.setattr(PositionKeeper, "choose", spy)
     tokens = np.array([[*denoiser.prompt(QUESTIONS[0]), *[0] * 8]])
     for backend in (TorchBackend(denoiser.network, kept), OnnxBackend(bundle, 1)):
         backend.begin()
         for start in (tokens.shape[1] - 8, tokens.shape[1] - 4):
             backend.refresh(tokens, start, start + 4)
+            backend.step(tokens, start, start + 4)
     ours, theirs = chosen[:2], chosen[2:]
     assert ours == theirs
     assert measure_agreement(Runtime(bundle, threads=1)).share == 1.0
-    masses = [name for name in OnnxBackend(bundle, 1)._outputs if name.startswith("mass")]
+    masses = [
+        name for name in OnnxBackend(bundle, 1).graphs.refresh_outputs if name.startswith("mass")
+    ]
     assert masses == [f"mass_{layer}" for layer in sorted(kept.pruned if kept.signal else ())]

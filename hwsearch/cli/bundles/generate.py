@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from rich.live import Live
+from rich.text import Text
 
-from hwsearch.cli.options import json_option, print_json, seed_option
+from hwsearch.cli.options import PipedConsole, json_option, print_json, seed_option
 
 
 @click.command(name="generate")
@@ -17,6 +22,7 @@ from hwsearch.cli.options import json_option, print_json, seed_option
 @click.option(
     "--stop", "stops", multiple=True, help="A text that ends the answer; may be repeated."
 )
+@click.option("--stream", is_flag=True, help="Show the answer while it is written, on a terminal.")
 @json_option
 @seed_option
 def command(
@@ -25,6 +31,7 @@ def command(
     threads: int,
     plain: bool,
     stops: tuple[str, ...],
+    stream: bool,
     as_json: bool,
     seed: int,
 ) -> None:
@@ -32,8 +39,26 @@ def command(
     from hwsearch.runtime import Runtime
 
     runtime = Runtime(bundle, threads=threads)
-    text = runtime.generate(question, seed=seed, plain=plain, stops=stops)
+    with _shown(stream and not as_json and sys.stdout.isatty()) as on_text:
+        text = runtime.generate(question, seed=seed, plain=plain, stops=stops, on_text=on_text)
     if as_json:
         print_json({"question": question, "answer": text})
     else:
         click.echo(text)
+
+
+@contextmanager
+def _shown(shown: bool) -> Iterator[Callable[[str], None] | None]:
+    """What redraws the text of an answer in its place, masks dim; nothing of it is left behind."""
+    if not shown:
+        yield None
+        return
+    from hwsearch.decoding.answer import UNWRITTEN
+
+    def draw(text: str) -> None:
+        drawn = Text(text)
+        drawn.highlight_words([UNWRITTEN], "dim")
+        live.update(drawn, refresh=True)
+
+    with Live(console=PipedConsole(), transient=True, auto_refresh=False) as live:
+        yield draw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -24,6 +25,11 @@ from hwsearch.cli.options import json_option, percent, print_json, progress_bar,
 @click.option("--apply-chat-template", is_flag=True, help="Ask by the model's chat template.")
 @click.option("--dtype", default="float32", show_default=True, help="Arithmetic of a model.")
 @click.option("--torch-device", default="cpu", show_default=True, help="Such as cpu or cuda.")
+@click.option(
+    "--decoding",
+    type=click.Path(path_type=Path),
+    help="JSON file of how to decode; the fields left out are the model's own.",
+)
 @json_option
 @seed_option
 def command(
@@ -37,15 +43,19 @@ def command(
     apply_chat_template: bool,
     dtype: str,
     torch_device: str,
+    decoding: Path | None,
     as_json: bool,
     seed: int,
 ) -> None:
     """Score MODEL, or the bundle in that folder, on a task."""
     from hwsearch.jobs.evaluation import EvaluationSettings, evaluate_model
+    from hwsearch.plan import Decoding
 
     settings = EvaluationSettings(
         task, path, split, limit, seed, shots, apply_chat_template, dtype, torch_device
     )
+    if decoding is not None:
+        settings = replace(settings, decoding=Decoding.read_changes(decoding))
     with progress_bar() as bar:
         shown = bar.add_task("problems", total=limit)
         evaluation = evaluate_model(model, settings, lambda done: bar.advance(shown, done))
@@ -62,3 +72,5 @@ def command(
             f"{name}: {percent(score.accuracy)} of {len(evaluation.problems)} "
             f"(95 % interval {percent(low)} to {percent(high)})"
         )
+    means = (f"{mean:.2f} {kind.value}" for kind, mean in evaluation.mean_passes.items() if mean)
+    click.echo(f"passes a problem: {', '.join(means)}")

@@ -8,7 +8,7 @@ import click
 
 from hwsearch.cli.options import json_option, print_json, print_table
 
-KINDS = ("models", "devices", "tasks", "formats", "methods", "studies")
+KINDS = ("models", "devices", "tasks", "formats", "policies", "methods", "studies")
 
 
 @click.command(name="ls")
@@ -64,6 +64,23 @@ def _formats() -> list[dict[str, str]]:
     return [{"name": name.value, "description": form.text} for name, form in FORMATS.items()]
 
 
+def _policies() -> list[dict[str, str]]:
+    from hwsearch.commit import POLICIES
+
+    return [
+        {
+            "name": name,
+            "numbers": ", ".join(
+                f"{key} {field.default}"
+                for key, field in policy.model_fields.items()
+                if key != "policy"
+            ),
+            "description": (policy.__doc__ or "").strip().splitlines()[0],
+        }
+        for name, policy in POLICIES.items()
+    ]
+
+
 def _methods() -> list[dict[str, str]]:
     from hwsearch.study.samplers.catalog import SAMPLERS
     from hwsearch.tasks.losses import LOSSES
@@ -81,6 +98,7 @@ _LISTINGS = {
     "devices": _devices,
     "tasks": _tasks,
     "formats": _formats,
+    "policies": _policies,
     "methods": _methods,
     "studies": _studies,
 }

@@ -32,7 +32,7 @@ def own_calibration(denoiser: Denoiser, questions: Sequence[str]) -> WeightCalib
     sequences: list[tuple[list[int], list[int]]] = []
     for group in groups_of_equal_length(prompts, BATCH):
         asked = np.array([prompts[index] for index in group])
-        tokens = generate(backend, asked, denoiser.decoding, denoiser.mask_token_id)
+        tokens = generate(backend, asked, denoiser.decoding.scheduled(), denoiser.mask_token_id)
         length = asked.shape[1]
         sequences += [(row[:length], row[length:]) for row in tokens.tolist()]
     return WeightCalibration(denoiser, noisy_passes(denoiser, sequences))

@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 
-class Generation(Extension):
+class GenerationTag(Extension):
     """``{% generation %}`` … ``{% endgeneration %}``: marks what the model wrote; rendered as it is.
 
     The body is a block of its own, as in transformers: what it sets is unknown after it.
@@ -82,7 +82,7 @@ def compiled(source: str) -> Template:
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _refuse

@@ -137,7 +137,9 @@ class HarnessModel(TemplateLM):
         del disable_tqdm
         texts, ends = [""] * len(requests), end_token_ids(self.model)
         for group, prompts, decoding in self._groups(requests):
-            written = generate(self.backend, prompts, decoding, self.model.mask_token_id)
+            written = generate(
+                self.backend, prompts, decoding, self.model.mask_token_id, end_tokens=ends
+            )
             for index, row in zip(group, written[:, prompts.shape[1] :].tolist(), strict=True):
                 options = requests[index].args[1]
                 stops = (*stops_of(options), self.tokens.end_text)

@@ -16,7 +16,6 @@ from onnx import helper
 from pydantic import Field
 
 from hwsearch.bundle.weights import Graph
-from hwsearch.decoding.backend import Sampling
 from hwsearch.decoding.cache import kept_count
 from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.denoisers.geometry import Geometry
@@ -140,12 +139,12 @@ class PassGraph:
 
 def pass_graphs(models: KitModels) -> Iterator[PassGraph]:
     """Both passes of every plan, quantised, of random weights."""
+    from hwsearch.bundle.graphs import GraphLayout
     from hwsearch.bundle.traced import TracedGraphs
     from hwsearch.denoisers.transformer import Transformer
 
     network = Transformer(models.geometry).eval().requires_grad_(False)
-    sampling = Sampling.of(models.decoding)
-    traced = TracedGraphs(network, models.decoding.block_length, sampling)
+    traced = TracedGraphs(network, GraphLayout.of(models.decoding))
     for index, entry in enumerate(models.plans):
         pruned = entry.kept.kept.pruned
         for part, graph in enumerate((traced.refresh(pruned), traced.step())):

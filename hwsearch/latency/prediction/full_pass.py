@@ -83,6 +83,7 @@ class FullPassPredictor:
         workload: Workload,
         calibration: Calibration | None = None,
     ) -> None:
+        workload.check_predictable()
         self.device, self.workload, self.calibration = device, workload, calibration
         self._sizes = linear_sizes(denoiser.network)
         self._name = denoiser.name

@@ -57,6 +57,9 @@ class Predictor:
         geometry: the model's sizes.
         workload: what is generated.
         calibration: how sums become times; None takes the sums as they are.
+
+    Raises:
+        InputError: how long a generation takes depends on its text.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Predictor:
         workload: Workload,
         calibration: Calibration | None = None,
     ) -> None:
+        workload.check_predictable()
         self.device = device
         self.geometry = geometry
         self.workload = workload

@@ -26,7 +26,7 @@ from hwsearch.latency.timing.clock import interleave
 from hwsearch.latency.timing.operator_graphs import Feeds, build_probe, copies_of, weight_bytes
 from hwsearch.latency.timing.pinning import pinned
 from hwsearch.plan import CompressionPlan, WeightFormat
-from hwsearch.runtime.backend import open_session
+from hwsearch.runtime.graphs import open_session
 
 #: Kept shares at which attention is timed; between them it is interpolated.
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)

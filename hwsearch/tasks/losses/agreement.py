@@ -52,9 +52,10 @@ class DecodeAgreement:
         asked = [denoiser.prompt(question) for question in questions]
         groups = groups_of_equal_length(asked, batch)
         prompts = [np.array([asked[index] for index in group], dtype=np.int64) for group in groups]
-        made = cls(prompts, (), denoiser.mask_token_id, denoiser.decoding)
+        decoding = denoiser.decoding.scheduled()
+        made = cls(prompts, (), denoiser.mask_token_id, decoding)
         written = made.write(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
-        return cls(prompts, written, denoiser.mask_token_id, denoiser.decoding)
+        return cls(prompts, written, denoiser.mask_token_id, decoding)
 
     @property
     def cost(self) -> float:

@@ -21,6 +21,7 @@ from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
 from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.passes import Scope
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.backends import backend_of
@@ -119,14 +120,14 @@ class FrozenStates:
         """
         rng = np.random.default_rng(seed)
         prompts = [denoiser.prompt(question) for question in questions]
-        judged = deal(denoiser.decoding.refreshes, len(prompts), per_question, seed)
+        decoding = denoiser.decoding.scheduled()
+        judged = deal(decoding.refreshes, len(prompts), per_question, seed)
         states: list[FrozenState] = []
         for group in groups_of_equal_length(prompts, batch):
             recorder = _Recorder(denoiser, rng, judged[group])
             tokens = np.array([prompts[index] for index in group])
-            generate(recorder, tokens, denoiser.decoding, denoiser.mask_token_id)
+            generate(recorder, tokens, decoding, denoiser.mask_token_id)
             states.extend(recorder.states)
-        decoding = denoiser.decoding
         return cls(states, denoiser.mask_token_id, decoding.refreshes / decoding.steps)
 
     @property
@@ -273,7 +274,7 @@ class _Recorder:
         self._backend = backend_of(
             denoiser.network, KeptShares((ALMOST_ALL,) * denoiser.num_layers)
         )
-        self._decoding = denoiser.decoding
+        self._decoding = denoiser.decoding.scheduled()
         self._rng = rng
         self._rows = iter(judged.T)
         self._choose = TokenChooser()
@@ -286,11 +287,11 @@ class _Recorder:
         self._backend.begin()
         self._choose = TokenChooser(sampling)
 
-    def refresh(self, tokens: Tokens, start: int, stop: int) -> Prediction:
+    def refresh(self, tokens: Tokens, start: int, stop: int, *scope: Scope) -> Prediction:
         before = self._backend.history() or {
             layer: SinkHistory.blank(*tokens.shape) for layer in range(self._layers)
         }
-        logits = self._backend.refresh_logits(tokens, start, stop)
+        logits = self._backend.refresh_logits(tokens, start, stop, *scope)
         rows = self._judged = next(self._rows)
         state = FrozenState(
             tokens[rows],
@@ -308,8 +309,8 @@ class _Recorder:
             self.states.append(state)
         return self._choose(logits)
 
-    def step(self, tokens: Tokens, start: int, stop: int) -> Prediction:
-        logits = self._backend.step_logits(tokens, start, stop)
+    def step(self, tokens: Tokens, start: int, stop: int, *scope: Scope) -> Prediction:
+        logits = self._backend.step_logits(tokens, start, stop, *scope)
         self._wait -= 1
         rows = self._judged
         if self._wait == 0 and self._refreshed is not None and rows.any():

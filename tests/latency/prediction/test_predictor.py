@@ -218,3 +218,20 @@ def test_zeroed_weights_and_an_unused_rule_cost_what_they_cost(device):
         for plan in (plain, other, unused)
     }
     assert len(times) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"commit": {"policy": "threshold"}},
+        {"stop_at_end": True},
+        {"window": {"before": 1}},
+        {"suffix_window": 4},
+    ],
+    ids=str,
+)
+def test_what_depends_on_the_text_is_not_predicted(device, changes):
+    work = Workload(12, WORK.decoding.changed(changes))
+    with pytest.raises(InputError, match=r"depends on the text: .*hwsearch bench") as error:
+        Predictor(device, GEOMETRY, work)
+    assert len(str(error.value).splitlines()) == 1

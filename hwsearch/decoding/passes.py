@@ -1,0 +1,194 @@
+"""The passes of a generation: which kinds there are, and where each one reaches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsearch.plan import Decoding
+
+Tokens = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """The reach of one pass. A pass of a plain decoding takes `WHOLE`.
+
+    Attributes:
+        rows: first position that a step runs and the one after the last, in the tokens it is given;
+            None for the block's.
+        store: whether the keys and values of a step's rows take their places in the cache; what was
+            cached behind them stays where the sequence is as long as it was.
+        positions: position of each token given, ``[length]``, where some of the sequence is left out;
+            None where none is.
+    """
+
+    rows: tuple[int, int] | None = None
+    store: bool = False
+    positions: NDArray[np.int64] | None = None
+
+
+WHOLE: Final = Scope()
+
+
+class PassKind(StrEnum):
+    """What a pass does to the cache.
+
+    ``refresh``  runs all visible positions and fills the cache.
+    ``advance``  runs the block and what was written before it, and stores their keys and values.
+    ``step``     runs the block and its window against the cache, and stores nothing.
+    """
+
+    REFRESH = "refresh"
+    ADVANCE = "advance"
+    STEP = "step"
+
+
+@dataclass(frozen=True, order=True)
+class PassShape:
+    """All that the time of a pass depends on, but for the plan.
+
+    Attributes:
+        kind: what it does to the cache.
+        rows: positions it runs.
+        length: positions there are to attend to, run and cached ones, where no layer drops any.
+        predicted: positions it predicts.
+    """
+
+    kind: PassKind
+    rows: int
+    length: int
+    predicted: int
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """Which positions the passes over one block see and run.
+
+    Attributes:
+        start: first position of the block.
+        stop: position after it.
+        visible: positions that are seen from the first on.
+        length: of the whole sequence.
+        shows_last: whether its last position is seen beside them.
+    """
+
+    start: int
+    stop: int
+    visible: int
+    length: int
+    shows_last: bool
+
+    @classmethod
+    def of(cls, decoding: Decoding, start: int, stop: int, length: int) -> _Reach:
+        """That of a block of a decoding."""
+        window = decoding.suffix_window
+        visible = length if window is None else min(length, stop + window)
+        return cls(start, stop, visible, length, visible < length)
+
+    @property
+    def count(self) -> int:
+        """Positions that are seen."""
+        return self.visible + self.shows_last
+
+    def positions(self) -> NDArray[np.int64] | None:
+        """Their places in the sequence; None for all."""
+        if not self.shows_last:
+            return None
+        return np.r_[np.arange(self.visible), self.length - 1]
+
+    def rows(self, decoding: Decoding, kind: PassKind) -> tuple[int, int]:
+        """Rows that a pass runs, as places among the visible positions."""
+        if kind is PassKind.REFRESH:
+            return 0, self.count
+        window = decoding.window
+        last = self.count if window.after is None else min(self.count, self.stop + window.after)
+        if kind is PassKind.STEP:
+            return max(0, self.start - window.before), last
+        # what the window before did not show was never run, so all that follows is
+        moved = decoding.suffix_window is not None
+        behind = 0 if window.slide else decoding.block_length
+        first = self.start - window.before - behind
+        return max(0, first), self.count if moved else last
+
+
+@dataclass(frozen=True, eq=False)
+class PassCall:
+    """One pass as a backend is asked for it.
+
+    Attributes:
+        shape: what it runs.
+        start: first position of its block.
+        stop: position after the block.
+        scope: its reach, where that is not what a plain decoding runs.
+    """
+
+    shape: PassShape
+    start: int
+    stop: int
+    scope: Scope | None = None
+
+    @classmethod
+    def of(cls, decoding: Decoding, kind: PassKind, start: int, length: int) -> PassCall:
+        """A pass over the block that begins at `start`, in a sequence of `length` positions."""
+        stop = start + decoding.block_length
+        reach = _Reach.of(decoding, start, stop, length)
+        rows, positions = reach.rows(decoding, kind), reach.positions()
+        shape = PassShape(kind, rows[1] - rows[0], reach.count, stop - start)
+        plain = kind is PassKind.REFRESH or (kind is PassKind.STEP and rows == (start, stop))
+        if positions is None and plain:
+            return cls(shape, start, stop)
+        return cls(shape, start, stop, Scope(rows, kind is PassKind.ADVANCE, positions))
+
+    def arguments(self, tokens: Tokens) -> tuple[Any, ...]:
+        """Of a backend's method: what is seen of ``tokens [batch, length]``, the block, the scope.
+
+        A plain pass has no scope, so a backend of one's own need not know them.
+        """
+        if self.scope is None:
+            return tokens, self.start, self.stop
+        shown = self.scope.positions
+        return tokens if shown is None else tokens[:, shown], self.start, self.stop, self.scope
+
+    @property
+    def is_refresh(self) -> bool:
+        """Whether it is a backend's refresh; the others are its steps."""
+        return self.shape.kind is PassKind.REFRESH
+
+
+def pass_kind(decoding: Decoding, index: int, is_first: bool) -> PassKind:
+    """What a pass over a block is; `index` counts the passes over the block, from 0."""
+    if index % decoding.refresh_interval:
+        return PassKind.ADVANCE if decoding.window.slide else PassKind.STEP
+    advances = index == 0 and not is_first and decoding.window.advance
+    return PassKind.ADVANCE if advances else PassKind.REFRESH
+
+
+@dataclass(frozen=True, eq=False)
+class PassRecord:
+    """One pass that was run.
+
+    Attributes:
+        call: what it was.
+        active: samples it counted for, ``[batch]``; the others waited for the next block.
+    """
+
+    call: PassCall
+    active: NDArray[np.bool_]
+
+
+def counted(records: Iterable[PassRecord], sample: int = 0) -> Counter[PassShape]:
+    """How often each kind of pass was run for one sample."""
+    return Counter(record.call.shape for record in records if record.active[sample])
+
+
+def kinds(counts: Counter[PassShape]) -> Iterator[tuple[PassKind, int]]:
+    """Passes by kind alone, in the order of `PassKind`."""
+    for kind in PassKind:
+        yield kind, sum(count for shape, count in counts.items() if shape.kind is kind)

@@ -1,0 +1,97 @@
+"""The whole plan: every layer, the head, and how text is decoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from hwsearch.errors import PlanError
+from hwsearch.plan.decoding import Decoding
+from hwsearch.plan.layers import CachePolicy, CacheRule, LayerPlan, WeightFormat, WeightPruning
+from hwsearch.schema import OmitsDefaults, explain
+
+SCHEMA_VERSION: Final = 1
+
+
+class CompressionPlan(OmitsDefaults):
+    """A whole plan.
+
+    Attributes:
+        layers: one `LayerPlan` for each layer of the model, first layer first.
+        head: format of the output head.
+        decoding: how text is decoded; None leaves it to the model's own default.
+        cache: which cached positions layers with a threshold below 1 keep.
+        pruning: which weights go, where layers prune any.
+        schema_version: version of this schema.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    layers: Annotated[tuple[LayerPlan, ...], Field(min_length=1)]
+    head: WeightFormat = WeightFormat.FP32
+    decoding: Decoding | None = None
+    cache: CachePolicy = CachePolicy()
+    pruning: WeightPruning = WeightPruning()
+
+    _omitted_defaults = frozenset({"cache", "pruning"})
+
+    @model_validator(mode="after")
+    def _refreshes_for_its_rule(self) -> Self:
+        advances = self.decoding is not None and self.decoding.window.advance
+        drops = any(layer.sink_threshold < 1.0 for layer in self.layers)
+        if advances and drops and self.cache.rule is CacheRule.MEAN_QUERY:
+            raise ValueError(
+                "cache.rule 'mean-query' looks at the refresh of each block, and "
+                "decoding.window.advance has blocks begin without one"
+            )
+        return self
+
+    @classmethod
+    def uniform(
+        cls,
+        num_layers: int,
+        attention: str = "fp32",
+        mlp: str = "fp32",
+        sink_threshold: float = 1.0,
+        **rest: Any,
+    ) -> CompressionPlan:
+        """The plan that treats every layer alike; with no further argument, the uncompressed one."""
+        layer = {"sink_threshold": sink_threshold, "attention": attention, "mlp": mlp}
+        layer |= {name: rest.pop(name) for name in LayerPlan.PRUNING if name in rest}
+        return cls.validate({"layers": [layer] * num_layers, **rest})
+
+    @classmethod
+    def validate(cls, data: object) -> CompressionPlan:
+        """A plan from plain data.
+
+        Raises:
+            PlanError: a key is unknown or missing, or a value is outside its range; the message
+                names the key.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise PlanError(f"plan: {explain(error)}") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> CompressionPlan:
+        """A plan from its JSON text. Raises `PlanError` as `validate` does."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise PlanError(f"plan: {explain(error)}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> CompressionPlan:
+        """A plan from a JSON file. Raises `PlanError`, naming the file."""
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise PlanError(f"cannot read plan {path}: {error.strerror}") from error
+        except PlanError as error:
+            raise PlanError(f"{path}: {error}") from error
+
+    def to_json(self) -> str:
+        """The plan as indented JSON text."""
+        return self.model_dump_json(indent=2)

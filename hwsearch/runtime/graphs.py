@@ -1,0 +1,150 @@
+"""The graphs of a bundle, opened with onnxruntime: all that generations of one bundle share."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from hwsearch.decoding.backend import Sampling
+from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
+from hwsearch.runtime.state import CREDIT, LOGP, NEXT
+
+#: Makes onnxruntime use exact products with int8 weights where an x86 CPU has no VNNI and its quick
+#: ones would saturate. Exports hold uint8 weights, exact without it, and cost nothing with it; earlier
+#: bundles hold int8 ones.
+_EXACT_INT8 = ("session.x64quantprecision", "1")
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+#: onnxruntime's severity "error": it warns about shapes it inferred itself.
+_ERRORS_ONLY = 3
+
+#: The state before the block, in models whose logits are shifted by one.
+BEFORE = "before"
+
+_CACHED = ("key_", "value_")
+
+#: Opens a graph with so many threads; None lets onnxruntime choose.
+OpenGraph = Callable[[Path, int | None], ort.InferenceSession]
+
+
+class BundleGraphs:
+    """The sessions of a bundle, and what the graphs say of themselves.
+
+    Nothing of it changes once it is made, and onnxruntime's sessions may run in several threads at a
+    time; so may the backends that share it.
+
+    Args:
+        bundle: the bundle to open.
+        threads: threads of one operator; None lets onnxruntime choose.
+        open_graph: opens a graph; None opens it as the product does.
+
+    Attributes:
+        kept_shares: how much of the cache each layer keeps.
+        sampling: how the graphs predict, its seed left at 0.
+        refresh: the session of full passes.
+        step: that of steps; None for a model of one's own, which has full passes only.
+        refresh_outputs, step_outputs: names of what each hands out.
+        cached: those of a refresh that steps need: keys, values, and the state before the block.
+        predictions: what a step hands out besides new ones of those.
+        noise_shape: of the noise that passes take; None where they take none.
+        state_shapes: shapes of the state that passes hand on, by name.
+        windowed: whether passes are told the positions they see.
+    """
+
+    def __init__(
+        self, bundle: Bundle, threads: int | None = None, open_graph: OpenGraph | None = None
+    ) -> None:
+        open_graph = open_graph or open_session
+        self.kept_shares = bundle.kept_shares
+        self.sampling = Sampling.of(bundle.manifest.decoding)
+        self.refresh = open_graph(bundle.path / REFRESH_FILE, threads)
+        self.step: ort.InferenceSession | None = None
+        if bundle.manifest.passes == "cached":
+            self.step = open_graph(bundle.path / STEP_FILE, threads)
+        self.refresh_outputs = _names(self.refresh.get_outputs())
+        self.step_outputs = [] if self.step is None else _names(self.step.get_outputs())
+        self.cached = [n for n in self.refresh_outputs if n == BEFORE or n.startswith(_CACHED)]
+        kept = {NEXT + name for name in self.cached}
+        self.predictions = [name for name in self.step_outputs if name not in kept]
+        inputs = {value.name: value.shape for value in self.refresh.get_inputs()}
+        self.noise_shape: Sequence[int] | None = inputs.get("noise")
+        self.state_shapes = {name: inputs[name] for name in (LOGP, CREDIT) if name in inputs}
+        self.windowed = "positions" in inputs
+
+
+class HeldInputs:
+    """Inputs that are bound to a graph once, for all runs until others take their place.
+
+    onnxruntime copies no array of numpy's, but each run looks every input up by name again. Over the
+    keys and values of all layers that is about 1 % of a step of gsm-mini.
+
+    Args:
+        session: the graph.
+        names: the outputs that runs are asked for.
+        arrays: the inputs that stay, by name.
+    """
+
+    def __init__(
+        self, session: ort.InferenceSession, names: list[str], arrays: dict[str, NDArray[Any]]
+    ) -> None:
+        self.arrays = arrays
+        self._session = session
+        self._names = names
+        self._binding: ort.IOBinding | None = None
+
+    def run(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs by name; `feeds` are the graph's other inputs."""
+        binding = self._binding or self._bind()
+        # the binding points into these arrays, which must live until the run is over
+        feeds = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, array)
+        self._session.run_with_iobinding(binding)
+        return dict(zip(self._names, binding.copy_outputs_to_cpu(), strict=True))
+
+    def _bind(self) -> ort.IOBinding:
+        self._binding = binding = self._session.io_binding()
+        self.arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}
+        for name, array in self.arrays.items():
+            binding.bind_cpu_input(name, array)
+        for name in self._names:
+            binding.bind_output(name)
+        return binding
+
+
+def _names(values: Sequence[Any]) -> list[str]:
+    return [value.name for value in values]
+
+
+def open_session(graph: Path | bytes, threads: int | None) -> ort.InferenceSession:
+    """An onnxruntime session of one graph, a file or its bytes, on the CPU."""
+    model = graph if isinstance(graph, bytes) else str(graph)
+    return ort.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
+
+
+def session_options(threads: int | None) -> ort.SessionOptions:
+    """How the product opens a graph."""
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.inter_op_num_threads = 1
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if _int8_saturates():
+        options.add_session_config_entry(*_EXACT_INT8)
+    return options
+
+
+@cache
+def _int8_saturates() -> bool:
+    """Whether this CPU's quick products with int8 weights lose carries: x86 without VNNI."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    return not (_CPUINFO.is_file() and "vnni" in _CPUINFO.read_text(encoding="utf-8"))
