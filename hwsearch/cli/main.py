@@ -32,6 +32,7 @@ VERBS = {
     "evaluate": ("models", "Score a model or a bundle on a task."),
     "proxies": ("models", "How well each loss ranks plans by accuracy, as a study measured it."),
     "generate": ("bundles", "Answer a question with a bundle."),
+    "bench": ("bundles", "How fast a bundle answers: tokens, passes, latency, memory."),
 }
 
 
