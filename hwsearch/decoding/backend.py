@@ -61,11 +61,6 @@ class Sampling:
     divergence: bool = False
     credit: Credit | None = None
 
-    @property
-    def has_state(self) -> bool:
-        """Whether a prediction depends on those of the passes before."""
-        return self.divergence or self.credit is not None
-
     @classmethod
     def of(cls, decoding: Decoding, seed: int = 0) -> Sampling:
         """What a decoding asks of a backend."""

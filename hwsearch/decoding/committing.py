@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,9 @@ from hwsearch.plan import CommitRule, Decoding
 
 Mask = NDArray[np.bool_]
 
+#: Counts masks only where a policy decides: schedules have no use for them in their many passes.
+MaskedShare = Callable[[], NDArray[np.float64]]
+
 
 class Committer(Protocol):
     """Decides over one block at a time; call `begin` at each."""
@@ -24,13 +28,13 @@ class Committer(Protocol):
     def is_done(self, index: int, masked: Mask) -> bool:
         """Whether the block takes no further pass, after `index` of them."""
 
-    def chosen(self, masked: Mask, found: Prediction, masked_share: NDArray[np.float64]) -> Mask:
+    def chosen(self, masked: Mask, found: Prediction, masked_share: MaskedShare) -> Mask:
         """The masks ``[batch, block]`` that this pass writes.
 
         Args:
             masked: which rows of the block hold a mask.
             found: what the pass predicted.
-            masked_share: masks left among the block and the window after it, ``[batch]``.
+            masked_share: tells the masks left among the block and the window after it, ``[batch]``.
         """
 
 
@@ -57,7 +61,7 @@ class ScheduleCommitter:
         """After the schedule's passes, whatever they wrote."""
         return index >= len(self._quotas)
 
-    def chosen(self, masked: Mask, found: Prediction, masked_share: NDArray[np.float64]) -> Mask:
+    def chosen(self, masked: Mask, found: Prediction, masked_share: MaskedShare) -> Mask:
         """As many of the best as the schedule says, or each by lot."""
         quota, share = self._quotas[self._index], self._shares[self._index]
         self._index += 1
@@ -86,13 +90,13 @@ class PolicyCommitter:
         """Once no mask is left."""
         return not masked.any()
 
-    def chosen(self, masked: Mask, found: Prediction, masked_share: NDArray[np.float64]) -> Mask:
+    def chosen(self, masked: Mask, found: Prediction, masked_share: MaskedShare) -> Mask:
         """What the policy commits."""
         return self._policy.commit(
             Candidates(
                 masked=masked,
                 confidence=found.confidence.astype(np.float64),
-                masked_share=masked_share,
+                masked_share=masked_share(),
                 entropy=None if found.entropy is None else found.entropy.astype(np.float64),
                 divergences=self._seen(found),
             )

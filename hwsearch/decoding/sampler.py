@@ -104,7 +104,7 @@ def generation(
         start = prompts.shape[1] + block * decoding.block_length
         writer.write_block(start, is_first=block == 0, running=running)
         if decoding.stop_at_end:
-            running = running & ~_ended(tokens, start, decoding, end_tokens)
+            running = running & ~_ended(tokens, start, start + decoding.block_length, end_tokens)
             if not running.any():
                 break
     return writer.generation(prompts.shape[1])
@@ -190,7 +190,7 @@ class _Writer:
         index = 0
         while (open_ := np.flatnonzero(self.written[0, first:] < 0)).size:
             start = min(first + int(open_[0]), length - decoding.block_length)
-            if decoding.stop_at_end and _end_whole(self._tokens, first, start, end_tokens):
+            if decoding.stop_at_end and _ended(self._tokens, first, start, end_tokens).all():
                 return
             call = PassCall.of(decoding, pass_kind(decoding, index, index == 0), start, length)
             self._pass(call, self.written[:, start : call.stop] < 0, np.ones(1, dtype=bool))
@@ -204,7 +204,7 @@ class _Writer:
         """Run a pass and write what is chosen of its guesses."""
         run = self._backend.refresh if call.is_refresh else self._backend.step
         found = run(*call.arguments(self._tokens))
-        chosen = self._committer.chosen(masked, found, self._masked_share(call))
+        chosen = self._committer.chosen(masked, found, lambda: self._masked_share(call))
         place = np.s_[:, call.start : call.stop]
         self._tokens[place][chosen] = found.tokens[chosen]
         self.written[place][chosen] = np.broadcast_to(self._count[:, None], chosen.shape)[chosen]
@@ -232,17 +232,11 @@ def _any(mask: Mask) -> Mask:
     return found
 
 
-def _end_whole(tokens: Tokens, first: int, stop: int, end_tokens: Collection[int]) -> bool:
-    """Whether the first sample's end token stands in first..stop; what is behind it is filled with it."""
-    ends = np.flatnonzero(np.isin(tokens[0, first:stop], list(end_tokens)))
-    if ends.size:
-        tokens[0, first + ends[0] :] = tokens[0, first + ends[0]]
-    return bool(ends.size)
+def _ended(tokens: Tokens, start: int, stop: int, end_tokens: Collection[int]) -> Mask:
+    """Which samples hold an end token in start..stop, all written; the rest is filled with it.
 
-
-def _ended(tokens: Tokens, start: int, decoding: Decoding, end_tokens: Collection[int]) -> Mask:
-    """Which samples' finished block holds an end token; what they did not write is filled with it."""
-    stop = start + decoding.block_length
+    What passes have written stays, so that what each of them saw can be told afterwards.
+    """
     ends = np.isin(tokens[:, start:stop], list(end_tokens))
     ended = _any(ends)
     for row in np.flatnonzero(ended):

@@ -95,12 +95,12 @@ class TorchBackend:
         """The logits behind `step`, ``[batch, block, vocab]``."""
         first, last = scope.rows or (start, stop)
         if scope.store:
-            self._make_room(tokens.shape[1], first, last)
+            self._make_room(tokens.shape[1])
         places = np.arange(first, last) if scope.positions is None else scope.positions[first:last]
         state = self.network.window(
             self._tensor(tokens[:, first:last]),
             self._tensor(places),
-            self._outside(first, last),
+            self._outside(tokens.shape[1], first, last),
             self._walk("step"),
             self.kept.modes,
         )
@@ -113,15 +113,11 @@ class TorchBackend:
             self._before = state.hidden[:, start - 1 - first : start - first]
         return self._logits(state.hidden[:, start - first : stop - first])
 
-    def _make_room(self, length: int, first: int, last: int) -> None:
-        """Fit the cache to a sequence that shows more positions than before, all of them to be run."""
+    def _make_room(self, length: int) -> None:
+        """Fit what is known to a sequence that shows more positions than before, all to be run."""
+        self._past = {}
         for keeper in self._keepers.values():
             keeper.advance(length)
-        if self._cache[0].key.shape[2] != length:
-            assert last == length, "positions that were never run are run"
-            grown = [[_resized(part, first, length) for part in pair] for pair in self._cache]
-            self._cache = [KeyValue(*pair) for pair in grown]
-        self._past = {}
 
     def _walk(self, kind: str) -> Walk | None:
         if self._activations is None or self._frozen is None:
@@ -136,22 +132,24 @@ class TorchBackend:
             hidden = torch.cat((self._before, hidden[:, :-1]), dim=1)
         return self.network.lm_head(hidden).float()
 
-    def _outside(self, first: int, last: int) -> list[KeyValue]:
-        """Keys and values of the positions that each layer keeps, outside first..last."""
+    def _outside(self, length: int, first: int, last: int) -> list[KeyValue]:
+        """Keys and values of the positions that each layer keeps of a sequence, outside first..last."""
         if (first, last) not in self._past:
             self._past[first, last] = [
-                self._shortened(layer, cache, first, last)
+                self._gathered(cache, self._kept(layer, (len(cache.key), length), first, last))
                 for layer, cache in enumerate(self._cache)
             ]
         return self._past[first, last]
 
-    def _shortened(self, layer: int, cache: KeyValue, first: int, last: int) -> KeyValue:
-        """The keys and values of the positions that a layer keeps, outside first..last."""
-        batch, heads, length, size = cache.key.shape
+    def _kept(self, layer: int, shape: tuple[int, int], first: int, last: int) -> NDArray[np.int64]:
+        """Positions ``[batch, kept]`` that a layer keeps outside first..last."""
         if layer in self._keepers:
-            kept = self._keepers[layer].choose((batch, length), first, last)
-        else:
-            kept = outside(batch, length, first, last)
+            return self._keepers[layer].choose(shape, first, last)
+        return outside(*shape, first, last)
+
+    def _gathered(self, cache: KeyValue, kept: NDArray[np.int64]) -> KeyValue:
+        """The keys and values of some positions ``[batch, kept]``."""
+        _, heads, _, size = cache.key.shape
         index = self._tensor(kept)[:, None, :, None].expand(-1, heads, -1, size)
         return KeyValue(cache.key.gather(2, index), cache.value.gather(2, index))
 
@@ -169,11 +167,6 @@ def _placed(cache: KeyValue, fresh: KeyValue, first: int) -> KeyValue:
             for old, new in zip(cache, fresh, strict=True)
         )
     )
-
-
-def _resized(part: Tensor, first: int, length: int) -> Tensor:
-    """Keys or values of a sequence of another length, whose positions from `first` on will be replaced."""
-    return torch.nn.functional.pad(part[:, :, :first], (0, 0, 0, length - first))
 
 
 class TokenChooser:

@@ -199,8 +199,3 @@ class Decoding(OmitsDefaults):
         """The same lengths by schedule and rule alone, refreshed block by block: what makers decode by."""
         plain = {"commit": None, "stop_at_end": False, "window": Window(), "suffix_window": None}
         return self.model_copy(update=plain)
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether the passes of a generation are known before it is written."""
-        return self.commit is None and not self.stop_at_end

@@ -126,9 +126,9 @@ class OnnxBackend:
             first, last = scope.rows
             for name, old in self._cache.items():
                 new = found[NEXT + name]
-                tail = () if name == BEFORE else (old[:, :, last:],)
-                parts = (new,) if name == BEFORE else (old[:, :, :first], new, *tail)
-                self._cache[name] = np.concatenate(parts, axis=2)
+                if name != BEFORE:
+                    new = np.concatenate((old[:, :, :first], new, old[:, :, last:]), axis=2)
+                self._cache[name] = new
             self._past = {}
         return found
 
@@ -181,10 +181,8 @@ class OnnxBackend:
     def _outside(self, length: int, first: int, last: int) -> dict[str, NDArray[np.float32]]:
         """Keys and values of the positions that layers keep of a sequence, outside first..last."""
         past = {BEFORE: self._cache[BEFORE]} if BEFORE in self._cache else {}
-        chosen, every = (
-            self._keepers.choose(length, first, last),
-            outside(1, length, first, last)[0],
-        )
+        chosen = self._keepers.choose(length, first, last)
+        every = outside(1, length, first, last)[0]
         for layer in range(len(self.kept_shares.shares)):
             kept = chosen.get(layer, every)
             for name in (f"key_{layer}", f"value_{layer}"):

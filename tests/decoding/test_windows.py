@@ -211,3 +211,23 @@ def test_a_sliding_block_begins_at_the_first_mask_and_stores_what_it_runs():
     _, found = run(stops, Scripted(end_from=PROMPT + 3), batch=2, end_tokens={END})
     assert found.tokens[1, PROMPT:].tolist() == [3] * 3 + [END] * 13
     assert [sum(counted(found.passes, row).values()) for row in (0, 1)] == [2, 2]
+
+
+@pytest.mark.parametrize("changes", [{}, {"window": {"slide": True, "before": 2}}], ids=str)
+def test_what_was_written_behind_an_end_token_stays_as_the_passes_saw_it(changes):
+    class EndsOnce(Scripted):
+        def _answer(self, kind, tokens, start, *rest):
+            found = super()._answer(kind, tokens, start, *rest)
+            found.tokens[:, np.arange(start, start + 4) == PROMPT] = END
+            return found
+
+    backend = EndsOnce()
+    chosen = decoding(stop_at_end=True, **changes)
+    trajectory = record(backend, [9] * PROMPT, chosen, MASK, end_tokens={END})
+    saw = backend.asked
+    calls = trajectory.passes(chosen)
+    assert len(calls) == len(saw)
+    for index, asked in enumerate(saw):
+        np.testing.assert_array_equal(trajectory.seen_by(index, MASK), asked[1])
+    written = trajectory.written >= 0
+    assert set(trajectory.tokens[PROMPT:][~written]) == {END}
