@@ -6,16 +6,18 @@ plan and the workload alone, so the cost of a plan is a sum of table rows and no
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 
 from hwsearch.decoding.cache import kept_count
 from hwsearch.decoding.kept import KeptPlan
+from hwsearch.decoding.pass_counts import PassCounts
+from hwsearch.decoding.passes import PassKind, PassShape
 from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.accounting import check_sizes
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.errors import InputError
-from hwsearch.latency.phases import Caching, steps_after
+from hwsearch.latency.phases import Caching
 from hwsearch.plan import Decoding, LayerPlan, WeightFormat
 
 #: What each kind of operator is, and what its sizes mean.
@@ -69,32 +71,47 @@ class OpKey:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is generated: a prompt of this many tokens, then what `decoding` says, batch 1."""
+    """What is generated: a prompt of this many tokens, then what `decoding` says, batch 1.
+
+    Attributes:
+        prompt_length: tokens of the prompt.
+        decoding: how text is written.
+        counted: passes of its generations as they were counted; None where the decoding's schedule
+            tells them.
+    """
 
     prompt_length: int
     decoding: Decoding
+    counted: PassCounts | None = None
+
+    @classmethod
+    def of(cls, prompt_length: int, passes: PassCounts) -> Workload:
+        """That of counted passes."""
+        return cls(prompt_length, passes.decoding, passes)
 
     @property
     def length(self) -> int:
         """Positions in all: prompt and generation."""
         return self.prompt_length + self.decoding.gen_length
 
-    def check_predictable(self) -> None:
-        """Whether the passes of a generation are known beforehand, and run whole sequences and blocks.
-
-        Raises:
-            InputError: they are not, so that a sum over them would be a guess.
-        """
-        if self.decoding != self.decoding.scheduled():
-            raise InputError(
-                "how long this decoding takes depends on the text: commit, stop_at_end, window and "
-                "suffix_window are measured (hwsearch bench BUNDLE), and predicted by schedule alone"
-            )
-
     @property
     def outside(self) -> int:
         """Positions outside the block: what a layer's cache may hold."""
         return self.length - self.decoding.block_length
+
+    @cached_property
+    def passes(self) -> PassCounts:
+        """The passes of a generation. Raises `InputError`: they depend on the text, uncounted."""
+        return self.counted or PassCounts.scheduled(self.decoding)
+
+    @cached_property
+    def shapes(self) -> tuple[tuple[PassShape, float], ...]:
+        """What passes run, each with how often a generation makes it in the mean."""
+        means: dict[PassShape, float] = defaultdict(float)
+        found = self.passes.shapes(self.prompt_length)
+        for shape, mean in zip(found, self.passes.means.tolist(), strict=True):
+            means[shape] += mean
+        return tuple(means.items())
 
 
 def refresh_operators(geometry: Geometry, plan: KeptPlan, workload: Workload) -> Counter[OpKey]:
@@ -105,14 +122,9 @@ def refresh_operators(geometry: Geometry, plan: KeptPlan, workload: Workload) ->
     Raises:
         PlanError: a layer shall keep more heads or channels than there are.
     """
-    check_sizes(geometry, plan.plan)
-    rows, block = workload.length, workload.decoding.block_length
-    caching = Caching.of(plan.kept, workload.decoding)
-    total = ends(geometry, plan.plan.head, block)
-    for layer, share in plan.layers():
-        signal = caching.signal_for(share)
-        total += layer_operators(geometry, layer, rows, rows, signal, block)
-    return total
+    block = workload.decoding.block_length
+    shape = PassShape(PassKind.REFRESH, workload.length, workload.length, block)
+    return pass_operators(geometry, plan, shape)
 
 
 def step_operators(
@@ -132,31 +144,53 @@ def step_operators(
     Raises:
         PlanError: as `refresh_operators`.
     """
+    block = workload.decoding.block_length
+    return pass_operators(
+        geometry, plan, PassShape(PassKind.STEP, block, workload.length, block), factor
+    )
+
+
+def pass_operators(
+    geometry: Geometry, plan: KeptPlan, shape: PassShape, factor: float = 1.0
+) -> Counter[OpKey]:
+    """Operators of one pass of any shape; `factor` is of the kept shares in its phase."""
     check_sizes(geometry, plan.plan)
-    rows = workload.decoding.block_length
-    caching = Caching(phases=((factor, 1.0),))
-    total = ends(geometry, plan.plan.head, rows)
+    rows, predicted = shape.rows, shape.predicted
+    caching = Caching(plan.kept.signal, ((factor, 1.0),))
+    total = ends(geometry, plan.plan.head, predicted)
     for layer, share in plan.layers():
-        ((kept, _),) = caching.shares_of(share)
-        keys = kept_count(kept, workload.outside) + rows
-        total += layer_operators(geometry, layer, rows, keys)
+        if shape.kind is PassKind.REFRESH:
+            signal = caching.signal_for(share)
+            total += layer_operators(geometry, layer, rows, rows, signal, predicted)
+        else:
+            ((kept, _),) = caching.shares_of(share)
+            total += layer_operators(geometry, layer, rows, keys_of(shape, kept))
     return total
+
+
+def keys_of(shape: PassShape, share: float) -> int:
+    """Keys that a pass attends to: its own rows, and the kept share of the cached positions."""
+    cached = shape.length - shape.rows
+    return shape.rows + (kept_count(share, cached) if cached else 0)
 
 
 def generation_operators(
     geometry: Geometry, plan: KeptPlan, workload: Workload
-) -> tuple[Counter[OpKey], Counter[OpKey]]:
-    """Operators of all refreshes of a generation, and of all its steps. Raises as the passes do."""
-    parts = (geometry, plan, workload)
-    refreshes, steps = Counter[OpKey](), Counter[OpKey]()
-    for key, count in refresh_operators(*parts).items():
-        refreshes[key] = count * workload.decoding.refreshes
-    total = sum(steps_after(workload.decoding))
-    caching = Caching.of(plan.kept, workload.decoding)
-    for factor, weight in caching.phases if total else ():
-        for key, count in step_operators(*parts, factor).items():
-            steps[key] += count * round(weight * total)
-    return refreshes, steps
+) -> tuple[dict[OpKey, float], dict[OpKey, float]]:
+    """Operators of all refreshes of a generation, and of all its other passes, in the mean.
+
+    Raises as the passes do.
+    """
+    refreshes: dict[OpKey, float] = defaultdict(float)
+    others: dict[OpKey, float] = defaultdict(float)
+    phases = Caching.of(plan.kept, workload.passes.steps_after).phases
+    for shape, mean in workload.shapes:
+        is_refresh = shape.kind is PassKind.REFRESH
+        total = refreshes if is_refresh else others
+        for factor, weight in ((1.0, 1.0),) if is_refresh else phases:
+            for key, count in pass_operators(geometry, plan, shape, factor).items():
+                total[key] += mean * weight * count
+    return refreshes, others
 
 
 def layer_operators(

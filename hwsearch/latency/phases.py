@@ -7,14 +7,13 @@ then a sum over few kinds of steps, whatever the number of its refreshes.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.decoding.schedule import passes
 from hwsearch.decoding.signals import Signal, signal_of
-from hwsearch.plan import CachePolicy, Decoding
+from hwsearch.plan import CachePolicy
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,9 @@ class Caching:
     phases: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
 
     @classmethod
-    def of(cls, kept: KeptShares, decoding: Decoding) -> Caching:
-        """That of kept shares in a decoding."""
-        return _caching(kept.policy, kept.refreshes, decoding)
+    def of(cls, kept: KeptShares, steps_after: tuple[float, ...]) -> Caching:
+        """That of kept shares where so many steps follow each refresh (`PassCounts.steps_after`)."""
+        return _caching(kept.policy, kept.refreshes, steps_after)
 
     def signal_for(self, share: float) -> Signal:
         """What a layer of a kept share asks a refresh for; one that keeps all asks for nothing."""
@@ -51,29 +50,11 @@ PLAIN = Caching()
 
 
 @lru_cache(maxsize=1024)
-def _caching(policy: CachePolicy, refreshes: int, decoding: Decoding) -> Caching:
-    steps = steps_after(decoding)
-    if not any(steps):
-        steps = [1] * len(steps)
-    counts: Counter[float] = Counter()
+def _caching(policy: CachePolicy, refreshes: int, steps_after: tuple[float, ...]) -> Caching:
+    steps = steps_after if any(steps_after) else (1.0,) * len(steps_after)
+    counts: defaultdict[float, float] = defaultdict(float)
     for refresh, count in enumerate(steps):
         counts[policy.scale(min(refresh, refreshes - 1), refreshes)] += count
     total = sum(steps)
     phases = tuple((factor, count / total) for factor, count in counts.items() if count)
     return Caching(signal_of(policy), phases)
-
-
-def steps_after(decoding: Decoding) -> list[int]:
-    """Steps that follow each refresh of a generation.
-
-    >>> from hwsearch.plan import Decoding
-    >>> steps_after(Decoding(gen_length=8, block_length=4, steps=6, refresh_interval=2))
-    [1, 0, 1, 0]
-    """
-    counts: list[int] = []
-    for each in passes(decoding):
-        if each.refresh:
-            counts.append(0)
-        else:
-            counts[-1] += 1
-    return counts

@@ -160,6 +160,11 @@ class Decoding(OmitsDefaults):
         return self.steps // self.num_blocks
 
     @property
+    def depends_on_text(self) -> bool:
+        """Whether a generation's passes can be counted only by writing it."""
+        return self.commit is not None or self.stop_at_end
+
+    @property
     def refreshes(self) -> int:
         """Refresh passes in a generation by the schedule, all blocks beginning with one."""
         return self.num_blocks * -(-self.steps_per_block // self.refresh_interval)

@@ -91,10 +91,13 @@ class Calibration(Frozen):
             whose caches are warmer or colder than those of a pass alone; None takes the passes as they are.
         sizes: digest of the model's sizes, by which it is known wherever its folder lies; None where an
             older hwsearch did not keep it.
+        passes: forward passes of the generations that were run; None where that was not kept: those
+            of the workload's schedule.
     """
 
     model: str
     sizes: str | None = None
+    passes: Positive | None = None
     refresh: Line
     step: Line
     generation: Line | None = None
@@ -103,12 +106,6 @@ class Calibration(Frozen):
     def lines(self) -> tuple[Line, Line, Line | None]:
         """All three."""
         return self.refresh, self.step, self.generation
-
-    @property
-    def slopes(self) -> tuple[float, float, float]:
-        """Slopes of all three; 1 where there is no line of generations."""
-        last = 1.0 if self.generation is None else self.generation.slope
-        return self.refresh.slope, self.step.slope, last
 
 
 class PublishedCheck(Frozen):

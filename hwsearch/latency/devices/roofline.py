@@ -119,7 +119,7 @@ class Parts:
         return max(causes, key=causes.__getitem__)
 
 
-def parts_of(roofline: Roofline, operators: Counter[OpKey]) -> Parts:
+def parts_of(roofline: Roofline, operators: Mapping[OpKey, float]) -> Parts:
     """A pass by cause."""
     each = [(roofline.parts(key), count) for key, count in operators.items()]
     return Parts(

@@ -142,7 +142,9 @@ def fit_lines(
         for sums in sums_ms
     ]
     generation = fit_line(totals, [times[2] for times in measured_ms])
-    return Calibration(model=model, refresh=lines[0], step=lines[1], generation=generation)
+    return Calibration(
+        model=model, passes=decoding.steps, refresh=lines[0], step=lines[1], generation=generation
+    )
 
 
 def at_one_pace(sessions: ArrayLike) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ between plans are given. For joules see `Predictor.energy_j`: measured power tim
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 
 from hwsearch.decoding.kept import KeptPlan
 from hwsearch.formats.catalog import format_of
@@ -35,7 +35,7 @@ def _picojoules(predictor: Predictor, plan: KeptPlan) -> float:
     return sum(map(_sum, generation_operators(*parts)))
 
 
-def _sum(operators: Counter[OpKey]) -> float:
+def _sum(operators: Mapping[OpKey, float]) -> float:
     return sum(count * operator_pj(key) for key, count in operators.items())
 
 

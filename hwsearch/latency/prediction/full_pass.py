@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from copy import copy
 
 from hwsearch.decoding.kept import KeptPlan
+from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.denoisers.accounting import check_own
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import LinearSizes, linear_sizes
@@ -18,6 +20,7 @@ from hwsearch.latency.devices.costs import Group, Sums
 from hwsearch.latency.devices.device import Calibration, Device, Line
 from hwsearch.latency.operators import OpKey, Workload, linear
 from hwsearch.latency.prediction.operator_sums import Part
+from hwsearch.latency.prediction.pass_sums import GenerationSums, PassLines
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.latency.prediction.protocol import LatencyPredictor
 from hwsearch.latency.prediction.uncertainty import Latency, Spread
@@ -83,10 +86,18 @@ class FullPassPredictor:
         workload: Workload,
         calibration: Calibration | None = None,
     ) -> None:
-        workload.check_predictable()
         self.device, self.workload, self.calibration = device, workload, calibration
+        self._lines = PassLines(workload, calibration)
+        self._generations = GenerationSums(workload)
         self._sizes = linear_sizes(denoiser.network)
         self._name = denoiser.name
+
+    def given(self, passes: PassCounts) -> FullPassPredictor:
+        """The same for other passes."""
+        found = copy(self)
+        found.workload = Workload.of(self.workload.prompt_length, passes)
+        found._generations = GenerationSums(found.workload)
+        return found
 
     def predict(self, plan: KeptPlan) -> Latency:
         """Milliseconds of a plan.
@@ -95,20 +106,19 @@ class FullPassPredictor:
             InputError: the model was never run whole on the device.
             MissingShapeError: the device cannot price an operator.
         """
-        pass_ms = self._line().of(self.sums_ms(plan)[0])
-        total = self.workload.decoding.steps * pass_ms
-        generation = None if self.calibration is None else self.calibration.generation
-        if generation is not None:
-            total = generation.intercept_ms + generation.slope * total
+        one, sums = Part(self._line().of(self.sums_ms(plan)[0])), self._generations
+        parts = [one] * len(sums.shapes)
+        generation = self._lines.generation(sums.total(parts), sums.passes)
         power = self.device.info.power
         return Latency(
-            refresh_ms=pass_ms,
-            step_ms=pass_ms,
-            generation_ms=total,
-            generation_joules=None if power is None else power.joules(total),
-            intervals_ms=Spread.of(self.device, self.calibration).intervals(
-                Part(pass_ms), Part(pass_ms), Part(total)
-            ),
+            refresh_ms=one.ms,
+            step_ms=one.ms,
+            generation_ms=generation.ms,
+            passes=self.workload.passes.by_kind,
+            tokens=self.workload.passes.mean_tokens,
+            problems_ms=sums.percentiles(parts, self._lines),
+            generation_joules=None if power is None else power.joules(generation.ms),
+            intervals_ms=Spread.of(self.device, self.calibration).intervals(one, one, generation),
         )
 
     def binding(self, plan: KeptPlan) -> None:
@@ -130,9 +140,8 @@ class FullPassPredictor:
     def _layer_ms(self, index: int, layer: LayerPlan) -> float:
         linears = layer_linears(self._sizes, index, layer, self.workload.length)
         line = self._line()
-        last = 1.0 if self.calibration is None else self.calibration.slopes[2]
         pass_ms = line.of(self._sums(linears)) - line.intercept_ms
-        return self.workload.decoding.steps * last * pass_ms
+        return self._generations.passes * self._lines.generation_slope * pass_ms
 
     def _sums(self, operators: Counter[OpKey]) -> Sums:
         sums: dict[Group, float] = defaultdict(float)

@@ -10,27 +10,30 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from copy import copy
 
-from hwsearch.decoding.cache import kept_count
 from hwsearch.decoding.kept import KeptPlan
+from hwsearch.decoding.pass_counts import PassCounts
+from hwsearch.decoding.passes import PassKind, PassShape
 from hwsearch.denoisers.accounting import check_sizes
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import MissingShapeError
 from hwsearch.latency.devices.costs import Group, Sums
-from hwsearch.latency.devices.device import Calibration, Device, Line
+from hwsearch.latency.devices.device import Calibration, Device
 from hwsearch.latency.devices.roofline import parts_of
 from hwsearch.latency.operators import (
     OpKey,
     Workload,
     ends,
     generation_operators,
+    keys_of,
     mixing,
     mlp,
     projections,
-    step_operators,
 )
 from hwsearch.latency.phases import PLAIN, Caching
 from hwsearch.latency.prediction.operator_sums import OperatorChoice, Part, total
+from hwsearch.latency.prediction.pass_sums import GenerationSums, PassLines
 from hwsearch.latency.prediction.uncertainty import Latency, Spread
 from hwsearch.plan import LayerPlan, WeightFormat
 
@@ -41,13 +44,14 @@ class Predictor:
     """Predicts plans of one model with cached passes on one device, for one workload.
 
     Idea: a pass is a sum of operators, so what a plan chooses in one layer adds the same whatever is
-    chosen in the others. Steps: each choice is priced once by the device's table and weighed by its
-    group's factor; the sums of a refresh and of a mean step go through the calibration's lines; a
-    generation is refreshes and steps times these, through a line of its own.
+    chosen in the others. Steps: each choice is priced once for each shape of pass by the device's
+    table, weighed by its group's factor and its line's slope; a generation is its passes times these,
+    through a line of its own. Where its passes depend on the text they were counted beforehand.
 
     Limits: operators that a runtime runs at once, or fuses across parts, are no sum; whole-model runs
     show how much that is, and `hwsearch.latency.prediction.uncertainty` carries it along. Without a
-    calibration, sums are taken as they are. A generation of a fixed number of passes is predicted.
+    calibration, sums are taken as they are. Passes of other numbers of rows than a refresh's and a
+    step's were never run whole: their lines are drawn between these two.
 
     Source: sums of measured operators as in nn-Meter (Zhang et al., MobiSys 2021) and ProxylessNAS
     (arXiv 1812.00332); the line and the factors on top are measured in ``studies/latency-accuracy``.
@@ -59,7 +63,7 @@ class Predictor:
         calibration: how sums become times; None takes the sums as they are.
 
     Raises:
-        InputError: how long a generation takes depends on its text.
+        InputError: a generation's passes depend on its text, and the workload has not counted them.
     """
 
     def __init__(
@@ -69,15 +73,23 @@ class Predictor:
         workload: Workload,
         calibration: Calibration | None = None,
     ) -> None:
-        workload.check_predictable()
         self.device = device
         self.geometry = geometry
         self.workload = workload
         self.calibration = calibration
-        self._parts: dict[OperatorChoice, tuple[Part, Part]] = {}
+        self._lines = PassLines(workload, calibration)
+        self._raw: dict[tuple[OperatorChoice, PassShape], Part] = {}
+        self._parts: dict[OperatorChoice, tuple[Part, ...]] = {}
         self._spread = Spread.of(device, calibration)
-        decoding = workload.decoding
-        self._passes = (decoding.refreshes, decoding.steps - decoding.refreshes)
+        self._generations = GenerationSums(workload)
+
+    def given(self, passes: PassCounts) -> Predictor:
+        """The same for other passes; what both have priced is priced once."""
+        found = copy(self)
+        found.workload = Workload.of(self.workload.prompt_length, passes)
+        found._parts = {}
+        found._generations = GenerationSums(found.workload)
+        return found
 
     def predict(self, plan: KeptPlan) -> Latency:
         """Milliseconds of a plan, with 10th and 90th percentiles where the error is known.
@@ -89,16 +101,17 @@ class Predictor:
             MissingShapeError: the device cannot price an operator.
             PlanError: a layer shall keep more heads or channels than there are.
         """
-        refresh, step = self.pass_parts(plan)
-        lines = (None, None, None) if self.calibration is None else self.calibration.lines
-        refresh, step = _calibrated(lines[0], refresh), _calibrated(lines[1], step)
-        weighted = [part.times(n) for part, n in zip((refresh, step), self._passes, strict=True)]
-        generation = _calibrated(lines[2], total(weighted))
+        times, sums = self._pass_parts(plan), self._generations
+        refresh, step = sums.mean(times, PassKind.REFRESH), sums.mean(times)
+        generation = self._lines.generation(sums.total(times), sums.passes)
         power = self.device.info.power
         return Latency(
             refresh_ms=refresh.ms,
             step_ms=step.ms,
             generation_ms=generation.ms,
+            passes=self.workload.passes.by_kind,
+            tokens=self.workload.passes.mean_tokens,
+            problems_ms=sums.percentiles(times, self._lines),
             generation_joules=None if power is None else power.joules(generation.ms),
             intervals_ms=self._spread.intervals(refresh, step, generation),
         )
@@ -125,16 +138,17 @@ class Predictor:
             return None
         parts = (self.geometry, plan, self.workload)
         refresh, step = generation_operators(*parts)
-        step = step or step_operators(*parts)
-        return parts_of(roofline, refresh).binding, parts_of(roofline, step).binding
+        return parts_of(roofline, refresh).binding, parts_of(roofline, step or refresh).binding
 
     def sums_ms(self, plan: KeptPlan) -> tuple[Sums, Sums]:
-        """Uncalibrated operator sums of a refresh and of a step, by group."""
+        """Uncalibrated operator sums of the mean refresh and of the mean other pass, by group."""
         refresh: dict[Group, float] = defaultdict(float)
         step: dict[Group, float] = defaultdict(float)
+        sums = self._generations
         for choice, count in self._counted(plan).items():
-            refresh[choice.group] += count * self._refresh(choice).ms
-            step[choice.group] += count * self._step(choice).ms
+            raw = [self._of_shape(choice, shape) for shape in sums.shapes]
+            refresh[choice.group] += count * sums.mean(raw, PassKind.REFRESH).ms
+            step[choice.group] += count * sums.mean(raw).ms
         return refresh, step
 
     def layer_ms(self, layer: LayerPlan, kept_share: float, caching: Caching = PLAIN) -> float:
@@ -147,7 +161,7 @@ class Predictor:
 
     def choices(self, plan: KeptPlan) -> list[list[OperatorChoice]]:
         """The choices that make up each layer of a plan."""
-        caching = Caching.of(plan.kept, self.workload.decoding)
+        caching = Caching.of(plan.kept, self.workload.passes.steps_after)
         return [layer_choices(layer, share, caching) for layer, share in plan.layers()]
 
     def head_ms(self, head: WeightFormat) -> float:
@@ -160,25 +174,28 @@ class Predictor:
         return refresh + step
 
     def added_by_pass_ms(self, choices: Sequence[OperatorChoice]) -> tuple[float, float]:
-        """What some choices add to a generation by its refreshes, and by its steps."""
-        pairs = [self._priced(choice) for choice in choices]
-        sums = (sum(pair[0].ms for pair in pairs), sum(pair[1].ms for pair in pairs))
-        slopes = (1.0, 1.0, 1.0) if self.calibration is None else self.calibration.slopes
-        refresh, step = (
-            slopes[2] * slopes[index] * count * sums[index]
-            for index, count in enumerate(self._passes)
-        )
-        return refresh, step
+        """What some choices add to a generation by its refreshes, and by its other passes."""
+        added = [0.0, 0.0]
+        slope = self._lines.generation_slope
+        for choice in choices:
+            for shape, mean, part in zip(
+                self._generations.shapes,
+                self._generations.means,
+                self._priced(choice),
+                strict=True,
+            ):
+                added[shape.kind is not PassKind.REFRESH] += slope * mean * part.ms
+        return added[0], added[1]
 
-    def pass_parts(self, plan: KeptPlan) -> tuple[Part, Part]:
-        """A refresh and the mean step as operator sums with their standard errors.
-
-        Groups are weighed as a calibration says; its lines are not applied.
-        """
+    def _pass_parts(self, plan: KeptPlan) -> list[Part]:
+        """Each shape of pass of the workload: milliseconds with their standard errors."""
         counts = self._counted(plan)
         priced = [(self._priced(choice), count) for choice, count in counts.items()]
-        refresh = total([pair[0].times(count) for pair, count in priced])
-        return refresh, total([pair[1].times(count) for pair, count in priced])
+        found = []
+        for place, shape in enumerate(self._generations.shapes):
+            part = total([parts[place].times(count) for parts, count in priced])
+            found.append(Part(self._lines.intercept_ms(shape) + part.ms, part.error_ms))
+        return found
 
     def _counted(self, plan: KeptPlan) -> Counter[OperatorChoice]:
         """All choices of a plan, and how often it makes each."""
@@ -188,18 +205,18 @@ class Predictor:
             counts.update(choices)
         return counts
 
-    def _priced(self, choice: OperatorChoice) -> tuple[Part, Part]:
-        """What a choice adds to a refresh and to a step, weighed by what its group is worth."""
+    def _priced(self, choice: OperatorChoice) -> tuple[Part, ...]:
+        """What a choice adds to each shape of pass, weighed by what its group is worth."""
         found = self._parts.get(choice)
         if found is None:
             try:
-                refresh, step = self._refresh(choice), self._step(choice)
+                found = tuple(
+                    self._of_shape(choice, shape).times(self._lines.weight(shape, choice.group))
+                    for shape in self._generations.shapes
+                )
             except MissingShapeError as error:
                 raise self._with_option(error, choice) from error
-            if self.calibration is not None:
-                refresh = refresh.times(self.calibration.refresh.factor(choice.group))
-                step = step.times(self.calibration.step.factor(choice.group))
-            found = self._parts[choice] = (refresh, step)
+            self._parts[choice] = found
         return found
 
     def _with_option(self, error: MissingShapeError, choice: OperatorChoice) -> MissingShapeError:
@@ -210,37 +227,39 @@ class Predictor:
         share = choice.size / (g.intermediate_size if mlp else g.num_kv_heads)
         return MissingShapeError(f"{error} --kept-{'channels' if mlp else 'heads'} {share:.3g}")
 
-    def _refresh(self, choice: OperatorChoice) -> Part:
-        """What a choice adds to a refresh."""
-        rows, costs = self.workload.length, self.device.costs
-        if choice.part != "kept":
-            return Part.of(self._products(choice, rows), costs)
-        assert isinstance(choice.value, float), "what is kept is a share"
-        signal, block = choice.caching.signal_for(choice.value), self.workload.decoding.block_length
-        heads = self.geometry.keeping(choice.size)
-        return Part.of(mixing(heads, rows, rows, signal, block), costs)
+    def _of_shape(self, choice: OperatorChoice, shape: PassShape) -> Part:
+        """Operators of a choice in a pass of a shape; in the mean over phases of what is kept."""
+        found = self._raw.get((choice, shape))
+        if found is None:
+            found = self._raw[choice, shape] = (
+                self._kept(choice, shape)
+                if choice.part == "kept"
+                else Part.of(self._products(choice, shape), self.device.costs)
+            )
+        return found
 
-    def _step(self, choice: OperatorChoice) -> Part:
-        """What a choice adds to a step, in the mean over the steps of a generation."""
-        rows, costs = self.workload.decoding.block_length, self.device.costs
-        if choice.part != "kept":
-            return Part.of(self._products(choice, rows), costs)
+    def _kept(self, choice: OperatorChoice, shape: PassShape) -> Part:
+        """Attention of a layer that keeps a share of what is cached."""
         assert isinstance(choice.value, float), "what is kept is a share"
-        heads, outside = self.geometry.keeping(choice.size), self.workload.outside
+        rows, costs = shape.rows, self.device.costs
+        heads, caching = self.geometry.keeping(choice.size), choice.caching
+        if shape.kind is PassKind.REFRESH:
+            signal = caching.signal_for(choice.value)
+            return Part.of(mixing(heads, rows, rows, signal, shape.predicted), costs)
         return total(
-            Part.of(mixing(heads, rows, kept_count(share, outside) + rows), costs).times(weight)
-            for share, weight in choice.caching.shares_of(choice.value)
+            Part.of(mixing(heads, rows, keys_of(shape, share)), costs).times(weight)
+            for share, weight in caching.shares_of(choice.value)
         )
 
-    def _products(self, choice: OperatorChoice, rows: int) -> Counter[OpKey]:
-        """Operators of a choice of a format on some rows; the ends run on the block's alone."""
+    def _products(self, choice: OperatorChoice, shape: PassShape) -> Counter[OpKey]:
+        """Operators of a choice of a format; the ends run on the predicted rows alone."""
         fmt = choice.format
         assert fmt is not None, "products have a format"
         if choice.part == "attention":
-            return projections(self.geometry.keeping(choice.size), fmt, rows)
+            return projections(self.geometry.keeping(choice.size), fmt, shape.rows)
         if choice.part == "mlp":
-            return mlp(self.geometry.keeping(kept_channels=choice.size), fmt, rows)
-        return ends(self.geometry, fmt, self.workload.decoding.block_length)
+            return mlp(self.geometry.keeping(kept_channels=choice.size), fmt, shape.rows)
+        return ends(self.geometry, fmt, shape.predicted)
 
 
 def layer_choices(
@@ -255,9 +274,3 @@ def layer_choices(
             "kept", float(kept_share), layer.kept_heads, caching if kept_share < 1.0 else PLAIN
         ),
     ]
-
-
-def _calibrated(line: Line | None, part: Part) -> Part:
-    if line is None:
-        return part
-    return Part(line.intercept_ms + line.slope * part.ms, line.slope * part.error_ms)

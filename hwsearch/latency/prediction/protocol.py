@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from hwsearch.decoding.kept import KeptPlan
+from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.latency.devices.costs import Sums
 from hwsearch.latency.devices.device import Calibration, Device
 from hwsearch.latency.operators import Workload
@@ -30,6 +31,9 @@ class LatencyPredictor(Protocol):
     @property
     def calibration(self) -> Calibration | None:
         """How sums become times; None where no whole model was run."""
+
+    def given(self, passes: PassCounts) -> LatencyPredictor:
+        """The same for generations of other passes, written by another decoding perhaps."""
 
     def predict(self, plan: KeptPlan) -> Latency:
         """Milliseconds of a plan, with 10th and 90th percentiles where the error is known.

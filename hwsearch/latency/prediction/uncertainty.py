@@ -10,9 +10,11 @@ with neither has no percentiles: an interval that leaves out the larger error wo
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from hwsearch.decoding.passes import PassKind
 from hwsearch.latency.prediction.operator_sums import Part
 
 if TYPE_CHECKING:
@@ -41,18 +43,36 @@ class Latency:
     """Predicted times of a plan.
 
     Attributes:
-        refresh_ms: one refresh pass.
-        step_ms: one step pass; the mean over a generation, where its phases keep different shares.
-        generation_ms: a whole generation of the workload.
+        refresh_ms: one refresh pass; the mean over a generation, where they differ.
+        step_ms: one of the other passes, in the mean alike.
+        generation_ms: a whole generation of the workload; the mean over problems, where its passes
+            depend on the text.
         generation_joules: power times that; None where nobody measured the device's power.
-        intervals_ms: 10th and 90th percentile of each; None where the error is unknown.
+        intervals_ms: 10th and 90th percentile of each by the error of prediction; None where that is
+            unknown.
+        passes: passes of a generation by kind, in the mean over problems.
+        tokens: tokens of an answer, likewise.
+        problems_ms: 10th and 90th percentile of a generation over problems, by their passes.
     """
 
     refresh_ms: float
     step_ms: float
     generation_ms: float
+    passes: Mapping[PassKind, float]
+    tokens: float
+    problems_ms: Interval
     generation_joules: float | None = None
     intervals_ms: Intervals | None = None
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens of an answer by the time of a generation, both in the mean."""
+        return 1e3 * self.tokens / self.generation_ms
+
+    @property
+    def tokens_per_pass(self) -> float:
+        """Tokens of an answer by forward passes (TPF), both in the mean."""
+        return self.tokens / sum(self.passes.values())
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from hwsearch.latency.operators import (
     Workload,
     mean_query_product,
     mixing,
+    mlp,
+    projections,
     refresh_operators,
     step_operators,
 )
@@ -96,7 +98,25 @@ def _operators(g: Geometry, workload: Workload, formats: Sequence[WeightFormat])
             keys |= set(step_operators(g, plan, workload))
     block = workload.decoding.block_length
     fewest = kept_count(0.0, workload.outside) + block
-    return keys | set(mixing(g, block, fewest)) | {mean_query_product(g, block, workload.length)}
+    keys |= set(mixing(g, block, fewest)) | {mean_query_product(g, block, workload.length)}
+    return keys | _windowed(g, workload, formats)
+
+
+def _windowed(g: Geometry, workload: Workload, formats: Sequence[WeightFormat]) -> set[OpKey]:
+    """Operators of passes that run a block with some of what is around it.
+
+    Products are timed at the rows of two blocks, which passes run that advance from one to the next.
+    Attention is timed at the ends of its ranges, too, so that whatever a window runs lies between.
+    """
+    length, rows = workload.length, 2 * workload.decoding.block_length
+    if rows >= length:
+        return set()
+    keys = {key for fmt in formats for key in (*projections(g, fmt, rows), *mlp(g, fmt, rows))}
+    ranges = ((rows, length - rows), (length, workload.outside))
+    for count, cached in ranges:
+        for most in (kept_count(0.0, cached), cached):
+            keys |= set(mixing(g, count, count + most))
+    return keys
 
 
 class OperatorTimer(Protocol):

@@ -2,16 +2,25 @@ import itertools
 import math
 import random
 
+import numpy as np
 import pytest
 
 from hwsearch.decoding.kept import KeptPlan
+from hwsearch.decoding.pass_counts import PassCounts, PassPlace
+from hwsearch.decoding.passes import PassKind, PassShape
 from hwsearch.errors import InputError, MissingShapeError, PlanError
 from hwsearch.jobs.prediction import where
 from hwsearch.latency.devices.device import Calibration, Device, Line
 from hwsearch.latency.devices.roofline import FormatRate, Roofline
 from hwsearch.latency.devices.table import LatencyTable
-from hwsearch.latency.operators import Workload, refresh_operators, step_operators
+from hwsearch.latency.operators import (
+    Workload,
+    pass_operators,
+    refresh_operators,
+    step_operators,
+)
 from hwsearch.latency.prediction.energy import arithmetic
+from hwsearch.latency.prediction.pass_sums import PassLines
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.latency.prediction.roofline_fit import fit_table
 from hwsearch.latency.timing.operator_times import operators_of
@@ -221,17 +230,82 @@ def test_zeroed_weights_and_an_unused_rule_cost_what_they_cost(device):
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"commit": {"policy": "threshold"}},
-        {"stop_at_end": True},
-        {"window": {"before": 1}},
-        {"suffix_window": 4},
-    ],
-    ids=str,
+    "changes", [{"commit": {"policy": "threshold"}}, {"stop_at_end": True}], ids=str
 )
-def test_what_depends_on_the_text_is_not_predicted(device, changes):
+def test_what_depends_on_the_text_is_not_guessed(device, changes):
     work = Workload(12, WORK.decoding.changed(changes))
-    with pytest.raises(InputError, match=r"depends on the text: .*hwsearch bench") as error:
+    with pytest.raises(InputError, match=r"depends on the text .*: count them") as error:
         Predictor(device, GEOMETRY, work)
     assert len(str(error.value).splitlines()) == 1
+
+
+THRESHOLD = WORK.decoding.changed({"commit": {"policy": "threshold"}, "window": {"advance": True}})
+COUNTS = PassCounts(
+    THRESHOLD,
+    (
+        PassPlace(0, PassKind.REFRESH),
+        PassPlace(0, PassKind.STEP),
+        PassPlace(4, PassKind.ADVANCE),
+        PassPlace(4, PassKind.STEP),
+    ),
+    ((1, 2, 1, 1), (1, 0, 1, 3), (1, 1, 0, 0)),
+    (1.0, 4 / 3),
+    (8, 7, 3),
+)
+
+
+def test_counted_passes_are_a_sum_over_their_shapes(device):
+    plan = CompressionPlan.uniform(3, "w8a8", "w8")
+    drawn = KeptPlan.drawn(plan, (1.0, 0.4, 1.0))
+    predictor = Predictor(device, GEOMETRY, WORK)
+    found = predictor.given(COUNTS).predict(drawn)
+    times = {}
+    for kind, rows in ((PassKind.REFRESH, 20), (PassKind.STEP, 4), (PassKind.ADVANCE, 8)):
+        operators = pass_operators(GEOMETRY, drawn, PassShape(kind, rows, 20, 4))
+        times[kind] = sum(n * device.costs.cost_us(key) for key, n in operators.items()) / 1e3
+    refresh, advance, step = (times[kind] for kind in PassKind)
+    each = [refresh + 3 * step + advance, refresh + advance + 3 * step, refresh + step]
+    assert found.generation_ms == pytest.approx(sum(each) / 3)
+    assert found.refresh_ms == pytest.approx(refresh)
+    assert found.step_ms == pytest.approx((7 * step + 2 * advance) / 9)
+    assert found.problems_ms == pytest.approx(tuple(np.percentile(each, (10, 90))))
+    assert found.passes == {
+        PassKind.REFRESH: 1.0,
+        PassKind.ADVANCE: pytest.approx(2 / 3),
+        PassKind.STEP: pytest.approx(7 / 3),
+    }
+    assert found.tokens_per_pass == pytest.approx(6 / 4)
+    assert found.tokens_per_second == pytest.approx(6e3 / found.generation_ms)
+    # what the first predictor predicts is as it was
+    assert predictor.predict(drawn).passes[PassKind.ADVANCE] == 0
+
+
+def test_what_lies_between_passes_is_shared_out_among_them(device):
+    def line(intercept_ms, slope):
+        return Line(intercept_ms=intercept_ms, slope=slope, mape=0.01, plans=8)
+
+    lines = Calibration(
+        model="m", refresh=line(0.0, 1.0), step=line(0.0, 1.0), generation=line(4.0, 1.5), passes=8
+    )
+    plan = KeptPlan.keeping_all(CompressionPlan.uniform(3))
+    plain = Predictor(device, GEOMETRY, WORK).given(COUNTS).predict(plan)
+    found = Predictor(device, GEOMETRY, WORK, lines).given(COUNTS).predict(plan)
+    assert found.generation_ms == pytest.approx(4.0 * 4 / 8 + 1.5 * plain.generation_ms)
+    assert (
+        sum(Predictor(device, GEOMETRY, WORK, lines).given(COUNTS).layers_ms(plan))
+        < found.generation_ms
+    )
+
+
+def test_a_pass_of_other_rows_has_a_line_between_the_two(device):
+    def line(slope, **factors):
+        return Line(intercept_ms=1.0, slope=slope, mape=0.01, plans=8, **factors)
+
+    lines = Calibration(model="m", refresh=line(1.0), step=line(2.0))
+    found = PassLines(WORK, lines)
+    at = [found.weight(PassShape(PassKind.ADVANCE, rows, 20, 4), None) for rows in (4, 8, 20)]
+    assert at == [2.0, pytest.approx(2.0 - math.log(2) / math.log(5)), 1.0]
+
+
+def test_counts_survive_being_written_down():
+    assert PassCounts.read(THRESHOLD, COUNTS.document()) == COUNTS

@@ -219,7 +219,8 @@ def test_phases_are_a_sum_over_passes(denoiser, cache, steps):
     layers_ms = predictor.layers_ms(KeptPlan(plan, kept))
     assert sum(layers_ms) + predictor.head_ms(plan.head) == pytest.approx(found.generation_ms)
     refreshes, steps_ = generation_operators(g, KeptPlan(plan, kept), work)
-    summed = sum(n * device.costs.cost_us(k) for k, n in (refreshes + steps_).items()) / 1e3
+    pairs = [*refreshes.items(), *steps_.items()]
+    summed = sum(n * device.costs.cost_us(key) for key, n in pairs) / 1e3
     assert summed == pytest.approx(found.generation_ms)
     assert sum(refreshes.values()) + sum(steps_.values()) > 0
 

@@ -1,0 +1,132 @@
+"""From the passes of a generation to its time: lines of passes, and sums over passes and problems."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwsearch.decoding.passes import PassKind, PassShape
+from hwsearch.latency.devices.costs import Group
+from hwsearch.latency.devices.device import Calibration, Line
+from hwsearch.latency.operators import Workload
+from hwsearch.latency.prediction.operator_sums import Part
+
+#: Sums as they are: the lines of a device whose models were never run whole.
+PLAIN_LINE = Line(intercept_ms=0.0, slope=1.0, mape=0.0, plans=2)
+
+
+class PassLines:
+    """How operator sums become the times of passes of any number of rows.
+
+    Whole models were run by refreshes of all positions and by steps of a block. The line of a pass of
+    other sizes is drawn between theirs, by the logarithm of its rows: caches and kernels change from the one
+    to the other by proportions.
+
+    Args:
+        workload: of the passes that were run whole.
+        calibration: their lines; None takes sums as they are.
+    """
+
+    def __init__(self, workload: Workload, calibration: Calibration | None) -> None:
+        self._rows = (workload.decoding.block_length, workload.length)
+        self._calibration = calibration
+        self._step, self._refresh = PLAIN_LINE, PLAIN_LINE
+        if calibration is not None:
+            self._step, self._refresh = calibration.step, calibration.refresh
+        self._last = None if calibration is None else calibration.generation
+        passes = None if calibration is None else calibration.passes
+        self._timed_passes = passes or float(workload.decoding.steps)
+
+    @property
+    def generation_slope(self) -> float:
+        """What a millisecond of predicted passes is worth in a generation."""
+        return 1.0 if self._last is None else self._last.slope
+
+    def weight(self, shape: PassShape, group: Group) -> float:
+        """What a summed millisecond of a group is worth in a pass."""
+        far = self._towards_refresh(shape)
+        refresh, step = (line.slope * line.factor(group) for line in (self._refresh, self._step))
+        return far * refresh + (1.0 - far) * step
+
+    def intercept_ms(self, shape: PassShape) -> float:
+        """Milliseconds of a pass beside its operators."""
+        far = self._towards_refresh(shape)
+        return far * self._refresh.intercept_ms + (1.0 - far) * self._step.intercept_ms
+
+    def generation(self, passes_ms: Part, count: float) -> Part:
+        """A generation of so many passes, which take so long together.
+
+        What it costs beside its passes is spent between them, so it is shared out among those that
+        were timed.
+        """
+        if self._last is None:
+            return passes_ms
+        beside = self._last.intercept_ms * count / self._timed_passes
+        slope = self._last.slope
+        return Part(beside + slope * passes_ms.ms, slope * passes_ms.error_ms)
+
+    def _towards_refresh(self, shape: PassShape) -> float:
+        """0 for a step's rows, 1 for a refresh's, in between by their logarithms."""
+        block, length = self._rows
+        if shape.kind is PassKind.REFRESH or block == length:
+            return 1.0
+        far = math.log(shape.rows / block) / math.log(length / block)
+        return min(1.0, max(0.0, far))
+
+
+class GenerationSums:
+    """Sums over the passes of a workload's generations.
+
+    Args:
+        workload: whose passes are known. Raises `InputError` where they are not.
+    """
+
+    def __init__(self, workload: Workload) -> None:
+        found = workload.passes.shapes(workload.prompt_length)
+        self.shapes = list(dict.fromkeys(found))
+        columns = [self.shapes.index(shape) for shape in found]
+        counts = np.zeros((len(workload.passes.counts), len(self.shapes)))
+        np.add.at(counts.T, columns, workload.passes.array.T)
+        self._counts = counts
+        self.means: list[float] = counts.mean(axis=0).tolist()
+        self.passes = sum(self.means)
+
+    def mean(self, parts: Sequence[Part], kind: PassKind | None = None) -> Part:
+        """The mean refresh, or the mean of all other passes; of all passes, where there are none.
+
+        Args:
+            parts: what each shape of pass takes.
+            kind: `PassKind.REFRESH`; None takes the others.
+        """
+        is_refresh = [shape.kind is PassKind.REFRESH for shape in self.shapes]
+        wanted = [found == (kind is PassKind.REFRESH) for found in is_refresh]
+        if not any(wanted):
+            wanted = [True] * len(wanted)
+        chosen = [mean if want else 0.0 for mean, want in zip(self.means, wanted, strict=True)]
+        return _added(parts, chosen).times(1.0 / sum(chosen))
+
+    def total(self, parts: Sequence[Part]) -> Part:
+        """All passes of a generation, in the mean over problems."""
+        return _added(parts, self.means)
+
+    def percentiles(self, parts: Sequence[Part], lines: PassLines) -> tuple[float, float]:
+        """10th and 90th percentile of a generation's milliseconds over problems."""
+        times = self._counts @ np.array([part.ms for part in parts])
+        counts = self._counts.sum(axis=1)
+        generations = [
+            lines.generation(Part(ms), count).ms
+            for ms, count in zip(times.tolist(), counts.tolist(), strict=True)
+        ]
+        low, high = np.percentile(generations, (10, 90)).tolist()
+        return low, high
+
+
+def _added(parts: Sequence[Part], counts: Sequence[float]) -> Part:
+    """Passes of several shapes together: they are made of the same operators, so errors add up."""
+    pairs = list(zip(parts, counts, strict=True))
+    return Part(
+        sum(count * part.ms for part, count in pairs),
+        sum(count * part.error_ms for part, count in pairs),
+    )
