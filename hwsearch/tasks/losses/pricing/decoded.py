@@ -1,0 +1,190 @@
+"""Calibration problems decoded by a plan, with all that a price, or a count of passes, asks of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsearch.decoding.answer import answer_text, end_token_ids
+from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.passes import PassShape, counted
+from hwsearch.decoding.sampler import Generation, generation
+from hwsearch.decoding.trajectory import Trajectory
+from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.network import Network
+from hwsearch.plan import Decoding
+from hwsearch.tasks.problem import Problem
+
+#: Prompts of one length decoded together.
+BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedProblem:
+    """What was written for one problem.
+
+    Attributes:
+        found: the generation of the batch that it was in.
+        row: its row in that batch.
+        prompt_length: tokens of the prompt.
+        text_count: tokens of the text, up to and with the first that ends it; what is written
+            behind that never counts.
+    """
+
+    found: Generation
+    row: int
+    prompt_length: int
+    text_count: int
+
+    @classmethod
+    def of(
+        cls, found: Generation, row: int, prompt_length: int, ends: Collection[int]
+    ) -> DecodedProblem:
+        """One row of a batch, whose text the tokens `ends` end."""
+        places = np.flatnonzero(np.isin(found.tokens[row, prompt_length:], list(ends)))
+        count = int(places[0]) + 1 if len(places) else found.written.shape[1]
+        return cls(found, row, prompt_length, count)
+
+    @property
+    def generated(self) -> NDArray[np.int64]:
+        """Prompt left out, ``[gen_length]``."""
+        tokens: NDArray[np.int64] = self.found.tokens[self.row, self.prompt_length :]
+        return tokens
+
+    @property
+    def written(self) -> NDArray[np.int64]:
+        """The pass that wrote each token, from 0, ``[gen_length]``; -1 for those never written."""
+        passes: NDArray[np.int64] = self.found.written[self.row]
+        return passes
+
+    @property
+    def written_count(self) -> int:
+        """Tokens that any pass wrote, those behind the end included."""
+        return int((self.written >= 0).sum())
+
+    @property
+    def passes(self) -> Counter[PassShape]:
+        """How often each kind of pass was run for it."""
+        return counted(self.found.passes, self.row)
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """Its generation, pass by pass."""
+        return Trajectory(self.found.tokens[self.row], self.written)
+
+    @cached_property
+    def finished(self) -> NDArray[np.int64]:
+        """Prompt and text, ``[length]``, its last token repeated where it ended before the last place.
+
+        So two generations of one text are the same tokens, whatever was written behind the end.
+        """
+        tokens = self.found.tokens[self.row].copy()
+        stop = self.prompt_length + self.text_count
+        tokens[stop:] = tokens[stop - 1]
+        return tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What one network wrote for all problems.
+
+    Attributes:
+        decoding: how.
+        problems: one for each prompt, in the order given.
+    """
+
+    decoding: Decoding
+    problems: tuple[DecodedProblem, ...]
+
+    @property
+    def cost(self) -> float:
+        """Work of decoding, in full passes over one sequence: rows run over rows there are."""
+        return sum(
+            shape.rows * times / len(problem.finished)
+            for problem in self.problems
+            for shape, times in problem.passes.items()
+        )
+
+
+def decode(
+    network: Network,
+    kept: KeptShares,
+    decoding: Decoding,
+    prompts: Sequence[Sequence[int]],
+    *,
+    mask_token_id: int,
+    ends: Collection[int],
+    batch: int = BATCH,
+) -> Decoded:
+    """Decode prompts, those of equal length together, so that nothing is padded.
+
+    Args:
+        network: a (compressed) network.
+        kept: for each layer the share of cached positions it keeps, and by which rule.
+        decoding: how text is written; chance, where it leaves any, has seed 0.
+        prompts: tokens of each prompt.
+        mask_token_id: the token that stands for "not written yet".
+        ends: tokens that end a text.
+        batch: most prompts decoded together.
+
+    Raises:
+        InputError: the network cannot decode that way.
+    """
+    backend = backend_of(network, kept)
+    found: dict[int, DecodedProblem] = {}
+    for group in groups_of_equal_length(prompts, batch):
+        tokens = np.array([prompts[index] for index in group], dtype=np.int64)
+        wrote = generation(backend, tokens, decoding, mask_token_id, end_tokens=ends)
+        for row, index in enumerate(group):
+            found[index] = DecodedProblem.of(wrote, row, tokens.shape[1], ends)
+    return Decoded(decoding, tuple(found[index] for index in range(len(prompts))))
+
+
+class DecodedProblems:
+    """Problems that plans are to write answers to, and what the uncompressed model writes itself.
+
+    Args:
+        denoiser: the uncompressed model.
+        problems: calibration problems; all plans are judged on the same.
+        batch: most prompts decoded together.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, problems: Sequence[Problem], *, batch: int = BATCH
+    ) -> None:
+        self.denoiser, self.problems, self.batch = denoiser, tuple(problems), batch
+        self.prompts = tuple(tuple(denoiser.prompt(problem.question)) for problem in problems)
+        self.ends = end_token_ids(denoiser)
+
+    def decoded(self, network: Network, kept: KeptShares, decoding: Decoding | None) -> Decoded:
+        """What a network writes by a decoding; None is that of the model's makers."""
+        return decode(
+            network,
+            kept,
+            decoding or self.denoiser.decoding,
+            self.prompts,
+            mask_token_id=self.denoiser.mask_token_id,
+            ends=self.ends,
+            batch=self.batch,
+        )
+
+    @cached_property
+    def reference(self) -> Decoded:
+        """What the uncompressed model writes by its makers' decoding."""
+        kept = KeptShares.keeping_all(self.denoiser.num_layers)
+        return self.decoded(self.denoiser.network, kept, self.denoiser.decoding.scheduled())
+
+    def texts(self, decoded: Decoded) -> list[str]:
+        """The texts that count, cut at their ends."""
+        tokenizer = self.denoiser.tokenizer
+        return [
+            answer_text(tokenizer, problem.generated.tolist(), self.ends)
+            for problem in decoded.problems
+        ]
