@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hwsearch.bundle.predictions import input_names, output_names, predicted
 from hwsearch.decoding.backend import GREEDY, Sampling
-from hwsearch.decoding.signals import Signal
+from hwsearch.decoding.kept import Signal
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.transformer import Layer, Transformer
 from hwsearch.plan import Decoding, Window

@@ -21,7 +21,7 @@ from hwsearch.bundle.graphs import (
 )
 from hwsearch.bundle.predictions import example_inputs
 from hwsearch.bundle.weights import Graph, detach
-from hwsearch.decoding.signals import Signal
+from hwsearch.decoding.kept import Signal
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.runtime.probe import LOGITS

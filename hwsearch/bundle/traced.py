@@ -16,7 +16,7 @@ from hwsearch.bundle.products import ProductBank
 from hwsearch.bundle.quantise import product_formats
 from hwsearch.bundle.tied import share_head
 from hwsearch.bundle.weights import Graph
-from hwsearch.decoding.signals import Signal
+from hwsearch.decoding.kept import Signal
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import CompressionPlan
 

@@ -72,6 +72,12 @@ class CommitPolicy(Frozen):
     needs_divergences: ClassVar[int] = 0
 
     @property
+    def words(self) -> str:
+        """Its name and its numbers."""
+        numbers = [value for name, value in self if name != "policy"]
+        return " ".join([self.policy, *(f"{value:g}" for value in numbers)])
+
+    @property
     def credited(self) -> Credit | None:
         """The credit that backends add to their logits; None for none."""
         return None

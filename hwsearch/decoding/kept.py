@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsearch.decoding.signals import Signal, signal_of
 from hwsearch.errors import PlanError
 from hwsearch.plan import CachePolicy, CacheRule, CompressionPlan, LayerPlan
 from hwsearch.schema import Frozen
@@ -26,6 +27,42 @@ DEFAULT_POLICY = CachePolicy()
 
 #: Rules whose scores can be calibrated beforehand.
 STATIC_RULES = (CacheRule.KEEP_STABLE, CacheRule.DROP_TRANSIENT, CacheRule.MASS)
+
+
+class Signal(StrEnum):
+    """What a refresh hands out for a layer that drops cached positions.
+
+    Attributes:
+        NONE: nothing: the rule looks at places alone, or at scores calibrated beforehand.
+        MASS: the attention mass that each position received, summed over heads and queries.
+        QUERY: each key's product with the mean query of the block's rows, mean over heads.
+    """
+
+    NONE = ""
+    MASS = "mass"
+    QUERY = "query"
+
+
+#: Rules that look at attention mass, and so need the probabilities of a refresh in the open.
+MASS_RULES: Final = (
+    CacheRule.KEEP_STABLE,
+    CacheRule.DROP_TRANSIENT,
+    CacheRule.MASS,
+    CacheRule.AR_PRESERVE,
+)
+
+
+def signal_of(policy: CachePolicy) -> Signal:
+    """What a refresh must hand out for a policy.
+
+    >>> signal_of(CachePolicy()), signal_of(CachePolicy(rule="mean-query"))
+    (<Signal.MASS: 'mass'>, <Signal.QUERY: 'query'>)
+    >>> signal_of(CachePolicy(running=False)), signal_of(CachePolicy(rule="recent"))
+    (<Signal.NONE: ''>, <Signal.NONE: ''>)
+    """
+    if policy.rule is CacheRule.MEAN_QUERY:
+        return Signal.QUERY
+    return Signal.MASS if policy.running and policy.rule in MASS_RULES else Signal.NONE
 
 
 class StaticScores(Frozen):

@@ -7,7 +7,7 @@ are counted while problems are answered, and what is predicted is their mean.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -84,30 +84,35 @@ class PassCounts:
     def of(
         cls,
         decoding: Decoding,
-        generations: Sequence[Generation],
+        samples: Iterable[tuple[Generation, int]],
         end_tokens: Collection[int],
     ) -> PassCounts:
-        """Those of generations that were run, batch by batch."""
+        """Those of generations that were run.
+
+        Args:
+            decoding: how they were written.
+            samples: each with a row of its batch.
+            end_tokens: tokens that end an answer.
+        """
         rows, after, tokens = [], [], []
-        for found in generations:
+        for found, row in samples:
             first = found.tokens.shape[1] - decoding.gen_length
-            for sample, written in enumerate(found.tokens[:, first:]):
-                places = [
-                    PassPlace(record.call.start - first, record.call.shape.kind)
-                    for record in found.passes
-                    if record.active[sample]
-                ]
-                rows.append(Counter(places))
-                after.append(_steps_after(places))
-                ends = np.flatnonzero(np.isin(written, list(end_tokens)))
-                tokens.append(int(ends[0]) if ends.size else len(written))
+            places = [
+                PassPlace(record.call.start - first, record.call.shape.kind)
+                for record in found.passes
+                if record.active[row]
+            ]
+            rows.append(Counter(places))
+            after.append(_steps_after(places))
+            ends = np.flatnonzero(np.isin(found.tokens[row, first:], list(end_tokens)))
+            tokens.append(int(ends[0]) if ends.size else decoding.gen_length)
         known = sorted(set().union(*rows))
         longest = max(map(len, after))
         steps = np.array([[*each, *[0] * (longest - len(each))] for each in after])
         return cls(
             decoding,
             tuple(known),
-            tuple(tuple(row[place] for place in known) for row in rows),
+            tuple(tuple(counts[place] for place in known) for counts in rows),
             tuple(steps.mean(axis=0).tolist()),
             tuple(tokens),
         )

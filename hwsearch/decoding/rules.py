@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsearch.decoding.cache import Floats, SinkHistory, kept_count
-from hwsearch.decoding.kept import FIRST, KeptShares
-from hwsearch.decoding.signals import Signal
+from hwsearch.decoding.kept import FIRST, KeptShares, Signal
 from hwsearch.plan import CacheRule
 
 #: Neighbours whose best score counts for a position under ``mean-query`` (Sparse-dLLM's pooling).

@@ -12,10 +12,9 @@ from torch import Tensor
 from hwsearch.commit.policy import Credit
 from hwsearch.decoding.backend import GREEDY, GumbelNoise, Prediction, Sampling, Tokens
 from hwsearch.decoding.cache import SinkHistory, outside
-from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.kept import KeptShares, Signal
 from hwsearch.decoding.passes import WHOLE, Scope
 from hwsearch.decoding.rules import PositionKeeper
-from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.activation_cache import ActivationCache, Walk
 from hwsearch.denoisers.transformer import KeyValue, Transformer
 

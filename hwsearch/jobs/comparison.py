@@ -91,9 +91,9 @@ def compare_study(
     record = study.record
     subject = subject_of(record.kept("model"), record.prompt_length)
     decoding = record.decoding_value
-    frame = study.frame()
+    frame, passes = study.frame(), study.passes()
     candidates = [
-        ComparedPlan(f"trial {number}", plan, float(loss), float(loss))
+        ComparedPlan(f"trial {number}", plan, float(loss), float(loss), passes[number])
         for number, loss, plan in zip(frame["number"], frame["loss"], frame["plan"], strict=True)
     ]
     ratio = ratio or _ratio_of(study, subject, decoding)
@@ -200,6 +200,8 @@ def _figures(latency: Any, column: Column, place: int) -> dict[str, Any]:
         "generation_ms": latency.generation_ms,
         "p10_ms": ends[0],
         "p90_ms": ends[1],
+        "passes": sum(latency.passes.values()),
+        "tokens_per_second": latency.tokens_per_second,
         "joules": latency.generation_joules,
         "ratio": cell.ratio,
         "meets_target": cell.meets,

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from hwsearch.compression import WeightBank, compress, own_calibration
 from hwsearch.decoding.kept import KeptPlan
+from hwsearch.decoding.pass_counts import PassCounts
+from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.digest import geometry_digest
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.config import read_config
@@ -19,6 +22,8 @@ from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study.preparation import SINK_QUESTIONS, calibration_questions, default_workload
+from hwsearch.tasks.losses.pricing import DecodedProblems
+from hwsearch.tasks.problem import Problem
 
 #: Tokens of the prompt where only a model's config is known.
 PROMPT_LENGTH = 128
@@ -34,6 +39,7 @@ class Subject:
         decoding: how its makers decode it.
         prompt_length: tokens of the prompt.
         profile: makes the sink profile when a plan first needs it; None where there are no weights.
+        count: counts a plan's passes by answering calibration questions; None where there are no weights.
     """
 
     name: str
@@ -41,6 +47,7 @@ class Subject:
     decoding: Decoding
     prompt_length: int
     profile: Callable[[], SinkProfile] | None
+    count: Callable[[KeptPlan], PassCounts] | None = None
 
     def keep(self, plan: CompressionPlan) -> KeptPlan:
         """A plan with what its thresholds keep.
@@ -65,6 +72,23 @@ class Subject:
                 f"alone; give the model's folder, or thresholds of 1.0"
             )
         return self.profile().keep(plan)
+
+    def predictor_for(self, device: Device, kept: KeptPlan) -> Predictor:
+        """Predicts a plan on a device, by the passes that its generations make.
+
+        Raises:
+            InputError: they depend on the text, and there are no weights to write any with.
+        """
+        decoding = kept.plan.decoding or self.decoding
+        predictor = self.predictor(device)
+        if not decoding.depends_on_text:
+            return predictor.given(PassCounts.scheduled(decoding))
+        if self.count is None:
+            raise InputError(
+                f"how many passes {decoding.words!r} takes depends on the text, and {self.name} is a config "
+                f"alone; give the model's folder, or a decoding by a schedule"
+            )
+        return predictor.given(self.count(kept))
 
     def predictor(self, device: Device, decoding: Decoding | None = None) -> Predictor:
         """Predicts this model on a device, calibrated where the device has run it whole."""
@@ -105,4 +129,17 @@ def subject_of(model: str, prompt_length: int | None = None) -> Subject:
     def profile() -> SinkProfile:
         return calibrate_sinks(denoiser, calibration_questions(SINK_QUESTIONS))
 
-    return Subject(denoiser.name, denoiser.geometry, denoiser.decoding, length, profile)
+    def count(kept: KeptPlan) -> PassCounts:
+        return count_passes(denoiser, kept)
+
+    return Subject(denoiser.name, denoiser.geometry, denoiser.decoding, length, profile, count)
+
+
+def count_passes(denoiser: Denoiser, kept: KeptPlan) -> PassCounts:
+    """Passes of a plan's generations, counted by answering calibration questions in torch."""
+    questions = calibration_questions()
+    prunes = any(layer.prunes for layer in kept.plan.layers)
+    bank = WeightBank(denoiser, own_calibration(denoiser, questions) if prunes else None)
+    network = compress(denoiser, kept.plan, bank).network
+    problems = DecodedProblems(denoiser, [Problem(question, "") for question in questions])
+    return problems.passes(problems.decoded(network, kept.kept, kept.plan.decoding))

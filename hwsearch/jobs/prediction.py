@@ -37,11 +37,11 @@ def predict_plan(
     device = load_device(device_name)
     subject = subject_of(model, prompt_length)
     kept = subject.keep(plan)
-    predictor = subject.predictor(device, plan.decoding)
+    predictor = subject.predictor_for(device, kept)
     latency = predictor.predict(kept)
     if objective == "energy":
         predictor.energy_j(kept)
-    power, decoding = device.info.power, predictor.workload.decoding
+    power = device.info.power
     return {
         "device": device.info.name,
         "provenance": device.info.provenance.value,
@@ -55,7 +55,12 @@ def predict_plan(
         "power": None if power is None else power.model_dump(),
         "binding": _binding(predictor, kept),
         "where": where(predictor, kept),
-        "tokens_per_second": 1e3 * decoding.gen_length / latency.generation_ms,
+        "decoding": predictor.workload.decoding.words,
+        "passes": {kind.value: count for kind, count in latency.passes.items()},
+        "problems_10_90_ms": list(latency.problems_ms),
+        "tokens": latency.tokens,
+        "tokens_per_second": latency.tokens_per_second,
+        "tokens_per_pass": latency.tokens_per_pass,
         "arithmetic_energy": arithmetic(predictor, kept),
         "layers": _layers(predictor, kept, latency),
     }

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hwsearch.decoding.cache import kept_count
-from hwsearch.decoding.kept import KeptPlan
+from hwsearch.decoding.kept import KeptPlan, Signal
 from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.decoding.passes import PassKind, PassShape
-from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.accounting import check_sizes
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.latency.phases import Caching

@@ -11,8 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hwsearch.decoding.kept import KeptShares
-from hwsearch.decoding.signals import Signal, signal_of
+from hwsearch.decoding.kept import KeptShares, Signal, signal_of
 from hwsearch.plan import CachePolicy
 
 

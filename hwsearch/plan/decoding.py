@@ -169,6 +169,26 @@ class Decoding(OmitsDefaults):
         """Refresh passes in a generation by the schedule, all blocks beginning with one."""
         return self.num_blocks * -(-self.steps_per_block // self.refresh_interval)
 
+    @property
+    def words(self) -> str:
+        """How text is written, in a few words.
+
+        >>> makers = Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=4)
+        >>> makers.words
+        'schedule of 8 passes'
+        >>> makers.changed({"commit": {"policy": "threshold"}, "stop_at_end": True}).words
+        'threshold 0.9, stop'
+        """
+        said = [f"schedule of {self.steps} passes" if self.commit is None else self.commit.words]
+        said += ["stop"] * self.stop_at_end
+        window, around = self.window, (self.window.before, self.window.after)
+        said += [name for name in ("advance", "slide") if getattr(window, name)]
+        if around != (0, 0):
+            said.append(f"window {around[0]}+{'all' if around[1] is None else around[1]}")
+        if self.suffix_window is not None:
+            said.append(f"suffix {self.suffix_window}")
+        return ", ".join(said)
+
     def changed(self, changes: Mapping[str, Any]) -> Decoding:
         """The same with some fields changed; a policy that comes in takes `steps` and `rule` away.
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hwsearch.decoding.signals import signal_of
+from hwsearch.decoding.kept import signal_of
 from hwsearch.errors import InputError
 from hwsearch.plan import CachePolicy, CacheRule, WeightPruning
 from hwsearch.tasks.statistics import Comparison, Interval, compare, wilson

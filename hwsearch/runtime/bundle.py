@@ -71,6 +71,7 @@ class Figures(Frozen):
         size_bytes: all files but `BUNDLE_FILE` together.
         device: name of the device the milliseconds belong to.
         prompt_length: tokens of the prompt that the milliseconds are for.
+        predicted_passes, measured_passes: forward passes of one generation, in the mean over problems.
         reference_ms: a fixed piece of arithmetic, timed beside `measured_ms`.
     """
 
@@ -84,6 +85,8 @@ class Figures(Frozen):
     size_bytes: int | None = None
     device: str | None = None
     prompt_length: int | None = None
+    predicted_passes: float | None = None
+    measured_passes: float | None = None
     reference_ms: float | None = None
 
 

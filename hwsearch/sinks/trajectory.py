@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwsearch.decoding.backend import GREEDY, Backend, Prediction, Sampling, Tokens
-from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.kept import KeptShares, Signal
 from hwsearch.decoding.passes import Scope
 from hwsearch.decoding.sampler import generate
-from hwsearch.decoding.signals import Signal
 from hwsearch.denoisers.backends import FullPassBackend, check_tells_mass
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.torch_backend import TorchBackend

@@ -11,11 +11,13 @@ from typing import Any
 import optuna
 
 from hwsearch.compression import WeightBank, Workbench
+from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.prediction.protocol import LatencyPredictor
 from hwsearch.latency.prediction.uncertainty import Latency
-from hwsearch.plan import CompressionPlan
+from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.sinks import SinkProfile
+from hwsearch.study.answering import Answering, PlanAnswers
 from hwsearch.study.choices.cost_tables import ChoiceCosts, CostTables
 from hwsearch.study.choices.search_space import SearchSpace, is_uniform
 from hwsearch.study.early_stopping import NEVER, EarlyStopping, RunningTrial
@@ -40,6 +42,7 @@ class Objective:
         goal: what is minimised, and what no plan may exceed.
         early: when a trial need not go on to its end.
         content: what all this is, by digest; see `hwsearch.study.records.identity`.
+        answering: asks plans calibration problems, where the space offers decodings; else None.
     """
 
     denoiser: Denoiser
@@ -51,6 +54,7 @@ class Objective:
     goal: ResolvedGoal
     early: EarlyStopping = NEVER
     content: Mapping[str, str] = field(default_factory=dict)
+    answering: Answering | None = None
 
     @property
     def target_ms(self) -> float:
@@ -123,8 +127,11 @@ class Objective:
 
     def constraints(self, plan: CompressionPlan) -> dict[str, float]:
         """What a plan exceeds each limit by; it must be 0 or less."""
+        return self._constraints(plan, self.latency(plan))
+
+    def _constraints(self, plan: CompressionPlan, latency: Latency) -> dict[str, float]:
         over: dict[str, float] = {}
-        generation_ms = self.latency(plan).generation_ms
+        generation_ms = latency.generation_ms
         if not self.is_multi_objective:
             over[LATENCY] = generation_ms - self.target_ms
         if self.max_joules is not None:
@@ -134,9 +141,10 @@ class Objective:
         return over
 
     def meets(self, plan: CompressionPlan) -> bool:
-        """Whether a plan stays within the target and within all limits."""
-        within = self.latency(plan).generation_ms <= self.target_ms
-        return within and all(over <= 0 for over in self.constraints(plan).values())
+        """Whether a plan stays within the target and within all limits, as far as is known untried."""
+        latency = self.expected_latency(plan)
+        within = latency.generation_ms <= self.target_ms
+        return within and all(over <= 0 for over in self._constraints(plan, latency).values())
 
     def _describe(self, trial: optuna.Trial, plan: CompressionPlan, latency: Latency) -> None:
         """Write the plan's constraints and what the dashboard shows of it."""
@@ -147,6 +155,7 @@ class Objective:
             generation_ms=latency.generation_ms,
             generation_joules=latency.generation_joules,
             size_bytes=size_bytes(self.denoiser, plan),
+            passes=None if plan.decoding is None else self.passes(plan).document(),
         )
 
     @cached_property
@@ -155,25 +164,79 @@ class Objective:
         return Workbench(self.denoiser, self.sinks, self.bank)
 
     def latency(self, plan: CompressionPlan) -> Latency:
-        """Predicted times of a plan."""
-        return self.predictor.predict(self.workbench.keep(plan))
+        """Predicted times of a plan, by the passes that it was seen to make itself."""
+        return self._by_passes(self.passes(plan)).predict(self.workbench.keep(plan))
+
+    def expected_latency(self, plan: CompressionPlan) -> Latency:
+        """The same by the passes of the uncompressed model: exact for every decoding by a schedule."""
+        passes = self._uncompressed(plan.decoding)
+        return self._by_passes(passes).predict(self.workbench.keep(plan))
+
+    def expected_layers_ms(self, plan: CompressionPlan) -> list[float]:
+        """What each layer of a plan adds to its `expected_latency`."""
+        passes = self._uncompressed(plan.decoding)
+        return self._by_passes(passes).layers_ms(self.workbench.keep(plan))
+
+    def passes(self, plan: CompressionPlan) -> PassCounts:
+        """The passes of a plan's generations."""
+        decoding = plan.decoding
+        if decoding is None or decoding.commit is None:
+            return self._uncompressed(decoding)
+        return self._answered(plan).passes
+
+    def _uncompressed(self, decoding: Decoding | None) -> PassCounts:
+        if decoding is None or self.answering is None:
+            return self.predictor.workload.passes
+        return self.answering.uncompressed(decoding)
+
+    def _answered(self, plan: CompressionPlan) -> PlanAnswers:
+        """What a plan with a commit policy answered; asked once."""
+        assert self.answering is not None and plan.decoding is not None, "the space offers it"
+        found = self._known_answers.get(plan)
+        if found is None:
+            found = self.answering.ask(*self.workbench.network(plan), plan.decoding)
+            self._known_answers[plan] = found
+        return found
+
+    @cached_property
+    def _known_answers(self) -> dict[CompressionPlan, PlanAnswers]:
+        return {}
+
+    @cached_property
+    def _predictors(self) -> dict[PassCounts, LatencyPredictor]:
+        return {self.predictor.workload.passes: self.predictor}
+
+    def _by_passes(self, passes: PassCounts) -> LatencyPredictor:
+        """The predictor of passes; those of the uncompressed model are asked again and again."""
+        return self._predictors.setdefault(passes, self.predictor.given(passes))
+
+    def price(self, plan: CompressionPlan) -> float:
+        """What a plan's decoding adds to its loss; see `hwsearch.study.answering`."""
+        if plan.decoding is None or plan.decoding.commit is None:
+            return 0.0
+        return self._answered(plan).price
 
     def loss(self, plan: CompressionPlan) -> float:
-        """Loss of a plan, in the unit of the loss function."""
-        return self.loss_function.loss(*self.workbench.network(plan))
+        """Loss of a plan, in the unit of the loss function, and the price of its decoding."""
+        return self.loss_function.loss(*self.workbench.network(plan)) + self.price(plan)
 
     def by_state(self, plan: CompressionPlan) -> Iterator[StateLoss]:
-        """Loss of a plan, state by state, if the loss function can tell."""
+        """Loss of a plan, state by state, if the loss function can tell; the price is in each."""
         assert isinstance(self.loss_function, GradualLoss), "EarlyStopping.check comes first"
-        return self.loss_function.by_state(*self.workbench.network(plan))
+        price = self.price(plan)
+        for state in self.loss_function.by_state(*self.workbench.network(plan)):
+            yield replace(state, loss=state.loss + price, so_far=state.so_far + price)
 
     @cached_property
     def times(self) -> CostTables:
         """Milliseconds of every plan, exactly: a sum of tables over parameters that act together.
 
-        Each parameter acts by itself unless heads, channels or the cache may be chosen.
+        Each parameter acts by itself unless heads, channels, the cache or the decoding may be chosen.
+        Passes are those of the uncompressed model, which compression changes little.
         """
-        return CostTables.measure(self.space, lambda plan: self.latency(plan).generation_ms)
+        return CostTables.measure(
+            self.space, lambda plan: self.expected_latency(plan).generation_ms
+        )
 
     @cached_property
     def weights(self) -> CostTables:
@@ -212,7 +275,7 @@ class Objective:
     def budget_ms(self) -> float:
         """Milliseconds that the choices of a plan may add together, on the scale of `costs`."""
         most_ms = min([self.target_ms, *(ms for _, ms in self.limits())])
-        return most_ms - self.latency(self.first).generation_ms
+        return most_ms - self.times.first
 
     def known(self) -> Known:
         """What a sampler may know before the first trial."""

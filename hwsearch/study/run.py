@@ -148,7 +148,7 @@ def described(objective: Objective) -> dict[str, Any]:
         "max_bytes": objective.max_bytes,
         "max_joules": objective.max_joules,
         "watts": None if power is None else power.watts,
-        "first_ms": objective.latency(objective.first).generation_ms,
+        "first_ms": objective.times.first,
         "costs": objective.costs(),
         "first_bytes": size_bytes(objective.denoiser, objective.first),
         "sizes": objective.sizes(),

@@ -4,8 +4,15 @@ import itertools
 
 import pytest
 
-from hwsearch.decoding.kept import STATIC_RULES, KeptPlan, KeptShares, StaticScores
-from hwsearch.decoding.signals import MASS_RULES, Signal, signal_of
+from hwsearch.decoding.kept import (
+    MASS_RULES,
+    STATIC_RULES,
+    KeptPlan,
+    KeptShares,
+    Signal,
+    StaticScores,
+    signal_of,
+)
 from hwsearch.errors import PlanError
 from hwsearch.plan import CachePolicy, CacheRule, CompressionPlan
 

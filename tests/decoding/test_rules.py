@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from hwsearch.decoding.kept import KeptShares, StaticScores
+from hwsearch.decoding.kept import KeptShares, Signal, StaticScores
 from hwsearch.decoding.rules import PositionKeeper
-from hwsearch.decoding.signals import Signal
 from hwsearch.errors import PlanError
 from hwsearch.plan import CachePolicy, CacheRule
 

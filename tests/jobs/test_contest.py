@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from hwsearch.errors import InfeasibleTargetError
-from hwsearch.jobs import exporting
+from hwsearch.jobs.demo import contest
 from hwsearch.plan import CompressionPlan
 
 FAST, SLOW, BETWEEN = (CompressionPlan.uniform(2, fmt, fmt) for fmt in ("w4", "w8a8", "w8"))
@@ -34,6 +34,7 @@ class Finisher:
     """Everything takes 5 % longer than predicted, but for the uncompressed model."""
 
     objective = SimpleNamespace(
+        denoiser=SimpleNamespace(decoding=None),
         space=SimpleNamespace(num_layers=2),
         latency=lambda plan: SimpleNamespace(generation_ms=PREDICTED[plan]),
     )
@@ -51,7 +52,7 @@ class Finisher:
 
 @pytest.fixture
 def scored(monkeypatch):
-    monkeypatch.setattr(exporting, "_scored", lambda finisher, plan, *rest: plan)
+    monkeypatch.setattr(contest, "scored", lambda finisher, plan, *rest: plan)
 
 
 @pytest.mark.usefixtures("scored")
@@ -62,7 +63,7 @@ def test_more_is_searched_where_the_winner_misses(tmp_path):
         aims.append(most_ms)
         return Study(SLOW, BETWEEN, FAST)
 
-    found = exporting.contest(Finisher(), Study(SLOW, FAST), 0.5, tmp_path, 1, again)
+    found = contest.contest(Finisher(), Study(SLOW, FAST), 0.5, tmp_path, 1, again)
     assert found["winner"] == BETWEEN
     assert found["best_uniform"] == FAST
     assert aims == [pytest.approx(99.0 / (99.0 * 1.05 / 100.0))]
@@ -70,7 +71,7 @@ def test_more_is_searched_where_the_winner_misses(tmp_path):
 
 @pytest.mark.usefixtures("scored")
 def test_without_more_trials_the_next_best_wins(tmp_path):
-    found = exporting.contest(Finisher(), Study(SLOW, FAST), 0.5, tmp_path, 1)
+    found = contest.contest(Finisher(), Study(SLOW, FAST), 0.5, tmp_path, 1)
     assert found["winner"] == FAST
 
 
@@ -93,16 +94,16 @@ def test_after_some_attempts_the_last_picked_stand(tmp_path, monkeypatch):
         monkeypatch.setitem(PREDICTED, plan, most_ms)
         return Study(plan, FAST) if plan != FAST else Study(FAST)
 
-    found = exporting.contest(Hopeless(), Study(SLOW, FAST), 0.5, tmp_path, 1, again)
+    found = contest.contest(Hopeless(), Study(SLOW, FAST), 0.5, tmp_path, 1, again)
     assert found["winner"] == FAST
-    assert len(aims) == exporting.ATTEMPTS - 1
+    assert len(aims) == contest.ATTEMPTS - 1
     assert aims == sorted(aims, reverse=True)
 
 
 @pytest.mark.usefixtures("scored")
 def test_where_nothing_is_fast_enough_the_fastest_stands(tmp_path):
     """A busy machine must not end the job: the miss is for the reader to see."""
-    found = exporting.contest(Hopeless(), Study(SLOW, FAST), 0.5, tmp_path, 1)
+    found = contest.contest(Hopeless(), Study(SLOW, FAST), 0.5, tmp_path, 1)
     assert found["winner"] == found["best_uniform"] == FAST
 
 
@@ -114,11 +115,11 @@ def test_nothing_is_searched_where_nothing_new_could_be_picked(tmp_path):
         aims.append(most_ms)
         return Study(FAST)
 
-    found = exporting.contest(Hopeless(), Study(FAST), 0.5, tmp_path, 1, again)
+    found = contest.contest(Hopeless(), Study(FAST), 0.5, tmp_path, 1, again)
     assert found["winner"] == FAST
     assert len(aims) == 1
 
 
 def test_a_pick_by_itself_says_what_the_fastest_takes():
     with pytest.raises(InfeasibleTargetError, match=r"the fastest takes 60\.00 ms"):
-        exporting.pick(Study(SLOW, FAST), 10.0)
+        contest.pick(Study(SLOW, FAST), 10.0)

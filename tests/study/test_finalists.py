@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from hwsearch.jobs.exporting import pick
+from hwsearch.jobs.demo.contest import pick
 from hwsearch.study import Goal, finalists, load_study
 from hwsearch.study.finalists import Finalist, Verdict, judge_finalists, solved
 from hwsearch.study.run import run_study

@@ -61,8 +61,21 @@ def command(
         for name, part in forecast["where"].items()
     ]
     print_table("where the time goes", ["part", "ms", "share"], rows)
+    click.echo(passes_line(forecast))
     for line in remarks(forecast):
         click.echo(line)
+
+
+def passes_line(forecast: dict[str, Any]) -> str:
+    """Passes apart from milliseconds: which, how many tokens each writes, how far problems differ."""
+    passes = forecast["passes"]
+    shown = " + ".join(f"{count:.3g} {kind}" for kind, count in passes.items() if count)
+    low, high = forecast["problems_10_90_ms"]
+    line = (
+        f"{forecast['decoding']}: {sum(passes.values()):.3g} passes ({shown}), "
+        f"{forecast['tokens_per_pass']:.2f} tokens each, {forecast['tokens_per_second']:.0f} tokens/s"
+    )
+    return line if low == high else f"{line}; {low:.2f} to {high:.2f} ms by problem (10th-90th)"
 
 
 def headline(forecast: dict[str, Any]) -> str:

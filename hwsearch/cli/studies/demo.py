@@ -22,13 +22,7 @@ from hwsearch.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from hwsearch.jobs.demo import Demo
-
-TITLES = {
-    "baseline": "uncompressed",
-    "best_uniform": "best uniform plan",
-    "winner": "winner",
-}
+    from hwsearch.jobs.demo.run import Demo
 
 
 @click.command(name="demo")
@@ -46,14 +40,14 @@ TITLES = {
     help="Target as a share of the uncompressed model's time; one that this machine can reach if left.",
 )
 @count_option("--trials", 40, "Plans to try.")
-@count_option("--limit", 200, "Test problems to score.")
+@count_option("--limit", 500, "Test problems to score.")
 @seed_option
 @json_option
 def command(
     out: Path, target_ratio: float | None, trials: int, limit: int, seed: int, as_json: bool
 ) -> None:
     """Search, export and verify on the bundled model and this machine's processor."""
-    from hwsearch.jobs.demo import DemoOptions, run_demo
+    from hwsearch.jobs.demo.run import DemoOptions, run_demo
 
     quiet_optuna()
     with progress_bar() as bar:
@@ -72,23 +66,37 @@ def command(
 
 
 def _show(demo: Demo) -> None:
+    from hwsearch.jobs.demo.waterfall import TITLES
+
     rows = []
-    for name, title in TITLES.items():
+    for name in demo.contestants:
         found = demo.contestants[name].document()
         low, high = found["accuracy_interval"]
         rows.append(
             (
-                title,
+                TITLES[name],
+                f"{found['measured_passes']:.1f}",
+                f"{found['predicted_ms']:.1f}",
+                f"{found['measured_ms']:.1f}",
+                f"{demo.faster(name):.1f}",
+                f"{found['tokens_per_second']:.0f}",
                 percent(found["accuracy"]),
                 f"{percent(low)} to {percent(high)}",
-                f"{found['predicted_ms']:.2f}",
-                f"{found['measured_ms']:.2f}",
                 megabytes(found["size_bytes"]),
             )
         )
-    columns = ["", "accuracy", "95 % interval", "predicted ms", "measured ms", "bytes"]
+    columns = [
+        "", "passes", "predicted ms", "measured ms", "times faster", "tokens/s", "accuracy",
+        "95 % interval", "bytes",
+    ]  # fmt: skip
     title = f"target {demo.target_ms:.2f} ms a generation: {demo.target.reason}"
     print_table(title, columns, rows)
+    lost, (low, high) = demo.against_baseline.difference, demo.against_baseline.interval
+    click.echo(
+        f"winner against the uncompressed model, on the same problems: {100 * lost:+.1f} points of accuracy "
+        f"({100 * low:+.1f} to {100 * high:+.1f})"
+    )
+    click.echo(f"decoding: {demo.contestants['winner'].bundle.manifest.decoding.words}")
     for index, layer in enumerate(demo.contestants["winner"].plan.layers):
         click.echo(
             f"layer {index}: sink threshold {layer.sink_threshold}, "

@@ -120,6 +120,8 @@ def answer_target(
     if tied:
         click.echo(f"tied within the noise of the loss, fastest first: trials {_listed(tied)}")
     print_table("its layers", *plan_rows(found.plan))
+    if found.plan.decoding is not None:
+        click.echo(f"decoding: {found.plan.decoding.words}")
     if found.plan.cache != type(found.plan.cache)():
         click.echo(cache_line(found.plan.cache))
 
@@ -231,6 +233,8 @@ def front_rows(study: Study) -> tuple[list[str], list[tuple[object, ...]]]:
             row["number"],
             f"{row['loss']:.5f}",
             *cost_cells(energy, row["generation_ms"]).values(),
+            f"{row['passes']:.2f}",
+            decoding_words(row["plan"]),
             megabytes(row["size_bytes"]),
             "yes" if row["feasible"] else "no",
             "yes" if row["uniform"] else "no",
@@ -240,4 +244,10 @@ def front_rows(study: Study) -> tuple[list[str], list[tuple[object, ...]]]:
         for row in study.front().to_dict(orient="records")
     ]
     columns = ["trial", "loss (nats)", *cost_cells(energy, 0.0)]
+    columns += ["passes", "decoding"]
     return [*columns, "size", "meets target", "uniform", "best uniform in that time", "tied"], rows
+
+
+def decoding_words(plan: CompressionPlan) -> str:
+    """How a plan decodes, in a few words."""
+    return "makers'" if plan.decoding is None else plan.decoding.words

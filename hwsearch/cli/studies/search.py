@@ -61,6 +61,11 @@ if TYPE_CHECKING:
 @click.option("--early-scales", help="Factors of all kept shares early in a generation.")
 @click.option("--late-scales", help="Factors of all kept shares late in a generation.")
 @click.option("--boundaries", help="Unwritten shares of the generation at which early may end.")
+@click.option(
+    "--decoding",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep to one decoding: a JSON file of what it changes of the makers', {} for theirs.",
+)
 @click.option("--refine", help="Finished study with coarser groups to go on from.")
 @click.option(
     "--pruner",

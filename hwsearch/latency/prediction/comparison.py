@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hwsearch.decoding.kept import KeptPlan
+from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.errors import HwsearchError, InputError, MissingShapeError
 from hwsearch.latency.prediction.protocol import LatencyPredictor
 from hwsearch.latency.prediction.uncertainty import Latency
@@ -22,12 +23,14 @@ class ComparedPlan:
         plan: the plan.
         rank: less is better: its loss, or how compressed it is where no loss is known.
         loss: its loss; None where it was not scored.
+        passes: passes of its generations, which no device changes; None for the model's own.
     """
 
     name: str
     plan: CompressionPlan
     rank: float
     loss: float | None = None
+    passes: PassCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -142,13 +145,17 @@ def compare_on(
     whole = predictor.device.uncompressed(len(candidates[0].plan.layers))
     base = cost(predictor, keep(whole))
     cells = tuple(
-        _cell(predictor, candidate.plan, formats, keep, cost, base, ratio)
+        _cell(_for(predictor, candidate), candidate.plan, formats, keep, cost, base, ratio)
         for candidate in candidates
     )
     note = ""
     if WeightFormat.FP32 not in formats and WeightFormat.FP16 in formats:
         note = "fp32 is run as fp16"
     return Column(predictor, note, base, ratio * base, cells, _best(cells, candidates))
+
+
+def _for(predictor: LatencyPredictor, candidate: ComparedPlan) -> LatencyPredictor:
+    return predictor if candidate.passes is None else predictor.given(candidate.passes)
 
 
 def adapt(plan: CompressionPlan, formats: Sequence[WeightFormat]) -> tuple[CompressionPlan, str]:

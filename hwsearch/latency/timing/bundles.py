@@ -79,7 +79,7 @@ def time_backends(
     """
     runs = backend_runs(backends, workload, mask_token_id, vocab_size=vocab_size, seed=seed)
     with pinned(threads):
-        samples = interleave(runs | {_REFERENCE: _reference()}, rounds, progress=progress)
+        samples = interleave(runs | {_REFERENCE: reference()}, rounds, progress=progress)
     timings = {
         name: Timing(*(tuple(us / 1e3 for us in samples[name, part]) for part in range(3)))
         for name in backends
@@ -113,7 +113,8 @@ def backend_runs(
 _REFERENCE = ("", 0)
 
 
-def _reference() -> Callable[[], object]:
+def reference() -> Callable[[], object]:
+    """A fixed piece of arithmetic: how fast the machine is."""
     matrix = np.random.default_rng(0).standard_normal((128, 128), dtype=np.float32)
     # einsum runs on one thread, whatever the linear algebra library is set to
     return lambda: np.einsum("ij,jk->ik", matrix, matrix)

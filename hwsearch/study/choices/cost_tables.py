@@ -4,7 +4,8 @@ The idea: the predicted time of a plan is a sum over layers, and so are its byte
 adds therefore depends on few others, and often on none. Fewer heads save more of wider formats,
 fewer channels too; a kept share counts for fewer heads, and is multiplied by the scales of the whole
 plan. Each such handful of parameters gets one table, filled by pricing plans that differ from the
-plan of first choices in these parameters alone; a plan's cost is that plan's plus one cell a table.
+plan of first choices in these parameters alone; a plan's cost is that plan's plus one cell a table. How
+text is decoded says how often each pass is run, so where that may be chosen it is in every table.
 
 What it is good for: the fastest plan within a limit of bytes is an integer program over the tables
 (`hwsearch.study.choices.exact_solution`), the sampler knows what a proposal costs without pricing it,
@@ -26,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsearch.plan import CompressionPlan
+from hwsearch.study.choices.search_space import DECODING
 
 if TYPE_CHECKING:
     from hwsearch.study.choices.search_space import SearchSpace
@@ -71,14 +73,14 @@ class CostTables:
         cls,
         space: SearchSpace,
         quantity: Callable[[CompressionPlan], float],
-        by_cache: bool = True,
+        by_passes: bool = True,
     ) -> CostTables:
         """The tables of a quantity that is a sum over layers, each read off plans of the space.
 
         Args:
             space: the plans.
             quantity: of a plan.
-            by_cache: whether it depends on which cached positions are kept.
+            by_passes: whether it depends on what passes run and keep, or on the weights alone.
         """
         parameters = space.parameters()
         zeros = dict.fromkeys(parameters, 0)
@@ -99,7 +101,9 @@ class CostTables:
                 values[row] = at(**chosen) - base[tuple(chosen[name] for name in beside)]
             return CostTable(tuple(names), values)
 
-        shared = tuple(space.plan_dials) if by_cache else ()
+        shared = tuple(space.plan_dials) if by_passes else ()
+        # formats act on how often a pass is run, but not on what it keeps
+        often = tuple(name for name in shared if name == DECODING)
         found = [table(shared, ())] if shared else []
         for group in space.spans:
             heads, channels = (
@@ -107,9 +111,9 @@ class CostTables:
                 for field in ("kept_heads", "kept_channels")
             )
             found.append(table([f"{group}.sink_threshold", *heads, *shared], shared))
-            found.append(table([f"{group}.attention", *heads], heads))
-            found.append(table([f"{group}.mlp", *channels], ()))
-        found.append(table(["head"], ()))
+            found.append(table([f"{group}.attention", *heads, *often], [*heads, *often]))
+            found.append(table([f"{group}.mlp", *channels, *often], often))
+        found.append(table(["head", *often], often))
         return cls(at(), tuple(found))
 
     @classmethod

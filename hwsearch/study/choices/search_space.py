@@ -14,14 +14,23 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import StudyError
 from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.latency.devices.device import Device
-from hwsearch.plan import CachePolicy, CacheRule, CompressionPlan, LayerPlan, WeightFormat
+from hwsearch.plan import (
+    CachePolicy,
+    CacheRule,
+    CompressionPlan,
+    Decoding,
+    LayerPlan,
+    WeightFormat,
+)
 from hwsearch.schema import OmitsDefaults
+from hwsearch.study.choices.decodings import offered_decodings
 
 #: Thresholds offered unless a study says otherwise, most careful first.
 THRESHOLDS = (1.0, 0.9, 0.7, 0.5, 0.25)
 
-#: How names of parameters begin that the whole plan shares, beside the head.
-WHOLE = "cache."
+#: How names of the cache's parameters begin, and the name of how text is decoded: the whole plan shares
+#: these, beside the head.
+WHOLE, DECODING = "cache.", "decoding"
 
 #: How layers may be tied: all alike, in three runs of neighbours, or each by itself.
 Groups = Literal["tied", "thirds", "free"]
@@ -54,6 +63,7 @@ class SearchSpace(OmitsDefaults):
         early_scales: factors of all kept shares early in a generation.
         late_scales: and late.
         boundaries: unwritten shares of the generation at which early may end.
+        decodings: how text may be written; None is as the model's makers do.
     """
 
     num_layers: Annotated[int, Field(ge=1)]
@@ -68,6 +78,7 @@ class SearchSpace(OmitsDefaults):
     boundaries: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = (
         0.5,
     )
+    decodings: Annotated[tuple[Decoding | None, ...], Field(min_length=1)] = (None,)
 
     #: The lists that hold choices of a layer's size, and of the whole plan's cache by its fields.
     SIZES: ClassVar[tuple[str, ...]] = ("kept_heads", "kept_channels")
@@ -78,15 +89,18 @@ class SearchSpace(OmitsDefaults):
         "boundary": "boundaries",
     }
     # studies are known by their space's text, which was there before these
-    _omitted_defaults = frozenset({*SIZES, *CACHE.values()})
+    _omitted_defaults = frozenset({*SIZES, *CACHE.values(), "decodings"})
 
     @classmethod
     def of(cls, denoiser: Denoiser, device: Device) -> SearchSpace:
-        """Every threshold, if the model caches anything, and every format that the device runs."""
+        """Every threshold, if the model caches anything, every format that the device runs, and the
+        decodings of `hwsearch.study.choices.decodings`.
+        """
         return cls(
             num_layers=denoiser.num_layers,
             thresholds=THRESHOLDS if denoiser.is_cached else (1.0,),
             formats=tuple(device.costs.formats()),
+            decodings=offered_decodings(denoiser),
         )
 
     def check(self, device: Device) -> None:
@@ -108,6 +122,12 @@ class SearchSpace(OmitsDefaults):
             if len(set(choices)) < len(choices):
                 twice = ", ".join(str(choice) for choice in choices)
                 raise StudyError(f"[space].{name} must not repeat a choice; got {twice}")
+        advancing = any(d is not None and d.window.advance for d in self.decodings)
+        if advancing and CacheRule.MEAN_QUERY in self.rules:
+            raise StudyError(
+                "[space].rules has mean-query, which looks at the refresh of each block, and a decoding of "
+                "[space].decodings has blocks begin without one (window.advance); leave one of them out"
+            )
         if self.size == 1:
             raise StudyError(
                 f"the space holds one plan only (threshold {self.thresholds[0]}, format "
@@ -123,7 +143,13 @@ class SearchSpace(OmitsDefaults):
 
     @property
     def plan_dials(self) -> dict[str, tuple[Any, ...]]:
-        """Choices of what the whole plan shares: fields of its cache, by parameter name."""
+        """Choices of what the whole plan shares, by parameter name: its cache, and its decoding."""
+        decoding = {DECODING: self.decodings} if self._varies("decodings") else {}
+        return self._cache_dials | decoding
+
+    @property
+    def _cache_dials(self) -> dict[str, tuple[Any, ...]]:
+        """Choices of the fields of a plan's cache, by parameter name."""
         return {
             f"{WHOLE}{field}": getattr(self, name)
             for field, name in self.CACHE.items()
@@ -187,14 +213,23 @@ class SearchSpace(OmitsDefaults):
             layers.extend([LayerPlan.model_validate(chosen)] * len(span))
         head = _choice(self.dials["mlp"], params["head"])
         return CompressionPlan(
-            layers=tuple(layers), head=WeightFormat(head), cache=self._cache(params, layers)
+            layers=tuple(layers),
+            head=WeightFormat(head),
+            decoding=self._decoding(params),
+            cache=self._cache(params, layers),
         )
+
+    def _decoding(self, params: Mapping[str, Any]) -> Decoding | None:
+        if DECODING not in self.plan_dials:
+            return None
+        chosen: Decoding | None = _choice(self.decodings, params[DECODING])
+        return chosen
 
     def _cache(self, params: Mapping[str, Any], layers: Sequence[LayerPlan]) -> CachePolicy:
         """How layers choose positions; where it makes no difference, the default."""
         if all(layer.sink_threshold == 1.0 for layer in layers):
             return CachePolicy()
-        dials = self.plan_dials.items()
+        dials = self._cache_dials.items()
         chosen = {
             name.removeprefix(WHOLE): _choice(choices, params[name]) for name, choices in dials
         }
@@ -218,6 +253,8 @@ class SearchSpace(OmitsDefaults):
                 named[f"{group}.{field}"] = _index(choices, value, f"{group}.{field}")
         named["head"] = _index(self.dials["mlp"], plan.head, "head")
         named |= self._cache_params(plan)
+        if DECODING in self.plan_dials:
+            named[DECODING] = _index(self.decodings, plan.decoding, DECODING)
         again = self.plan(named)
         if again.layers != plan.layers:
             raise StudyError(f"layers of a group must be alike with groups = {self.groups!r}")
@@ -228,14 +265,14 @@ class SearchSpace(OmitsDefaults):
     def _cache_params(self, plan: CompressionPlan) -> dict[str, int]:
         unused = set()
         if all(layer.sink_threshold == 1.0 for layer in plan.layers):
-            unused = set(self.plan_dials)
+            unused = set(self._cache_dials)
         elif plan.cache.early_scale == plan.cache.late_scale:
             unused = {f"{WHOLE}boundary"}
         return {
             name: 0
             if name in unused
             else _index(choices, getattr(plan.cache, name.removeprefix(WHOLE)), name)
-            for name, choices in self.plan_dials.items()
+            for name, choices in self._cache_dials.items()
         }
 
     def offers(self, plan: CompressionPlan) -> bool:
@@ -249,17 +286,21 @@ class SearchSpace(OmitsDefaults):
     def uniform_plans(self) -> Iterator[CompressionPlan]:
         """Every plan that treats all layers, and the head, alike.
 
-        Where heads, channels or the cache may be chosen, too, plans of all formats and thresholds have
-        the first choice of each; the others come one at a time, with all formats.
+        Where heads, channels, the cache or the decoding may be chosen, too, plans of all formats and
+        thresholds have the first choice of each; the others come one at a time, with all formats.
         """
         for fmt, threshold in product(self.formats, self.thresholds):
             yield self._uniform(fmt, {"sink_threshold": threshold})
+        for decoding, fmt in product(range(1, len(self.decodings)), self.formats):
+            yield self._uniform(fmt, {}, decoding)
         for name in (name for name in self.SIZES if name in self.dials):
             for fmt, count in product(self.formats, self.dials[name][1:]):
                 yield self._uniform(fmt, {name: count})
 
-    def _uniform(self, fmt: WeightFormat, changed: Mapping[str, Any]) -> CompressionPlan:
-        params: dict[str, Any] = dict.fromkeys(self.parameters(), 0)
+    def _uniform(
+        self, fmt: WeightFormat, changed: Mapping[str, Any], decoding: int = 0
+    ) -> CompressionPlan:
+        params: dict[str, Any] = dict.fromkeys(self.parameters(), 0) | {DECODING: decoding}
         params["head"] = fmt.value
         layer = {"attention": fmt.value, "mlp": fmt.value, **changed}
         for group, (field, value) in product(self.spans, layer.items()):
@@ -270,6 +311,11 @@ class SearchSpace(OmitsDefaults):
     def size(self) -> int:
         """Number of different plans."""
         return prod(len(choices) for choices in self.parameters().values())
+
+
+def of_whole_plan(name: str) -> bool:
+    """Whether a parameter is one that the whole plan shares and its layers' costs depend on."""
+    return name.startswith(WHOLE) or name == DECODING
 
 
 def is_uniform(plan: CompressionPlan) -> bool:

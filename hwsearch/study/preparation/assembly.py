@@ -12,6 +12,7 @@ from hwsearch.errors import StudyError
 from hwsearch.latency.devices.device import Calibration, Device
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.prediction.full_pass import predictor_of
+from hwsearch.study.answering import Answering
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.goal import Goal
 from hwsearch.study.objective import Objective
@@ -21,6 +22,11 @@ from hwsearch.study.preparation.space_checks import check_model, sinks_for_space
 from hwsearch.study.records.identity import Content, content_of
 from hwsearch.tasks.losses import Loss
 from hwsearch.tasks.losses.kl import FrozenStates
+from hwsearch.tasks.losses.pricing import DecodedProblems, make_price
+from hwsearch.tasks.problem import Problem
+
+#: What the decoding of a plan costs its loss: what ``studies/proxies`` supports.
+PRICE = "every4-worst"
 
 
 def prepare(
@@ -65,6 +71,7 @@ def prepare(
     calibration = calibration_of(device, denoiser)
     predictor = predictor_of(device, denoiser, workload, calibration)
     sinks = sinks_for_space(denoiser, space, questions)
+    loss_function = loss_function or FrozenStates.record(denoiser, questions)
     uncompressed = device.uncompressed(space.num_layers)
     baseline = predictor.predict(sinks.keep(uncompressed)).generation_ms
     objective = Objective(
@@ -72,14 +79,31 @@ def prepare(
         space=space,
         predictor=predictor,
         sinks=sinks,
-        loss_function=loss_function or FrozenStates.record(denoiser, questions),
+        loss_function=loss_function,
         bank=bank_of(denoiser, space, questions),
         goal=goal.on_device(device, baseline),
         content=content or describe(denoiser, device, questions, loss_function),
+        answering=answering_for(denoiser, space, questions, loss_function),
     )
     check_feasible(objective)
     check_own_loss(objective)
     return objective
+
+
+def answering_for(
+    denoiser: Denoiser, space: SearchSpace, questions: Sequence[str], loss_function: Loss
+) -> Answering | None:
+    """Who asks plans the calibration questions; None where all are decoded as the makers do.
+
+    What the uncompressed model answers is known where the loss was recorded from it.
+    """
+    if set(space.decodings) == {None}:
+        return None
+    written = loss_function.written if isinstance(loss_function, FrozenStates) else None
+    problems = DecodedProblems(
+        denoiser, [Problem(question, "") for question in questions], written=written
+    )
+    return Answering(problems, make_price(PRICE, problems))
 
 
 def calibration_of(device: Device, denoiser: Denoiser) -> Calibration | None:

@@ -37,11 +37,11 @@ def fastest_plan(objective: Objective) -> CompressionPlan:
 def check_feasible(objective: Objective) -> None:
     """Raise `InfeasibleTargetError` if even the fastest admissible plan misses a limit."""
     plan = fastest_plan(objective)
-    fastest_ms = objective.latency(plan).generation_ms
+    fastest_ms = objective.expected_latency(plan).generation_ms
     missed = [(unit, most_ms) for unit, most_ms in objective.limits() if fastest_ms > most_ms]
     if not missed:
         return
-    layers = objective.predictor.layers_ms(objective.sinks.keep(plan))
+    layers = objective.expected_layers_ms(plan)
     raise InfeasibleTargetError(explain_miss(objective, plan, missed[0], fastest_ms, layers))
 
 

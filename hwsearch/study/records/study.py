@@ -13,6 +13,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.errors import StudyError, UnknownNameError
 from hwsearch.plan import CompressionPlan
 from hwsearch.study.choices.search_space import SearchSpace, is_uniform
@@ -90,16 +91,18 @@ class Study:
         """Every finished trial, one row each.
 
         Columns: number, loss, generation_ms, generation_joules (NaN where the device's power is
-        unknown), size_bytes, feasible, uniform, plan.
+        unknown), size_bytes, passes (of a generation, in the mean over problems), feasible, uniform,
+        plan.
         """
         # each of these asks the storage, so not once a trial
-        energy, most_ms, max_bytes = self.energy, min(self.target_ms, self.max_ms), self.max_bytes
+        record = self.record
+        energy, limits = self.energy, (min(self.target_ms, self.max_ms), self.max_bytes)
         rows = [
-            self._row(trial, energy, most_ms, max_bytes)
+            self._row(trial, record, energy, limits)
             for trial in finished(self.optuna)
             if math.isfinite(trial.values[0])  # a loss that is none may stand in an older study
         ]
-        costs = ["generation_ms", "generation_joules", "size_bytes"]
+        costs = ["generation_ms", "generation_joules", "size_bytes", "passes"]
         frame = pd.DataFrame(
             rows, columns=["number", "loss", *costs, "feasible", "uniform", "plan"]
         )
@@ -204,11 +207,29 @@ class Study:
         count = len(failures) + len(ended(self.optuna))
         return f" ({len(failures)} of {count} failed; the last, trial {last}: {failures[last]})"
 
+    def passes(self) -> dict[int, PassCounts]:
+        """How often the generations of each finished trial's plan make which passes, by number."""
+        record = self.record
+        return {
+            trial.number: self._passes(self.space.plan(trial.params), TrialRecord.of(trial), record)
+            for trial in finished(self.optuna)
+        }
+
+    def _passes(self, plan: CompressionPlan, kept: TrialRecord, record: StudyRecord) -> PassCounts:
+        decoding = plan.decoding or record.decoding_value
+        if kept.passes is None:
+            return PassCounts.scheduled(decoding)
+        return PassCounts.read(decoding, kept.passes)
+
     def _row(
-        self, trial: FrozenTrial, energy: Unit | None, most_ms: float, max_bytes: float
+        self,
+        trial: FrozenTrial,
+        record: StudyRecord,
+        energy: Unit | None,
+        limits: tuple[float, float],
     ) -> tuple[Any, ...]:
         plan = self.space.plan(trial.params)
-        kept = TrialRecord.of(trial)
+        kept, (most_ms, max_bytes) = TrialRecord.of(trial), limits
         latency, size = kept.generation_ms, kept.size_bytes
         assert latency is not None and size is not None, "every trial is described before its loss"
         return (
@@ -217,6 +238,7 @@ class Study:
             latency,
             float("nan") if energy is None else energy.of(latency),
             size,
+            self._passes(plan, kept, record).total,
             latency <= most_ms and size <= max_bytes,
             is_uniform(plan),
             plan,

@@ -26,6 +26,8 @@ class TrialRecord(BaseModel):
         generation_ms: predicted time of its plan.
         generation_joules: predicted energy; None where the device's power is unknown.
         size_bytes: bytes of its weights.
+        passes: how often its generations made which passes, as `PassCounts` writes it; None where the
+            model's own decoding tells.
         failure: why its plan has no loss.
         state_losses: mean loss of each state judged, where losses are watched state by state.
         judged_share: share of the work after which it was stopped.
@@ -38,6 +40,7 @@ class TrialRecord(BaseModel):
     generation_ms: float | None = None
     generation_joules: float | None = None
     size_bytes: int | None = None
+    passes: dict[str, Any] | None = None
     failure: str | None = None
     state_losses: list[float] | None = None
     judged_share: float | None = None

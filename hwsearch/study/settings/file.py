@@ -20,6 +20,7 @@ from typing import Any, Self
 from pydantic import ValidationError, model_validator
 
 from hwsearch.errors import InputError, StudyError
+from hwsearch.plan import Decoding
 from hwsearch.schema import explain
 from hwsearch.study.settings.space import SpaceSpec
 from hwsearch.study.settings.values import StudySettings, replaced
@@ -78,10 +79,13 @@ class StudySpec(StudySettings):
 
         Raises:
             StudyError: the file cannot be read, or a key is unknown, missing or out of range.
+            PlanError: the file of a decoding cannot be read.
         """
         data = read_toml(path) if path is not None else {}
         given = {key: value for key, value in flags.items() if value is not None}
         space: dict[str, Any] = {k: given.pop(k).split(",") for k in LISTS if k in given}
+        if "decoding" in given:
+            space["decodings"] = [Decoding.read_changes(given.pop("decoding"))]
         if "groups" in given:
             space["groups"] = given.pop("groups")
         merged = replaced(data, given)

@@ -44,6 +44,8 @@ class SpaceSpec(Frozen):
         early_scales: factors of all kept shares early in a generation.
         late_scales: and late.
         boundaries: unwritten shares of the generation at which early may end.
+        decodings: what each changes of how the model's makers decode it, ``{}`` nothing; one alone
+            is kept whatever else is searched.
     """
 
     thresholds: Annotated[tuple[Threshold, ...], Field(min_length=1)] | None = None
@@ -55,12 +57,14 @@ class SpaceSpec(Frozen):
     early_scales: Scales | None = None
     late_scales: Scales | None = None
     boundaries: Annotated[tuple[Threshold, ...], Field(min_length=1)] | None = None
+    decodings: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)] | None = None
 
     def chosen(self, denoiser: Denoiser) -> dict[str, Any]:
         """What is said, as a `SearchSpace` of a model has it: sizes for shares.
 
         Raises:
             StudyError: two shares keep the same size.
+            PlanError: a decoding cannot be.
             InputError: shares of heads or channels are given, and the model has none.
         """
         said = self.model_dump(exclude_none=True)
@@ -75,4 +79,8 @@ class SpaceSpec(Frozen):
                     f"of {most}"
                 )
             said[name] = counts
+        if self.decodings is not None:
+            own = denoiser.decoding
+            changed = [own.changed(changes) for changes in self.decodings]
+            said["decodings"] = tuple(None if found == own else found for found in changed)
         return said

@@ -17,18 +17,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
 from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.passes import Scope
-from hwsearch.decoding.sampler import generate
+from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.torch_backend import TokenChooser
 from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last
+from hwsearch.tasks.losses.pricing.decoded import Decoded, DecodedProblem
 
 #: Refreshes of each calibration question that are judged. More questions are worth more than more
 #: refreshes of the same (studies/proxies/states.py).
@@ -82,6 +84,8 @@ class FrozenStates:
         mask_token_id: only positions that hold it are judged.
         refresh_share: weight of refresh passes in the loss: their share of all passes.
         activation_bytes: memory for layer outputs that other plans may find again.
+        written: what the uncompressed model wrote while the snapshots were taken; None where that was
+            not kept.
     """
 
     name = "kl"
@@ -92,11 +96,13 @@ class FrozenStates:
         mask_token_id: int,
         refresh_share: float,
         activation_bytes: int = ACTIVATION_BYTES,
+        written: Decoded | None = None,
     ) -> None:
         self.states = tuple(states)
         self.mask_token_id = mask_token_id
         self.refresh_share = refresh_share
         self.activations = ActivationCache(activation_bytes)
+        self.written = written
 
     @classmethod
     def record(
@@ -123,12 +129,21 @@ class FrozenStates:
         decoding = denoiser.decoding.scheduled()
         judged = deal(decoding.refreshes, len(prompts), per_question, seed)
         states: list[FrozenState] = []
+        written: dict[int, DecodedProblem] = {}
+        ends = end_token_ids(denoiser)
         for group in groups_of_equal_length(prompts, batch):
             recorder = _Recorder(denoiser, rng, judged[group])
             tokens = np.array([prompts[index] for index in group])
-            generate(recorder, tokens, decoding, denoiser.mask_token_id)
+            found = generation(recorder, tokens, decoding, denoiser.mask_token_id)
             states.extend(recorder.states)
-        return cls(states, denoiser.mask_token_id, decoding.refreshes / decoding.steps)
+            for row, index in enumerate(group):
+                written[index] = DecodedProblem.of(found, row, tokens.shape[1], ends)
+        return cls(
+            states,
+            denoiser.mask_token_id,
+            decoding.refreshes / decoding.steps,
+            written=Decoded(decoding, tuple(written[index] for index in range(len(prompts)))),
+        )
 
     @property
     def cost(self) -> float:

@@ -246,7 +246,7 @@ def test_a_study_file_says_sizes_as_shares(tmp_path):
 
 def test_any_plan_that_prunes_is_exported_by_its_own_calibration(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "calibration_questions", lambda count=2: QUESTIONS[:count])
-    monkeypatch.setattr(exporting, "_reference_questions", lambda: QUESTIONS)
+    monkeypatch.setattr(exporting, "reference_questions", lambda: QUESTIONS)
     plan = CompressionPlan.uniform(2, kept_channels=64)
     bundle = exporting.export(tiny_denoiser(), plan, tmp_path / "b")
     assert measure_agreement(Runtime(bundle, threads=1)).share >= 0.9

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hwsearch.decoding.answer import answer_text, end_token_ids
 from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.decoding.passes import PassShape, counted
 from hwsearch.decoding.sampler import Generation, generation
 from hwsearch.decoding.trajectory import Trajectory
@@ -154,11 +155,18 @@ class DecodedProblems:
         denoiser: the uncompressed model.
         problems: calibration problems; all plans are judged on the same.
         batch: most prompts decoded together.
+        written: what the uncompressed model writes by its makers' decoding, where that is known.
     """
 
     def __init__(
-        self, denoiser: Denoiser, problems: Sequence[Problem], *, batch: int = BATCH
+        self,
+        denoiser: Denoiser,
+        problems: Sequence[Problem],
+        *,
+        batch: int = BATCH,
+        written: Decoded | None = None,
     ) -> None:
+        self._written = written
         self.denoiser, self.problems, self.batch = denoiser, tuple(problems), batch
         self.prompts = tuple(tuple(denoiser.prompt(problem.question)) for problem in problems)
         self.ends = end_token_ids(denoiser)
@@ -178,8 +186,15 @@ class DecodedProblems:
     @cached_property
     def reference(self) -> Decoded:
         """What the uncompressed model writes by its makers' decoding."""
+        if self._written is not None:
+            return self._written
         kept = KeptShares.keeping_all(self.denoiser.num_layers)
         return self.decoded(self.denoiser.network, kept, self.denoiser.decoding.scheduled())
+
+    def passes(self, decoded: Decoded) -> PassCounts:
+        """How often each problem's generation made which passes."""
+        samples = [(problem.found, problem.row) for problem in decoded.problems]
+        return PassCounts.of(decoded.decoding, samples, self.ends)
 
     def texts(self, decoded: Decoded) -> list[str]:
         """The texts that count, cut at their ends."""

@@ -2,8 +2,8 @@
 
 How much faster weight formats make a model differs by processor: products of int8 take .3 of the
 float32 time where there are VNNI instructions, and .6 of it with AVX2 alone. A fixed target would be
-too easy on one machine and out of reach on the next. The uncompressed plan and every uniform plan are
-predicted before the first trial, so the demo looks at them and sets its target in between.
+too easy on one machine and out of reach on the next. What the fastest plan of the space takes is known
+before the first trial, so the demo sets its target a little above it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import math
 from dataclasses import dataclass
 
 from hwsearch.errors import InputError
+from hwsearch.plan import CompressionPlan
 from hwsearch.study import Objective
+from hwsearch.study.preparation.feasibility import fastest_plan
 
-#: The target where the machine reaches it: half the uncompressed model's time.
-HALF = 0.5
-
-#: Room between the fastest uniform plan and the target, for what a prediction is off by.
-ROOM = 0.1
+#: Room between the fastest plan there is and the target, a share of the former: plans to choose among, and
+#: what a prediction is off by.
+ROOM = 0.12
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,26 @@ class Reach:
 
     Attributes:
         uncompressed_ms: a generation of the uncompressed model.
-        fastest_uniform_ms: a generation of the fastest uniform plan, which the demo shows beside
-            the winner.
+        fastest_uniform_ms: a generation of the fastest uniform plan, whatever its decoding.
+        fastest_ms: a generation of the fastest plan of the space.
     """
 
     uncompressed_ms: float
     fastest_uniform_ms: float
+    fastest_ms: float
 
     @classmethod
     def of(cls, objective: Objective) -> Reach:
-        """Of all uniform plans of an objective's space."""
+        """Of all uniform plans of an objective's space, and of the fastest of all."""
+
+        def ms(plan: CompressionPlan) -> float:
+            return objective.expected_latency(plan).generation_ms
+
         space = objective.space
         uncompressed = objective.predictor.device.uncompressed(space.num_layers)
         uniform = [uncompressed, *space.uniform_plans()]
         offered = [plan for plan in uniform if space.offers(plan)]
-        times = [objective.latency(plan).generation_ms for plan in offered]
-        return cls(objective.latency(uncompressed).generation_ms, min(times))
+        return cls(ms(uncompressed), min(map(ms, offered)), ms(fastest_plan(objective)))
 
     @property
     def fastest_ratio(self) -> float:
@@ -64,10 +68,7 @@ class DemoTarget:
 
 
 def choose_target(reach: Reach, asked: float | None = None) -> DemoTarget:
-    """The target of the demo.
-
-    Half the uncompressed time where the fastest uniform plan stays below it with `ROOM` to spare,
-    else the middle between that plan and the uncompressed one.
+    """The target of the demo: `ROOM` above the fastest plan, so that there is something to choose.
 
     Args:
         reach: what this machine can do.
@@ -76,22 +77,20 @@ def choose_target(reach: Reach, asked: float | None = None) -> DemoTarget:
     Raises:
         InputError: `asked` is not above 0.
 
-    >>> choose_target(Reach(100.0, 30.0)).ratio, choose_target(Reach(100.0, 60.0)).ratio
-    (0.5, 0.8)
+    >>> choose_target(Reach(100.0, 8.0, 7.0)).ratio, choose_target(Reach(100.0, 120.0, 110.0)).ratio
+    (0.079, 1.0)
     """
-    fastest = f"the fastest uniform plan is predicted to take {reach.fastest_ratio:.2f} of it"
+    fastest = f"the fastest uniform plan is predicted to take {reach.fastest_ratio:.3f} of it"
     if asked is not None:
         if not (asked > 0 and math.isfinite(asked)):
             raise InputError(f"--target-ratio must be above 0; got {asked:g}")
         return DemoTarget(asked, f"{asked:g} of the uncompressed time, as asked; {fastest}")
-    if reach.fastest_ratio <= HALF * (1.0 - ROOM):
-        return DemoTarget(HALF, f"half of the uncompressed time; {fastest}")
-    if reach.fastest_ratio >= 1.0:
-        return DemoTarget(1.0, "the uncompressed time itself: no uniform plan is faster here")
+    least = reach.fastest_ms / reach.uncompressed_ms
+    if least * (1.0 + ROOM) >= 1.0:
+        return DemoTarget(1.0, "the uncompressed time itself: hardly any plan is faster here")
     # rounded up, so that what is printed is what is meant and is no harder
-    ratio = math.ceil(round(50.0 * (1.0 + reach.fastest_ratio), 6)) / 100.0
+    ratio = math.ceil(round(1000.0 * (1.0 + ROOM) * least, 6)) / 1000.0
     return DemoTarget(
         ratio,
-        f"{ratio:.2f} of the uncompressed time; {fastest}, too close to half, "
-        "so the target is the middle between the two",
+        f"{ratio:.3f} of the uncompressed time, {ROOM:.0%} above the fastest plan there is; {fastest}",
     )

@@ -9,11 +9,13 @@ from typing import Any
 
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
-from hwsearch.jobs.demo_target import DemoTarget, Reach, choose_target
-from hwsearch.jobs.exporting import Contestant, Finisher, contest
+from hwsearch.jobs.demo.target import DemoTarget, Reach, choose_target
+from hwsearch.jobs.demo.contest import contest
+from hwsearch.jobs.finishing import Contestant, Finisher
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.onnxruntime import profile_machine
 from hwsearch.jobs.progress import Tracked, silent, untracked
+from hwsearch.jobs.demo.waterfall import TITLES
 from hwsearch.latency.devices.device import Device, load_device
 from hwsearch.study import Goal, Objective, check_feasible, prepare
 from hwsearch.study.choices.search_space import SearchSpace
@@ -49,7 +51,7 @@ class DemoOptions:
     model: str = "gsm-mini"
     ratio: float | None = None
     trials: int = 40
-    limit: int = 200
+    limit: int = 500
     seed: int = 0
 
 
@@ -61,8 +63,9 @@ class Demo:
         target: the target as a share of the uncompressed model's time, and why.
         reach: what was known of this machine before the search.
         trials: finished trials, those included that were searched on for after a miss.
-        contestants: ``baseline``, ``best_uniform`` and ``winner``.
+        contestants: ``baseline``, ``best_uniform`` and ``winner``, and the levers between.
         comparison: winner against best uniform plan, on the same problems.
+        against_baseline: winner against the uncompressed model, likewise.
     """
 
     target: DemoTarget
@@ -70,6 +73,7 @@ class Demo:
     trials: int
     contestants: dict[str, Contestant]
     comparison: Comparison
+    against_baseline: Comparison
 
     @property
     def target_ms(self) -> float:
@@ -83,7 +87,8 @@ class Demo:
 
     def document(self) -> dict[str, Any]:
         """The result as plain data."""
-        named = {name: found.document() for name, found in self.contestants.items()}
+        documents = {name: found.document() for name, found in self.contestants.items()}
+        named = {name: documents[name] for name in ("baseline", "best_uniform", "winner")}
         return {
             "target_ms": self.target_ms,
             "target_ratio": self.target.ratio,
@@ -92,13 +97,35 @@ class Demo:
             "target_met": self.target_met,
             "trials": self.trials,
             **named,
-            "winner_against_best_uniform": {
-                "accuracy_difference": self.comparison.difference,
-                "interval": list(self.comparison.interval),
-                "p_value": self.comparison.p_value,
-            },
+            "waterfall": [self._lever(name) for name in self.contestants],
+            "winner_against_best_uniform": _compared(self.comparison),
+            "winner_against_baseline": _compared(self.against_baseline),
             "bundle": str(self.contestants["winner"].bundle.path),
         }
+
+    def faster(self, name: str) -> float:
+        """How many times faster a contestant is than the uncompressed model, as measured."""
+        return self.contestants["baseline"].measured_ms / self.contestants[name].measured_ms
+
+    def _lever(self, name: str) -> dict[str, Any]:
+        found = self.contestants[name].document()
+        shown = ("measured_passes", "measured_ms", "tokens_per_second", "accuracy")
+        decoding = self.contestants[name].bundle.manifest.decoding.words
+        return {
+            "name": name,
+            "title": TITLES[name],
+            "decoding": decoding,
+            **{key: found[key] for key in (*shown, "accuracy_interval")},
+            "times_faster": self.faster(name),
+        }
+
+
+def _compared(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "accuracy_difference": comparison.difference,
+        "interval": list(comparison.interval),
+        "p_value": comparison.p_value,
+    }
 
 
 def run_demo(
@@ -146,8 +173,16 @@ def run_demo(
     contestants = contest(finisher, study, target.ratio, out, options.limit, again)
     winner, uniform = contestants["winner"].evaluation, contestants["best_uniform"].evaluation
     assert winner is not None and uniform is not None, "contest scores everyone"
-    comparison = compare(winner.score.correct, uniform.score.correct)
-    return Demo(target, reach, len(study.frame()), contestants, comparison)
+    baseline = contestants["baseline"].evaluation
+    assert baseline is not None, "contest scores everyone"
+    return Demo(
+        target,
+        reach,
+        len(study.frame()),
+        contestants,
+        compare(winner.score.correct, uniform.score.correct),
+        compare(winner.score.correct, baseline.score.correct),
+    )
 
 
 def _search(

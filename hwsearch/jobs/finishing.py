@@ -1,0 +1,154 @@
+"""Plans of a study made bundles: exported, timed and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hwsearch.bundle import exporter_of
+from hwsearch.jobs.evaluation import evaluate_bundle
+from hwsearch.jobs.progress import Tracked, untracked
+from hwsearch.jobs.verification import measure_bundles
+from hwsearch.latency.prediction.uncertainty import Latency
+from hwsearch.latency.timing.answers import AnswerTimes
+from hwsearch.plan import CompressionPlan
+from hwsearch.runtime import Bundle, Figures, Runtime, record_figures
+from hwsearch.study import Objective
+from hwsearch.study.preparation import most_questions
+from hwsearch.tasks.evaluation import Evaluation
+from hwsearch.tasks.gsm_mini.generator import problems
+
+#: Validation questions whose answers by torch go into a bundle, to compare with later.
+REFERENCE_QUESTIONS = 16
+
+#: How many of them those ask that the winner is held against: asking takes longer than the export.
+FEW_QUESTIONS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Contestant:
+    """A plan as it was exported, timed and scored.
+
+    Attributes:
+        plan: the plan.
+        bundle: its bundle.
+        predicted: predicted times and passes.
+        measured_ms: measured generation time.
+        measured_passes: passes of the generations that were timed, in the mean.
+        tokens_per_second: tokens of their answers by their time.
+        evaluation: what it answered to the test problems; None until it was asked.
+    """
+
+    plan: CompressionPlan
+    bundle: Bundle
+    predicted: Latency
+    measured_ms: float
+    measured_passes: float
+    tokens_per_second: float
+    evaluation: Evaluation | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The contestant as plain data."""
+        assert self.evaluation is not None, "a contestant is scored before it is shown"
+        return {
+            "plan": self.plan.model_dump(mode="json"),
+            "accuracy": self.evaluation.accuracy,
+            "accuracy_interval": list(self.evaluation.interval),
+            "problems": len(self.evaluation.problems),
+            "predicted_ms": self.predicted.generation_ms,
+            "measured_ms": self.measured_ms,
+            "predicted_passes": sum(self.predicted.passes.values()),
+            "measured_passes": self.measured_passes,
+            "tokens_per_second": self.tokens_per_second,
+            "size_bytes": self.bundle.size_bytes,
+            "bundle": str(self.bundle.path),
+        }
+
+
+class Finisher:
+    """Exports, times and scores plans of one objective.
+
+    Args:
+        objective: what the study searched.
+        threads: threads of the runtime.
+        tracked: shows progress.
+    """
+
+    def __init__(self, objective: Objective, threads: int, tracked: Tracked = untracked) -> None:
+        self.objective = objective
+        self.threads = threads
+        self.tracked = tracked
+        self._exporter = exporter_of(objective.denoiser)
+
+    def export(
+        self,
+        plan: CompressionPlan,
+        out: Path,
+        overwrite: bool = True,
+        questions: int = REFERENCE_QUESTIONS,
+    ) -> Bundle:
+        """The bundle of a plan, with its predicted time; without questions it cannot be verified."""
+        objective = self.objective
+        workload, latency = objective.predictor.workload, objective.latency(plan)
+        return self._exporter.export(
+            objective.workbench.compress(plan),
+            objective.workbench.keep(plan).kept,
+            out,
+            questions=reference_questions()[:questions],
+            figures=Figures(
+                predicted_ms=latency.generation_ms,
+                predicted_passes=sum(latency.passes.values()),
+                target_ms=objective.target_ms,
+                device=objective.predictor.device.info.name,
+                prompt_length=workload.prompt_length,
+            ),
+            overwrite=overwrite,
+        )
+
+    def measure(self, bundles: Mapping[str, Bundle]) -> AnswerTimes:
+        """Time bundles side by side."""
+        return measure_bundles(bundles, self.threads, tracked=self.tracked)
+
+    def score(self, bundle: Bundle, limit: int) -> Evaluation:
+        """Score a bundle on gsm-mini's test problems."""
+        wait = iter(self.tracked(f"scoring {bundle.path.name}")(range(limit)))
+
+        def advance(count: int) -> None:
+            for _ in range(count):
+                next(wait, None)
+
+        return evaluate_bundle(Runtime(bundle, self.threads), limit, advance)
+
+
+def scored(
+    finisher: Finisher,
+    plan: CompressionPlan,
+    bundle: Bundle,
+    measured: AnswerTimes,
+    target_ms: float,
+    limit: int,
+) -> Contestant:
+    """A bundle scored on test problems; its figures are written into it."""
+    name = bundle.path.name.replace("-", "_")
+    evaluation = finisher.score(bundle, limit)
+    measured_ms, passes = measured.generation_ms(name), measured.passes[name].total
+    bundle = record_figures(
+        bundle.path,
+        measured_ms=measured_ms,
+        measured_passes=passes,
+        reference_ms=measured.reference_ms,
+        target_ms=target_ms,
+        accuracy=evaluation.accuracy,
+        accuracy_interval=tuple(evaluation.interval),
+    )
+    speed, predicted = measured.tokens_per_second(name), finisher.objective.latency(plan)
+    return Contestant(plan, bundle, predicted, measured_ms, passes, speed, evaluation)
+
+
+def reference_questions() -> list[str]:
+    """Questions of the validation split; a quick look asks fewer, but enough to judge by."""
+    count = max(FEW_QUESTIONS, min(REFERENCE_QUESTIONS, most_questions()))
+    return [problem.question for problem in islice(problems("validation"), count)]
