@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import optuna
@@ -76,6 +77,12 @@ def estimate_of(trial: FrozenTrial) -> tuple[list[float], float] | None:
     if trial.state != TrialState.PRUNED or ESTIMATE not in kept:
         return None
     return kept[ESTIMATE], float(kept[SPREAD])
+
+
+def seen_ms(trial: FrozenTrial) -> float:
+    """Milliseconds that a trial keeps of its plan; NaN for a trial of another's study."""
+    kept = trial.user_attrs.get("generation_ms")
+    return float(kept) if isinstance(kept, int | float) else math.nan
 
 
 def copied_attributes(trial: FrozenTrial) -> dict[str, Any]:

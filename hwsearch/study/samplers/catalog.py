@@ -10,6 +10,7 @@ import optuna
 
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.study.choices.cost_tables import CostTables
+from hwsearch.study.choices.search_space import DECODING
 
 #: Name of the constraint in every study: predicted milliseconds above the target.
 LATENCY = "generation_ms"
@@ -44,7 +45,7 @@ def _additive(seed: int, known: Known) -> optuna.samplers.BaseSampler:
     from hwsearch.study.samplers.additive.cost import AdditiveCost
 
     return AdditiveSampler(
-        AdditiveCost.of_tables(known.costs),
+        AdditiveCost.of_tables(known.costs, DECODING),
         known.budget_ms,
         LATENCY,
         seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -29,6 +29,8 @@ class CostModel:
         constant: cost that every plan pays.
         learned: the model behind `columns` if they were learned.
         whole: cost of plans [n, groups] where `columns` only come near it, [n].
+        expected: place of the parameter whose costs are expected only; None where all are exact.
+        first: total cost of the plan of first choices.
     """
 
     space: ChoiceSpace
@@ -36,12 +38,47 @@ class CostModel:
     constant: float = 0.0
     learned: Surrogate | None = None
     whole: Callable[[Rows], Floats] | None = None
+    expected: int | None = None
+    first: float = 0.0
 
     @classmethod
     def known(cls, space: ChoiceSpace, cost: AdditiveCost) -> CostModel:
         """The cost model of a known cost."""
         whole = None if cost.whole is None else partial(cost.whole, space.names)
-        return cls(space, cost.columns(space), cost.constant, whole=whole)
+        place = space.names.index(cost.expected) if cost.expected in space.names else None
+        return cls(
+            space,
+            cost.columns(space),
+            cost.constant,
+            whole=whole,
+            expected=place,
+            first=cost.first,
+        )
+
+    def corrected(self, rows: Rows, totals: Floats) -> CostModel:
+        """The same with the expected costs moved to what trials were seen to cost.
+
+        Each choice of the expected parameter is moved by the mean of what its trials cost beyond the
+        model, drawn towards 0 as if one more trial had agreed with it.
+
+        Args:
+            rows: plans of trials, [n, groups].
+            totals: what they cost, [n]; NaN where nobody saw.
+        """
+        if self.expected is None:
+            return self
+        beyond = totals - (self.first + self.of(rows)) if len(rows) else totals
+        seen = np.isfinite(beyond)
+        size, choice = self.space.sizes[self.expected], rows[seen, self.expected]
+        sums = np.bincount(choice, weights=beyond[seen], minlength=size)
+        shift = sums / (np.bincount(choice, minlength=size) + 1.0)
+        columns = self.columns.copy()
+        start = self.space.offsets[self.expected]
+        columns[start : start + size] += shift
+        whole, place = self.whole, self.expected
+        if whole is None:
+            return replace(self, columns=columns)
+        return replace(self, columns=columns, whole=lambda r: whole(r) + shift[r[:, place]])
 
     def at(self, plan: Rows) -> CostModel:
         """The same as a sum over columns: exact for `plan` and its single swaps, near it elsewhere."""

@@ -24,11 +24,16 @@ class AdditiveCost:
         constant: cost that every plan pays.
         whole: cost of whole plans, where the sum is only near it: given parameter names and
             the index of each choice, ``[plans, names]``, it answers ``[plans]``.
+        expected: a parameter whose choices have costs that are expected only, and corrected by what
+            trials were seen to cost; None where all are exact.
+        first: total cost of the plan of first choices, which trials' totals are compared with.
     """
 
     term: Callable[[str, Any], float]
     constant: float = 0.0
     whole: Callable[[Sequence[str], Rows], Floats] | None = None
+    expected: str | None = None
+    first: float = 0.0
 
     @classmethod
     def of(cls, cost: Any, constant: float = 0.0) -> AdditiveCost | None:
@@ -40,11 +45,11 @@ class AdditiveCost:
         return cls(cost, constant)
 
     @classmethod
-    def of_tables(cls, tables: CostTables) -> AdditiveCost:
+    def of_tables(cls, tables: CostTables, expected: str | None = None) -> AdditiveCost:
         """What plans add to the first, of tables over one parameter each or over several."""
         whole = None if tables.is_additive else tables.added
         constant = 0.0 if tables.is_additive else tables.constant
-        return cls(_Table(tables.by_choice), constant, whole)
+        return cls(_Table(tables.by_choice), constant, whole, expected, tables.first)
 
     def columns(self, space: ChoiceSpace) -> Floats:
         """Cost of each one-hot column, [columns].

@@ -134,7 +134,7 @@ class Advisor:
     def _cost_model(self, evidence: Evidence) -> tuple[CostModel, float | None]:
         """The cost and the budget it is held against."""
         if self._known is not None:
-            return self._known, self._budget
+            return self._known.corrected(evidence.rows, evidence.totals), self._budget
         if self._two:
             learned = fit_additive(self.space, evidence.rows, evidence.values[:, 1])
             return CostModel.of_surrogate(self.space, learned), self._budget

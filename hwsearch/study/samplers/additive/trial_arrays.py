@@ -9,7 +9,7 @@ import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hwsearch.study.records.trial_record import estimate_of
+from hwsearch.study.records.trial_record import estimate_of, seen_ms
 from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Floats, Rows
 
 COUNTED = 4096  # plans whose choices are counted together
@@ -23,6 +23,8 @@ class Evidence:
         rows: plans of the finished trials, and of pruned ones with an estimate, [n, groups].
         values: objectives to minimise, [n, objectives]; infinities become the worst finite value.
         spread: standard deviation of the first value, [n]; 0 for finished trials.
+        totals: predicted milliseconds of each trial by the passes that it was seen to make, [n]; NaN
+            where it keeps none.
         constraints: value of each named constraint, [n] each; NaN where a trial did not set it.
         pending: plans now being evaluated, [m, groups].
         unknown: earlier running trials that have not shown their plan yet.
@@ -33,6 +35,7 @@ class Evidence:
     rows: Rows
     values: Floats
     spread: Floats
+    totals: Floats
     constraints: dict[str, Floats]
     pending: Rows
     unknown: int
@@ -52,6 +55,7 @@ class Ledger:
     rows: list[tuple[int, ...]] = field(default_factory=list)
     values: list[tuple[float, ...]] = field(default_factory=list)
     spread: list[float] = field(default_factory=list)
+    totals: list[float] = field(default_factory=list)
     constraints: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -82,6 +86,7 @@ class Ledger:
         if values is None or np.isnan(values).any():
             return
         self.spread.append(spread)
+        self.totals.append(seen_ms(trial))
         self.numbers.append(trial.number)
         self.rows.append(row)
         signs = [-1.0 if d == StudyDirection.MAXIMIZE else 1.0 for d in self.directions]
@@ -100,6 +105,7 @@ class Ledger:
             rows=rows[order],
             values=_finite(values)[order],
             spread=np.array(self.spread, dtype=float)[order],
+            totals=np.array(self.totals, dtype=float)[order],
             constraints={name: column[order] for name, column in table.items()},
             pending=np.array(pending, dtype=np.intp).reshape(shape),
             unknown=unknown,
