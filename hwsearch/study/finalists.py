@@ -175,7 +175,9 @@ def solved(
     """Which of the held-out problems a plan solves, decoded in torch as its bundle would be."""
     backend = backend_of(*objective.workbench.network(plan))
     asked = GSM_MINI.problems(SPLIT, problems, 0)
-    found = evaluate(backend, objective.denoiser, asked, progress=on_problem)
+    found = evaluate(
+        backend, objective.denoiser, asked, decoding=plan.decoding, progress=on_problem
+    )
     return found.score.correct
 
 

@@ -41,5 +41,7 @@ def record_noise(study: Study, objective: Objective) -> float | None:
 def noise_of(objective: Objective, plan: CompressionPlan, loss: float) -> float:
     """Range of a plan's loss and of the losses of `RUNS` disturbed runs of it."""
     network, kept = objective.workbench.network(plan)
-    moved = [objective.loss_function.loss(perturbed(network, seed), kept) for seed in range(RUNS)]
+    moved = [
+        objective.loss_on(perturbed(network, seed), kept, plan.decoding) for seed in range(RUNS)
+    ]
     return max(loss, *moved) - min(loss, *moved)

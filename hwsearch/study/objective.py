@@ -11,8 +11,10 @@ from typing import Any
 import optuna
 
 from hwsearch.compression import WeightBank, Workbench
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.network import Network
 from hwsearch.latency.prediction.protocol import LatencyPredictor
 from hwsearch.latency.prediction.uncertainty import Latency
 from hwsearch.plan import CompressionPlan, Decoding
@@ -219,6 +221,13 @@ class Objective:
     def loss(self, plan: CompressionPlan) -> float:
         """Loss of a plan, in the unit of the loss function, and the price of its decoding."""
         return self.loss_function.loss(*self.workbench.network(plan)) + self.price(plan)
+
+    def loss_on(self, network: Network, kept: KeptShares, decoding: Decoding | None) -> float:
+        """The same of a network that no plan makes, decoded anew."""
+        loss = self.loss_function.loss(network, kept)
+        if decoding is None or self.answering is None:
+            return loss
+        return loss + self.answering.ask(network, kept, decoding).price
 
     def by_state(self, plan: CompressionPlan) -> Iterator[StateLoss]:
         """Loss of a plan, state by state, if the loss function can tell; the price is in each."""

@@ -10,6 +10,7 @@ from hwsearch.plan import CompressionPlan
 from hwsearch.study import Goal, SearchSpace, prepare
 from hwsearch.study.choices.decodings import offered_decodings
 from hwsearch.study.choices.search_space import is_uniform
+from hwsearch.study.loss_noise import noise_of
 from hwsearch.study.preparation import fastest_plan
 from hwsearch.study.run import run_study
 from hwsearch.study.settings import StudySpec
@@ -117,6 +118,14 @@ def test_a_policy_is_counted_and_priced_by_the_plan_itself(objective):
     assert objective.loss(plan) == pytest.approx(kl + objective.price(plan))
     *_, last = objective.by_state(plan)
     assert last.so_far == pytest.approx(objective.loss(plan))
+
+
+def test_rounding_moves_a_loss_with_its_price(objective):
+    plan = CompressionPlan.uniform(2, "w8", "w8").model_copy(
+        update={"decoding": objective.space.decodings[2]}
+    )
+    found = noise_of(objective, plan, objective.loss(plan))
+    assert 0.0 <= found < 0.5 * objective.loss(plan) + 1e-3
 
 
 @pytest.fixture(scope="module")
