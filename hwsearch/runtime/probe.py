@@ -106,7 +106,9 @@ class ProbeBackend(OnnxBackend):
         self.last = file, found
         kept = self.seen.setdefault(file, [])
         if len(kept) < KEPT:
-            kept.append(Seen(feeds | ({} if held is None else held.arrays), found))
+            # the backend writes new keys and values into those that a refresh has handed out
+            outputs = {name: array.copy() for name, array in found.items()}
+            kept.append(Seen(feeds | ({} if held is None else held.arrays), outputs))
         return found
 
 
