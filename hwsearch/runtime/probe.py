@@ -149,9 +149,9 @@ def _open_probe(path: Path, threads: int | None) -> ort.InferenceSession:
     Raises:
         VerificationError: the graph has no value of that name, or does not load.
     """
-    options = session_options(threads)
-    options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
     model = path.read_bytes() + float_output(LOGITS)
+    options = session_options(model, threads)
+    options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own, and RuntimeError
