@@ -21,7 +21,7 @@ from hwsearch.decoding.backend import GREEDY, Sampling
 from hwsearch.decoding.kept import Signal
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.transformer import Layer, Transformer
-from hwsearch.plan import Decoding, Window
+from hwsearch.plan import Decoding
 from hwsearch.runtime.state import NEXT
 
 #: Mode of the ONNX operator Attention in which its fourth output is the probabilities.
@@ -45,8 +45,7 @@ class GraphLayout:
     @classmethod
     def of(cls, decoding: Decoding) -> GraphLayout:
         """What a decoding asks for."""
-        windowed = decoding.window != Window() or decoding.suffix_window is not None
-        return cls(decoding.block_length, Sampling.of(decoding), windowed)
+        return cls(decoding.block_length, Sampling.of(decoding), decoding.is_windowed)
 
 
 class Projection(nn.Module):
@@ -100,9 +99,14 @@ class FusedLayer(nn.Module):
         rope: tuple[Tensor, Tensor],
         past: tuple[Tensor, Tensor] | None = None,
         want_mass: bool = False,
+        rows: Tensor | None = None,
     ) -> tuple[Tensor, Attended]:
+        """States ``[1, rows, hidden]`` of all rows, or of those of `rows` alone."""
         seen = self.attend(self.qkv(self.input_norm(x)), rope, past, want_mass)
-        x = x + self.out(seen.mixed)
+        mixed = seen.mixed
+        if rows is not None:
+            x, mixed = x.index_select(1, rows), mixed.index_select(1, rows)
+        x = x + self.out(mixed)
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
         return x + self.down(F.silu(gate) * up), seen
 
@@ -200,18 +204,19 @@ class RefreshGraph(FusedTransformer):
         places = given.get("positions", torch.arange(tokens.shape[1]))
         x, rope = self.embed(tokens), self.rope(places)
         rows = start + torch.arange(self.layout.block_length)
+        # position i is predicted at i - 1; the first position, which has none before it, at itself
+        sources = (rows - 1).clamp(min=0) if self.geometry.logit_shift else rows
         cache, masses = [], []
         for index, layer in enumerate(self.layers):
             signal = self.signal if index in self.signal_layers else Signal.NONE
-            x, seen = layer(x, rope, want_mass=signal is Signal.MASS)
+            cut = sources if self.layout.is_windowed and layer is self.layers[-1] else None
+            x, seen = layer(x, rope, want_mass=signal is Signal.MASS, rows=cut)
             cache += [seen.key, seen.value]
             masses += [seen.probability.sum(dim=(1, 2))] if signal is Signal.MASS else []
             masses += [_mean_query(seen, rows)] if signal is Signal.QUERY else []
-        if not self.geometry.logit_shift:
-            return (*self.predict(x.index_select(1, rows), given), *cache, *masses)
-        # position i is predicted at i - 1; the first position, which has none before it, at itself
-        block = x.index_select(1, (rows - 1).clamp(min=0))
-        return (*self.predict(block, given), *cache, block[:, :1], *masses)
+        block = x if self.layout.is_windowed else x.index_select(1, sources)
+        before = [block[:, :1]] if self.geometry.logit_shift else []
+        return (*self.predict(block, given), *cache, *before, *masses)
 
     def input_names(self) -> list[str]:
         """Names of the inputs, in order."""
@@ -275,18 +280,21 @@ class WindowGraph(FusedTransformer):
         given = dict(zip(self.input_names()[3:], rest, strict=True))
         past = [given[name] for name in self.cache_names()]
         x, rope = self.embed(tokens), self.rope(positions)
+        rows = start + torch.arange(self.layout.block_length)
+        sources = (rows - 1).clamp(min=0) if self.geometry.logit_shift else rows
         fresh = []
         for index, layer in enumerate(self.layers):
             before = tuple(past[2 * index : 2 * index + 2])
-            x, seen = layer(x, rope, past=before)
+            cut = sources if layer is self.layers[-1] else None
+            x, seen = layer(x, rope, past=before, rows=cut)
             # the operator hands out the past with what is new behind it
             fresh += [part[:, :, before[0].shape[2] :] for part in (seen.key, seen.value)]
-        rows = start + torch.arange(self.layout.block_length)
         if not self.geometry.logit_shift:
-            return (*self.predict(x.index_select(1, rows), given), *fresh)
-        # with the state before them in front, each row stands where it is predicted from
-        block = torch.cat((given["before"], x), dim=1).index_select(1, rows)
-        return (*self.predict(block, given), *fresh, block[:, :1])
+            return (*self.predict(x, given), *fresh)
+        # the first of the rows that are run is predicted from the state before them
+        first = torch.where(start > 0, x[:, :1], given["before"])
+        block = torch.cat((first, x[:, 1:]), dim=1)
+        return (*self.predict(block, given), *fresh, first)
 
     def input_names(self) -> list[str]:
         """Names of the inputs, in order."""

@@ -14,7 +14,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from hwsearch.bundle.quantise import check_formats, quantise_products, refuse_unknown
+from hwsearch.bundle.quantise import (
+    check_formats,
+    note_pairs,
+    quantise_products,
+    refuse_unknown,
+)
 from hwsearch.bundle.weights import Graph, detached
 from hwsearch.plan import WeightFormat
 
@@ -65,6 +70,7 @@ class ProductBank:
         model.graph.node.extend(nodes)
         _drop_unused(model, weights, replaced)
         check_formats(model, dict(formats))
+        note_pairs(model, formats)
         return Graph(model, weights)
 
     def _product(self, name: str, fmt: WeightFormat, weight: NDArray[np.generic]) -> Product:

@@ -11,6 +11,7 @@ import onnx
 from hwsearch.errors import PlanError
 from hwsearch.formats.catalog import FORMATS, ONNX_FORMATS
 from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.runtime.graphs import PAIRED
 
 #: Products of each group of a layer, as `hwsearch.bundle.graphs.FusedLayer` names them.
 _GROUP_PRODUCTS = {"attention": ("qkv", "out"), "mlp": ("gate_up", "down")}
@@ -46,7 +47,14 @@ def quantise_products(model: onnx.ModelProto, formats: dict[str, WeightFormat]) 
         for form in _ORDER:
             model = form.quantise(model, formats)
     check_formats(model, formats)
+    note_pairs(model, formats)
     return model
+
+
+def note_pairs(model: onnx.ModelProto, formats: Mapping[str, WeightFormat]) -> None:
+    """Say in a graph's metadata that its int8 products are exact, so that no session need ask for it."""
+    if WeightFormat.W8A8 in formats.values():
+        model.metadata_props.add(key=PAIRED, value="1")
 
 
 def refuse_unknown(formats: Mapping[str, WeightFormat]) -> None:

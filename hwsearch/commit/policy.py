@@ -96,7 +96,8 @@ class CommitPolicy(Frozen):
 
 def most_certain(candidates: Candidates) -> Mask:
     """The mask of highest confidence in each row of a batch, the first of equals; ``[batch, block]``."""
-    return first_of(candidates, np.ones(len(candidates.masked), dtype=np.int64))
+    best = np.where(candidates.masked, candidates.confidence, -np.inf).argmax(axis=1)
+    return candidates.masked & (np.arange(candidates.masked.shape[1]) == best[:, None])
 
 
 def by_confidence(candidates: Candidates) -> NDArray[np.int64]:

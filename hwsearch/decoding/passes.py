@@ -20,6 +20,9 @@ Tokens = NDArray[np.int64]
 class Scope:
     """The reach of one pass. A pass of a plain decoding takes `WHOLE`.
 
+    Behind the last layer's attention a pass with another reach goes on with the rows alone that it
+    predicts from: a third of an advance's work in that layer, and most of a refresh's.
+
     Attributes:
         rows: first position that a step runs and the one after the last, in the tokens it is given;
             None for the block's.
@@ -141,8 +144,7 @@ class PassCall:
         reach = _Reach.of(decoding, start, stop, length)
         rows, positions = reach.rows(decoding, kind), reach.positions()
         shape = PassShape(kind, rows[1] - rows[0], reach.count, stop - start)
-        plain = kind is PassKind.REFRESH or (kind is PassKind.STEP and rows == (start, stop))
-        if positions is None and plain:
+        if not decoding.is_windowed:
             return cls(shape, start, stop)
         return cls(shape, start, stop, Scope(rows, kind is PassKind.ADVANCE, positions))
 

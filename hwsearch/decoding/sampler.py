@@ -222,7 +222,8 @@ class _Writer:
         """Masks left in the block and the window after it, ``[batch]``."""
         window = self._decoding.suffix_window
         stop = None if window is None else call.stop + window
-        share: NDArray[np.float64] = (self._tokens[:, call.start : stop] == self._mask).mean(axis=1)
+        masked = self._tokens[:, call.start : stop] == self._mask
+        share: NDArray[np.float64] = masked.sum(axis=1) / masked.shape[1]
         return share
 
 
@@ -237,7 +238,7 @@ def _ended(tokens: Tokens, start: int, stop: int, end_tokens: Collection[int]) -
 
     What passes have written stays, so that what each of them saw can be told afterwards.
     """
-    ends = np.isin(tokens[:, start:stop], list(end_tokens))
+    ends = (tokens[:, start:stop, None] == np.array(list(end_tokens))).any(axis=2)
     ended = _any(ends)
     for row in np.flatnonzero(ended):
         tokens[row, stop:] = tokens[row, start + int(ends[row].argmax())]

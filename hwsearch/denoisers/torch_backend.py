@@ -16,7 +16,7 @@ from hwsearch.decoding.kept import KeptShares, Signal
 from hwsearch.decoding.passes import WHOLE, Scope
 from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.denoisers.activation_cache import ActivationCache, Walk
-from hwsearch.denoisers.transformer import KeyValue, Transformer
+from hwsearch.denoisers.transformer import ALL, KeyValue, Transformer
 
 
 class TorchBackend:
@@ -81,11 +81,15 @@ class TorchBackend:
             self._walk("refresh"),
             query_rows=slice(start, stop) if self.kept.signal is Signal.QUERY else None,
             positions=None if scope.positions is None else self._tensor(scope.positions),
+            rows=ALL if scope is WHOLE else self._sources(start, stop),
         )
         self._cache, self._past = state.cache, {}
         for layer, keeper in self._keepers.items():
             signal = state.mass[layer]
             keeper.see(tokens.shape, None if signal is None else signal.float().cpu().numpy())
+        if scope is not WHOLE:
+            self._before = state.hidden[:, :1]
+            return self._logits_from(state.hidden, start)
         self._before = state.hidden[:, max(start - 1, 0) :][:, :1]
         return self._logits(state.hidden[:, start:stop])
 
@@ -102,15 +106,18 @@ class TorchBackend:
             self._outside(tokens.shape[1], first, last),
             self._walk("step"),
             self.kept.modes,
+            rows=ALL if scope is WHOLE else self._sources(start - first, stop - first),
         )
         if scope.store:
             self._cache = [
                 _placed(*pair, first) for pair in zip(self._cache, state.cache, strict=True)
             ]
             self._past = {}
+        if scope is WHOLE:
+            return self._logits(state.hidden)
         if first < start:
-            self._before = state.hidden[:, start - 1 - first : start - first]
-        return self._logits(state.hidden[:, start - first : stop - first])
+            self._before = state.hidden[:, :1]
+        return self._logits_from(state.hidden, start - first)
 
     def _make_room(self, length: int) -> None:
         """Fit what is known to a sequence that shows more positions than before, all to be run."""
@@ -122,6 +129,18 @@ class TorchBackend:
         if self._activations is None or self._frozen is None:
             return None
         return self._activations.walk((self._frozen, kind))
+
+    def _sources(self, start: int, stop: int) -> slice:
+        """The rows that start..stop are predicted from, of those that are run."""
+        shift = self.network.geometry.logit_shift
+        return slice(max(start - shift, 0), stop - shift)
+
+    def _logits_from(self, sources: Tensor, start: int) -> Tensor:
+        """Logits of the block that begins at a row, from the states of its `_sources`."""
+        if self.network.geometry.logit_shift and start == 0:
+            assert self._before is not None, "refresh comes first"
+            sources = torch.cat((self._before, sources), dim=1)
+        return self.network.lm_head(sources).float()
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """Logits of the block from the final hidden states of its rows."""

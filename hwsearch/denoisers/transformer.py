@@ -13,9 +13,9 @@ per-layer sink thresholds make lengths differ; and because this graph exports wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,9 @@ from hwsearch.denoisers.activation_cache import Walk
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.network import LinearGroups, Network
 from hwsearch.errors import InputError
+
+#: Every row.
+ALL: Final = slice(None)
 
 
 class KeyValue(NamedTuple):
@@ -38,7 +41,7 @@ class Refreshed(NamedTuple):
     """What a refresh pass leaves behind.
 
     Attributes:
-        hidden: final normed hidden state, ``[batch, length, hidden_size]``.
+        hidden: final normed hidden state, ``[batch, length, hidden_size]``, or that of some rows.
         cache: keys and values by layer.
         mass: attention mass received by each position, summed over heads and queries; or its
             product with the mean query of some rows, where that was asked for; ``[batch, length]``
@@ -83,6 +86,7 @@ class Attention(nn.Module):
         past: KeyValue | None,
         want_mass: bool,
         query_rows: slice | None = None,
+        rows: slice = ALL,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
         query, fresh = self.project(x, rope)
         seen = fresh if past is None else KeyValue(*map(_join, past, fresh))
@@ -90,7 +94,7 @@ class Attention(nn.Module):
         mixed, mass = attend(query, seen, by_mass, self.geometry.causal)
         if want_mass and query_rows is not None:
             mass = mean_query(query[:, :, query_rows], seen.key)
-        return self.o_proj(mixed.transpose(1, 2).flatten(2)), fresh, mass
+        return self.o_proj(mixed.transpose(1, 2).flatten(2)[:, rows]), fresh, mass
 
     def project(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, KeyValue]:
         """Rotated queries ``[batch, heads, length, head_dim]``, and keys and values."""
@@ -131,10 +135,11 @@ class Layer(nn.Module):
         past: KeyValue | None = None,
         want_mass: bool = False,
         query_rows: slice | None = None,
+        rows: slice = ALL,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
         normed = self.input_layernorm(x)
-        mixed, fresh, mass = self.self_attn(normed, rope, past, want_mass, query_rows)
-        x = x + mixed
+        mixed, fresh, mass = self.self_attn(normed, rope, past, want_mass, query_rows, rows)
+        x = x[:, rows] + mixed
         return x + self.mlp(self.post_attention_layernorm(x)), fresh, mass
 
 
@@ -196,12 +201,14 @@ class Transformer(Network):
         walk: Walk | None = None,
         query_rows: slice | None = None,
         positions: Tensor | None = None,
+        rows: slice = ALL,
     ) -> Refreshed:
         """A full pass over tokens ``[batch, length]``, with the attention mass of some layers.
 
         Where the tokens are a frozen input, `walk` spares the layers that have run on it before.
         Where `query_rows` are given, keys times the mean query of those rows take the mass's place.
         Where `positions` are given, ``[length]``, tokens stand there, and others are left out.
+        Behind the last layer's attention only `rows` go on, and only their states come out.
         """
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)
@@ -210,7 +217,11 @@ class Transformer(Network):
         for index, layer in enumerate(self.model.layers):
             wanted = index in mass_layers
             run = partial(layer, x, rope, want_mass=wanted, query_rows=query_rows)
-            mode = wanted if query_rows is None else (query_rows.start, query_rows.stop, wanted)
+            mode: Hashable = wanted
+            if query_rows is not None:
+                mode = query_rows.start, query_rows.stop, wanted
+            if rows != ALL and layer is self.model.layers[-1]:
+                run, mode = partial(run, rows=rows), (mode, rows.start, rows.stop)
             x, fresh, mass = run() if walk is None else walk(layer, mode, run)
             cache.append(fresh)
             masses.append(mass)
@@ -248,6 +259,7 @@ class Transformer(Network):
         past: list[KeyValue],
         walk: Walk | None = None,
         kept: Sequence[object] = (),
+        rows: slice = ALL,
     ) -> Refreshed:
         """Some rows against the cache of the others, and their own keys and values.
 
@@ -257,6 +269,7 @@ class Transformer(Network):
             past: as in `step`, of positions that are not run.
             walk: as in `step`.
             kept: as in `step`.
+            rows: those of them that go on behind the last layer's attention.
 
         Raises:
             InputError: the network is causal, and the cache holds positions after the block too.
@@ -270,7 +283,10 @@ class Transformer(Network):
         cache: list[KeyValue] = []
         for index, layer in enumerate(self.model.layers):
             run = partial(layer, x, rope, past=past[index])
-            x, fresh, _ = run() if walk is None else walk(layer, kept[index], run)
+            mode: Hashable = kept[index] if kept else None
+            if rows != ALL and layer is self.model.layers[-1]:
+                run, mode = partial(run, rows=rows), (mode, rows.start, rows.stop)
+            x, fresh, _ = run() if walk is None else walk(layer, mode, run)
             cache.append(fresh)
         return Refreshed(self.model.norm(x), cache, [None] * len(cache))
 

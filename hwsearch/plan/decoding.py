@@ -150,6 +150,11 @@ class Decoding(OmitsDefaults):
         return self
 
     @property
+    def is_windowed(self) -> bool:
+        """Whether passes run other rows than the whole sequence and the block."""
+        return self.window != Window() or self.suffix_window is not None
+
+    @property
     def num_blocks(self) -> int:
         """Blocks in a generation."""
         return self.gen_length // self.block_length

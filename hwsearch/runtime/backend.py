@@ -123,12 +123,9 @@ class OnnxBackend:
         found = self._outputs_of(STEP_FILE, self.graphs.step, names, feeds | past.arrays)
         if scope.store:
             assert scope.rows is not None
-            first, last = scope.rows
             for name, old in self._cache.items():
                 new = found[NEXT + name]
-                if name != BEFORE:
-                    new = np.concatenate((old[:, :, :first], new, old[:, :, last:]), axis=2)
-                self._cache[name] = new
+                self._cache[name] = new if name == BEFORE else _placed(old, new, *scope.rows)
             self._past = {}
         return found
 
@@ -194,3 +191,13 @@ class OnnxBackend:
             "this bundle's graphs run whole sequences and blocks alone; export it again with the "
             "window or suffix_window that it shall be decoded with"
         )
+
+
+def _placed(
+    old: NDArray[np.float32], new: NDArray[np.float32], first: int, last: int
+) -> NDArray[np.float32]:
+    """Cached keys or values with new ones at first..last; written into the old ones where they fit."""
+    if last > old.shape[2]:
+        return np.concatenate((old[:, :, :first], new), axis=2)
+    old[:, :, first:last] = new
+    return old

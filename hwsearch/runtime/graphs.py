@@ -17,9 +17,12 @@ from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
 from hwsearch.runtime.state import CREDIT, LOGP, NEXT
 
 #: Makes onnxruntime use exact products with int8 weights where an x86 CPU has no VNNI and its quick
-#: ones would saturate. Exports hold uint8 weights, exact without it, and cost nothing with it; earlier
-#: bundles hold int8 ones.
+#: ones would saturate. It takes longer, and graphs that say `PAIRED` are exact without it.
 _EXACT_INT8 = ("session.x64quantprecision", "1")
+
+#: Key in the metadata of graphs whose int8 weights overflow nowhere (`hwsearch.formats.w8a8`). Earlier
+#: ones hold uint8 weights, to which the option means nothing, and before that int8 ones that need it.
+PAIRED = "hwsearch.paired_int8"
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -127,19 +130,25 @@ def _names(values: Sequence[Any]) -> list[str]:
 def open_session(graph: Path | bytes, threads: int | None) -> ort.InferenceSession:
     """An onnxruntime session of one graph, a file or its bytes, on the CPU."""
     model = graph if isinstance(graph, bytes) else str(graph)
-    return ort.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
+    options = session_options(graph, threads)
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def session_options(threads: int | None) -> ort.SessionOptions:
-    """How the product opens a graph."""
+def session_options(graph: Path | bytes, threads: int | None) -> ort.SessionOptions:
+    """How the product opens a graph, a file or its bytes."""
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads
-    if _int8_saturates():
+    if _int8_saturates() and not _is_paired(graph):
         options.add_session_config_entry(*_EXACT_INT8)
     return options
+
+
+def _is_paired(graph: Path | bytes) -> bool:
+    """Whether a graph's metadata says `PAIRED`; looked for in its bytes, to parse nothing."""
+    return PAIRED.encode() in (graph if isinstance(graph, bytes) else graph.read_bytes())
 
 
 @cache

@@ -106,7 +106,9 @@ class ProbeBackend(OnnxBackend):
         self.last = file, found
         kept = self.seen.setdefault(file, [])
         if len(kept) < KEPT:
-            kept.append(Seen(feeds | ({} if held is None else held.arrays), found))
+            # the backend writes new keys and values into those that a refresh has handed out
+            outputs = {name: array.copy() for name, array in found.items()}
+            kept.append(Seen(feeds | ({} if held is None else held.arrays), outputs))
         return found
 
 
@@ -147,9 +149,9 @@ def _open_probe(path: Path, threads: int | None) -> ort.InferenceSession:
     Raises:
         VerificationError: the graph has no value of that name, or does not load.
     """
-    options = session_options(threads)
-    options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
     model = path.read_bytes() + float_output(LOGITS)
+    options = session_options(model, threads)
+    options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own, and RuntimeError

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwsearch.denoisers.network import Network
-from hwsearch.denoisers.transformer import Attention, KeyValue, Transformer
+from hwsearch.denoisers.transformer import ALL, Attention, KeyValue, Transformer
 from hwsearch.errors import InputError
 
 #: Attention probabilities held at a time: few enough to stay in a core's cache; on an accelerator,
@@ -95,17 +95,18 @@ class _ListeningAttention(nn.Module):
         past: KeyValue | None,
         want_mass: bool,
         query_rows: slice | None = None,
+        rows: slice = ALL,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
         """As `Attention.forward`."""
         if past is not None:
             answer: tuple[Tensor, KeyValue, Tensor | None]
-            answer = self.inner(x, rope, past, want_mass, query_rows)
+            answer = self.inner(x, rope, past, want_mass, query_rows, rows)
             return answer
         query, seen = self.inner.project(x, rope)
         mixed, mass = attend_in_chunks(query, seen, self.geometry.causal, self._valid())
         self._report(mass)
         summed = mass.sum(dim=1) if want_mass else None
-        return self.inner.o_proj(mixed.transpose(1, 2).flatten(2)), seen, summed
+        return self.inner.o_proj(mixed.transpose(1, 2).flatten(2)[:, rows]), seen, summed
 
 
 def attend_in_chunks(

@@ -5,6 +5,7 @@
 Accuracy is torch's, of the simulated plan, with Wilson's interval and the paired difference to the
 uncompressed model under its makers' decoding. Times are of exported bundles on one thread: the same
 problems by every bundle in every round, interleaved; medians over rounds of the mean over problems.
+AUP (`aup.py`) is of the curve from the makers' decoding to this one, in the same format.
 Prints machine and instruction set; writes `grid.csv` where a folder is given.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from aup import accuracy_under_parallelism
 
 from hwsearch.bundle.exporter import exporter_of
 from hwsearch.compression import compress
@@ -82,8 +84,12 @@ def main() -> None:
                 plan = plan_of(denoiser, fmt, denoiser.decoding.changed(changes))
                 bundles[fmt, name] = export(denoiser, plan, Path(folder) / f"{fmt}-{len(bundles)}")
                 rows.append((fmt, name, answer(denoiser, plan, asked)))
+        tokens = {row[:2]: answer_tokens(denoiser, row[2]) for row in rows}
         milliseconds = timed(bundles, asked[: options.timed], options.rounds)
-    table = pd.DataFrame(described(*row, rows[0][2], milliseconds) for row in rows)
+    table = pd.DataFrame(
+        described(*row, rows[0][2], milliseconds) | {"tokens": tokens[row[:2]]} for row in rows
+    )
+    table = table.assign(**parallelism(table))
     print(table.to_string(index=False, float_format="{:.3f}".format))
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -117,6 +123,31 @@ def answer(denoiser: Denoiser, plan: CompressionPlan, asked: list[Problem]) -> E
     kept = KeptShares.keeping_all(denoiser.num_layers)
     backend = backend_of(compress(denoiser, plan).network, kept)
     return evaluate(backend, denoiser, asked, decoding=plan.decoding)
+
+
+def answer_tokens(denoiser: Denoiser, found: Evaluation) -> float:
+    """Tokens of an answer up to where it ends, the mean over problems."""
+    encode = denoiser.tokenizer.encode
+    return sum(len(encode(text, add_special_tokens=False).ids) for text in found.texts) / len(
+        found.texts
+    )
+
+
+def parallelism(table: pd.DataFrame) -> dict[str, Any]:
+    """Tokens per forward pass of each row, and its AUP, from the makers of its format."""
+    rates = table["tokens"] / table[["refresh", "advance", "step"]].sum(axis=1)
+    percent = 100 * table["accuracy"]
+    makers = {
+        fmt: (rates[i], percent[i])
+        for i, (fmt, name) in enumerate(zip(table["format"], table["decoding"], strict=True))
+        if name == "makers"
+    }
+    points = zip(table["format"], rates, percent, strict=True)
+    areas = [
+        accuracy_under_parallelism({makers[fmt], (rate, accuracy)}, best=percent.max())
+        for fmt, rate, accuracy in points
+    ]
+    return {"tokens per pass": rates, "AUP": areas}
 
 
 def timed(

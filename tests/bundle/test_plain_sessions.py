@@ -14,7 +14,7 @@ from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import CompressionPlan, WeightFormat
-from hwsearch.runtime.graphs import open_session
+from hwsearch.runtime.graphs import PAIRED, open_session
 from hwsearch.testing.tiny import tiny_denoiser
 
 FAMILIES = {
@@ -85,27 +85,48 @@ def test_a_plain_session_gives_the_products_numbers(exporter, plan, tmp_path):
         assert_same(open_session(path / graph, 1), ort.InferenceSession(str(path / graph)))
 
 
-def test_no_integer_product_has_signed_weights(exporter, tmp_path):
+def test_neighbouring_codes_of_integer_products_leave_room_for_each_other(exporter, tmp_path):
     path = written(exporter, PLANS["w8a8"], tmp_path / "bundle")
     for graph in ("refresh.onnx", "step.onnx"):
-        model = onnx.load(path / graph, load_external_data=False)
-        types = {t.name: t.data_type for t in model.graph.initializer}
+        model = onnx.load(path / graph)
+        arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
         products = [node for node in model.graph.node if node.op_type == "MatMulInteger"]
         assert len(products) == 9
-        found = {types[node.input[index]] for node in products for index in (1, 3)}
-        assert found == {onnx.TensorProto.UINT8}
+        for node in products:
+            codes = arrays[node.input[1]]
+            assert codes.dtype == np.int8 and not arrays[node.input[3]].any()
+            size = np.abs(codes.astype(int))
+            assert (size[0::2] + size[1::2]).max(axis=0).min() >= 126, "and no more than needed"
+            assert (size[0::2] + size[1::2]).max() <= 128
+        assert PAIRED in {entry.key for entry in model.metadata_props}
 
 
-def test_a_bundle_with_signed_weights_still_runs_right(exporter, tmp_path, monkeypatch):
-    new = written(exporter, PLANS["w8a8"], tmp_path / "new")
-    monkeypatch.setattr("hwsearch.formats.w8a8.as_unsigned", lambda model: model)
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+def test_bundles_of_earlier_versions_still_run_right(kind, exporter, tmp_path, monkeypatch):
+    monkeypatch.setattr("hwsearch.formats.w8a8.with_paired_codes", lambda model, weights: model)
+    for module in ("quantise", "products"):
+        monkeypatch.setattr(f"hwsearch.bundle.{module}.note_pairs", lambda *_: None)
     for graphs in exporter._graphs.values():
         monkeypatch.setattr(graphs, "_bank", ProductBank())
     old = written(exporter, PLANS["w8a8"], tmp_path / "old")
-    types = {t.data_type for t in onnx.load(old / "step.onnx").graph.initializer}
-    assert onnx.TensorProto.INT8 in types and onnx.TensorProto.UINT8 not in types
     for graph in ("refresh.onnx", "step.onnx"):
-        assert_same(open_session(old / graph, 1), open_session(new / graph, 1))
+        model = onnx.load(old / graph)
+        exact = unsigned(model)
+        found = exact if kind == "uint8" else model.SerializeToString()
+        assert_same(open_session(found, 1), ort.InferenceSession(exact))
+
+
+def unsigned(model):
+    """The same with uint8 weights, exact in every session: what bundles held for a while."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    products = [node for node in copy.graph.node if node.op_type == "MatMulInteger"]
+    names = {node.input[index] for node in products for index in (1, 3)}
+    for tensor in copy.graph.initializer:
+        if tensor.name in names:
+            codes = numpy_helper.to_array(tensor).view(np.uint8) ^ np.uint8(128)
+            tensor.CopyFrom(numpy_helper.from_array(codes, tensor.name))
+    return copy.SerializeToString()
 
 
 def saturating(inputs, weights):
@@ -131,20 +152,18 @@ def test_integer_products_are_exact_where_pairs_would_overflow(kind, size, colum
     arrays |= product.weights
     codes = next(a for n, a in arrays.items() if n.endswith("_quantized"))
     scale = next(a for n, a in arrays.items() if n.endswith("_scale"))
-    assert codes.dtype == np.uint8
-    signed = codes.astype(np.int64) - 128
-    assert np.abs(signed).max() == 127
+    assert codes.dtype == np.int8
+    signed = codes.astype(np.int64)
     # the operator's definition: ONNX's DynamicQuantizeLinear
     low, high = min(x.min(), 0), max(x.max(), 0)
     step = np.float32((np.float32(high) - np.float32(low)) / np.float32(255))
     zero = np.clip(np.rint(-np.float32(low) / step), 0, 255)
     inputs = np.clip(np.rint(x[0] / step) + zero, 0, 255).astype(np.int64)
     exact = (inputs - int(zero)) @ signed
+    assert (saturating(inputs, signed) == inputs @ signed).all()
     # else this test could not tell the two apart; all-negative inputs have codes near 0, always exact
-    assert (
-        kind == "negative"
-        or (saturating(inputs, signed) - int(zero) * signed.sum(axis=0) != exact).any()
-    )
+    wide = np.rint(weight / np.abs(weight).max(axis=0) * 127).astype(np.int64)
+    assert kind == "negative" or (saturating(inputs, wide) != inputs @ wide).any()
     wanted = exact * np.float64(step) * scale.astype(np.float64)
     model = standing_alone(product, arrays, size, columns)
     answer = ort.InferenceSession(model).run(None, {"x": x})[0][0]
