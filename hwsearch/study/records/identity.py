@@ -42,7 +42,7 @@ MOVABLE = ("model", "device_folder")
 CONTENT = "content"
 
 #: Raised when a loss comes to mean something else, so that old and new ones are not mixed.
-LOSS_SCHEME = 1
+LOSS_SCHEME = 2
 
 #: What a difference in each part of the content is called.
 CALLED = {
