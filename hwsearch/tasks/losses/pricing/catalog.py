@@ -43,6 +43,7 @@ def _likelihood(view: str, reading: str) -> Callable[[DecodedProblems], Decoding
 #: How each price is made of what is decoded.
 PRICES: dict[str, Callable[[DecodedProblems], DecodingPrice]] = {
     "answers": AnswerAgreement,
+    "texts": lambda problems: AnswerAgreement(problems, None),
     "exact-match": ExactMatch,
     **{f"{view}-{reading}": _likelihood(view, reading) for view in VIEWS for reading in READINGS},
 }

@@ -26,8 +26,10 @@ PROBLEMS = [
     Problem("tom has 4 apples and buys 5 more ?", "#### 9"),
     Problem("tom has 4 apples ?", "#### 4"),
 ]
-#: Prices that look at the finished text alone, by probabilities.
-OF_TEXT = [name for name in PRICES if "-" in name and not name.startswith(("pass", "exact"))]
+#: Prices that look at the finished text alone, by mean probabilities.
+OF_TEXT = [
+    name for name in PRICES if name.endswith(("surprise", "regret")) and not name.startswith("pass")
+]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def test_the_uncompressed_model_as_its_makers_decode_pays_nothing(name, problems
     assert price.cost >= 0.0
 
 
-@pytest.mark.parametrize("name", [name for name in PRICES if name != "exact-match"])
+@pytest.mark.parametrize("name", PRICES)
 def test_what_is_behind_the_end_changes_no_price(name, problems):
     """As where `stop_at_end` leaves it unwritten."""
     price = make_price(name, problems)
@@ -143,6 +145,11 @@ def test_exact_match_is_a_difference_to_the_uncompressed_model(problems, monkeyp
     assert ExactMatch(problems).price(worse) == pytest.approx(1 / 3)
     better = with_texts(problems, monkeypatch, own, ["#### 3", "#### 9", "#### 4"])
     assert ExactMatch(problems).price(better) == pytest.approx(-1 / 3)
+
+
+def test_without_a_rule_whole_texts_differ(problems, monkeypatch):
+    changed = with_texts(problems, monkeypatch, ["a #### 1"] * 3, ["b #### 1", "a #### 1", ""])
+    assert AnswerAgreement(problems, None).differ(changed) == [True, False, True]
 
 
 def test_another_rule_finds_other_answers(problems, monkeypatch):
