@@ -96,7 +96,10 @@ MAKERS = (("makers, stop", "fp32"), ("makers, stop", "w4"))
 
 
 #: Views of a pass a token, which are scored on the fewest problems only.
-DEAR = ("pass", "loo", "chain")
+DEAR = ("pass", "loo")
+
+#: Readings of all views; the best view is read in every way.
+PER_TOKEN = ("surprise", "regret")
 
 
 @dataclass(frozen=True)
@@ -350,6 +353,7 @@ def by_view(
     read = Read(denoiser, calibration_problems(most))
     scorer = TextScorer(denoiser, VIEWS[view])
     own = scorer.scores(read.decoded(reference, most))
+    readings = READINGS if view == "chain" else {name: READINGS[name] for name in PER_TOKEN}
     found = []
     for row in rows:
         decoded = read.decoded(row, most)
@@ -358,7 +362,7 @@ def by_view(
         seconds, passes = time.perf_counter() - began, scorer.passes - before
         for count in counts:
             decode = count / len(row["rows"])
-            for name, reading in READINGS.items():
+            for name, reading in readings.items():
                 found.append(
                     line(
                         row,

@@ -13,6 +13,7 @@ from hwsearch.tasks.losses.pricing.likelihood import (
     MOST_REGRET,
     mean_regret,
     mean_surprise,
+    total_regret,
     worst_regret,
 )
 from hwsearch.tasks.losses.pricing.scores import TextScorer, TextScores
@@ -28,7 +29,9 @@ PROBLEMS = [
 ]
 #: Prices that look at the finished text alone, by mean probabilities.
 OF_TEXT = [
-    name for name in PRICES if name.endswith(("surprise", "regret")) and not name.startswith("pass")
+    name
+    for name in PRICES
+    if name.endswith(("surprise", "regret", "total")) and not name.startswith("pass")
 ]
 
 
@@ -54,7 +57,7 @@ def ended_at(place, decoded, behind, written=None):
 
 @pytest.mark.parametrize("name", PRICES)
 def test_the_uncompressed_model_as_its_makers_decode_pays_nothing(name, problems):
-    price = make_price(name, problems)
+    price = make_price(problems, name)
     own = problems.decoded(problems.denoiser.network, KeptShares.keeping_all(2), None)
     assert price.name == name
     assert price.price(own) == 0.0
@@ -64,14 +67,14 @@ def test_the_uncompressed_model_as_its_makers_decode_pays_nothing(name, problems
 @pytest.mark.parametrize("name", PRICES)
 def test_what_is_behind_the_end_changes_no_price(name, problems):
     """As where `stop_at_end` leaves it unwritten."""
-    price = make_price(name, problems)
+    price = make_price(problems, name)
     stopped = price.price(ended_at(4, problems.reference, behind=1, written=-1))
     assert price.price(ended_at(4, problems.reference, behind=9)) == stopped
 
 
 @pytest.mark.parametrize("name", OF_TEXT)
 def test_a_wrong_token_is_paid_for(name, problems):
-    price = make_price(name, problems)
+    price = make_price(problems, name)
     original = problems.reference.problems[0]
     wrong = original.found.tokens[original.row].copy()
     last = len(wrong) - 1  # nothing follows that could find it likely
@@ -121,6 +124,7 @@ def test_readings_by_hand():
     ]
     assert mean_surprise(texts) == 2.0
     assert mean_regret(texts) == pytest.approx(101 / 3)
+    assert total_regret(texts) == 50.5
     assert worst_regret(texts) == pytest.approx((1 / MOST_REGRET + 1) / 2)
 
 
@@ -165,6 +169,10 @@ def test_exact_match_is_left_off_when_it_is_clear():
     assert early.count([]) == 0
 
 
+def test_the_default_is_what_the_study_speaks_for(problems):
+    assert make_price(problems).name == "chain-total"
+
+
 def test_an_unknown_price_is_refused_by_name(problems):
     with pytest.raises(UnknownNameError, match="price"):
-        make_price("cheap", problems)
+        make_price(problems, "cheap")
