@@ -30,7 +30,7 @@ class Ranking:
     Attributes:
         proxy: its name.
         plans: plans that were ranked.
-        cost_passes: work of one loss, in full passes over one sequence.
+        cost_passes: median work of one loss, in full passes over one sequence.
         seconds: median wall-clock time of one loss.
         spearman, spearman_interval: rank correlation of minus the loss with exact match.
         kendall, kendall_interval: the same as Kendall's tau-b.
@@ -138,7 +138,7 @@ class _Bootstrap:
         return Ranking(
             proxy=self.name,
             plans=len(self.rows),
-            cost_passes=float(self.rows["cost_passes"].iloc[0]),
+            cost_passes=float(self.rows["cost_passes"].median()),
             seconds=float(self.rows["seconds"].median()),
             spearman=float(self.spearman[0]),
             spearman_interval=_interval(self.spearman[1:]),

@@ -23,7 +23,8 @@ from hwsearch.cli.options import json_option, print_json, print_table, seed_opti
 def command(table: Path | None, resamples: int, at_least: float, as_json: bool, seed: int) -> None:
     """Rank correlation of each loss with exact match, over the plans of a study.
 
-    TABLE is the CSV that studies/proxies/run.py writes, and defaults to the one there.
+    TABLE is the CSV that studies/proxies/run.py writes, and defaults to the one there;
+    studies/proxies/decoding.csv ranks prices of decoding in the same way.
     """
     from hwsearch.report.proxies import DEFAULT_TABLE, careful, rank, read_losses
 

@@ -1,6 +1,11 @@
 """Prices of decoding: what a plan's way of writing costs its texts, which frozen states cannot see."""
 
-from hwsearch.tasks.losses.pricing.catalog import PRICES, make_price
+from hwsearch.tasks.losses.pricing.catalog import (
+    DEFAULT_PRICE,
+    DEFAULT_PROBLEMS,
+    PRICES,
+    make_price,
+)
 from hwsearch.tasks.losses.pricing.decoded import (
     Decoded,
     DecodedProblem,
@@ -10,6 +15,8 @@ from hwsearch.tasks.losses.pricing.decoded import (
 from hwsearch.tasks.losses.pricing.price import DecodingPrice
 
 __all__ = [
+    "DEFAULT_PRICE",
+    "DEFAULT_PROBLEMS",
     "PRICES",
     "Decoded",
     "DecodedProblem",

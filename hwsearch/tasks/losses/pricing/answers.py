@@ -12,21 +12,21 @@ from hwsearch.tasks.statistics import wilson
 
 
 class AnswerAgreement:
-    """The price ``answers``: share of problems whose answer is not the uncompressed model's.
+    """The prices ``answers`` and ``texts``: share of problems answered otherwise than uncompressed.
 
     Idea: what exact match sees, without right answers. Limits: in steps of one problem; an answer
     that was put right costs as much as one that was spoilt. A text without an answer is its own.
 
     Args:
         problems: what is decoded.
-        rule: how an answer is found in a text.
+        rule: how an answer is found in a text; None compares whole texts.
     """
 
-    name = "answers"
     cost = 0.0
 
-    def __init__(self, problems: DecodedProblems, rule: Filter = STRICT) -> None:
+    def __init__(self, problems: DecodedProblems, rule: Filter | None = STRICT) -> None:
         self.problems, self.rule = problems, rule
+        self.name = "texts" if rule is None else "answers"
 
     def price(self, decoded: Decoded) -> float:
         """Share of problems, 0 to 1."""
@@ -43,7 +43,7 @@ class AnswerAgreement:
         return [self._answer(text) for text in self.problems.texts(self.problems.reference)]
 
     def _answer(self, text: str) -> str:
-        found = self.rule.extract(text)
+        found = INVALID if self.rule is None else self.rule.extract(text)
         return text if found == INVALID else normalise(found)
 
 

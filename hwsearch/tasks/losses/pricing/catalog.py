@@ -12,16 +12,21 @@ from hwsearch.tasks.losses.pricing.likelihood import (
     TextLikelihood,
     mean_regret,
     mean_surprise,
+    total_regret,
     worst_regret,
 )
 from hwsearch.tasks.losses.pricing.price import DecodingPrice
 from hwsearch.tasks.losses.pricing.views import EveryNth, LeftToRight, SeenByPass, View
 
+#: The price that studies/proxies/decoding.py speaks for, and on how many problems: fewer rank decodings
+#: as well, and keep the order of plans with one decoding less.
+DEFAULT_PRICE = "chain-total"
+DEFAULT_PROBLEMS = 64
+
 #: Views by the name that prices begin with.
 VIEWS: dict[str, View] = {
     "pass": SeenByPass(),
     "every4": EveryNth(4),
-    "every8": EveryNth(8),
     "loo": EveryNth(None),
     "run4": LeftToRight(4),
     "chain": LeftToRight(1),
@@ -31,6 +36,7 @@ VIEWS: dict[str, View] = {
 READINGS: dict[str, Reading] = {
     "surprise": mean_surprise,
     "regret": mean_regret,
+    "total": total_regret,
     "worst": worst_regret,
 }
 
@@ -43,13 +49,18 @@ def _likelihood(view: str, reading: str) -> Callable[[DecodedProblems], Decoding
 #: How each price is made of what is decoded.
 PRICES: dict[str, Callable[[DecodedProblems], DecodingPrice]] = {
     "answers": AnswerAgreement,
+    "texts": lambda problems: AnswerAgreement(problems, None),
     "exact-match": ExactMatch,
     **{f"{view}-{reading}": _likelihood(view, reading) for view in VIEWS for reading in READINGS},
 }
 
 
-def make_price(name: str, problems: DecodedProblems) -> DecodingPrice:
+def make_price(problems: DecodedProblems, name: str = DEFAULT_PRICE) -> DecodingPrice:
     """A price by name.
+
+    Args:
+        problems: what is decoded, `DEFAULT_PROBLEMS` of them unless there is a reason.
+        name: one of `PRICES`.
 
     Raises:
         UnknownNameError: no price goes by that name.

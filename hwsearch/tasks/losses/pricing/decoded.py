@@ -104,6 +104,10 @@ class Decoded:
     decoding: Decoding
     problems: tuple[DecodedProblem, ...]
 
+    def first(self, count: int) -> Decoded:
+        """The first problems alone."""
+        return Decoded(self.decoding, self.problems[:count])
+
     @property
     def cost(self) -> float:
         """Work of decoding, in full passes over one sequence: rows run over rows there are."""

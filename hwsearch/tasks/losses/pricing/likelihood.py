@@ -28,6 +28,11 @@ def mean_regret(texts: Sequence[TextScores]) -> float:
     return float(np.concatenate([text.regret for text in texts]).mean())
 
 
+def total_regret(texts: Sequence[TextScores]) -> float:
+    """Regret of a text, all its tokens added up: nats a text, in the mean over texts."""
+    return float(np.mean([text.regret.sum() for text in texts]))
+
+
 def worst_regret(texts: Sequence[TextScores]) -> float:
     """Mean over texts of the worst token's regret, `MOST_REGRET` being 1.
 
@@ -52,7 +57,7 @@ class TextLikelihood:
     """
 
     def __init__(
-        self, name: str, problems: DecodedProblems, view: View, reading: Reading = mean_regret
+        self, name: str, problems: DecodedProblems, view: View, reading: Reading = total_regret
     ) -> None:
         self.name, self.problems, self.reading = name, problems, reading
         self.scorer = TextScorer(problems.denoiser, view)

@@ -13,8 +13,10 @@ from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.tasks.losses.pricing.decoded import Decoded, DecodedProblem
+from hwsearch.tasks.losses.pricing.decoded import Decoded
 from hwsearch.tasks.losses.pricing.views import JudgedState, View
+
+_Scores = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 #: States of one length passed over together.
 BATCH = 64
@@ -33,11 +35,17 @@ class TextScores:
     surprise: NDArray[np.float64]
     regret: NDArray[np.float64]
 
+    @classmethod
+    def joined(cls, parts: Sequence[_Scores]) -> TextScores:
+        """Those of a text's states after each other."""
+        surprise, regret = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return cls(surprise, regret)
+
 
 class TextScorer:
     """Scores texts by full passes of the uncompressed model, nothing cached.
 
-    Texts are kept with their scores: plans that hardly differ write the same, and pay for it once.
+    States are kept with their scores: plans that hardly differ write the same, and pay for it once.
     So equal texts have equal scores to the bit, too, however they were batched.
 
     Args:
@@ -47,41 +55,29 @@ class TextScorer:
 
     def __init__(self, denoiser: Denoiser, view: View) -> None:
         self.view = view
+        self.passes = 0
         self._mask = denoiser.mask_token_id
         self._backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
-        self._known: dict[Hashable, TextScores] = {}
+        self._known: dict[Hashable, _Scores] = {}
 
     def work(self, decoded: Decoded) -> int:
-        """Full passes that scoring takes where no text is known yet."""
+        """Full passes that scoring takes where no state is known yet."""
         return sum(len(self.view.states(problem, self._mask)) for problem in decoded.problems)
 
     def scores(self, decoded: Decoded) -> list[TextScores]:
         """Scores of each problem's text."""
-        keys = [self._key(problem) for problem in decoded.problems]
-        missing = {
-            key: self.view.states(problem, self._mask)
-            for key, problem in zip(keys, decoded.problems, strict=True)
-            if key not in self._known
+        texts = [self.view.states(problem, self._mask) for problem in decoded.problems]
+        unknown = {
+            state.key: state for states in texts for state in states if state.key not in self._known
         }
-        judged = iter(self._judge([state for states in missing.values() for state in states]))
-        for key, states in missing.items():
-            parts = [next(judged) for _ in states]
-            surprise, regret = (np.concatenate(column) for column in zip(*parts, strict=True))
-            self._known[key] = TextScores(surprise, regret)
-        return [self._known[key] for key in keys]
-
-    def _key(self, problem: DecodedProblem) -> Hashable:
-        text = (problem.prompt_length, problem.text_count, problem.finished.tobytes())
-        if self.view.by_text:
-            return text
-        return text, problem.generated.tobytes(), problem.written.tobytes()
+        self._known |= zip(unknown, self._judge(list(unknown.values())), strict=True)
+        self.passes += len(unknown)
+        return [TextScores.joined([self._known[state.key] for state in states]) for states in texts]
 
     @torch.inference_mode()
-    def _judge(
-        self, states: Sequence[JudgedState]
-    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    def _judge(self, states: Sequence[JudgedState]) -> list[_Scores]:
         """Surprise and regret of each state's judged tokens."""
-        found: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        found: dict[int, _Scores] = {}
         for group in groups_of_equal_length([state.tokens.tolist() for state in states], BATCH):
             tokens = np.stack([states[index].tokens for index in group])
             first = min(int(states[index].judged[0]) for index in group)

@@ -29,13 +29,14 @@ class JudgedState:
     judged: NDArray[np.int64]
     wrote: NDArray[np.int64]
 
+    @property
+    def key(self) -> tuple[bytes, bytes, bytes]:
+        """Equal where what is seen and what is judged are."""
+        return self.tokens.tobytes(), self.judged.tobytes(), self.wrote.tobytes()
+
 
 class View(Protocol):
     """Which states a text is judged in."""
-
-    @property
-    def by_text(self) -> bool:
-        """Whether the states depend on the text alone, not on the passes that wrote it."""
 
     def states(self, problem: DecodedProblem, mask_token_id: int) -> list[JudgedState]:
         """States that together judge each token of the text once."""
@@ -47,8 +48,6 @@ class SeenByPass:
 
     Blind to tokens that are wrong only together: each may be the best where the others are masks.
     """
-
-    by_text: bool = False
 
     def states(self, problem: DecodedProblem, mask_token_id: int) -> list[JudgedState]:
         """One for each pass that wrote a token of the text."""
@@ -77,7 +76,6 @@ class EveryNth:
     """
 
     apart: int | None = 4
-    by_text: bool = True
 
     def states(self, problem: DecodedProblem, mask_token_id: int) -> list[JudgedState]:
         """At most `apart` states."""
@@ -101,7 +99,6 @@ class LeftToRight:
     """
 
     run: int = 1
-    by_text: bool = True
 
     def states(self, problem: DecodedProblem, mask_token_id: int) -> list[JudgedState]:
         """One for each run of tokens."""
