@@ -22,11 +22,8 @@ from hwsearch.study.preparation.space_checks import check_model, sinks_for_space
 from hwsearch.study.records.identity import Content, content_of
 from hwsearch.tasks.losses import Loss
 from hwsearch.tasks.losses.kl import FrozenStates
-from hwsearch.tasks.losses.pricing import DecodedProblems, make_price
+from hwsearch.tasks.losses.pricing import DEFAULT_PROBLEMS, DecodedProblems, make_price
 from hwsearch.tasks.problem import Problem
-
-#: What the decoding of a plan costs its loss: what ``studies/proxies`` supports.
-PRICE = "every4-worst"
 
 
 def prepare(
@@ -93,17 +90,18 @@ def prepare(
 def answering_for(
     denoiser: Denoiser, space: SearchSpace, questions: Sequence[str], loss_function: Loss
 ) -> Answering | None:
-    """Who asks plans the calibration questions; None where all are decoded as the makers do.
+    """Who asks plans calibration questions; None where all are decoded as the makers do.
 
     What the uncompressed model answers is known where the loss was recorded from it.
     """
     if set(space.decodings) == {None}:
         return None
+    asked = [Problem(question, "") for question in questions[:DEFAULT_PROBLEMS]]
     written = loss_function.written if isinstance(loss_function, FrozenStates) else None
-    problems = DecodedProblems(
-        denoiser, [Problem(question, "") for question in questions], written=written
-    )
-    return Answering(problems, make_price(PRICE, problems))
+    if written is not None:
+        written = written.first(len(asked))
+    problems = DecodedProblems(denoiser, asked, written=written)
+    return Answering(problems, make_price(problems))
 
 
 def calibration_of(device: Device, denoiser: Denoiser) -> Calibration | None:
