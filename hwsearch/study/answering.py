@@ -47,11 +47,15 @@ class Answering:
         self._uncompressed: dict[Decoding, PassCounts] = {}
 
     def ask(self, network: Network, kept: KeptShares, decoding: Decoding) -> PlanAnswers:
-        """Passes and price of a plan; one that decodes by a schedule is not asked."""
+        """Passes and price of a plan; one that decodes by a schedule is not asked.
+
+        A price below 0 says that the texts suit the uncompressed model better than its own: chance, and
+        no merit of a plan, so it counts as 0 and the loss on frozen states decides.
+        """
         if decoding.commit is None:
             return PlanAnswers(self.uncompressed(decoding), 0.0)
         found = self.problems.decoded(network, kept, decoding)
-        return PlanAnswers(self.problems.passes(found), self.price.price(found))
+        return PlanAnswers(self.problems.passes(found), max(0.0, self.price.price(found)))
 
     def uncompressed(self, decoding: Decoding) -> PassCounts:
         """Passes of the uncompressed model."""

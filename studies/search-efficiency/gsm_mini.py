@@ -32,7 +32,8 @@ def make_objective(questions: int, prompt_length: int = 24) -> Objective:
     asked = calibration_questions()
     alike = [q for q in asked if len(denoiser.prompt(q)) == prompt_length][:questions]
     states = FrozenStates.record(denoiser, alike, per_question=denoiser.decoding.refreshes)
-    space = SearchSpace.of(denoiser, device)
+    # what is in results/ was found as the makers decode
+    space = SearchSpace.of(denoiser, device).model_copy(update={"decodings": (None,)})
     workload = default_workload(denoiser)
     objective = prepare(denoiser, space, device, workload, Goal(target_ratio=1.0), asked, states)
     return replace(objective, sinks=calibrate_sinks(denoiser, asked[:SINK_QUESTIONS]))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +33,25 @@ CHECKPOINTS = (40, 75, 150, 300)
 
 
 class Losses:
-    """Loss and milliseconds of plans; every loss is computed once and kept in a file."""
+    """Loss and milliseconds of plans; every loss is computed once and kept in a file.
 
-    def __init__(self, objective: Objective, path: Path) -> None:
-        self.objective, self.path = objective, path
+    Args:
+        objective: what evaluates a plan.
+        path: of the file.
+        keeps_times: whether times are kept, too, since they take a decoding.
+    """
+
+    def __init__(self, objective: Objective, path: Path, keeps_times: bool = False) -> None:
+        self.objective, self.path, self.keeps_times = objective, path, keeps_times
         self.known: dict[Plan, float] = {}
+        self.times: dict[Plan, float] = {}
         if path.exists():
             with path.open(newline="") as file:
-                rows = csv.reader(file)
-                self.known = {tuple(map(int, plan)): float(loss) for plan, loss in rows}
+                for text, loss, *ms in csv.reader(file):
+                    plan = tuple(map(int, text))
+                    self.known[plan] = float(loss)
+                    if ms:
+                        self.times[plan] = float(ms[0])
 
     def __call__(self, row: Plan) -> Point:
         """Loss and milliseconds of one plan."""
@@ -49,9 +59,14 @@ class Losses:
         plan = self.objective.space.plan(dict(zip(names, row, strict=True)))
         if row not in self.known:
             self.known[row] = max(self.objective.loss(plan), 0.0)
+            cells = ["".join(map(str, row)), f"{self.known[row]:.6e}"]
+            if self.keeps_times:
+                self.times[row] = self.objective.latency(plan).generation_ms
+                cells.append(f"{self.times[row]:.6f}")
             with self.path.open("a", newline="") as file:
-                csv.writer(file).writerow(["".join(map(str, row)), f"{self.known[row]:.6e}"])
-        return self.known[row], self.objective.latency(plan).generation_ms
+                csv.writer(file).writerow(cells)
+        known = self.times.get(row)
+        return self.known[row], known or self.objective.latency(plan).generation_ms
 
 
 def load_problem() -> tuple[Problem, Losses]:
@@ -65,8 +80,20 @@ def load_problem() -> tuple[Problem, Losses]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--samplers", default=",".join(NAMES))
+    """Race on the free layers of gsm-mini."""
+    run(__doc__, load_problem, "large", "gsm-mini on cpu, every layer free")
+
+
+def run(
+    document: str | None,
+    load: Callable[[], tuple[Problem, Losses]],
+    name: str,
+    title: str,
+    samplers: Sequence[str] = NAMES,
+) -> None:
+    """Race samplers on a problem, by the command line; `name` begins the files in results/."""
+    parser = argparse.ArgumentParser(description=(document or "").splitlines()[0])
+    parser.add_argument("--samplers", default=",".join(samplers))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--minutes", type=float, default=14.0, help="begin no run after so long")
@@ -74,8 +101,8 @@ def main() -> None:
     parser.add_argument("--draw", type=Path, help="also draw the curves to this file")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    problem, losses = load_problem()
-    visits = Visits(RESULTS / "large-visits.csv", 0 if args.report else args.minutes)
+    problem, losses = load()
+    visits = Visits(RESULTS / f"{name}-visits.csv", 0 if args.report else args.minutes)
     names = args.samplers.split(",")
     runs = {n: visits.runs(problem, n, args.seeds, args.trials) for n in names}
     missing = sum(len(run) < args.trials for found in runs.values() for run in found)
@@ -91,13 +118,13 @@ def main() -> None:
     whole = hypervolume(every, reference)
     curves = {n: [shares(run, reference, whole) for run in found] for n, found in points.items()}
     print(f"share of the reference front's hypervolume after {CHECKPOINTS}")
-    for name, found in curves.items():
-        print(describe(name, found, CHECKPOINTS))
+    for sampler, found in curves.items():
+        print(describe(sampler, found, CHECKPOINTS))
     compare(curves)
     if args.draw:
         from draw import draw_curves
 
-        draw_curves(curves, args.draw, "gsm-mini on cpu, every layer free")
+        draw_curves(curves, args.draw, title)
 
 
 def compare(curves: Mapping[str, list[NDArray[np.float64]]]) -> None:

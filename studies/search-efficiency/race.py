@@ -25,6 +25,7 @@ from optuna.samplers import (
 )
 
 from hwsearch.study.samplers.additive import AdditiveSampler
+from hwsearch.study.samplers.additive.cost import AdditiveCost
 
 Plan = tuple[int, ...]
 Point = tuple[float, float]
@@ -38,14 +39,14 @@ class Problem:
 
     Attributes:
         sizes: number of choices by parameter.
-        costs: latency of each choice, up to a constant.
+        costs: latency of each choice, up to a constant; of choices that act together, an `AdditiveCost`.
         evaluate: loss and latency of a plan.
         uniform: the plans every sampler begins with.
         kinds: what each parameter sets, where they differ.
     """
 
     sizes: dict[str, int]
-    costs: Table
+    costs: Table | AdditiveCost
     evaluate: Callable[[Plan], Point]
     uniform: tuple[Plan, ...]
     kinds: dict[str, str] = field(default_factory=dict)
@@ -75,7 +76,9 @@ def _visit_both(problem: Problem, sampler: BaseSampler) -> Iterator[Plan]:
         study.enqueue_trial(dict(zip(problem.sizes, plan, strict=True)))
     while True:
         trial, plan = _ask(study, problem)
-        study.tell(trial, problem.evaluate(plan))
+        point = problem.evaluate(plan)
+        trial.set_user_attr("generation_ms", point[1])  # what a trial of a search keeps
+        study.tell(trial, point)
         yield plan
 
 

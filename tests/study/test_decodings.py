@@ -8,6 +8,7 @@ from hwsearch.decoding.passes import PassKind
 from hwsearch.errors import PlanError, StudyError
 from hwsearch.plan import CompressionPlan
 from hwsearch.study import Goal, SearchSpace, prepare
+from hwsearch.study.answering import Answering
 from hwsearch.study.choices.decodings import offered_decodings
 from hwsearch.study.choices.search_space import is_uniform
 from hwsearch.study.loss_noise import noise_of
@@ -113,7 +114,7 @@ def test_a_policy_is_counted_and_priced_by_the_plan_itself(objective):
     assert objective.passes(plan) == passes
     assert objective.latency(plan).passes == passes.by_kind
     assert passes.by_kind[PassKind.ADVANCE] > 0
-    assert objective.price(plan) == objective.answering.price.price(found)
+    assert objective.price(plan) == max(0.0, objective.answering.price.price(found))
     kl = objective.loss_function.loss(network, kept)
     assert objective.loss(plan) == pytest.approx(kl + objective.price(plan))
     *_, last = objective.by_state(plan)
@@ -126,6 +127,22 @@ def test_rounding_moves_a_loss_with_its_price(objective):
     )
     found = noise_of(objective, plan, objective.loss(plan))
     assert 0.0 <= found < 0.5 * objective.loss(plan) + 1e-3
+
+
+class Cheaper:
+    """A price that finds a plan's texts better than the uncompressed model's."""
+
+    name, cost = "cheaper", 0.0
+
+    def price(self, decoded):
+        return -0.25
+
+
+def test_no_plan_earns_by_its_decoding(objective):
+    answering = Answering(objective.answering.problems, Cheaper())
+    plan = CompressionPlan.uniform(2, "w8", "w8")
+    found = answering.ask(*objective.workbench.network(plan), objective.space.decodings[2])
+    assert found.price == 0.0
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from hwsearch.study.preparation.feasibility import fastest_plan
 
 #: Room between the fastest plan there is and the target, a share of the former: plans to choose among, and
 #: what a prediction is off by.
-ROOM = 0.12
+ROOM = 0.08
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def choose_target(reach: Reach, asked: float | None = None) -> DemoTarget:
         InputError: `asked` is not above 0.
 
     >>> choose_target(Reach(100.0, 8.0, 7.0)).ratio, choose_target(Reach(100.0, 120.0, 110.0)).ratio
-    (0.079, 1.0)
+    (0.076, 1.0)
     """
     fastest = f"the fastest uniform plan is predicted to take {reach.fastest_ratio:.3f} of it"
     if asked is not None:
