@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 
 #: How steeply lost accuracy counts, and how much of it, in percent, leaves a point out.
 STEEPNESS, MOST_LOST = 3.0, 5.0
@@ -21,7 +22,7 @@ STEEPNESS, MOST_LOST = 3.0, 5.0
 def accuracy_under_parallelism(
     points: Iterable[tuple[float, float]], best: float | None = None
 ) -> float:
-    """The weighted area under points (tokens per pass, accuracy in percent); `best` is y_max, or the points' own.
+    """The area under points (tokens per pass, accuracy in percent); `best` is y_max, else the points' own.
 
     >>> accuracy_under_parallelism([(1, 80), (2, 80)])
     160.0
@@ -37,6 +38,6 @@ def accuracy_under_parallelism(
         for rate, accuracy in kept
     ]
     area = kept[0][0] * first
-    for (before, low), (after, high) in zip(weighted, weighted[1:], strict=False):
+    for (before, low), (after, high) in pairwise(weighted):
         area += (after - before) * (low + high) / 2
     return area
