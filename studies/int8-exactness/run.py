@@ -1,4 +1,7 @@
-"""Error and time of 8-bit integer products, weights int8 or uint8, with the exact option and without.
+"""Error and time of 8-bit integer products by the codes of their weights, and by how a session is asked.
+
+`paired` are the product's own codes (int8, neighbours with room for each other), `int8` those of
+onnxruntime's quantiser, `uint8` the same 128 higher; `option` asks a session for exact products.
 
     python studies/int8-exactness/run.py [--rounds 40] [-o FOLDER]
 
@@ -12,12 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from hwsearch.bundle.quantise import quantise_products
 from hwsearch.latency.timing.clock import interleave
@@ -26,7 +31,7 @@ from hwsearch.plan import WeightFormat
 #: (inputs, outputs) of a product.
 SHAPES = ((192, 576), (512, 2048), (1536, 576), (4096, 1024))
 ROWS = (1, 16, 64, 256)
-VARIANTS = ("fp32", "int8 plain", "int8 option", "uint8 plain", "uint8 option")
+VARIANTS = ("fp32", "paired plain", "paired option", "int8 plain", "int8 option", "uint8 plain")
 BASE = "int8 option"
 
 
@@ -40,14 +45,23 @@ def float_model(weight: np.ndarray) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
 
 
-def signed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same product with int8 weights, as onnxruntime's quantiser writes them by itself."""
+def quantised(weight: np.ndarray) -> onnx.ModelProto:
+    """The product with int8 weights, as onnxruntime's quantiser writes them by itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        source = float_model(weight)
+        quantize_dynamic(source, str(path), per_channel=True, weight_type=QuantType.QInt8)
+        return onnx.load(path)
+
+
+def unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same product with uint8 weights."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for tensor in copy.graph.initializer:
-        if tensor.data_type == TensorProto.UINT8:
-            codes = numpy_helper.to_array(tensor) ^ np.uint8(128)
-            tensor.CopyFrom(numpy_helper.from_array(codes.view(np.int8), tensor.name))
+        if tensor.data_type == TensorProto.INT8:
+            codes = numpy_helper.to_array(tensor).view(np.uint8) ^ np.uint8(128)
+            tensor.CopyFrom(numpy_helper.from_array(codes, tensor.name))
     return copy
 
 
@@ -61,24 +75,22 @@ def session(model: onnx.ModelProto, exact: bool) -> ort.InferenceSession:
     return ort.InferenceSession(model.SerializeToString(), options)
 
 
-def sessions(weight: np.ndarray) -> dict[str, ort.InferenceSession]:
-    """Every variant of a product."""
-    source = float_model(weight)
-    unsigned = quantise_products(source, {"product": WeightFormat.W8A8})
-    models = {"fp32": source, "int8": signed(unsigned), "uint8": unsigned}
-    return {name: session(models[name.split()[0]], name.endswith("option")) for name in VARIANTS}
+def models_of(weight: np.ndarray) -> dict[str, onnx.ModelProto]:
+    """A product by the codes of its weights."""
+    source, int8 = float_model(weight), quantised(weight)
+    paired = quantise_products(float_model(weight), {"product": WeightFormat.W8A8})
+    return {"fp32": source, "paired": paired, "int8": int8, "uint8": unsigned(int8)}
 
 
-def exact_product(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def exact_product(x: np.ndarray, model: onnx.ModelProto) -> np.ndarray:
     """What the operators are defined to give, in whole numbers."""
-    model = quantise_products(float_model(weight), {"product": WeightFormat.W8A8})
     arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     low, high = min(x.min(), 0), max(x.max(), 0)
     step = np.float32((high - low) / np.float32(255))
     zero = np.clip(np.rint(-low / step), 0, 255)
     codes = np.clip(np.rint(x[0] / step) + zero, 0, 255).astype(np.int64) - int(zero)
-    product = codes @ (arrays["w_quantized"].astype(np.int64) - 128)
-    return product * (np.float64(step) * arrays["w_scale"])
+    weight, middle = (arrays[f"w_{name}"].astype(np.int64) for name in ("quantized", "zero_point"))
+    return (codes @ (weight - middle)) * (np.float64(step) * arrays["w_scale"])
 
 
 def measure(rounds: int) -> list[dict[str, object]]:
@@ -86,10 +98,15 @@ def measure(rounds: int) -> list[dict[str, object]]:
     rng, rows_of = np.random.default_rng(0), []
     for inputs, outputs in SHAPES:
         weight = rng.standard_normal((inputs, outputs), dtype=np.float32)
-        opened = sessions(weight)
+        models = models_of(weight)
+        opened = {
+            name: session(models[name.split()[0]], name.endswith("option")) for name in VARIANTS
+        }
         for rows in ROWS:
             x = np.abs(rng.standard_normal((1, rows, inputs), dtype=np.float32))
-            wanted = exact_product(x, weight)
+            wanted = {
+                name: exact_product(x, model) for name, model in models.items() if name != "fp32"
+            }
             found = {name: each.run(None, {"x": x})[0][0] for name, each in opened.items()}
             runs = {
                 name: (lambda each=each, x=x: each.run(None, {"x": x}))
@@ -101,7 +118,7 @@ def measure(rounds: int) -> list[dict[str, object]]:
                 {
                     "shape": [rows, inputs, outputs],
                     "error": {
-                        name: float(np.abs(y - wanted).max() / np.abs(wanted).max())
+                        name: largest_error(y, wanted[name.split()[0]])
                         for name, y in found.items()
                         if name != "fp32"
                     },
@@ -113,6 +130,11 @@ def measure(rounds: int) -> list[dict[str, object]]:
             )
             print(json.dumps(rows_of[-1]), flush=True)
     return rows_of
+
+
+def largest_error(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest difference as a share of the largest output."""
+    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
 
 
 def machine() -> dict[str, object]:
