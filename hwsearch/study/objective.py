@@ -21,7 +21,7 @@ from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.sinks import SinkProfile
 from hwsearch.study.answering import Answering, PlanAnswers
 from hwsearch.study.choices.cost_tables import ChoiceCosts, CostTables
-from hwsearch.study.choices.search_space import SearchSpace, is_uniform
+from hwsearch.study.choices.search_space import DECODING, SearchSpace, is_uniform
 from hwsearch.study.early_stopping import NEVER, EarlyStopping, RunningTrial
 from hwsearch.study.goal import ResolvedGoal, Unit, joule_unit
 from hwsearch.study.records.trial_record import update_trial
@@ -289,7 +289,26 @@ class Objective:
     def known(self) -> Known:
         """What a sampler may know before the first trial."""
         budget_ms = None if self.is_multi_objective else self.budget_ms()
-        return Known(self.space.distributions(), self.times, budget_ms, self.space.kinds())
+        return Known(
+            self.space.distributions(),
+            self.times,
+            budget_ms,
+            self.space.kinds(),
+            {} if self.is_multi_objective else self._within_reach(),
+        )
+
+    def _within_reach(self) -> dict[str, int]:
+        """The most careful decoding under which a uniform plan meets the target, as a parameter.
+
+        What the other choices do is looked at under this one: under the makers' it tells nothing of a
+        target that no plan can meet there.
+        """
+        decodings = self.space.decodings
+        if DECODING not in self.space.plan_dials:
+            return {}
+        within = {plan.decoding for plan in self.space.uniform_plans() if self.meets(plan)}
+        places = [place for place, decoding in enumerate(decodings) if decoding in within]
+        return {DECODING: min(places, default=len(decodings) - 1)}
 
 
 def size_bytes(denoiser: Denoiser, plan: CompressionPlan) -> int:

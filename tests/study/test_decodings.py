@@ -67,6 +67,17 @@ def test_every_format_is_uniform_under_every_decoding(objective):
     assert len(pairs) == len(objective.space.formats) * len(objective.space.decodings)
 
 
+def test_plans_are_varied_under_a_decoding_that_meets_the_target(objective):
+    uniform = [plan for plan in objective.space.uniform_plans() if objective.meets(plan)]
+    place = objective.known().reference["decoding"]
+    places = [objective.space.decodings.index(plan.decoding) for plan in uniform]
+    assert place == min(places)
+    slow = objective.with_target_ms(1e-9)
+    assert slow.known().reference == {"decoding": len(objective.space.decodings) - 1}
+    easy = objective.with_target_ms(1e9)
+    assert easy.known().reference == {"decoding": 0}
+
+
 def test_times_are_exact_sums_of_tables_whatever_the_decoding(objective):
     space, rng = objective.space, np.random.default_rng(0)
     sizes = {name: len(choices) for name, choices in space.parameters().items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import optuna
 
@@ -32,12 +32,14 @@ class Known:
         budget_ms: most milliseconds that the choices of a plan may add together; None where
             latency is an objective.
         kinds: what each parameter sets; those of one kind have like effects.
+        reference: choices, other than the first, that plans are varied from.
     """
 
     distributions: Mapping[str, optuna.distributions.BaseDistribution]
     costs: CostTables
     budget_ms: float | None
     kinds: Mapping[str, str]
+    reference: Mapping[str, int] = field(default_factory=dict)
 
 
 def _additive(seed: int, known: Known) -> optuna.samplers.BaseSampler:
@@ -51,6 +53,7 @@ def _additive(seed: int, known: Known) -> optuna.samplers.BaseSampler:
         seed,
         search_space=known.distributions,
         kinds=known.kinds,
+        reference=known.reference,
     )
 
 
