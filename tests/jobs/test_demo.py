@@ -98,7 +98,7 @@ def test_the_target_is_one_that_this_machine_reaches(demo, folder):
 def test_the_target_lies_a_little_above_the_fastest_plan(fastest_ms, ratio):
     chosen = choose_target(Reach(100.0, fastest_ms + 1.0, fastest_ms))
     assert chosen.ratio == pytest.approx(ratio)
-    assert chosen.ratio * 100.0 >= min(1.08 * fastest_ms, 100.0)
+    assert chosen.ratio * 100.0 >= min(1.08 * fastest_ms, 100.0) - 1e-9
 
 
 def test_a_target_that_is_asked_for_is_taken_or_refused():

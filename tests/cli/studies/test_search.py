@@ -1,6 +1,7 @@
 import json
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -88,7 +89,23 @@ def test_a_dry_run_shows_how_trials_stop_and_how_it_ends(run):
         (("--target-ms", "500", "--storage", "postgresql://a:b@127.0.0.1:1/x"), "cannot be used"),
         (("--target-ms", "500", "--max-bytes", "0"), "max_bytes: .*got 0"),
         (("--target-ms", "500", "--max-bytes", "9"), "max_bytes 9: the smallest takes"),
-        (("--target-ms", "500", "--thresholds", "1.0", "--formats", "w8"), "one plan only"),
+        (
+            tuple(
+                [
+                    "--target-ms",
+                    "500",
+                    "--thresholds",
+                    "1.0",
+                    "--formats",
+                    "w8",
+                    "--decoding",
+                    "makers.json",
+                ]
+            ),
+            "one plan only",
+        ),
+        (("--target-ms", "500", "--decoding", "none.json"), "cannot read decoding none.json"),
+        (("--target-ms", "500", "--decoding", "wide.json"), "decoding: .*threshold.*2"),
         (("--target-ms", "1e-3"), "no plan meets 0.00 ms: the fastest takes"),
     ],
 )
@@ -96,6 +113,8 @@ def test_a_dry_run_shows_how_trials_stop_and_how_it_ends(run):
 def test_bad_studies_are_one_line(run, tmp_path, monkeypatch, arguments, said):
 
     monkeypatch.chdir(tmp_path)
+    Path("makers.json").write_text("{}")
+    Path("wide.json").write_text('{"commit": {"policy": "threshold", "threshold": 2.0}}')
     flags = ("--storage", str(tmp_path / "s.db")) if "--storage" not in arguments else ()
     code, out, err = run("search", "--model", "gsm-mini", "--device", "cpu", *arguments, *flags)
     assert code in (1, 2) and out == ""

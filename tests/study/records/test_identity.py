@@ -99,7 +99,7 @@ def test_another_loss_or_code_is_refused_in_words(begun, monkeypatch):
     monkeypatch.setattr(identities, "__version__", "99.0")
     monkeypatch.setattr(identities, "LOSS_SCHEME", 7)
     with pytest.raises(
-        InputError, match=r"the loss \(kl \(scheme 1\), now kl \(scheme 7\)\)"
+        InputError, match=r"the loss \(kl \(scheme 2\), now kl \(scheme 7\)\)"
     ) as error:
         go_on(make(), begun)
     assert "now hwsearch 99.0" in str(error.value)
