@@ -82,6 +82,10 @@ def test_a_dry_run_shows_how_trials_stop_and_how_it_ends(run):
     assert code == 2 and "fidelity" in err and len(err.splitlines()) == 1
 
 
+#: Keeps to the makers' decoding, by a file that the test writes.
+MAKERS = ("--decoding", "makers.json")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
