@@ -94,18 +94,7 @@ MAKERS = ("--decoding", "makers.json")
         (("--target-ms", "500", "--max-bytes", "0"), "max_bytes: .*got 0"),
         (("--target-ms", "500", "--max-bytes", "9"), "max_bytes 9: the smallest takes"),
         (
-            tuple(
-                [
-                    "--target-ms",
-                    "500",
-                    "--thresholds",
-                    "1.0",
-                    "--formats",
-                    "w8",
-                    "--decoding",
-                    "makers.json",
-                ]
-            ),
+            ("--target-ms", "500", "--thresholds", "1.0", "--formats", "w8", *MAKERS),
             "one plan only",
         ),
         (("--target-ms", "500", "--decoding", "none.json"), "cannot read decoding none.json"),
