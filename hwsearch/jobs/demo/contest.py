@@ -1,0 +1,127 @@
+"""The uncompressed model, the best uniform plan and the winner, side by side on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from hwsearch.errors import InfeasibleTargetError
+from hwsearch.jobs.demo.waterfall import TITLES, stages
+from hwsearch.jobs.finishing import (
+    FEW_QUESTIONS,
+    REFERENCE_QUESTIONS,
+    Contestant,
+    Finisher,
+    scored,
+)
+from hwsearch.plan import CompressionPlan
+from hwsearch.study import Study
+
+#: Times that plans are measured, and slower ones left, before giving up.
+ATTEMPTS = 4
+
+
+def contest(
+    finisher: Finisher,
+    study: Study,
+    ratio: float,
+    out: Path,
+    limit: int,
+    again: Callable[[float], Study] | None = None,
+) -> dict[str, Contestant]:
+    """Export and time the uncompressed model, the best uniform plan and the winner; score them.
+
+    A plan that is measured above `ratio` times the uncompressed model gives way to one that was
+    predicted faster by as much as it missed. The trials of a study crowd below its target, so few
+    lie there: `again` may search some more, given the milliseconds to aim at. Where nothing tried is
+    predicted to be as fast as the misses ask for, the fastest is taken: a busy machine must not end
+    the job. After `ATTEMPTS`, or where there is nothing else to pick, the last picked stand as they
+    were measured, within the target or not.
+
+    Between the uncompressed model and the winner stand the levers of the winner's decoding, one after
+    the other (`hwsearch.jobs.demo.waterfall`); all are timed once more, side by side. What torch would answer
+    is only asked in the end, of those that stay; they are scored side by side, on as many processors as
+    there are.
+    """
+    objective = finisher.objective
+    uncompressed = CompressionPlan.uniform(objective.space.num_layers)
+    bundles = {"baseline": finisher.export(uncompressed, out / "baseline", questions=0)}
+    plans, most_ms = {"baseline": uncompressed}, study.target_ms
+    for left in reversed(range(ATTEMPTS)):
+        picked = {
+            "best_uniform": pick_or_fastest(study, most_ms, uniform=True),
+            "winner": pick_or_fastest(study, most_ms),
+        }
+        new = {name: plan for name, plan in picked.items() if plans.get(name) != plan}
+        if not new:
+            break
+        for name, plan in new.items():
+            bundles[name] = finisher.export(plan, out / name.replace("_", "-"), questions=0)
+        plans.update(new)
+        measured = finisher.measure(bundles)
+        target_ms = ratio * measured.generation_ms("baseline")
+        missed = [measured.generation_ms(name) / target_ms for name in picked]
+        if max(missed) <= 1.0:
+            break
+        slower = max(objective.latency(plan).generation_ms for plan in picked.values())
+        most_ms = min(most_ms, slower) / max(missed)
+        if again is not None and left:
+            study = again(most_ms)
+    makers = objective.denoiser.decoding
+    levers = dict(stages(uncompressed, plans["winner"].decoding, makers))
+    if levers:
+        plans |= levers
+        for name, plan in levers.items():
+            bundles[name] = finisher.export(plan, out / name, questions=0)
+        measured = finisher.measure(bundles)
+        target_ms = ratio * measured.generation_ms("baseline")
+    for name, plan in plans.items():
+        asked = REFERENCE_QUESTIONS if name == "winner" else FEW_QUESTIONS
+        bundles[name] = finisher.export(plan, bundles[name].path, questions=asked)
+    # not beside the exports: torch's threads and the runtimes' would wait for each other
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        slowest_first = sorted(plans, key=measured.generation_ms, reverse=True)
+        waiting = {
+            name: pool.submit(
+                scored, finisher, plans[name], bundles[name], measured, target_ms, limit
+            )
+            for name in slowest_first
+        }
+        return {name: waiting[name].result() for name in TITLES if name in waiting}
+
+
+def pick(study: Study, most_ms: float, uniform: bool | None = None) -> CompressionPlan:
+    """The plan of least loss whose predicted time is at most `most_ms`.
+
+    Where the study's best plans were scored, their winner comes before all others.
+
+    Raises:
+        InfeasibleTargetError: there is none.
+    """
+    frame = study.feasible(uniform)
+    fitting = frame[frame["generation_ms"] <= most_ms]
+    if fitting.empty:
+        fastest = study.frame()["generation_ms"].min()
+        kind = "uniform plan" if uniform else "plan"
+        raise InfeasibleTargetError(
+            f"study {study.name}: no {kind} tried is within {most_ms:.2f} ms (the fastest takes "
+            f"{fastest:.2f} ms); run more trials or raise the target"
+        )
+    if uniform is None and study.finalists is not None:
+        won = fitting[fitting["number"] == study.finalists["winner"]]
+        fitting = fitting if won.empty else won
+    plan: CompressionPlan = fitting["plan"].iloc[0]
+    return plan
+
+
+def pick_or_fastest(study: Study, most_ms: float, uniform: bool | None = None) -> CompressionPlan:
+    """As `pick`; the fastest plan tried where none is within `most_ms`."""
+    try:
+        return pick(study, most_ms, uniform)
+    except InfeasibleTargetError:
+        frame = study.frame()
+        tried = frame if uniform is None else frame[frame["uniform"] == uniform]
+        plan: CompressionPlan = tried.sort_values(["generation_ms", "loss"])["plan"].iloc[0]
+        return plan
