@@ -9,13 +9,13 @@ from typing import Any
 
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
-from hwsearch.jobs.demo.target import DemoTarget, Reach, choose_target
 from hwsearch.jobs.demo.contest import contest
+from hwsearch.jobs.demo.target import DemoTarget, Reach, choose_target
+from hwsearch.jobs.demo.waterfall import TITLES
 from hwsearch.jobs.finishing import Contestant, Finisher
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.onnxruntime import profile_machine
 from hwsearch.jobs.progress import Tracked, silent, untracked
-from hwsearch.jobs.demo.waterfall import TITLES
 from hwsearch.latency.devices.device import Device, load_device
 from hwsearch.study import Goal, Objective, check_feasible, prepare
 from hwsearch.study.choices.search_space import SearchSpace
