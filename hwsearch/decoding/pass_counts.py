@@ -7,7 +7,7 @@ are counted while problems are answered, and what is predicted is their mean.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -182,10 +182,3 @@ def _steps_after(places: Sequence[PassPlace]) -> list[int]:
         else:
             counts.append(0)
     return counts
-
-
-def kinds_shown(by_kind: Mapping[PassKind, float]) -> Iterator[tuple[str, float]]:
-    """Kinds of pass that are made at all, by their plural names."""
-    for kind, count in by_kind.items():
-        if count:
-            yield f"{kind.value}{'es' if kind is PassKind.REFRESH else 's'}", count

@@ -176,17 +176,17 @@ class Objective:
 
     def latency(self, plan: CompressionPlan) -> Latency:
         """Predicted times of a plan, by the passes that it was seen to make itself."""
-        return self._by_passes(self.passes(plan)).predict(self.workbench.keep(plan))
+        if plan.decoding is None or plan.decoding.commit is None:
+            return self.expected_latency(plan)
+        return self.predictor.given(self.passes(plan)).predict(self.workbench.keep(plan))
 
     def expected_latency(self, plan: CompressionPlan) -> Latency:
         """The same by the passes of the uncompressed model: exact for every decoding by a schedule."""
-        passes = self._uncompressed(plan.decoding)
-        return self._by_passes(passes).predict(self.workbench.keep(plan))
+        return self._expecting(plan.decoding).predict(self.workbench.keep(plan))
 
     def expected_layers_ms(self, plan: CompressionPlan) -> list[float]:
         """What each layer of a plan adds to its `expected_latency`."""
-        passes = self._uncompressed(plan.decoding)
-        return self._by_passes(passes).layers_ms(self.workbench.keep(plan))
+        return self._expecting(plan.decoding).layers_ms(self.workbench.keep(plan))
 
     def passes(self, plan: CompressionPlan) -> PassCounts:
         """The passes of a plan's generations."""
@@ -214,12 +214,15 @@ class Objective:
         return {}
 
     @cached_property
-    def _predictors(self) -> dict[PassCounts, LatencyPredictor]:
-        return {self.predictor.workload.passes: self.predictor}
+    def _predictors(self) -> dict[Decoding | None, LatencyPredictor]:
+        return {None: self.predictor}
 
-    def _by_passes(self, passes: PassCounts) -> LatencyPredictor:
-        """The predictor of passes; those of the uncompressed model are asked again and again."""
-        return self._predictors.setdefault(passes, self.predictor.given(passes))
+    def _expecting(self, decoding: Decoding | None) -> LatencyPredictor:
+        """The predictor of the uncompressed model's passes, made once: tables ask for thousands of plans."""
+        found = self._predictors.get(decoding)
+        if found is None:
+            found = self._predictors[decoding] = self.predictor.given(self._uncompressed(decoding))
+        return found
 
     def price(self, plan: CompressionPlan) -> float:
         """What a plan's decoding adds to its loss; see `hwsearch.study.answering`."""
