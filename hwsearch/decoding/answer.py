@@ -10,9 +10,12 @@ does not give back as they were.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -33,6 +36,12 @@ class Ending(Protocol):
 def end_token_ids(model: Ending) -> frozenset[int]:
     """Every token that ends an answer: `end_token_id`, and `end_token_ids` where a model has more."""
     return frozenset((model.end_token_id, *getattr(model, "end_token_ids", ())))
+
+
+def answer_length(tokens: Sequence[int] | NDArray[np.int64], ends: Collection[int]) -> int:
+    """Generated tokens before the first that ends the answer; all of them where none does."""
+    places = np.flatnonzero(np.isin(tokens, list(ends)))
+    return int(places[0]) if places.size else len(tokens)
 
 
 def cut(text: str, stops: Iterable[str]) -> str:

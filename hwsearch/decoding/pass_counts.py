@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsearch.decoding.answer import answer_length
 from hwsearch.decoding.passes import PassCall, PassKind, PassShape, pass_kind
 from hwsearch.decoding.sampler import Generation
 from hwsearch.errors import InputError
@@ -104,8 +105,7 @@ class PassCounts:
             ]
             rows.append(Counter(places))
             after.append(_steps_after(places))
-            ends = np.flatnonzero(np.isin(found.tokens[row, first:], list(end_tokens)))
-            tokens.append(int(ends[0]) if ends.size else decoding.gen_length)
+            tokens.append(answer_length(found.tokens[row, first:], end_tokens))
         known = sorted(set().union(*rows))
         longest = max(map(len, after))
         steps = np.array([[*each, *[0] * (longest - len(each))] for each in after])
@@ -145,9 +145,13 @@ class PassCounts:
         """Tokens of an answer, in the mean over problems."""
         return float(np.mean(self.tokens))
 
-    def shapes(self, prompt_length: int) -> list[PassShape]:
-        """What each place runs after a prompt of so many tokens."""
-        return [place.shape(self.decoding, prompt_length) for place in self.places]
+    def by_shape(self, prompt_length: int) -> dict[PassShape, NDArray[np.float64]]:
+        """How often each problem runs each shape of pass, ``[problems]``, after a prompt so long."""
+        found: dict[PassShape, NDArray[np.float64]] = {}
+        for place, counts in zip(self.places, self.array.T, strict=True):
+            shape = place.shape(self.decoding, prompt_length)
+            found[shape] = found.get(shape, 0.0) + counts
+        return found
 
     def document(self) -> dict[str, Any]:
         """The counts as plain data, without the decoding."""

@@ -106,11 +106,8 @@ class Workload:
     @cached_property
     def shapes(self) -> tuple[tuple[PassShape, float], ...]:
         """What passes run, each with how often a generation makes it in the mean."""
-        means: dict[PassShape, float] = defaultdict(float)
-        found = self.passes.shapes(self.prompt_length)
-        for shape, mean in zip(found, self.passes.means.tolist(), strict=True):
-            means[shape] += mean
-        return tuple(means.items())
+        found = self.passes.by_shape(self.prompt_length)
+        return tuple((shape, float(counts.mean())) for shape, counts in found.items())
 
 
 def refresh_operators(geometry: Geometry, plan: KeptPlan, workload: Workload) -> Counter[OpKey]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsearch.decoding.answer import end_token_ids
+from hwsearch.decoding.answer import answer_length, end_token_ids
 from hwsearch.decoding.passes import PassKind, counted, kinds
 from hwsearch.errors import InputError
 from hwsearch.runtime.engine import Runtime
@@ -117,8 +117,7 @@ def _timed(
     found = runtime.generation(prompt, seed=seed)
     ms = 1e3 * (clock() - began)
     written = found.tokens[0, len(prompt) :]
-    ends = np.flatnonzero(np.isin(written, list(end_token_ids(runtime.bundle.manifest))))
-    count = int(ends[0]) if ends.size else written.size
+    count = answer_length(written, end_token_ids(runtime.bundle.manifest))
     return TimedGeneration(ms, count, dict(kinds(counted(found.passes))))
 
 

@@ -84,13 +84,10 @@ class GenerationSums:
     """
 
     def __init__(self, workload: Workload) -> None:
-        found = workload.passes.shapes(workload.prompt_length)
-        self.shapes = list(dict.fromkeys(found))
-        columns = [self.shapes.index(shape) for shape in found]
-        counts = np.zeros((len(workload.passes.counts), len(self.shapes)))
-        np.add.at(counts.T, columns, workload.passes.array.T)
-        self._counts = counts
-        self.means: list[float] = counts.mean(axis=0).tolist()
+        found = workload.passes.by_shape(workload.prompt_length)
+        self.shapes = list(found)
+        self._counts = np.stack(list(found.values()), axis=1)
+        self.means: list[float] = self._counts.mean(axis=0).tolist()
         self.passes = sum(self.means)
 
     def mean(self, parts: Sequence[Part], kind: PassKind | None = None) -> Part:

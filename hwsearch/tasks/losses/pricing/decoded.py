@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsearch.decoding.answer import answer_text, end_token_ids
+from hwsearch.decoding.answer import answer_length, answer_text, end_token_ids
 from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.pass_counts import PassCounts
@@ -49,8 +49,9 @@ class DecodedProblem:
         cls, found: Generation, row: int, prompt_length: int, ends: Collection[int]
     ) -> DecodedProblem:
         """One row of a batch, whose text the tokens `ends` end."""
-        places = np.flatnonzero(np.isin(found.tokens[row, prompt_length:], list(ends)))
-        count = int(places[0]) + 1 if len(places) else found.written.shape[1]
+        generated = found.tokens[row, prompt_length:]
+        # with the token that ends it, if there is one
+        count = min(answer_length(generated, ends) + 1, len(generated))
         return cls(found, row, prompt_length, count)
 
     @property
