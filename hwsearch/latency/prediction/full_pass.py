@@ -106,20 +106,9 @@ class FullPassPredictor:
             InputError: the model was never run whole on the device.
             MissingShapeError: the device cannot price an operator.
         """
-        one, sums = Part(self._line().of(self.sums_ms(plan)[0])), self._generations
-        parts = [one] * len(sums.shapes)
-        generation = self._lines.generation(sums.total(parts), sums.passes)
-        power = self.device.info.power
-        return Latency(
-            refresh_ms=one.ms,
-            step_ms=one.ms,
-            generation_ms=generation.ms,
-            passes=self.workload.passes.by_kind,
-            tokens=self.workload.passes.mean_tokens,
-            problems_ms=sums.percentiles(parts, self._lines),
-            generation_joules=None if power is None else power.joules(generation.ms),
-            intervals_ms=Spread.of(self.device, self.calibration).intervals(one, one, generation),
-        )
+        sums, spread = self._generations, Spread.of(self.device, self.calibration)
+        parts = [Part(self._line().of(self.sums_ms(plan)[0]))] * len(sums.shapes)
+        return sums.latency(parts, self._lines, spread, self.device.info.power)
 
     def binding(self, plan: KeptPlan) -> None:
         """None: only the linears are known."""

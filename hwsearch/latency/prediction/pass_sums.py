@@ -9,9 +9,10 @@ import numpy as np
 
 from hwsearch.decoding.passes import PassKind, PassShape
 from hwsearch.latency.devices.costs import Group
-from hwsearch.latency.devices.device import Calibration, Line
+from hwsearch.latency.devices.device import Calibration, Line, Power
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.prediction.operator_sums import Part
+from hwsearch.latency.prediction.uncertainty import Latency, Spread
 
 #: Sums as they are: the lines of a device whose models were never run whole.
 PLAIN_LINE = Line(intercept_ms=0.0, slope=1.0, mape=0.0, plans=2)
@@ -89,6 +90,31 @@ class GenerationSums:
         self._counts = np.stack(list(found.values()), axis=1)
         self.means: list[float] = self._counts.mean(axis=0).tolist()
         self.passes = sum(self.means)
+        self._by_kind, self._tokens = workload.passes.by_kind, workload.passes.mean_tokens
+
+    def latency(
+        self, parts: Sequence[Part], lines: PassLines, spread: Spread, power: Power | None
+    ) -> Latency:
+        """Times of a plan.
+
+        Args:
+            parts: what each shape of pass takes.
+            lines: how passes become a generation.
+            spread: how far predictions may be off.
+            power: of the device; None where nobody measured it.
+        """
+        refresh, step = self.mean(parts, PassKind.REFRESH), self.mean(parts)
+        generation = lines.generation(self.total(parts), self.passes)
+        return Latency(
+            refresh_ms=refresh.ms,
+            step_ms=step.ms,
+            generation_ms=generation.ms,
+            passes=self._by_kind,
+            tokens=self._tokens,
+            problems_ms=self.percentiles(parts, lines),
+            generation_joules=None if power is None else power.joules(generation.ms),
+            intervals_ms=spread.intervals(refresh, step, generation),
+        )
 
     def mean(self, parts: Sequence[Part], kind: PassKind | None = None) -> Part:
         """The mean refresh, or the mean of all other passes; of all passes, where there are none.

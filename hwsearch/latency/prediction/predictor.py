@@ -101,20 +101,8 @@ class Predictor:
             MissingShapeError: the device cannot price an operator.
             PlanError: a layer shall keep more heads or channels than there are.
         """
-        times, sums = self._pass_parts(plan), self._generations
-        refresh, step = sums.mean(times, PassKind.REFRESH), sums.mean(times)
-        generation = self._lines.generation(sums.total(times), sums.passes)
         power = self.device.info.power
-        return Latency(
-            refresh_ms=refresh.ms,
-            step_ms=step.ms,
-            generation_ms=generation.ms,
-            passes=self.workload.passes.by_kind,
-            tokens=self.workload.passes.mean_tokens,
-            problems_ms=sums.percentiles(times, self._lines),
-            generation_joules=None if power is None else power.joules(generation.ms),
-            intervals_ms=self._spread.intervals(refresh, step, generation),
-        )
+        return self._generations.latency(self._pass_parts(plan), self._lines, self._spread, power)
 
     def energy_j(self, plan: KeptPlan) -> float:
         """Joules of a generation: power while a model ran, as measured, times predicted time.
