@@ -22,7 +22,7 @@ from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study.preparation import SINK_QUESTIONS, calibration_questions, default_workload
-from hwsearch.tasks.losses.pricing import DecodedProblems
+from hwsearch.tasks.losses.pricing import DEFAULT_PROBLEMS, DecodedProblems
 from hwsearch.tasks.problem import Problem
 
 #: Tokens of the prompt where only a model's config is known.
@@ -141,5 +141,7 @@ def count_passes(denoiser: Denoiser, kept: KeptPlan) -> PassCounts:
     prunes = any(layer.prunes for layer in kept.plan.layers)
     bank = WeightBank(denoiser, own_calibration(denoiser, questions) if prunes else None)
     network = compress(denoiser, kept.plan, bank).network
-    problems = DecodedProblems(denoiser, [Problem(question, "") for question in questions])
+    # as many as a search asks, so that both tell the same passes
+    asked = [Problem(question, "") for question in questions[:DEFAULT_PROBLEMS]]
+    problems = DecodedProblems(denoiser, asked)
     return problems.passes(problems.decoded(network, kept.kept, kept.plan.decoding))
