@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from hwsearch.jobs.finishing import (
     Finisher,
     scored,
 )
+from hwsearch.latency.timing.answers import AnswerTimes
 from hwsearch.plan import CompressionPlan
+from hwsearch.runtime import Bundle
 from hwsearch.study import Study
 
 #: Times that plans are measured, and slower ones left, before giving up.
@@ -80,6 +82,18 @@ def contest(
     for name, plan in plans.items():
         asked = REFERENCE_QUESTIONS if name == "winner" else FEW_QUESTIONS
         bundles[name] = finisher.export(plan, bundles[name].path, questions=asked)
+    return _side_by_side(finisher, plans, bundles, measured, target_ms, limit)
+
+
+def _side_by_side(
+    finisher: Finisher,
+    plans: Mapping[str, CompressionPlan],
+    bundles: Mapping[str, Bundle],
+    measured: AnswerTimes,
+    target_ms: float,
+    limit: int,
+) -> dict[str, Contestant]:
+    """All of them scored, on as many processors as there are."""
     # not beside the exports: torch's threads and the runtimes' would wait for each other
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         slowest_first = sorted(plans, key=measured.generation_ms, reverse=True)
