@@ -12,11 +12,36 @@ from pydantic import (
     model_serializer,
 )
 
+from hwsearch.errors import InputError, UnknownNameError
+
 
 class Frozen(BaseModel):
     """Immutable, hashable data that refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Keywords(Frozen):
+    """Data that is given by keywords; what is wrong with them is said in one line.
+
+    Raises:
+        UnknownNameError: a keyword, or the name of one of several choices, is none that is known.
+        InputError: a value is out of range, or values contradict each other.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first, known = error.errors()[0], type(self).model_fields
+            if len(first["loc"]) == 1:
+                name = str(first["loc"][0])
+                if first["type"] == "extra_forbidden":
+                    raise UnknownNameError("setting", name, known) from error
+                if first["type"] == "enum":
+                    choices = [choice.value for choice in known[name].annotation]  # type: ignore[union-attr]
+                    raise UnknownNameError(name, str(first["input"]), choices) from error
+            raise InputError(explain(error)) from error
 
 
 class OmitsDefaults(Frozen):

@@ -212,6 +212,7 @@ def _manifest(
         static=kept.static,
         sha256={name: sha256_of(folder / name) for name in files},
         reference=asked,
+        asks=denoiser.asks,
         figures=(figures or Figures()).model_copy(
             update={"size_bytes": sum((folder / name).stat().st_size for name in files)}
         ),

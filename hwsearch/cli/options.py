@@ -36,6 +36,92 @@ def count_option(name: str, default: int, text: str) -> Callable[[Any], Any]:
     return click.option(name, type=kind, default=default, show_default=True, help=text)
 
 
+_PATH = click.Path(path_type=str)
+
+#: What is asked, as `hwsearch.tasks.choice.TaskChoice` names it.
+TASK_OPTIONS = {
+    "task": click.option(
+        "--task",
+        help="A task, see hwsearch ls tasks; or package.module:function. gsm-mini if left.",
+    ),
+    "task_path": click.option(
+        "--task-path", help="Where its problems are: a JSONL file, a folder, or a hub id."
+    ),
+    "shots": click.option(
+        "--shots", type=_PATH, help="JSONL of solved problems to show before each question."
+    ),
+    "num_shots": click.option(
+        "--num-shots", type=click.IntRange(min=0), help="How many are shown; the task's if left."
+    ),
+    "apply_chat_template": click.option(
+        "--apply-chat-template",
+        is_flag=True,
+        default=None,
+        help="Ask by the model's chat template.",
+    ),
+    "calibration": click.option(
+        "--calibration", type=_PATH, help="JSONL of questions, or problems, to calibrate on."
+    ),
+    "limit": click.option(
+        "--limit", type=click.IntRange(min=1), help="Calibration questions at most; 96 if left."
+    ),
+}
+
+#: How a model is loaded, as `hwsearch.denoisers.loading.options.ModelOptions` names it.
+MODEL_OPTIONS = {
+    "dtype": click.option(
+        "--dtype", help="Arithmetic of the model: float32 (if left), bfloat16, float16."
+    ),
+    "torch_device": click.option("--torch-device", help="Such as cpu (if left) or cuda."),
+    "mask_token_id": click.option(
+        "--mask-token-id", type=click.IntRange(min=0), help="The mask, where no file names it."
+    ),
+    "end_token_id": click.option(
+        "--end-token-id", type=click.IntRange(min=0), help="The end token, where no file names it."
+    ),
+    "prompt_template": click.option(
+        "--prompt-template", help="Text around {question}; the model's own if left."
+    ),
+    "gen_length": click.option(
+        "--gen-length", type=click.IntRange(min=1), help="Tokens that the model's makers write."
+    ),
+    "block_length": click.option(
+        "--block-length", type=click.IntRange(min=1), help="Tokens that they write together."
+    ),
+    "steps": click.option(
+        "--steps", type=click.IntRange(min=1), help="Passes over a whole generation of theirs."
+    ),
+}
+
+
+def task_options(*without: str) -> Callable[[Any], Any]:
+    """The options of a task, but for some that a verb calls otherwise."""
+    return _together(TASK_OPTIONS, without)
+
+
+def model_options(*without: str) -> Callable[[Any], Any]:
+    """The options of how a model is loaded, but for some."""
+    return _together(MODEL_OPTIONS, without)
+
+
+def _together(
+    options: dict[str, Callable[[Any], Any]], without: Sequence[str]
+) -> Callable[[Any], Any]:
+    def add(command: Any) -> Any:
+        for name in reversed(options):
+            if name not in without:
+                command = options[name](command)
+        return command
+
+    return add
+
+
+def given(flags: dict[str, Any], options: Iterable[str]) -> dict[str, Any]:
+    """Take those of some options out of a verb's flags that were given."""
+    found = {name: flags.pop(name) for name in options if name in flags}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 class PipedConsole(Console):
     """A console that leaves a closed pipe to `hwsearch.cli.main`, where rich would exit with 1."""
 

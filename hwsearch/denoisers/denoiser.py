@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from hwsearch.denoisers.accounting import own_bytes, plan_bytes
+from hwsearch.denoisers.chat.asking import Asks, prompt_tokens
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.network import Network, linear_sizes
@@ -31,6 +34,9 @@ class Denoiser:
         decoding: how the model's makers decode it.
         chat: how a conversation is written for it; None for models that are not tuned to chat.
         end_token_ids: every token that ends an answer; `end_token_id` is always among them.
+        asks: how `prompt` asks a question.
+        options: what was said of it beside its name when it was loaded; see
+            `hwsearch.denoisers.loading.options.ModelOptions`.
     """
 
     name: str
@@ -42,6 +48,8 @@ class Denoiser:
     decoding: Decoding
     chat: ChatTemplate | None = None
     end_token_ids: frozenset[int] = frozenset()
+    asks: Asks = "template"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ends = frozenset((self.end_token_id, *self.end_token_ids))
@@ -93,9 +101,10 @@ class Denoiser:
         """Tokens of the prompt that asks `question`.
 
         Raises:
-            InputError: the model has no row for one of them; such tokens were added after training.
+            InputError: the model has no row for one of them; such tokens were added after training. Or
+                it shall be asked by a chat template and has none.
         """
-        tokens = list(self.tokenizer.encode(self.prompt_template.format(question=question)).ids)
+        tokens = prompt_tokens(question, self.asks, self.tokenizer, self.prompt_template, self.chat)
         if self.is_cached and max(tokens, default=0) >= self.geometry.vocab_size:
             raise InputError(
                 f"model {self.name!r}: the question has {self.tokenizer.id_to_token(max(tokens))!r}, "

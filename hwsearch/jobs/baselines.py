@@ -10,8 +10,8 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.digest import questions_digest, settings_digest, weights_digest
 from hwsearch.denoisers.finite import check_pass, check_weights
-from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.latency.timing.bundles import time_backends
@@ -33,17 +33,11 @@ from hwsearch.plan import CachePolicy, CompressionPlan
 from hwsearch.report.baselines import METHODS, BaselineRow, Method, write_baselines
 from hwsearch.runtime import OnnxBackend
 from hwsearch.sinks import SinkProfile, calibrate_sinks
-from hwsearch.study.preparation import (
-    QUESTIONS,
-    calibration_problems,
-    calibration_questions,
-    default_workload,
-)
+from hwsearch.study.preparation import default_workload
 from hwsearch.study.records.identity import CONTENT, differences
-from hwsearch.tasks.evaluation import evaluate
+from hwsearch.tasks.choice import QUESTIONS, TaskChoice
 from hwsearch.tasks.losses.kl import FrozenStates
 from hwsearch.tasks.losses.teacher_forcing import answered
-from hwsearch.tasks.task import GSM_MINI
 
 #: Shares that are pruned and answered for, and those that only the KL is measured at.
 SHARES, SWEEP = (0.3, 0.5), (0.1, 0.2, 0.4, 0.6, 0.7)
@@ -60,12 +54,22 @@ class Settings:
         limit: test problems of each row.
         seed: of the problems.
         calibration: problems behind activations, sink profile and KL.
+        task: what differs of the default `hwsearch.tasks.choice.TaskChoice`.
+        options: how the model is loaded, where that is said; see
+            `hwsearch.denoisers.loading.options.ModelOptions`.
     """
 
     model: str
     limit: int = 500
     seed: int = 0
     calibration: int = 64
+    task: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def task_choice(self) -> TaskChoice:
+        """What is asked."""
+        return TaskChoice(**self.task)
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,8 @@ def _read_run(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        # earlier runs knew one task and one way of loading
+        return {"task": {}, "options": {}, **json.loads(path.read_text(encoding="utf-8"))}
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} cannot be read ({error}); choose another folder") from error
 
@@ -239,7 +244,13 @@ class Bench:
         compressed, kept = self.apply(job)
         correct: tuple[bool, ...] = ()
         if job.problems:
-            found = evaluate(backend_of(compressed.network, kept), self.denoiser, self.problems)
+            found = self.settings.task_choice.score(
+                backend_of(compressed.network, kept),
+                self.denoiser,
+                "test",
+                job.problems,
+                seed=self.settings.seed,
+            )
             correct = found.score.correct
         return BaselineRow(
             family=job.method.family,
@@ -298,7 +309,7 @@ class Bench:
                 backends[names[index]] = OnnxBackend(bundle, threads=1)
             found = time_backends(
                 backends,
-                default_workload(self.denoiser),
+                default_workload(self.denoiser, self.settings.task_choice),
                 self.denoiser.mask_token_id,
                 rounds=rounds,
                 vocab_size=self.denoiser.geometry.vocab_size,
@@ -310,7 +321,8 @@ class Bench:
     @cached_property
     def denoiser(self) -> Denoiser:
         """The unpruned model. Raises `CheckpointError` if its weights or logits are no numbers."""
-        denoiser = load_denoiser(self.settings.model)
+        loaded = ModelOptions(**self.settings.options).load(self.settings.model)
+        denoiser = self.settings.task_choice.asking(loaded)
         check_weights(denoiser)
         check_pass(denoiser, self._questions(1)[0])
         return denoiser
@@ -319,19 +331,16 @@ class Bench:
     def content(self) -> dict[str, str]:
         """What rows are of, by content; see `hwsearch.study.records.identity.CALLED`."""
         denoiser = self.denoiser
-        asked = [problem.question for problem in self.problems]
+        task, settings = self.settings.task_choice, self.settings
+        asked = [p.question for p in task.of_split("test", settings.limit, settings.seed)]
         return {
             "weights": weights_digest(denoiser.network),
             "settings": settings_digest(denoiser),
             "questions": questions_digest(denoiser, self._questions(QUESTIONS)),
             "problems": questions_digest(denoiser, asked),
+            "task": task.words,
             "code": f"hwsearch {__version__}",
         }
-
-    @cached_property
-    def problems(self) -> list[Any]:
-        """Test problems, the same for every row."""
-        return GSM_MINI.problems("test", self.settings.limit, self.settings.seed)
 
     @cached_property
     def states(self) -> FrozenStates:
@@ -346,12 +355,14 @@ class Bench:
     @cached_property
     def bank(self) -> WeightBank:
         """Pruned layers, by what calibration saw."""
-        rows = answered(self.denoiser, calibration_problems(self.settings.calibration))
+        problems = self.settings.task_choice.calibration_problems(self.settings.calibration)
+        rows = answered(self.denoiser, problems)
         passes = noisy_passes(self.denoiser, [(row.prompt, row.target) for row in rows])
         return WeightBank(self.denoiser, WeightCalibration(self.denoiser, passes))
 
     def _questions(self, most: int) -> list[str]:
-        return calibration_questions(min(most, self.settings.calibration))
+        asked = min(most, self.settings.calibration)
+        return self.settings.task_choice.calibration_questions(asked)
 
 
 def stored_bytes(compressed: CompressedDenoiser) -> int:

@@ -93,12 +93,12 @@ def prediction_checks(
 
 def prompt_check(runtime: Runtime, references: References) -> Check:
     """Does the tokenizer still make the prompts that torch was asked?"""
+    manifest = runtime.bundle.manifest
     wrong = [
         reference.question
-        for reference, path in zip(
-            runtime.bundle.manifest.reference, references.trajectories(), strict=False
-        )
-        if runtime.prompt(reference.question) != path.tokens[: path.prompt_length].tolist()
+        for reference, path in zip(manifest.reference, references.trajectories(), strict=False)
+        if runtime.prompt(reference.question, manifest.asks)
+        != path.tokens[: path.prompt_length].tolist()
     ]
     return Check(
         "prompts",
@@ -137,7 +137,8 @@ def _look(runtime: Runtime, backend: ProbeBackend) -> None:
     """Let a backend see a refresh and a step of some questions, or of made-up tokens."""
     manifest = runtime.bundle.manifest
     decoding, mask = manifest.decoding, manifest.mask_token_id
-    prompts = [runtime.prompt(one.question) for one in manifest.reference[:_ASKED]]
+    asked = manifest.reference[:_ASKED]
+    prompts = [runtime.prompt(one.question, manifest.asks) for one in asked]
     for prompt in prompts or [[token for token in range(9) if token != mask]]:
         tokens = np.array([[*prompt, *[mask] * decoding.gen_length]], dtype=np.int64)
         backend.begin()

@@ -89,7 +89,9 @@ def compare_study(
     """
     study = load_study(study_name, storage)
     record = study.record
-    subject = subject_of(record.kept("model"), record.prompt_length)
+    subject = subject_of(
+        record.kept("model"), record.prompt_length, record.task_choice, record.loading
+    )
     decoding = record.decoding_value
     frame, passes = study.frame(), study.passes()
     candidates = [

@@ -10,13 +10,15 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from hwsearch.decoding.kept import KeptShares
+from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.chat.template import ChatTemplate
+from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError
 from hwsearch.plan import Decoding
 from hwsearch.runtime import Runtime
 from hwsearch.runtime.bundle import BUNDLE_FILE
-from hwsearch.tasks.catalog import load_task
-from hwsearch.tasks.evaluation import Evaluation, evaluate
-from hwsearch.tasks.problem import read_problems
+from hwsearch.tasks.choice import TaskChoice
+from hwsearch.tasks.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class BundleModel:
         """How the bundle was exported to be decoded."""
         return self.runtime.bundle.manifest.decoding
 
+    @property
+    def chat(self) -> ChatTemplate | None:
+        """How a conversation is written for it."""
+        return self.runtime.chat
+
     def prompt(self, question: str) -> list[int]:
         """Tokens of the prompt that asks `question`."""
         return self.runtime.prompt(question)
@@ -65,27 +72,19 @@ class EvaluationSettings:
     """What is asked, and how a model runs.
 
     Attributes:
-        task: name of a task.
-        path: a file of problems; None takes the task's own.
-        split: split of the task's own problems.
+        task: a task, where its problems are, and how they are asked.
+        split: split of its problems.
         limit: most problems.
         seed: of generated problems.
-        shots: a JSONL file of solved problems to show before each question.
-        apply_chat_template: ask as a user of a chat would, by the model's own template.
-        dtype: arithmetic of a model; a bundle has its own.
-        torch_device: where a model runs; a bundle runs on the CPU.
+        model: how a model is loaded; a bundle is as it was exported, and runs on the CPU.
         decoding: fields of a model's decoding to change; a bundle is decoded as it was exported.
     """
 
-    task: str = "gsm-mini"
-    path: Path | None = None
+    task: TaskChoice = field(default_factory=TaskChoice)
     split: str = "test"
     limit: int = 500
     seed: int = 0
-    shots: Path | None = None
-    apply_chat_template: bool = False
-    dtype: str = "float32"
-    torch_device: str = "cpu"
+    model: ModelOptions = field(default_factory=ModelOptions)
     decoding: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -98,7 +97,7 @@ def evaluate_model(
 
     Args:
         model: a bundled name, a model's folder, a hub id, or a bundle's folder.
-        settings: what is asked; None asks gsm-mini's test problems.
+        settings: what is asked; None asks the default task's test problems.
         progress: called with the number of problems just answered.
 
     Raises:
@@ -109,54 +108,31 @@ def evaluate_model(
     settings = settings or EvaluationSettings()
     if settings.limit < 1:
         raise InputError(f"limit must be at least 1 problem, got {settings.limit}")
-    shots = None if settings.shots is None else read_problems(settings.shots)
-    task = load_task(settings.task, settings.path, shots)
-    problems = task.problems(settings.split, settings.limit, settings.seed)
+    task, asked = settings.task, (settings.split, settings.limit)
     if (Path(model) / BUNDLE_FILE).is_file():
-        runtime = Runtime(model, threads=1)
-        if settings.apply_chat_template and runtime.chat is None:
-            raise InputError(f"bundle {model} holds no chat template; evaluate it without")
         if settings.decoding:
             raise InputError(
                 f"bundle {model} is decoded as it was exported; export a plan with this decoding"
             )
-        chat = runtime.chat if settings.apply_chat_template else None
-        return evaluate(
-            runtime.backend,
-            BundleModel(runtime),
-            problems,
-            task=task,
-            batch=1,
-            chat=chat,
-            progress=progress,
+        bundle = BundleModel(Runtime(model, threads=1))
+        return task.score(
+            bundle.runtime.backend, bundle, *asked, seed=settings.seed, batch=1, progress=progress
         )
-    from hwsearch.denoisers.backends import backend_of
-    from hwsearch.denoisers.loading.loader import load_denoiser
-
-    denoiser = load_denoiser(model, dtype=settings.dtype, device=settings.torch_device)
-    if settings.apply_chat_template and denoiser.chat is None:
-        raise InputError(
-            f"model {model} has no chat template (chat_template in tokenizer_config.json); "
-            "evaluate it without --apply-chat-template"
-        )
-    asked = denoiser.chat if settings.apply_chat_template else None
+    denoiser = settings.model.load(model)
     backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
-    return evaluate(
-        backend,
-        denoiser,
-        problems,
-        task=task,
-        decoding=denoiser.decoding.changed(settings.decoding),
-        chat=asked,
-        progress=progress,
+    decoding = denoiser.decoding.changed(settings.decoding)
+    return task.score(
+        backend, denoiser, *asked, seed=settings.seed, decoding=decoding, progress=progress
     )
 
 
 def evaluate_bundle(
-    runtime: Runtime, limit: int, progress: Callable[[int], None] | None = None
+    runtime: Runtime,
+    task: TaskChoice,
+    limit: int,
+    progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Score a bundle on gsm-mini's test problems."""
-    task = load_task("gsm-mini")
-    problems = task.problems("test", limit, 0)
-    model = BundleModel(runtime)
-    return evaluate(runtime.backend, model, problems, task=task, batch=1, progress=progress)
+    """Score a bundle on a task's test problems."""
+    return task.score(
+        runtime.backend, BundleModel(runtime), "test", limit, batch=1, progress=progress
+    )

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Unpack
 
 from hwsearch.bundle import Exporter
 from hwsearch.compression import WeightBank, check_fits, compress, own_calibration
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass, check_weights
-from hwsearch.denoisers.loading.loader import load_denoiser
-from hwsearch.jobs.finishing import Finisher, reference_questions, scored
+from hwsearch.denoisers.loading.options import ModelOptions
+from hwsearch.jobs.finishing import Finisher, scored
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan
-from hwsearch.runtime import Bundle
+from hwsearch.runtime import Bundle, Figures
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study import load_study
-from hwsearch.study.preparation import SINK_QUESTIONS, calibration_questions, reopen
+from hwsearch.study.preparation import SINK_QUESTIONS, reopen
+from hwsearch.tasks.choice import TaskChoice, TaskOptions
 
 
 def export(
@@ -27,6 +29,7 @@ def export(
     *,
     sinks: SinkProfile | None = None,
     overwrite: bool = False,
+    **changes: Unpack[TaskOptions],
 ) -> Bundle:
     """Export any plan of a model as a bundle, neither timed nor scored.
 
@@ -34,9 +37,10 @@ def export(
         denoiser: the uncompressed model.
         plan: what to do to each layer.
         out: the bundle's folder.
-        sinks: turns thresholds into kept shares; None calibrates on gsm-mini's questions if any
+        sinks: turns thresholds into kept shares; None calibrates on the task's questions if any
             layer has a threshold below 1. Weights are pruned by those questions, too.
         overwrite: replace a folder that is there.
+        changes: the task; see `hwsearch.tasks.choice.TaskChoice`.
 
     Raises:
         PlanError: the plan does not fit the model.
@@ -45,18 +49,44 @@ def export(
     """
     check_fits(plan, denoiser)
     check_weights(denoiser)
-    check_pass(denoiser, reference_questions()[0])
+    task = TaskChoice(**changes)
+    denoiser, asked = task.asking(denoiser), task.reference_questions()
+    check_pass(denoiser, asked[0])
     prunes = any(layer.prunes for layer in plan.layers)
-    weights = own_calibration(denoiser, calibration_questions()) if prunes else None
+    weights = own_calibration(denoiser, task.calibration_questions()) if prunes else None
     compressed = compress(denoiser, plan, WeightBank(denoiser, weights))
     kept = KeptShares.keeping_all(len(plan.layers))
     if any(layer.sink_threshold < 1.0 for layer in plan.layers):
         kept = (
-            sinks or calibrate_sinks(denoiser, calibration_questions(SINK_QUESTIONS))
+            sinks or calibrate_sinks(denoiser, task.calibration_questions(SINK_QUESTIONS))
         ).kept_shares(plan)
+    figures = Figures(task=task.model_dump(exclude_defaults=True))
     return Exporter(denoiser).export(
-        compressed, kept, out, questions=reference_questions(), overwrite=overwrite
+        compressed, kept, out, questions=asked, figures=figures, overwrite=overwrite
     )
+
+
+def export_model(
+    model: str,
+    plan: CompressionPlan,
+    out: Path | str,
+    options: ModelOptions | None = None,
+    *,
+    overwrite: bool = False,
+    **changes: Unpack[TaskOptions],
+) -> Bundle:
+    """Load a model, and export any plan of it: see `export`.
+
+    Args:
+        model: a bundled name, a folder, a hub id, or ``package.module:function``.
+        plan: what to do to each layer.
+        out: the bundle's folder.
+        options: how the model is loaded.
+        overwrite: replace a folder that is there.
+        changes: the task.
+    """
+    denoiser = (options or ModelOptions()).load(model)
+    return export(denoiser, plan, out, overwrite=overwrite, **changes)
 
 
 def export_from_study(
@@ -83,9 +113,9 @@ def export_from_study(
     study = load_study(study_name, storage)
     plan = study.best_plan if number is None else study.plan(number)
     record = study.record
-    denoiser = load_denoiser(record.kept("model"))
+    denoiser = record.loading.load(record.kept("model"))
     device = load_device(record.kept("device_folder"))
-    objective = reopen(study, denoiser, device, calibration_questions())
+    objective = reopen(study, denoiser, device)
     finisher = Finisher(objective, device.info.threads, tracked)
     bundle = finisher.export(plan, out, overwrite)
     measured = finisher.measure({bundle.path.name.replace("-", "_"): bundle})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,8 @@ from hwsearch.latency.timing.answers import AnswerTimes
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, Figures, Runtime, record_figures
 from hwsearch.study import Objective
-from hwsearch.study.preparation import most_questions
+from hwsearch.tasks.choice import REFERENCE_QUESTIONS
 from hwsearch.tasks.evaluation import Evaluation
-from hwsearch.tasks.gsm_mini.generator import problems
-
-#: Validation questions whose answers by torch go into a bundle, to compare with later.
-REFERENCE_QUESTIONS = 16
-
-#: How many of them those ask that the winner is held against: asking takes longer than the export.
-FEW_QUESTIONS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +89,12 @@ class Finisher:
             objective.workbench.compress(plan),
             objective.workbench.keep(plan).kept,
             out,
-            questions=reference_questions()[:questions],
+            questions=objective.task.reference_questions()[:questions],
             figures=Figures(
                 predicted_ms=latency.generation_ms,
                 predicted_passes=sum(latency.passes.values()),
                 target_ms=objective.target_ms,
+                task=objective.task.model_dump(exclude_defaults=True),
                 device=objective.predictor.device.info.name,
                 prompt_length=workload.prompt_length,
             ),
@@ -110,17 +103,19 @@ class Finisher:
 
     def measure(self, bundles: Mapping[str, Bundle]) -> AnswerTimes:
         """Time bundles side by side."""
-        return measure_bundles(bundles, self.threads, tracked=self.tracked)
+        return measure_bundles(
+            bundles, self.threads, task=self.objective.task, tracked=self.tracked
+        )
 
     def score(self, bundle: Bundle, limit: int) -> Evaluation:
-        """Score a bundle on gsm-mini's test problems."""
+        """Score a bundle on the task's test problems."""
         wait = iter(self.tracked(f"scoring {bundle.path.name}")(range(limit)))
 
         def advance(count: int) -> None:
             for _ in range(count):
                 next(wait, None)
 
-        return evaluate_bundle(Runtime(bundle, self.threads), limit, advance)
+        return evaluate_bundle(Runtime(bundle, self.threads), self.objective.task, limit, advance)
 
 
 def scored(
@@ -146,9 +141,3 @@ def scored(
     )
     speed, predicted = measured.tokens_per_second(name), finisher.objective.latency(plan)
     return Contestant(plan, bundle, predicted, measured_ms, passes, speed, evaluation)
-
-
-def reference_questions() -> list[str]:
-    """Questions of the validation split; a quick look asks fewer, but enough to judge by."""
-    count = max(FEW_QUESTIONS, min(REFERENCE_QUESTIONS, most_questions()))
-    return [problem.question for problem in islice(problems("validation"), count)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,14 +14,15 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.digest import geometry_digest
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.config import read_config
-from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError, PlanError
 from hwsearch.latency.devices.device import Device
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.sinks import SinkProfile, calibrate_sinks
-from hwsearch.study.preparation import SINK_QUESTIONS, calibration_questions, default_workload
+from hwsearch.study.preparation import SINK_QUESTIONS, default_workload
+from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses.pricing import DEFAULT_PROBLEMS, DecodedProblems
 from hwsearch.tasks.problem import Problem
 
@@ -105,39 +106,55 @@ def config_name(model: str) -> str:
     return path.resolve().parent.name if path.name == "config.json" else path.stem
 
 
-def subject_of(model: str, prompt_length: int | None = None) -> Subject:
+def subject_of(
+    model: str,
+    prompt_length: int | None = None,
+    task: TaskChoice | None = None,
+    options: ModelOptions | None = None,
+) -> Subject:
     """A model by name or folder, or the sizes in a ``config.json`` alone.
 
     Args:
         model: a bundled name, a folder, a hub id, or the path of a ``config.json``.
-        prompt_length: tokens of the prompt; None takes gsm-mini's median, or `PROMPT_LENGTH` for
+        prompt_length: tokens of the prompt; None takes the task's median, or `PROMPT_LENGTH` for
             a config.
+        task: what is asked; None is the default task.
+        options: how the model is loaded.
 
     Raises:
         UnknownNameError: nothing goes by that name.
         CheckpointError: it cannot be read.
     """
     path = Path(model)
+    task, options = task or TaskChoice(), options or ModelOptions()
     if path.suffix == ".json" and path.is_file():
         config = read_config(path)
         length = prompt_length or PROMPT_LENGTH
         return Subject(config_name(model), config.geometry, config.decoding, length, None)
-    denoiser = load_denoiser(model)
-    length = prompt_length or default_workload(denoiser).prompt_length
+    denoiser = task.asking(options.load(model))
+    length = prompt_length or default_workload(denoiser, task).prompt_length
 
     @cache
     def profile() -> SinkProfile:
-        return calibrate_sinks(denoiser, calibration_questions(SINK_QUESTIONS))
+        return calibrate_sinks(denoiser, task.calibration_questions(SINK_QUESTIONS))
 
     def count(kept: KeptPlan) -> PassCounts:
-        return count_passes(denoiser, kept)
+        return count_passes(denoiser, kept, task.calibration_questions())
 
     return Subject(denoiser.name, denoiser.geometry, denoiser.decoding, length, profile, count)
 
 
-def count_passes(denoiser: Denoiser, kept: KeptPlan) -> PassCounts:
-    """Passes of a plan's generations, counted by answering calibration questions in torch."""
-    questions = calibration_questions()
+def count_passes(
+    denoiser: Denoiser, kept: KeptPlan, questions: Sequence[str] | None = None
+) -> PassCounts:
+    """Passes of a plan's generations, counted by answering calibration questions in torch.
+
+    Args:
+        denoiser: the uncompressed model.
+        kept: the plan, and what it keeps.
+        questions: what is asked, as the model reads it; None takes the default task's.
+    """
+    questions = list(questions or TaskChoice().calibration_questions())
     prunes = any(layer.prunes for layer in kept.plan.layers)
     bank = WeightBank(denoiser, own_calibration(denoiser, questions) if prunes else None)
     network = compress(denoiser, kept.plan, bank).network

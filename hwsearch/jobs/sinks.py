@@ -6,14 +6,15 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from tokenizers import Tokenizer
 
 from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.denoisers.chat.asking import Asks
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass
-from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError
 from hwsearch.report.sinks import (
     SinkMeasures,
@@ -27,7 +28,7 @@ from hwsearch.runtime import Runtime
 from hwsearch.runtime.bundle import BUNDLE_FILE
 from hwsearch.sinks import record_bundle, record_sinks
 from hwsearch.sinks.formulas import TOP_K
-from hwsearch.tasks.gsm_mini.generator import problems
+from hwsearch.tasks.choice import TaskChoice, TaskOptions
 
 #: Files that `study_sinks` writes, beside the pictures.
 DATA_FILE, PAGE_FILE = "sinks.json", "sinks.html"
@@ -41,8 +42,9 @@ def study_sinks(
     questions: Sequence[str] | None = None,
     count: int = 32,
     k: float = TOP_K,
-    torch_device: str = "cpu",
+    options: ModelOptions | None = None,
     progress: Callable[[int], None] | None = None,
+    **changes: Unpack[TaskOptions],
 ) -> dict[str, Any]:
     """Write pictures, a page and every figure into a folder; sinks in words as plain data.
 
@@ -53,22 +55,25 @@ def study_sinks(
         model: a model, its name, or the folder of a bundle that hands out attention mass.
         out: the folder.
         against: another, asked the same questions.
-        questions: what to ask; None takes gsm-mini's calibration problems.
+        questions: what to ask, before a task words it; None takes the task's calibration problems.
         count: questions at most.
         k: sinks of a pass: a whole number, or a share of the positions below 1.
-        torch_device: where models run that are given by name.
+        options: how models are loaded that are given by name.
         progress: called with the number of questions just recorded.
+        changes: the task; see `hwsearch.tasks.choice.TaskChoice`.
 
     Raises:
         InputError: a model offers no attention, there are no questions, or `k` is out of range.
     """
-    asked = list(questions)[:count] if questions is not None else _questions(count)
+    task = TaskChoice(**changes)
+    asked = task.sample(count) if questions is None else task.word(questions[:count])
     if not asked:
         raise InputError("recording sinks needs at least one question; none are given")
     subjects = [model] if against is None else [model, against]
     measured, words = [], []
     for subject in subjects:
-        measures, text_of = _measure(subject, asked, k, torch_device, progress)
+        loaded = _loaded(subject, options or ModelOptions(), task)
+        measures, text_of = _measure(loaded, asked, k, task.asks, progress)
         measured.append(measures)
         words.append(in_words(measures, text_of))
     found = findings(measured[0], None if against is None else measured[1])
@@ -80,25 +85,28 @@ def study_sinks(
     return {**said, "page": str(out / PAGE_FILE)}
 
 
-def _questions(count: int) -> list[str]:
-    stream = problems("calibration")
-    return [next(stream).question for _ in range(count)]
+def _loaded(subject: str | Denoiser, options: ModelOptions, task: TaskChoice) -> Runtime | Denoiser:
+    """A bundle, or a model asked as the task says."""
+    if not isinstance(subject, str):
+        return task.asking(subject)
+    if (Path(subject) / BUNDLE_FILE).is_file():
+        return Runtime(subject, threads=1)
+    return task.asking(options.load(subject))
 
 
 def _measure(
-    subject: str | Denoiser,
+    subject: Runtime | Denoiser,
     questions: Sequence[str],
     k: float,
-    torch_device: str,
+    asks: Asks,
     progress: Callable[[int], None] | None,
 ) -> tuple[SinkMeasures, Callable[[int], str]]:
     """Measures of a model or bundle, and what tells the text of its tokens."""
-    if isinstance(subject, str) and (Path(subject) / BUNDLE_FILE).is_file():
-        runtime = Runtime(subject, threads=1)
-        recorded = record_bundle(runtime, questions, k=k, keep_passes=True)
-        measures = measure_sinks(Path(subject).name, False, recorded)
-        return measures, partial(_text, runtime.tokenizer)
-    denoiser = load_denoiser(subject, device=torch_device) if isinstance(subject, str) else subject
+    if isinstance(subject, Runtime):
+        recorded = record_bundle(subject, questions, k=k, keep_passes=True, asks=asks)
+        measures = measure_sinks(subject.bundle.path.name, False, recorded)
+        return measures, partial(_text, subject.tokenizer)
+    denoiser = subject
     check_pass(denoiser, questions[0])
     recorded = record_sinks(denoiser, questions, k=k, keep_passes=True, progress=progress)
     causal = denoiser.is_cached and denoiser.geometry.causal

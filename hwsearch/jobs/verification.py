@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
+from typing import Any, Unpack
 
 from hwsearch.decoding.answer import end_token_ids
 from hwsearch.jobs.bundle_checks import (
@@ -21,7 +21,7 @@ from hwsearch.latency.timing.answers import Answerer, AnswerTimes, time_answers
 from hwsearch.runtime import Bundle, Runtime
 from hwsearch.runtime.probe import ProbeBackend
 from hwsearch.runtime.reference import read_references
-from hwsearch.tasks.gsm_mini.generator import problems
+from hwsearch.tasks.choice import AskingOptions, TaskChoice
 
 #: Calibration questions that bundles are timed on.
 TIMED_QUESTIONS = 16
@@ -37,17 +37,19 @@ def measure_bundles(
     bundles: Mapping[str, Bundle],
     threads: int,
     *,
+    task: TaskChoice | None = None,
     questions: int = TIMED_QUESTIONS,
     rounds: int = 5,
     tracked: Tracked = untracked,
 ) -> AnswerTimes:
-    """Time bundles side by side on the same calibration questions."""
+    """Time bundles side by side on the same calibration questions of a task."""
+    task = task or TaskChoice()
+    asks = task.asks
     runtimes = {name: Runtime(bundle, threads) for name, bundle in bundles.items()}
-    asked = islice(problems("calibration"), questions)
     first = next(iter(runtimes.values()))
     return time_answers(
         {name: _answerer(runtime) for name, runtime in runtimes.items()},
-        [first.prompt(problem.question) for problem in asked],
+        [first.prompt(question, asks) for question in task.sample(questions)],
         rounds=rounds,
         threads=threads,
         progress=tracked("measuring bundles side by side"),
@@ -59,10 +61,23 @@ def _answerer(runtime: Runtime) -> Answerer:
     return Answerer(runtime.generation, manifest.decoding, frozenset(end_token_ids(manifest)))
 
 
-def verify(path: Path | str, *, limit: int = 200, threads: int = 1) -> list[Check]:
+def verify(
+    path: Path | str,
+    *,
+    limit: int = 200,
+    threads: int = 1,
+    **changes: Unpack[AskingOptions],
+) -> list[Check]:
     """Reload a bundle in onnxruntime and hold it against what it says of itself.
 
     The bundle is right if every check that decides has passed.
+
+    Args:
+        path: the bundle's folder.
+        limit: test problems to score; 0 scores none.
+        threads: threads of onnxruntime.
+        changes: what differs of the task it was judged on, such as where its problems are now; see
+            `hwsearch.tasks.choice.TaskChoice`.
 
     Raises:
         VerificationError: a file is missing or was changed, or a graph does not load.
@@ -78,15 +93,22 @@ def verify(path: Path | str, *, limit: int = 200, threads: int = 1) -> list[Chec
     checks += plain_checks(runtime, backend)
     checks.append(generation_check(runtime))
     figures = runtime.bundle.manifest.figures
+    task = task_of(runtime.bundle, dict(changes))
     if figures.accuracy_interval is not None and limit:
-        checks.append(_accuracy(runtime, figures.accuracy_interval, limit))
+        checks.append(_accuracy(runtime, task, figures.accuracy_interval, limit))
     if figures.predicted_ms is not None and figures.reference_ms is not None:
-        checks += _latency(runtime.bundle, threads)
+        checks += _latency(runtime.bundle, task, threads)
     return checks
 
 
-def _accuracy(runtime: Runtime, interval: Sequence[float], limit: int) -> Check:
-    found = evaluate_bundle(runtime, limit)
+def task_of(bundle: Bundle, changes: Mapping[str, Any]) -> TaskChoice:
+    """The task that a bundle was judged on, with some of it changed."""
+    known: dict[str, Any] = dict(bundle.manifest.figures.task or {})
+    return TaskChoice(**(known | dict(changes)))
+
+
+def _accuracy(runtime: Runtime, task: TaskChoice, interval: Sequence[float], limit: int) -> Check:
+    found = evaluate_bundle(runtime, task, limit)
     low, high = found.interval
     return Check(
         "accuracy",
@@ -96,14 +118,14 @@ def _accuracy(runtime: Runtime, interval: Sequence[float], limit: int) -> Check:
     )
 
 
-def _latency(bundle: Bundle, threads: int) -> list[Check]:
+def _latency(bundle: Bundle, task: TaskChoice, threads: int) -> list[Check]:
     """Passes and milliseconds, each apart: measured against predicted.
 
     Milliseconds are held as multiples of the machine's speed at the time.
     """
     figures = bundle.manifest.figures
     assert figures.predicted_ms is not None and figures.reference_ms is not None
-    found = measure_bundles({"bundle": bundle}, threads, rounds=3)
+    found = measure_bundles({"bundle": bundle}, threads, task=task, rounds=3)
     measured_ms = found.generation_ms("bundle")
     speed = found.reference_ms / figures.reference_ms
     expected_ms = figures.predicted_ms * speed

@@ -37,7 +37,8 @@ def measure_agreement(runtime: Runtime) -> Agreement:
     same = total = 0
     first = None
     for reference in runtime.bundle.manifest.reference:
-        written = runtime.generate_tokens(runtime.prompt(reference.question))
+        prompt = runtime.prompt(reference.question, runtime.bundle.manifest.asks)
+        written = runtime.generate_tokens(prompt)
         equal = sum(a == b for a, b in zip(written, reference.tokens, strict=True))
         if equal < len(reference.tokens) and first is None:
             first = reference.question

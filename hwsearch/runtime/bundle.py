@@ -18,6 +18,7 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from hwsearch.decoding.kept import KeptShares, StaticScores
+from hwsearch.denoisers.chat.asking import Asks
 from hwsearch.errors import InputError, VerificationError
 from hwsearch.plan import CachePolicy, Decoding
 from hwsearch.schema import Frozen, explain
@@ -69,6 +70,7 @@ class Figures(Frozen):
         predicted_ms, measured_ms, target_ms: one generation, predicted, measured, asked for.
         accuracy, accuracy_interval: share of test problems solved, and its confidence interval.
         size_bytes: all files but `BUNDLE_FILE` together.
+        task: what was asked for the accuracy, as `hwsearch.tasks.choice.TaskChoice` names it.
         device: name of the device the milliseconds belong to.
         prompt_length: tokens of the prompt that the milliseconds are for.
         predicted_passes, measured_passes: forward passes of one generation, in the mean over problems.
@@ -83,6 +85,7 @@ class Figures(Frozen):
     accuracy: float | None = None
     accuracy_interval: tuple[float, float] | None = None
     size_bytes: int | None = None
+    task: dict[str, str | int | bool | None] | None = None
     device: str | None = None
     prompt_length: int | None = None
     predicted_passes: float | None = None
@@ -111,6 +114,7 @@ class Manifest(Frozen):
         static: scores of positions calibrated beforehand, where the rule asks for them.
         sha256: checksum of every other file.
         reference: generations of torch to compare with.
+        asks: how their questions are asked.
         figures: what was predicted and measured.
     """
 
@@ -133,6 +137,7 @@ class Manifest(Frozen):
     static: StaticScores | None = None
     sha256: dict[str, Digest]
     reference: tuple[Reference, ...] = ()
+    asks: Asks = "template"
     figures: Figures = Figures()
 
 

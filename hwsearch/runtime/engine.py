@@ -13,6 +13,7 @@ from hwsearch.decoding.answer import answer_text, end_token_ids, partial_text
 from hwsearch.decoding.backend import Tokens
 from hwsearch.decoding.passes import PassRecord
 from hwsearch.decoding.sampler import Generation, OnPass
+from hwsearch.denoisers.chat.asking import Asks, prompt_tokens
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.errors import InputError
 from hwsearch.runtime.backend import OnnxBackend
@@ -105,13 +106,12 @@ class Runtime:
         """
         if self.chat is None:
             raise InputError(f"bundle {self.bundle.path} holds no chat template; ask it plainly")
-        # a template writes its special tokens itself
-        return list(self.tokenizer.encode(self.chat.ask(text), add_special_tokens=False).ids)
+        return self.prompt(text, "chat")
 
-    def prompt(self, question: str) -> list[int]:
-        """Tokens of the prompt that asks `question` plainly, chat template or not."""
-        text = self.bundle.manifest.prompt_template.format(question=question)
-        return list(self.tokenizer.encode(text).ids)
+    def prompt(self, question: str, asks: Asks = "template") -> list[int]:
+        """Tokens of the prompt that asks `question`: plainly, unless it says otherwise."""
+        template = self.bundle.manifest.prompt_template
+        return prompt_tokens(question, asks, self.tokenizer, template, self.chat)
 
     def text(self, tokens: Sequence[int], stops: Sequence[str] = ()) -> str:
         """Text of generated tokens, cut at the first of the end tokens and the stops."""

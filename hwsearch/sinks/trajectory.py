@@ -14,6 +14,7 @@ from hwsearch.decoding.kept import KeptShares, Signal
 from hwsearch.decoding.passes import Scope
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import FullPassBackend, check_tells_mass
+from hwsearch.denoisers.chat.asking import Asks
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import InputError
@@ -126,7 +127,12 @@ def _add_told(denoiser: Denoiser, recorder: SinkRecorder, tokens: Tensor) -> Non
 
 
 def record_bundle(
-    runtime: Runtime, questions: Sequence[str], *, k: float = TOP_K, keep_passes: bool = False
+    runtime: Runtime,
+    questions: Sequence[str],
+    *,
+    k: float = TOP_K,
+    keep_passes: bool = False,
+    asks: Asks = "template",
 ) -> list[SinkStatistics]:
     """Statistics from the refresh outputs of a bundle, one for each question, a refresh at every step.
 
@@ -144,7 +150,7 @@ def record_bundle(
     decoding = manifest.decoding.scheduled().model_copy(update={"refresh_interval": 1})
     found = []
     for question in questions:
-        prompt = np.array([runtime.prompt(question)])
+        prompt = np.array([runtime.prompt(question, asks)])
         recorder = SinkRecorder(k, keep_passes=keep_passes, prompts=[prompt.shape[1]])
         backend = _RecordedBundle(runtime, recorder)
         generate(backend, prompt, decoding, manifest.mask_token_id)

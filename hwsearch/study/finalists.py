@@ -15,11 +15,9 @@ from hwsearch.plan import CompressionPlan
 from hwsearch.study.objective import Objective
 from hwsearch.study.records.record import update_record
 from hwsearch.study.records.study import Study, ended
-from hwsearch.tasks.evaluation import evaluate
 from hwsearch.tasks.statistics import Comparison, Interval, compare, wilson
-from hwsearch.tasks.task import GSM_MINI
 
-#: Problems that finalists are asked come from this split of gsm-mini.
+#: Problems that finalists are asked come from this split of the task.
 SPLIT = "validation"
 
 #: Below this p value (McNemar) a finalist is less accurate than the most accurate one.
@@ -174,9 +172,8 @@ def solved(
 ) -> tuple[bool, ...]:
     """Which of the held-out problems a plan solves, decoded in torch as its bundle would be."""
     backend = backend_of(*objective.workbench.network(plan))
-    asked = GSM_MINI.problems(SPLIT, problems, 0)
-    found = evaluate(
-        backend, objective.denoiser, asked, decoding=plan.decoding, progress=on_problem
+    found = objective.task.score(
+        backend, objective.denoiser, SPLIT, problems, decoding=plan.decoding, progress=on_problem
     )
     return found.score.correct
 

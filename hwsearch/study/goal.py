@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Self, TypedDict
+from typing import Annotated, Self, TypedDict
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.latency.devices.device import Device
-from hwsearch.schema import Frozen, explain
+from hwsearch.schema import Keywords
 
 
 class ObjectiveKind(StrEnum):
@@ -85,28 +84,6 @@ MILLISECONDS = Unit()
 def joule_unit(watts: float) -> Unit:
     """Joules on a device of this power."""
     return Unit("J", "generation_joules", watts / 1e3)
-
-
-class Keywords(Frozen):
-    """Data that is given by keywords; what is wrong with them is said in one line.
-
-    Raises:
-        UnknownNameError: a keyword, or the objective, is none that is known.
-        InputError: a value is out of range, or values contradict each other.
-    """
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-                known = type(self).model_fields
-                raise UnknownNameError("setting", str(first["loc"][0]), known) from error
-            if first["type"] == "enum" and first["loc"] == ("objective",):
-                kinds = [kind.value for kind in ObjectiveKind]
-                raise UnknownNameError("objective", str(first["input"]), kinds) from error
-            raise InputError(explain(error)) from error
 
 
 class GoalOptions(TypedDict, total=False):

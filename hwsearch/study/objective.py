@@ -26,6 +26,7 @@ from hwsearch.study.early_stopping import NEVER, EarlyStopping, RunningTrial
 from hwsearch.study.goal import ResolvedGoal, Unit, joule_unit
 from hwsearch.study.records.trial_record import update_trial
 from hwsearch.study.samplers.catalog import ENERGY, LATENCY, SIZE, Known
+from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses import GradualLoss, Loss
 from hwsearch.tasks.losses.by_state import StateLoss
 
@@ -48,6 +49,7 @@ class Objective:
         early: when a trial need not go on to its end.
         content: what all this is, by digest; see `hwsearch.study.records.identity`.
         answering: asks plans calibration problems, where the space offers decodings; else None.
+        task: what finalists, references and scores are asked.
     """
 
     denoiser: Denoiser
@@ -60,6 +62,7 @@ class Objective:
     early: EarlyStopping = NEVER
     content: Mapping[str, str] = field(default_factory=dict)
     answering: Answering | None = None
+    task: TaskChoice = field(default_factory=TaskChoice)
 
     @property
     def target_ms(self) -> float:

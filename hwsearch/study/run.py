@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any, Unpack
@@ -144,6 +145,8 @@ def described(objective: Objective) -> dict[str, Any]:
         }
     power = objective.predictor.device.info.power
     return {
+        "task": objective.task.model_dump_json(),
+        "model_options": json.dumps(dict(objective.denoiser.options)),
         "target_ms": objective.target_ms,
         "max_bytes": objective.max_bytes,
         "max_joules": objective.max_joules,

@@ -11,13 +11,7 @@ from hwsearch.latency.devices.device import Device
 from hwsearch.latency.operators import Workload
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.finalists import judge_finalists
-from hwsearch.study.preparation import (
-    calibration_questions,
-    choose_loss,
-    default_workload,
-    describe,
-    prepare,
-)
+from hwsearch.study.preparation import choose_loss, default_workload, describe, prepare
 from hwsearch.study.records.identity import check_known
 from hwsearch.study.records.study import Study, load_study
 from hwsearch.study.refinement import run_refined
@@ -26,6 +20,7 @@ from hwsearch.study.settings.file import StudySpec
 from hwsearch.study.settings.values import RunOptions, StudyOptions, StudySettings
 from hwsearch.study.storage.databases import location_of
 from hwsearch.study.storage.names import name_or_default
+from hwsearch.tasks.problem import Problem
 
 
 def search(
@@ -46,7 +41,7 @@ def search(
         space: what may be chosen.
         device: where the plan will run.
         settings: what is minimised, what is limited, and how it is searched for.
-        questions: calibration questions; None takes those of gsm-mini.
+        questions: calibration questions, before a task words them; None takes those of the task.
         on_trial: called with their number after each trial.
         on_problem: called with the number of problems that a finalist just answered.
         changes: settings by name, such as ``target_ratio=0.5, trials=40``; they win over `settings`.
@@ -63,16 +58,22 @@ def search(
     if isinstance(coarse, str):
         coarse = load_study(coarse, settings.storage)
     name = name_or_default(settings.name, denoiser.name, device.info.name)
-    asked = list(questions or calibration_questions())
-    content = describe(denoiser, device, asked, settings.loss)
+    task = settings.judged
+    denoiser = task.asking(denoiser)
+    if questions is None:
+        problems = task.calibration_problems()
+    else:
+        problems = [Problem(question, "") for question in task.word(questions)]
+    asked = [problem.question for problem in problems]
+    content = describe(denoiser, device, asked, settings.loss, task)
     check_known(name, location_of(name, settings.storage), content)
     if settings.prompt_length is None:
-        workload = default_workload(denoiser)
+        workload = default_workload(denoiser, task)
     else:
         workload = Workload(settings.prompt_length, denoiser.decoding)
-    loss_function = choose_loss(settings.loss, denoiser, questions)
+    loss_function = choose_loss(settings.loss, denoiser, problems)
     objective = prepare(
-        denoiser, space, device, workload, settings.goal, asked, loss_function, content
+        denoiser, space, device, workload, settings.goal, asked, loss_function, content, task
     )
     objective = replace(objective, early=settings.early_stopping)
     run: RunOptions = {**settings.run_options, "name": name}
@@ -99,13 +100,12 @@ def run_spec(
 
     Raises as `hwsearch.search` does.
     """
-    from hwsearch.denoisers.loading.loader import load_denoiser
     from hwsearch.latency.devices.device import load_device
 
     location_of(
         name_or_default(spec.name, "named", "later"), spec.storage
     ).check()  # before a model is read
-    denoiser, device = load_denoiser(spec.model), load_device(spec.device)
+    denoiser, device = spec.load(spec.model), load_device(spec.device)
     chosen = spec.space.chosen(denoiser)
     settings: StudySettings = spec
     if chosen.get("groups") == "refine":

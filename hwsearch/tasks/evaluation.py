@@ -30,6 +30,10 @@ class Prompted(Protocol):
     """What evaluation needs of a model besides its passes; `Denoiser` has it, so has a bundle."""
 
     @property
+    def name(self) -> str:
+        """How it was asked for."""
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """Text to tokens and back."""
 
@@ -44,6 +48,10 @@ class Prompted(Protocol):
     @property
     def decoding(self) -> Decoding:
         """How the model's makers decode it."""
+
+    @property
+    def chat(self) -> ChatTemplate | None:
+        """How a conversation is written for it; None for models that are not tuned to chat."""
 
     def prompt(self, question: str) -> list[int]:
         """Tokens of the prompt that asks `question`."""

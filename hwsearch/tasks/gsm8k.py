@@ -22,7 +22,7 @@ from pathlib import Path
 
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.tasks.extraction import COT_STRICT, FLEXIBLE, STRICT
-from hwsearch.tasks.problem import Problem, read_problems
+from hwsearch.tasks.problem import Problem, half_of, read_problems
 from hwsearch.tasks.task import Task
 
 #: The hub's copy of the data set.
@@ -30,6 +30,8 @@ HUB_ID = "openai/gsm8k"
 
 #: Seed of the harness's draw of shots.
 SHOT_SEED = 1234
+
+SPLITS = ("train", "test", "calibration", "validation")
 
 STOPS = ("Question:", "</s>", "<|im_end|>")
 COT_STOPS = ("Q:", "</s>", "<|im_end|>")
@@ -43,14 +45,17 @@ def read_split(source: str | Path | None, split: str) -> list[Problem]:
     Args:
         source: a JSONL file, taken for every split; a folder with a JSONL file a split; or None
             for the hub.
-        split: ``train`` or ``test``.
+        split: ``train`` or ``test``; ``calibration`` is the train split's first half and
+            ``validation`` its second, from the end.
 
     Raises:
         UnknownNameError: there is no such split.
         InputError: the file or the hub cannot be read.
     """
-    if split not in ("train", "test"):
-        raise UnknownNameError("split of gsm8k", split, ("train", "test"))
+    if split not in SPLITS:
+        raise UnknownNameError("split of gsm8k", split, SPLITS)
+    if split in ("calibration", "validation"):
+        return half_of(read_split(_beside(source), "train"), split)
     if source is None:
         return _from_hub(split)
     path = Path(source)
@@ -164,11 +169,15 @@ def _pool(
     if num_shots == 0:
         return []
     if shots is None:
-        beside = Path(source).parent if source is not None and Path(source).is_file() else source
-        shots = read_split(beside, "train")
+        shots = read_split(_beside(source), "train")
     if len(shots) < num_shots:
         raise InputError(f"{num_shots} shots need at least as many problems, got {len(shots)}")
     return list(shots)
+
+
+def _beside(source: str | Path | None) -> str | Path | None:
+    """Where the train split is: beside a file of one split."""
+    return Path(source).parent if source is not None and Path(source).is_file() else source
 
 
 def _from_hub(split: str) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,23 @@ def read_problems(path: Path) -> list[Problem]:
             f'{path} holds no problems; it needs a line with "question" and "answer" for each'
         )
     return problems
+
+
+def read_questions(path: Path) -> list[Problem]:
+    """Problems of a JSONL file whose answers may be left out; the answer is "" there.
+
+    Raises as `read_problems`.
+    """
+    questions = [_problem({"answer": "", **record}, where) for where, record in read_jsonl(path)]
+    if not questions:
+        raise InputError(f'{path} holds no questions; it needs a line with "question" for each')
+    return questions
+
+
+def half_of(train: Sequence[Problem], split: str) -> list[Problem]:
+    """The first half of a train split to calibrate on, or its second from the end to validate by."""
+    middle = -(-len(train) // 2)
+    return list(train[:middle]) if split == "calibration" else list(train[middle:])[::-1]
 
 
 def _problem(record: dict[str, object], where: str) -> Problem:

@@ -33,7 +33,8 @@ from hwsearch.latency.timing.answers import Answerer, AnswerTimes, time_answers
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime.engine import Runtime
 from hwsearch.study import Goal, Objective, SearchSpace, prepare
-from hwsearch.study.preparation import calibration_questions, default_workload
+from hwsearch.study.preparation import default_workload
+from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.gsm_mini.generator import problems
 
 
@@ -76,7 +77,12 @@ def objective_of(denoiser: Denoiser, tables: Path) -> Objective:
     space = SearchSpace.of(denoiser, device)
     goal = Goal(target_ratio=1.0)
     return prepare(
-        denoiser, space, device, default_workload(denoiser), goal, calibration_questions()
+        denoiser,
+        space,
+        device,
+        default_workload(denoiser),
+        goal,
+        TaskChoice().calibration_questions(),
     )
 
 

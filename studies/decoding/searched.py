@@ -28,8 +28,9 @@ from hwsearch.latency.devices.device import load_device
 from hwsearch.latency.timing.answers import AnswerTimes
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.study import Goal, Objective, SearchSpace, prepare
-from hwsearch.study.preparation import calibration_questions, check_feasible, default_workload
+from hwsearch.study.preparation import check_feasible, default_workload
 from hwsearch.study.run import run_study
+from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.evaluation import Evaluation
 from hwsearch.tasks.statistics import compare
 
@@ -56,7 +57,7 @@ def main() -> None:
         "kept_heads": (None, heads(0.8), heads(0.6)),
     }
     pruned = plain.model_copy(update=sizes)
-    goal, asked = Goal(target_ratio=1.0), calibration_questions()
+    goal, asked = Goal(target_ratio=1.0), TaskChoice().calibration_questions()
     workload = default_workload(denoiser)
     objectives = {
         name: prepare(denoiser, space, device, workload, goal, asked)

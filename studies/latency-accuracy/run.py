@@ -29,7 +29,8 @@ from hwsearch.latency.timing.operator_times import Kept, operators_of
 from hwsearch.plan import CompressionPlan
 from hwsearch.sinks import calibrate_sinks
 from hwsearch.study.choices.search_space import THRESHOLDS
-from hwsearch.study.preparation import calibration_questions, default_workload
+from hwsearch.study.preparation import default_workload
+from hwsearch.tasks.choice import TaskChoice
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -68,7 +69,7 @@ def study(
         kept.sizes(denoiser.geometry),
     )
     plans = [*fitted, *plans]
-    sinks = calibrate_sinks(denoiser, calibration_questions(16))
+    sinks = calibrate_sinks(denoiser, TaskChoice().calibration_questions(16))
     with progress_bar() as bar:
         bundles = export_plans(denoiser, plans, sinks, options.out / "bundles", tracked(bar))
         sampler = Sampler(denoiser, workload, keys, bundles, options.threads)

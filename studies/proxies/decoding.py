@@ -35,7 +35,7 @@ from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.plan import CompressionPlan
 from hwsearch.report.proxies import COLUMNS, Ranking, careful, rank
 from hwsearch.sinks import calibrate_sinks
-from hwsearch.study.preparation import calibration_problems
+from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.evaluation import evaluate
 from hwsearch.tasks.losses import make_loss
 from hwsearch.tasks.losses.pricing import Decoded, DecodedProblem, DecodedProblems
@@ -158,11 +158,11 @@ def measure(out: Path, drawn: int, asked: int, calibration: int, seed: int) -> N
     """Decode plans that `out` does not hold yet."""
     print(machine())
     denoiser = load_denoiser("gsm-mini")
-    questions = [problem.question for problem in calibration_problems()]
+    questions = [problem.question for problem in TaskChoice().calibration_problems()]
     bank = WeightBank(denoiser, own_calibration(denoiser, questions[:16]))
     bench = Workbench(denoiser, calibrate_sinks(denoiser, questions[:16]), bank)
-    kl = make_loss("kl", denoiser, calibration_problems())
-    judge = DecodedProblems(denoiser, calibration_problems(calibration))
+    kl = make_loss("kl", denoiser, TaskChoice().calibration_problems())
+    judge = DecodedProblems(denoiser, TaskChoice().calibration_problems(calibration))
     validation = GSM_MINI.problems("validation", asked, seed)
     table = out / "decoding.jsonl"
     finished = {row["plan"]: row for row in records(table)}
@@ -313,7 +313,7 @@ def by_answers(
     denoiser: Denoiser, rows: list[dict[str, Any]], reference: dict[str, Any], count: int
 ) -> list[dict[str, Any]]:
     """Prices by final answers, and exact match left off early."""
-    read = Read(denoiser, calibration_problems(count))
+    read = Read(denoiser, TaskChoice().calibration_problems(count))
     read.judge.reference = read.decoded(reference, count)  # made by `measure`
     agreement, match = AnswerAgreement(read.judge), ExactMatch(read.judge)
     texts = AnswerAgreement(read.judge, None)
@@ -350,7 +350,7 @@ def by_view(
 ) -> list[dict[str, Any]]:
     """Prices by the probability of texts, in one view."""
     most = max(counts)
-    read = Read(denoiser, calibration_problems(most))
+    read = Read(denoiser, TaskChoice().calibration_problems(most))
     scorer = TextScorer(denoiser, VIEWS[view])
     own = scorer.scores(read.decoded(reference, most))
     readings = READINGS if view == "chain" else {name: READINGS[name] for name in PER_TOKEN}

@@ -23,7 +23,7 @@ from hwsearch.plan import CompressionPlan
 from hwsearch.report.proxies import COLUMNS
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study.choices.search_space import SearchSpace
-from hwsearch.study.preparation import calibration_problems
+from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.evaluation import evaluate
 from hwsearch.tasks.losses import LOSSES, Loss, make_loss
 from hwsearch.tasks.problem import Problem
@@ -39,7 +39,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     run(
         load_denoiser(options.model, device=options.torch_device),
-        calibration_problems(options.calibration),
+        TaskChoice().calibration_problems(options.calibration),
         GSM_MINI.problems("validation", options.problems, options.seed),
         options.plans,
         options.seed,

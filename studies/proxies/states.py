@@ -19,7 +19,7 @@ from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.plan import CompressionPlan
 from hwsearch.report.proxies import COLUMNS, rank, read_losses
 from hwsearch.sinks import calibrate_sinks
-from hwsearch.study.preparation import calibration_questions
+from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses.kl import FrozenStates
 
 HERE = Path(__file__).parent
@@ -45,10 +45,15 @@ def main() -> None:
 def measure(losses: pd.DataFrame) -> list[dict[str, object]]:
     """One row a plan and number of refreshes."""
     denoiser = load_denoiser("gsm-mini")
-    sinks, bank = calibrate_sinks(denoiser, calibration_questions()), WeightBank(denoiser)
+    sinks, bank = (
+        calibrate_sinks(denoiser, TaskChoice().calibration_questions()),
+        WeightBank(denoiser),
+    )
     states = {
         f"kl on {count} x {each}": forgetful(
-            FrozenStates.record(denoiser, calibration_questions(count), per_question=each)
+            FrozenStates.record(
+                denoiser, TaskChoice().calibration_questions(count), per_question=each
+            )
         )
         for count, each in VARIANTS
     }

@@ -16,8 +16,9 @@ from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.latency.devices.device import load_device
 from hwsearch.study import Goal, SearchSpace, prepare
 from hwsearch.study.choices.search_space import DECODING
-from hwsearch.study.preparation import calibration_questions, default_workload
+from hwsearch.study.preparation import default_workload
 from hwsearch.study.samplers.additive.cost import AdditiveCost
+from hwsearch.tasks.choice import TaskChoice
 
 QUESTIONS = 6
 
@@ -26,7 +27,7 @@ def load_problem() -> tuple[Problem, Losses]:
     """The problem, and what evaluates it."""
     denoiser, device = load_denoiser("gsm-mini"), load_device("cpu")
     space, goal = SearchSpace.of(denoiser, device), Goal(target_ratio=1.0)
-    asked = calibration_questions(QUESTIONS)
+    asked = TaskChoice().calibration_questions(QUESTIONS)
     objective = prepare(denoiser, space, device, default_workload(denoiser), goal, asked)
     losses = Losses(objective, RESULTS / "decodings-losses.csv", keeps_times=True)
     sizes = {name: len(choices) for name, choices in space.parameters().items()}

@@ -37,11 +37,12 @@ from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.study import Goal, Objective, ObjectiveKind, SearchSpace, prepare
 from hwsearch.study.early_stopping import EarlyStopping, Peer, estimate
-from hwsearch.study.preparation import calibration_questions, default_workload
+from hwsearch.study.preparation import default_workload
 from hwsearch.study.records.study import ended
 from hwsearch.study.records.trial_record import TrialRecord
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
+from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses.by_state import StateLoss, shuffled
 
 RESULTS = Path(__file__).parent / "results"
@@ -153,7 +154,7 @@ def row_of(objective: Objective, trial: optuna.trial.FrozenTrial) -> dict[str, A
 def make_objective() -> Objective:
     denoiser, device = load_denoiser("gsm-mini"), load_device(DEVICE)
     space, workload = SearchSpace.of(denoiser, device), default_workload(denoiser)
-    questions = calibration_questions()
+    questions = TaskChoice().calibration_questions()
     return prepare(denoiser, space, device, workload, Goal(target_ratio=0.5), questions)
 
 

@@ -15,7 +15,8 @@ from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.latency.devices.device import load_device
 from hwsearch.sinks import calibrate_sinks
 from hwsearch.study import Goal, Objective, SearchSpace, prepare
-from hwsearch.study.preparation import calibration_questions, default_workload
+from hwsearch.study.preparation import default_workload
+from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses.kl import FrozenStates
 
 #: The table whose milliseconds are those of results/. It stays, so that problems stay comparable while
@@ -29,7 +30,7 @@ SINK_QUESTIONS = 32
 def make_objective(questions: int, prompt_length: int = 24) -> Objective:
     """Loss and latency of gsm-mini's plans, the loss on the first `questions` of one length."""
     denoiser, device = load_denoiser("gsm-mini"), load_device(DEVICE)
-    asked = calibration_questions()
+    asked = TaskChoice().calibration_questions()
     alike = [q for q in asked if len(denoiser.prompt(q)) == prompt_length][:questions]
     states = FrozenStates.record(denoiser, alike, per_question=denoiser.decoding.refreshes)
     # what is in results/ was found as the makers decode

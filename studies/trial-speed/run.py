@@ -31,13 +31,9 @@ from hwsearch.sinks import calibrate_sinks
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.goal import Goal
 from hwsearch.study.objective import Objective
-from hwsearch.study.preparation import (
-    SINK_QUESTIONS,
-    calibration_questions,
-    default_workload,
-    prepare,
-)
+from hwsearch.study.preparation import SINK_QUESTIONS, default_workload, prepare
 from hwsearch.study.run import run_study
+from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses.kl import FrozenStates
 
 PARTS = ("load", "sinks", "record", "quantise", "loss")
@@ -92,7 +88,7 @@ def from_nothing(
 def run(model: str, device: str, trials: int, every: int, seed: int) -> dict[str, Any]:
     """Alternate trials of a study with trials from nothing."""
     denoiser = load_denoiser(model)
-    questions, ours, naive = calibration_questions(), Stopwatch(), Stopwatch()
+    questions, ours, naive = TaskChoice().calibration_questions(), Stopwatch(), Stopwatch()
     objective = prepared(denoiser, load_device(device), questions)
     loss_function = TimedLoss(objective.loss_function, ours)
     objective = replace(objective, loss_function=loss_function)

@@ -213,15 +213,15 @@ def test_the_environment_shortens_what_flags_leave_open(tmp_path, monkeypatch):
 
 def test_the_variable_of_questions_is_documented_and_checked(monkeypatch):
     from hwsearch.errors import InputError
-    from hwsearch.study.preparation import calibration_questions
+    from hwsearch.tasks.choice import TaskChoice
 
-    whole = calibration_questions(4)
+    whole = TaskChoice().calibration_questions(4)
     monkeypatch.setenv("HWSEARCH_QUESTIONS", "2")
-    assert calibration_questions(4) == whole[:2]
+    assert TaskChoice().calibration_questions(4) == whole[:2]
     for wrong in ("0", "-1", "2.5", "many", ""):
         monkeypatch.setenv("HWSEARCH_QUESTIONS", wrong)
         with pytest.raises(InputError, match="HWSEARCH_QUESTIONS must be a whole number"):
-            calibration_questions(4)
+            TaskChoice().calibration_questions(4)
     text = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
     assert all(variable in text for variable in SHORT if "_SEARCH_" in variable)
     assert "HWSEARCH_QUESTIONS" in text

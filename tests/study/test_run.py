@@ -19,6 +19,7 @@ from hwsearch.study.objective import size_bytes
 from hwsearch.study.preparation import choose_loss, fastest_plan
 from hwsearch.study.run import enqueue, identity, run_study
 from hwsearch.study.storage.databases import open_storage
+from hwsearch.tasks.problem import Problem
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
 
@@ -210,15 +211,16 @@ def test_a_search_by_another_loss_says_which_and_needs_answers():
     space = SearchSpace(num_layers=2)
     denoiser = tiny_denoiser()
     device = formula_device(denoiser.geometry, WORK)
-    loss_function = choose_loss("agreement", denoiser, QUESTIONS)
+    problems = [Problem(question, "") for question in QUESTIONS]
+    loss_function = choose_loss("agreement", denoiser, problems)
     objective = prepare(
         denoiser, space, device, WORK, Goal(target_ratio=1.0), QUESTIONS, loss_function
     )
     assert identity(objective)["loss"] == "agreement"
     assert objective.loss(CompressionPlan.uniform(2)) == 0.0
-    assert choose_loss("kl", denoiser, QUESTIONS) is None
+    assert choose_loss("kl", denoiser, problems) is None
     with pytest.raises(InputError, match="'nll' needs problems with answers"):
-        choose_loss("nll", denoiser, QUESTIONS)
+        choose_loss("nll", denoiser, problems)
 
 
 def test_contradictory_limits_are_one_line(objective):

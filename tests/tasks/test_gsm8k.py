@@ -84,7 +84,7 @@ def test_cot_stand_ins_end_as_the_strict_rule_wants(folder):
 
 def test_bad_sources(folder, tmp_path):
     with pytest.raises(UnknownNameError):
-        read_split(folder, "validation")
+        read_split(folder, "dev")
     with pytest.raises(InputError, match=r"nowhere\.jsonl"):
         gsm8k(tmp_path / "nowhere.jsonl", [Problem("q", "a")] * 5).problems("test", 1, 0)
     with pytest.raises(InputError, match="5 shots need"):

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsearch.cli.options import json_option, print_json, print_table
+from hwsearch.cli.options import (
+    TASK_OPTIONS,
+    given,
+    json_option,
+    print_json,
+    print_table,
+    task_options,
+)
 
 if TYPE_CHECKING:
     from hwsearch.jobs.bundle_checks import Check
@@ -18,16 +25,19 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--limit", default=200, show_default=True, help="Test problems to score.")
 @click.option("--threads", default=1, show_default=True, help="Threads of onnxruntime.")
+@task_options("limit", "num_shots", "apply_chat_template")
 @json_option
-def command(bundle: Path, limit: int, threads: int, as_json: bool) -> None:
+def command(bundle: Path, limit: int, threads: int, as_json: bool, **flags: Any) -> None:
     """Check BUNDLE: checksums, predictions, plain sessions, accuracy, latency.
 
     Predictions are compared with those of the simulated model on passes that were frozen at the
     export, against the noise floor of rounding. Exit code 1 where a check that decides fails.
+
+    The accuracy is that on the task of the export; say where its problems are if they have moved.
     """
     from hwsearch.jobs.verification import verify
 
-    checks = verify(bundle, limit=limit, threads=threads)
+    checks = verify(bundle, limit=limit, threads=threads, **given(flags, TASK_OPTIONS))
     if as_json:
         print_json([check.document() for check in checks])
     else:

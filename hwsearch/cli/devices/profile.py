@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwsearch.cli.options import (
+    MODEL_OPTIONS,
+    TASK_OPTIONS,
     count_option,
+    given,
     json_option,
     kept_channels_option,
     kept_heads_option,
+    model_options,
     percent,
     print_json,
     progress_bar,
     prompt_length_option,
     shares,
     stderr,
+    task_options,
     tracked,
 )
 from hwsearch.latency.timing.runtimes import (
@@ -50,6 +55,8 @@ if TYPE_CHECKING:
 @kept_heads_option
 @kept_channels_option
 @prompt_length_option
+@task_options()
+@model_options()
 @click.option(
     "--runtime",
     type=click.Choice(list(TIMED_HERE)),
@@ -184,8 +191,10 @@ def timed(flags: dict[str, Any]) -> Device:
 
 def request(flags: dict[str, Any]) -> ProfileRequest:
     """What the flags ask for."""
+    from hwsearch.denoisers.loading.options import ModelOptions
     from hwsearch.jobs.profiling.effort import Effort
     from hwsearch.jobs.profiling.request import ProfileRequest
+    from hwsearch.tasks.choice import TaskChoice
 
     return ProfileRequest(
         flags["name"],
@@ -197,6 +206,8 @@ def request(flags: dict[str, Any]) -> ProfileRequest:
         kept=kept(flags),
         effort=Effort(flags["threads"], flags["rounds"], flags["sessions"]),
         overwrite=flags["overwrite"],
+        task=TaskChoice(**given(flags, TASK_OPTIONS)),
+        options=ModelOptions(**given(flags, MODEL_OPTIONS)),
     )
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from hwsearch.cli.options import (
+    MODEL_OPTIONS,
+    TASK_OPTIONS,
+    given,
     json_option,
+    model_options,
     percent,
     print_json,
     print_table,
     progress_bar,
     seed_option,
+    task_options,
     tracked,
 )
 
@@ -35,6 +41,8 @@ from hwsearch.cli.options import (
     "--part", default="1/1", show_default=True, help="2/3 takes each third row from row 2."
 )
 @click.option("--rounds", default=15, show_default=True, help="Rounds of timing.")
+@task_options("limit", "calibration")
+@model_options()
 @json_option
 @seed_option
 def command(
@@ -50,6 +58,7 @@ def command(
     rounds: int,
     as_json: bool,
     seed: int,
+    **flags: Any,
 ) -> None:
     """Prune MODEL by every method, and measure accuracy, KL and speed of each.
 
@@ -61,7 +70,14 @@ def command(
 
     with progress_bar() as bar:
         rows = run_baselines(
-            Settings(model, limit, seed, calibration),
+            Settings(
+                model,
+                limit,
+                seed,
+                calibration,
+                given(flags, TASK_OPTIONS),
+                given(flags, MODEL_OPTIONS),
+            ),
             out,
             RowSelection(
                 families=_names(families),

@@ -2,60 +2,66 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
-from hwsearch.cli.options import json_option, percent, print_json, progress_bar, seed_option
+from hwsearch.cli.options import (
+    MODEL_OPTIONS,
+    TASK_OPTIONS,
+    given,
+    json_option,
+    model_options,
+    percent,
+    print_json,
+    progress_bar,
+    seed_option,
+    task_options,
+)
 
 
 @click.command(name="evaluate")
 @click.argument("model")
-@click.option(
-    "--task", default="gsm-mini", show_default=True, help="A task; see hwsearch ls tasks."
-)
-@click.option("--path", type=click.Path(path_type=Path), help="File of the task's problems.")
+@click.option("--path", "task_path", help="Where the task's problems are, as --task-path.")
 @click.option("--split", default="test", show_default=True, help="Split of the problems.")
 @click.option("--limit", default=500, show_default=True, help="Problems at most.")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="Folder for results and samples."
 )
-@click.option("--shots", type=click.Path(path_type=Path), help="JSONL of solved problems to show.")
-@click.option("--apply-chat-template", is_flag=True, help="Ask by the model's chat template.")
-@click.option("--dtype", default="float32", show_default=True, help="Arithmetic of a model.")
-@click.option("--torch-device", default="cpu", show_default=True, help="Such as cpu or cuda.")
 @click.option(
     "--decoding",
     type=click.Path(path_type=Path),
     help="JSON file of how to decode; the fields left out are the model's own.",
 )
+@task_options("limit", "calibration")
+@model_options()
 @json_option
 @seed_option
 def command(
     model: str,
-    task: str,
-    path: Path | None,
     split: str,
     limit: int,
     out: Path | None,
-    shots: Path | None,
-    apply_chat_template: bool,
-    dtype: str,
-    torch_device: str,
     decoding: Path | None,
     as_json: bool,
     seed: int,
+    **flags: Any,
 ) -> None:
     """Score MODEL, or the bundle in that folder, on a task."""
+    from hwsearch.denoisers.loading.options import ModelOptions
     from hwsearch.jobs.evaluation import EvaluationSettings, evaluate_model
     from hwsearch.plan import Decoding
+    from hwsearch.tasks.choice import TaskChoice
 
     settings = EvaluationSettings(
-        task, path, split, limit, seed, shots, apply_chat_template, dtype, torch_device
+        TaskChoice(**given(flags, TASK_OPTIONS)),
+        split,
+        limit,
+        seed,
+        ModelOptions(**given(flags, MODEL_OPTIONS)),
+        {} if decoding is None else Decoding.read_changes(decoding),
     )
-    if decoding is not None:
-        settings = replace(settings, decoding=Decoding.read_changes(decoding))
     with progress_bar() as bar:
         shown = bar.add_task("problems", total=limit)
         evaluation = evaluate_model(model, settings, lambda done: bar.advance(shown, done))

@@ -8,7 +8,18 @@ from typing import Any
 
 import click
 
-from hwsearch.cli.options import json_option, percent, print_json, print_table, progress_bar
+from hwsearch.cli.options import (
+    MODEL_OPTIONS,
+    TASK_OPTIONS,
+    given,
+    json_option,
+    model_options,
+    percent,
+    print_json,
+    print_table,
+    progress_bar,
+    task_options,
+)
 
 
 @click.command(name="sinks")
@@ -20,7 +31,8 @@ from hwsearch.cli.options import json_option, percent, print_json, print_table, 
 @click.option("--path", type=click.Path(path_type=Path), help="JSONL of problems to ask.")
 @click.option("--limit", default=32, show_default=True, help="Problems at most.")
 @click.option("--k", default="5", show_default=True, help="Sinks of a pass: a number, or a share.")
-@click.option("--torch-device", default="cpu", show_default=True, help="Such as cpu or cuda.")
+@task_options("limit")
+@model_options()
 @json_option
 def command(
     model: str,
@@ -29,13 +41,14 @@ def command(
     path: Path | None,
     limit: int,
     k: str,
-    torch_device: str,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Record the attention sinks of MODEL while it answers, and draw them.
 
     MODEL and --against are models, or folders of bundles that hand out attention mass.
     """
+    from hwsearch.denoisers.loading.options import ModelOptions
     from hwsearch.jobs.sinks import recorded_questions, study_sinks
 
     with progress_bar() as bar:
@@ -47,8 +60,9 @@ def command(
             questions=None if path is None else recorded_questions(path),
             count=limit,
             k=_number(k),
-            torch_device=torch_device,
+            options=ModelOptions(**given(flags, MODEL_OPTIONS)),
             progress=lambda done: bar.advance(shown, done),
+            **given(flags, TASK_OPTIONS),
         )
     if as_json:
         print_json(found)

@@ -11,12 +11,14 @@ from hwsearch.cli.options import (
     json_option,
     kept_channels_option,
     kept_heads_option,
+    model_options,
     percent,
     print_json,
     print_table,
     progress_bar,
     quiet_optuna,
     storage_option,
+    task_options,
 )
 from hwsearch.cli.studies.front import finite, front_rows, front_title, noise_line
 from hwsearch.errors import redacted
@@ -79,6 +81,8 @@ if TYPE_CHECKING:
 @click.option("--problems", type=int, help="Held-out problems to ask each finalist.")
 @click.option("--heartbeat-s", type=int, help="Seconds between signs of life of a worker.")
 @click.option("--seed", type=int, help="Seed of the sampler.")
+@task_options()
+@model_options()
 @storage_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved study and stop.")
 @json_option

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -77,9 +78,18 @@ def load_denoiser(
         decoding=config.decoding,
         chat=read_chat_template(folder, special),
         end_token_ids=frozenset(ends),
+        options=_said(dtype, device, mask_token_id, end_token_id),
     )
     check_weights(denoiser)
     return denoiser
+
+
+def _said(dtype: str, device: str, mask: int | None, end: int | None) -> dict[str, Any]:
+    """What a caller said, as `hwsearch.denoisers.loading.options.ModelOptions` names it."""
+    said: dict[str, Any] = {} if dtype == "float32" else {"dtype": dtype}
+    said |= {} if device == "cpu" else {"torch_device": device}
+    tokens = {"mask_token_id": mask, "end_token_id": end}
+    return said | {name: token for name, token in tokens.items() if token is not None}
 
 
 def _network(

@@ -9,7 +9,7 @@ from hwsearch.errors import InputError
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.runtime import Runtime
 from hwsearch.runtime.timing import GenerationTimes, time_generations
-from hwsearch.tasks.catalog import load_task
+from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.jsonl import read_jsonl
 
 
@@ -32,13 +32,12 @@ def benchmark_questions(
     if path is not None:
         return _read_questions(path)
     if problems is not None:
-        found = load_task("gsm-mini").problems("validation", problems, 0)
-        return [problem.question for problem in found]
+        return [problem.question for problem in TaskChoice().of_split("validation", problems)]
     own = [reference.question for reference in runtime.bundle.manifest.reference]
     if not own:
         raise InputError(
             f"bundle {runtime.bundle.path} holds no questions of its own; give some by --questions "
-            "FILE, or --problems N for gsm-mini's"
+            "FILE, or --problems N for the default task's"
         )
     return own
 

@@ -9,17 +9,12 @@ from pathlib import Path
 
 from hwsearch.errors import InfeasibleTargetError
 from hwsearch.jobs.demo.waterfall import TITLES, stages
-from hwsearch.jobs.finishing import (
-    FEW_QUESTIONS,
-    REFERENCE_QUESTIONS,
-    Contestant,
-    Finisher,
-    scored,
-)
+from hwsearch.jobs.finishing import Contestant, Finisher, scored
 from hwsearch.latency.timing.answers import AnswerTimes
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle
 from hwsearch.study import Study
+from hwsearch.tasks.choice import FEW_QUESTIONS, REFERENCE_QUESTIONS
 
 #: Times that plans are measured, and slower ones left, before giving up.
 ATTEMPTS = 4

@@ -19,9 +19,10 @@ from hwsearch.jobs.progress import Tracked, silent, untracked
 from hwsearch.latency.devices.device import Device, load_device
 from hwsearch.study import Goal, Objective, check_feasible, prepare
 from hwsearch.study.choices.search_space import SearchSpace
-from hwsearch.study.preparation import calibration_questions, default_workload
+from hwsearch.study.preparation import default_workload
 from hwsearch.study.records.study import Study
 from hwsearch.study.run import run_study
+from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.statistics import Comparison, compare
 
 #: Name of the device that the demo times.
@@ -154,7 +155,7 @@ def run_demo(
     denoiser = load_denoiser(options.model)
     device = machine(denoiser, out / "latency_tables", tracked)
     space = SearchSpace.of(denoiser, device)
-    workload, questions = default_workload(denoiser), calibration_questions()
+    workload, questions = default_workload(denoiser), TaskChoice().calibration_questions()
     # the uncompressed plan meets its own time; the target proper is chosen by what is known then
     its_own = Goal(target_ratio=1.0)
     objective = prepare(denoiser, space, device, workload, its_own, questions)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError
 from hwsearch.jobs.predicted_model import subject_of
 from hwsearch.jobs.profiling.onnxruntime import MachineProfiler
@@ -51,14 +50,19 @@ def profile_here(
 
 def _profile_onnxruntime(request: ProfileRequest, tracked: Tracked) -> Device:
     profiler = MachineProfiler(
-        request.name, request.out, request.effort, request.overwrite, tracked=tracked
+        request.name,
+        request.out,
+        request.effort,
+        request.overwrite,
+        tracked=tracked,
+        task=request.task,
     )
     model, prompt_length = request.model, request.prompt_length
     if request.grid is not None or Path(model).suffix == ".json":
         keys = wanted_operators(model, request.grid, prompt_length, request.kept)
         return profiler.time_operators(keys)
-    denoiser = load_denoiser(model)
-    workload = default_workload(denoiser)
+    denoiser = request.options.load(model)
+    workload = default_workload(denoiser, request.task)
     if prompt_length is not None:
         workload = Workload(prompt_length, denoiser.decoding)
     return profiler.time_model(denoiser, workload, request.kept)

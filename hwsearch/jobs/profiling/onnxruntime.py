@@ -43,12 +43,8 @@ from hwsearch.latency.timing.operator_times import Kept, operators_of, profile
 from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU
 from hwsearch.sinks import SinkProfile
 from hwsearch.study.choices.search_space import THRESHOLDS
-from hwsearch.study.preparation import (
-    SINK_QUESTIONS,
-    calibration_questions,
-    default_workload,
-    sink_profile,
-)
+from hwsearch.study.preparation import SINK_QUESTIONS, default_workload, sink_profile
+from hwsearch.tasks.choice import TaskChoice
 
 
 @dataclass(frozen=True)
@@ -71,6 +67,7 @@ class MachineProfiler:
         overwrite: time everything anew.
         timers: what times; None is onnxruntime on this machine.
         tracked: shows progress.
+        task: whose questions say how long a prompt is, and which positions are sinks.
     """
 
     name: str
@@ -79,6 +76,7 @@ class MachineProfiler:
     overwrite: bool = False
     timers: Timers | None = None
     tracked: Tracked = untracked
+    task: TaskChoice = field(default_factory=TaskChoice)
 
     def time_model(
         self, denoiser: Denoiser, workload: Workload | None = None, kept: Kept | None = None
@@ -88,7 +86,8 @@ class MachineProfiler:
         Raises:
             InputError: the device was timed on another machine or with other settings.
         """
-        workload, kept = workload or default_workload(denoiser), kept or Kept()
+        denoiser = self.task.asking(denoiser)
+        workload, kept = workload or default_workload(denoiser, self.task), kept or Kept()
         before, table = self._operators(_operators_of(denoiser, workload, kept))
         info = before or machine_info(self.name, self.effort)
         sizes, runs = sizes_digest(denoiser), None
@@ -144,7 +143,8 @@ class MachineProfiler:
         cached = denoiser.is_cached
         sinks = SinkProfile.keeping_all(denoiser.num_layers)
         if cached:
-            sinks = sink_profile(denoiser, tuple(calibration_questions(SINK_QUESTIONS)))
+            questions = self.task.calibration_questions(SINK_QUESTIONS)
+            sinks = sink_profile(denoiser, tuple(questions))
         plans = calibration_plans(
             denoiser.num_layers,
             device.table.formats(),
@@ -166,6 +166,7 @@ def profile_machine(
     effort: Effort | None = None,
     overwrite: bool = False,
     tracked: Tracked = untracked,
+    task: TaskChoice | None = None,
 ) -> Device:
     """Time a model's operators on this machine and write the device's folder.
 
@@ -176,16 +177,19 @@ def profile_machine(
         denoiser: whose shapes are timed, and whose plans calibrate the sums.
         name: the device's name.
         out: folder of devices; the device becomes a folder in it, whole or not at all.
-        workload: what is generated; None takes gsm-mini's median prompt.
+        workload: what is generated; None takes the task's median prompt.
         kept: shares of heads and channels that pruned layers keep.
         effort: threads, rounds and sessions.
         overwrite: time everything anew.
         tracked: shows progress.
+        task: what is asked; None is the default task.
 
     Raises:
         InputError: the device was timed on another machine or with other settings.
     """
-    profiler = MachineProfiler(name, out, effort or Effort(), overwrite, tracked=tracked)
+    profiler = MachineProfiler(
+        name, out, effort or Effort(), overwrite, tracked=tracked, task=task or TaskChoice()
+    )
     return profiler.time_model(denoiser, workload, kept)
 
 

@@ -1,26 +1,16 @@
 """Everything that the trials of a study share, made and checked before the first."""
 
 from hwsearch.study.preparation.assembly import bank_of, calibration_of, describe, prepare
-from hwsearch.study.preparation.calibration import (
-    QUESTIONS,
-    SINK_QUESTIONS,
-    calibration_problems,
-    calibration_questions,
-    default_workload,
-    most_questions,
-)
+from hwsearch.study.preparation.calibration import SINK_QUESTIONS, default_workload
 from hwsearch.study.preparation.feasibility import check_feasible, fastest_plan
 from hwsearch.study.preparation.loss_choice import check_own_loss, choose_loss
 from hwsearch.study.preparation.reopening import reopen
 from hwsearch.study.preparation.space_checks import check_model, sink_profile, sinks_for_space
 
 __all__ = [
-    "QUESTIONS",
     "SINK_QUESTIONS",
     "bank_of",
     "calibration_of",
-    "calibration_problems",
-    "calibration_questions",
     "check_feasible",
     "check_model",
     "check_own_loss",
@@ -28,7 +18,6 @@ __all__ = [
     "default_workload",
     "describe",
     "fastest_plan",
-    "most_questions",
     "prepare",
     "reopen",
     "sink_profile",

@@ -20,6 +20,7 @@ from hwsearch.study.preparation.feasibility import check_feasible
 from hwsearch.study.preparation.loss_choice import check_own_loss
 from hwsearch.study.preparation.space_checks import check_model, sinks_for_space
 from hwsearch.study.records.identity import Content, content_of
+from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses import Loss
 from hwsearch.tasks.losses.kl import FrozenStates
 from hwsearch.tasks.losses.pricing import DEFAULT_PROBLEMS, DecodedProblems, make_price
@@ -35,6 +36,7 @@ def prepare(
     questions: list[str],
     loss_function: Loss | None = None,
     content: Content | None = None,
+    task: TaskChoice | None = None,
 ) -> Objective:
     """Everything that the trials of a study share.
 
@@ -48,6 +50,7 @@ def prepare(
         questions: behind the frozen states; the first `SINK_QUESTIONS` behind the sink profile.
         loss_function: the loss; None is the KL divergence on frozen states of the questions.
         content: what `content` says of all this, where it is known already.
+        task: what finalists, references and scores are asked; None is the default task.
 
     Raises:
         StudyError: the space does not fit the model or the device.
@@ -79,8 +82,9 @@ def prepare(
         loss_function=loss_function,
         bank=bank_of(denoiser, space, questions),
         goal=goal.on_device(device, baseline),
-        content=content or describe(denoiser, device, questions, loss_function),
+        content=content or describe(denoiser, device, questions, loss_function, task),
         answering=answering_for(denoiser, space, questions, loss_function),
+        task=task or TaskChoice(),
     )
     check_feasible(objective)
     check_own_loss(objective)
@@ -110,11 +114,16 @@ def calibration_of(device: Device, denoiser: Denoiser) -> Calibration | None:
 
 
 def describe(
-    denoiser: Denoiser, device: Device, questions: Sequence[str], loss: Loss | str | None
+    denoiser: Denoiser,
+    device: Device,
+    questions: Sequence[str],
+    loss: Loss | str | None,
+    task: TaskChoice | None = None,
 ) -> dict[str, str]:
     """What a study of these is about, by content; None is the loss that `prepare` makes itself."""
     name = (loss or FrozenStates.name) if isinstance(loss, str | None) else loss.name
-    return content_of(denoiser, device, calibration_of(device, denoiser), questions, name)
+    calibration, words = calibration_of(device, denoiser), (task or TaskChoice()).words
+    return content_of(denoiser, device, calibration, questions, name, words)
 
 
 def bank_of(denoiser: Denoiser, space: SearchSpace, questions: Sequence[str]) -> WeightBank:

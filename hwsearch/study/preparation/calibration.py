@@ -1,59 +1,28 @@
-"""The problems that losses and sinks are calibrated on, and the workload that they stand for."""
+"""The workload that a task's calibration questions stand for."""
 
 from __future__ import annotations
 
-import os
-from itertools import islice
-
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.errors import InputError
 from hwsearch.latency.operators import Workload
-from hwsearch.tasks.gsm_mini.generator import problems
-from hwsearch.tasks.problem import Problem
+from hwsearch.tasks.choice import TaskChoice
 
-#: Calibration questions behind the frozen states.
-QUESTIONS = 96
-
-#: The first of them calibrate the sinks, which takes a full pass a token: one answer is worth hundreds
-#: of positions.
+#: The first calibration questions calibrate the sinks, which takes a full pass a token: one answer is
+#: worth hundreds of positions.
 SINK_QUESTIONS = 16
 
 #: And the first of them say how long a prompt is: shipped tables were timed at that length.
 MEDIAN_OF = 32
 
-#: The environment's variable that makes calibration questions fewer, wherever gsm-mini's are asked:
-#: a quick look, on which nothing should be built.
-QUESTIONS_VARIABLE = "HWSEARCH_QUESTIONS"
 
+def default_workload(denoiser: Denoiser, task: TaskChoice | None = None) -> Workload:
+    """A task's median prompt, answered as the model's makers decode it.
 
-def calibration_problems(count: int = QUESTIONS) -> list[Problem]:
-    """Problems of gsm-mini's calibration split; fewer where the environment says so.
-
-    Raises:
-        InputError: the environment's `QUESTIONS_VARIABLE` is no whole number from 1 up.
+    Args:
+        denoiser: the model.
+        task: whose calibration questions; None is the default task. How long a prompt is does not
+            depend on how few questions are calibrated on.
     """
-    return list(islice(problems("calibration"), min(count, most_questions())))
-
-
-def calibration_questions(count: int = QUESTIONS) -> list[str]:
-    """Their questions."""
-    return [problem.question for problem in calibration_problems(count)]
-
-
-def most_questions() -> int:
-    """Questions to ask at most, as the environment says. Raises `InputError`."""
-    said = os.environ.get(QUESTIONS_VARIABLE, str(QUESTIONS))
-    if not (said.isascii() and said.isdigit() and int(said)):
-        raise InputError(
-            f"the environment's {QUESTIONS_VARIABLE} must be a whole number from 1 up; got {said!r}"
-        )
-    return int(said)
-
-
-def default_workload(denoiser: Denoiser) -> Workload:
-    """gsm-mini's median prompt, answered as the model's makers decode it."""
-    lengths = sorted(
-        len(denoiser.prompt(problem.question))
-        for problem in islice(problems("calibration"), MEDIAN_OF)
-    )
+    task = task or TaskChoice()
+    asked = task.asking(denoiser)
+    lengths = sorted(len(asked.prompt(question)) for question in task.sample(MEDIAN_OF))
     return Workload(lengths[len(lengths) // 2], denoiser.decoding)

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
 from hwsearch.plan import CompressionPlan
 from hwsearch.study.objective import Objective
-from hwsearch.study.preparation.calibration import calibration_problems
 from hwsearch.tasks.losses import Loss, make_loss
 from hwsearch.tasks.problem import Problem
 
+#: Losses that ask how probable right answers are.
+WITH_ANSWERS = ("nll", "digits")
 
-def choose_loss(
-    loss: str | Loss, denoiser: Denoiser, questions: Sequence[str] | None
-) -> Loss | None:
+
+def choose_loss(loss: str | Loss, denoiser: Denoiser, problems: list[Problem]) -> Loss | None:
     """What a loss by name stands for; None is the one that `prepare` makes itself.
 
     Args:
         loss: a name of `LOSSES`, or a loss.
         denoiser: the uncompressed model.
-        questions: calibration questions; None takes gsm-mini's, whose answers are known.
+        problems: calibration problems; an answer that is not known is "".
 
     Raises:
         UnknownNameError: no loss goes by that name.
@@ -32,14 +31,12 @@ def choose_loss(
         return loss
     if loss == "kl":
         return None
-    if questions is None:
-        return make_loss(loss, denoiser, calibration_problems())
-    if loss in ("nll", "digits"):
+    if loss in WITH_ANSWERS and not all(problem.answer for problem in problems):
         raise InputError(
-            f"loss {loss!r} needs problems with answers, not questions alone; "
-            "make it with hwsearch.tasks.losses.make_loss and give that as the loss"
+            f"loss {loss!r} needs problems with answers, not questions alone: calibrate on problems "
+            'with "question" and "answer", or take the loss kl'
         )
-    return make_loss(loss, denoiser, [Problem(question, "") for question in questions])
+    return make_loss(loss, denoiser, problems)
 
 
 def check_own_loss(objective: Objective) -> None:

@@ -50,13 +50,14 @@ CALLED = {
     "settings": "the settings of the model (sizes, special tokens, template, vocabulary, decoding)",
     "questions": "the calibration questions",
     "problems": "the test problems",
+    "task": "the task",
     "device figures": "the device figures (table, roofline, calibration, threads or runtime)",
     "loss": "the loss",
     "code": "the code version",
 }
 
 #: Parts that are kept as they read; the others are digests.
-IN_WORDS = ("loss", "code")
+IN_WORDS = ("task", "loss", "code")
 
 Content = Mapping[str, str]
 
@@ -67,6 +68,7 @@ def content_of(
     calibration: Calibration | None,
     questions: Sequence[str],
     loss: str,
+    task: str,
 ) -> dict[str, str]:
     """What a study is about, part by part as in `CALLED`.
 
@@ -76,12 +78,14 @@ def content_of(
         calibration: what the device's sums are made times with.
         questions: the calibration questions.
         loss: name of the loss.
+        task: in words, what is asked.
     """
     return {
         "weights": weights_digest(denoiser.network),
         "settings": settings_digest(denoiser),
         "questions": questions_digest(denoiser, list(questions)),
         "device figures": figures_digest(device, calibration),
+        "task": task,
         "loss": f"{loss} (scheme {LOSS_SCHEME})",
         "code": f"hwsearch {__version__}",
     }

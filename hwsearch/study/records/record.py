@@ -12,12 +12,14 @@ from typing import Any
 import optuna
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import StudyError
 from hwsearch.plan import Decoding
 from hwsearch.schema import explain
 from hwsearch.study.choices.cost_tables import ChoiceCosts
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.goal import ObjectiveKind
+from hwsearch.tasks.choice import TaskChoice
 
 
 class StudyRecord(BaseModel):
@@ -30,6 +32,8 @@ class StudyRecord(BaseModel):
         space: the choices, as JSON.
         workload: length of the prompt, as JSON.
         decoding: how text is written, as JSON.
+        task: on which task, as JSON; None in studies from before there were several.
+        model_options: how the model was loaded, as JSON.
         loss: name of the loss; None in studies from before there were several: ``kl``.
         objective: what is minimised; None in studies from before there were several: ``loss``.
         power: power of the device in words, where energy counts.
@@ -58,6 +62,8 @@ class StudyRecord(BaseModel):
     space: str | None = None
     workload: str | None = None
     decoding: str | None = None
+    task: str | None = None
+    model_options: str | None = None
     loss: str | None = None
     objective: ObjectiveKind | None = None
     power: str | None = None
@@ -101,6 +107,16 @@ class StudyRecord(BaseModel):
     def decoding_value(self) -> Decoding:
         """How text is written. Raises `KeyError` where it is not kept."""
         return Decoding.model_validate_json(self.kept("decoding"))
+
+    @property
+    def task_choice(self) -> TaskChoice:
+        """What plans were judged on."""
+        return TaskChoice() if self.task is None else TaskChoice.model_validate_json(self.task)
+
+    @property
+    def loading(self) -> ModelOptions:
+        """How the model was loaded."""
+        return ModelOptions.model_validate_json(self.model_options or "{}")
 
     @property
     def loss_name(self) -> str:

@@ -19,33 +19,24 @@ from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
+from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError, StudyError
 from hwsearch.plan import Decoding
 from hwsearch.schema import explain
-from hwsearch.study.settings.space import SpaceSpec
+from hwsearch.study.settings.space import LISTS, SpaceSpec
 from hwsearch.study.settings.values import StudySettings, replaced
-
-#: Lists of choices that flags may give as comma-separated text.
-LISTS = (
-    "formats",
-    "thresholds",
-    "kept_heads",
-    "kept_channels",
-    "rules",
-    "early_scales",
-    "late_scales",
-    "boundaries",
-)
+from hwsearch.tasks.choice import TaskChoice
 
 #: Settings in the order in which a file shows them.
 FIELDS = (
+    *ModelOptions.model_fields, *TaskChoice.model_fields,
     "target_ms", "target_ratio", "target_joules", "objective", "max_bytes", "max_joules",
     "prompt_length", "sampler", "loss", "trials", "pruner", "fidelity", "finalists", "problems",
     "seed", "name", "storage", "heartbeat_s", "refine", "coarse_to_fine",
 )  # fmt: skip
 
 
-class StudySpec(StudySettings):
+class StudySpec(StudySettings, ModelOptions):
     """A resolved study: what a study file says, with all that it leaves out.
 
     Attributes:
@@ -53,7 +44,8 @@ class StudySpec(StudySettings):
         device: a device, or its folder.
         space: what may be chosen.
 
-    Further attributes are those of `StudySettings`; a loss and a study to refine go by their names.
+    Further attributes are those of `StudySettings` and of
+    `hwsearch.denoisers.loading.options.ModelOptions`; a loss and a study to refine go by their names.
     """
 
     model: str
@@ -103,8 +95,9 @@ class StudySpec(StudySettings):
         import tomli_w
 
         said = self.model_dump(mode="json", exclude_none=True)
-        if not self.coarse_to_fine:
-            del said["coarse_to_fine"]
+        for name in ("coarse_to_fine", "apply_chat_template"):
+            if not said[name]:
+                del said[name]
         ordered = ("model", "device", *(name for name in FIELDS if name in said), "space")
         return tomli_w.dumps({name: said[name] for name in ordered})
 

@@ -7,9 +7,11 @@ from typing import Annotated, Any, TypedDict
 
 from pydantic import Field, InstanceOf, field_validator
 
+from hwsearch.schema import Keywords
 from hwsearch.study.early_stopping import EarlyStopping, Pruner
-from hwsearch.study.goal import Goal, GoalOptions, Keywords
+from hwsearch.study.goal import Goal, GoalOptions
 from hwsearch.study.records.study import Study
+from hwsearch.tasks.choice import TaskChoice, TaskOptions
 from hwsearch.tasks.losses import Loss
 
 #: Settings of which one replaces another that was given before.
@@ -60,7 +62,7 @@ class RunSettings(Keywords):
         )
 
 
-class StudyOptions(GoalOptions, RunOptions, total=False):
+class StudyOptions(GoalOptions, RunOptions, TaskOptions, total=False):
     """Keywords of `StudySettings`."""
 
     prompt_length: int | None
@@ -73,8 +75,8 @@ class StudyOptions(GoalOptions, RunOptions, total=False):
     coarse_to_fine: bool
 
 
-class StudySettings(Goal, RunSettings):
-    """A goal, and how it is searched for; with model, device and space it is a whole study.
+class StudySettings(Goal, RunSettings, TaskChoice):
+    """A goal, how it is searched for, and on which task; with model, device and space a whole study.
 
     Attributes:
         prompt_length: tokens of the prompt; None takes the calibration questions' median.
@@ -88,7 +90,8 @@ class StudySettings(Goal, RunSettings):
         coarse_to_fine: whether to begin with coarse groups of layers, within the same `trials`; a
             study file says it by ``groups = "refine"``.
 
-    Further attributes are those of `hwsearch.study.goal.Goal` and `RunSettings`.
+    Further attributes are those of `hwsearch.study.goal.Goal`, `RunSettings` and
+    `hwsearch.tasks.choice.TaskChoice`.
 
     >>> StudySettings(target_ratio=0.5, trials=40).trials
     40

@@ -244,9 +244,12 @@ def test_a_study_file_says_sizes_as_shares(tmp_path):
         StudySpec.resolve(path, {"rules": "best"})
 
 
-def test_any_plan_that_prunes_is_exported_by_its_own_calibration(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "calibration_questions", lambda count=2: QUESTIONS[:count])
-    monkeypatch.setattr(exporting, "reference_questions", lambda: QUESTIONS)
+def test_any_plan_that_prunes_is_exported_by_its_own_calibration(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    lines = [{"question": question, "answer": "#### 1"} for question in 3 * QUESTIONS]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     plan = CompressionPlan.uniform(2, kept_channels=64)
-    bundle = exporting.export(tiny_denoiser(), plan, tmp_path / "b")
+    asked = {"task": "problems", "task_path": str(path)}
+    bundle = exporting.export(tiny_denoiser(), plan, tmp_path / "b", **asked)
+    assert bundle.manifest.figures.task == asked
     assert measure_agreement(Runtime(bundle, threads=1)).share >= 0.9

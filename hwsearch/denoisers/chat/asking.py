@@ -1,0 +1,44 @@
+"""How a question becomes the tokens that a model reads; the same for torch and for bundles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from hwsearch.denoisers.chat.template import ChatTemplate
+from hwsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+#: ``template`` puts a question into the model's own template, ``text`` leaves it as it is, since a task
+#: worded it, and ``chat`` makes it a message of a user.
+Asks = Literal["template", "text", "chat"]
+
+
+def prompt_tokens(
+    question: str,
+    asks: Asks,
+    tokenizer: Tokenizer,
+    prompt_template: str,
+    chat: ChatTemplate | None,
+) -> list[int]:
+    """Tokens of the prompt that asks `question`.
+
+    Args:
+        question: what is asked, worded by a task already where there is one that words.
+        asks: how.
+        tokenizer: the model's.
+        prompt_template: text around ``{question}``.
+        chat: the model's chat template, if it has one.
+
+    Raises:
+        InputError: it shall be asked by a chat template, and there is none.
+        CheckpointError: the chat template refuses the question.
+    """
+    if asks == "chat":
+        if chat is None:
+            raise InputError("the model holds no chat template; ask it without")
+        # a template writes its special tokens itself
+        return list(tokenizer.encode(chat.ask(question), add_special_tokens=False).ids)
+    text = question if asks == "text" else prompt_template.format(question=question)
+    return list(tokenizer.encode(text).ids)
