@@ -2,9 +2,12 @@
 
 from hwsearch.bundle.exporter import Exporter, exporter_of, write_bundle
 from hwsearch.bundle.full_pass import TracedFullPass
-from hwsearch.bundle.onnx_graphs import refresh_model, step_model
-from hwsearch.bundle.products import ProductBank
-from hwsearch.bundle.quantise import check_formats, product_formats, quantise_products
+from hwsearch.bundle.products import (
+    ProductBank,
+    check_formats,
+    product_formats,
+    quantise_products,
+)
 from hwsearch.bundle.traced import TracedGraphs
 from hwsearch.bundle.weights import Graph, WeightsFile
 
@@ -19,7 +22,5 @@ __all__ = [
     "exporter_of",
     "product_formats",
     "quantise_products",
-    "refresh_model",
-    "step_model",
     "write_bundle",
 ]

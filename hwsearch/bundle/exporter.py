@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
 from hwsearch._version import __version__
 from hwsearch.bundle.full_pass import TracedFullPass
-from hwsearch.bundle.graphs import GraphLayout
+from hwsearch.bundle.partial import PartialBundle, key_of
+from hwsearch.bundle.pieces import GraphLayout
 from hwsearch.bundle.reference import answers
 from hwsearch.bundle.traced import TracedGraphs
-from hwsearch.bundle.weights import WeightsFile
+from hwsearch.bundle.weights import Graph, WeightsFile
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.kept import KeptPlan, KeptShares
@@ -66,7 +65,7 @@ class Exporter:
         figures: Figures | None = None,
         overwrite: bool = False,
     ) -> Bundle:
-        """Write a bundle folder: complete, or not at all.
+        """Write a bundle folder: complete, or not at all. One that was killed is gone on with.
 
         Args:
             compressed: the denoiser, its plan applied.
@@ -78,7 +77,7 @@ class Exporter:
             overwrite: replace a folder that is there.
 
         Raises:
-            InputError: `out` exists and `overwrite` is false.
+            InputError: `out` exists and `overwrite` is false, or the disk has too little room.
             PlanError: `kept` does not name one share for each layer, or drops cached positions of a
                 model that caches none.
         """
@@ -88,12 +87,11 @@ class Exporter:
         if out.exists() and not overwrite:
             raise InputError(f"{out} exists already; choose another path, or allow to overwrite it")
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
-            folder = Path(temporary) / "bundle"
-            folder.mkdir()
-            _write_files(self._traced(compressed), compressed, kept, folder)
-            write_manifest(folder, _manifest(compressed, kept, folder, questions, figures))
-            _move(folder, out, Path(temporary) / "replaced")
+        with PartialBundle(out, key_of(compressed, kept)) as partial:
+            known = _write_files(self._traced(compressed), compressed, kept, partial)
+            folder = partial.folder
+            write_manifest(folder, _manifest(compressed, kept, folder, known, questions, figures))
+            partial.move()
         return read_bundle(out)
 
     def _traced(self, compressed: CompressedDenoiser) -> TracedGraphs | TracedFullPass:
@@ -166,24 +164,32 @@ def _write_files(
     graphs: TracedGraphs | TracedFullPass,
     compressed: CompressedDenoiser,
     kept: KeptShares,
-    folder: Path,
-) -> None:
-    plan = compressed.plan
-    with WeightsFile(folder / WEIGHTS_FILE) as weights:
-        if isinstance(graphs, TracedGraphs):
-            refresh = graphs.refresh(kept.pruned, kept.signal)
-            weights.save(graphs.quantised(refresh, plan), folder / REFRESH_FILE)
-            weights.save(graphs.quantised(graphs.step(), plan), folder / STEP_FILE)
-        else:
-            weights.save(graphs.quantised(graphs.refresh(), plan), folder / REFRESH_FILE)
+    partial: PartialBundle,
+) -> dict[str, str]:
+    """Write all but references and manifest; checksums that are known by the way."""
+    plan, folder = compressed.plan, partial.folder
+    quantised: dict[str, Graph] = {}
+    if isinstance(graphs, TracedGraphs):
+        refresh = graphs.refresh(kept.pruned, kept.signal)
+        quantised[REFRESH_FILE] = graphs.quantised(refresh, plan)
+        quantised[STEP_FILE] = graphs.quantised(graphs.step(), plan)
+    else:
+        quantised[REFRESH_FILE] = graphs.quantised(graphs.refresh(), plan)
+    partial.check_room(quantised.values())
+    with WeightsFile(folder / WEIGHTS_FILE, partial.journal) as weights:
+        for name, graph in quantised.items():
+            weights.save(graph, folder / name)
+        known = {WEIGHTS_FILE: weights.sha256}
     (folder / PLAN_FILE).write_text(plan.to_json() + "\n", encoding="utf-8")
     compressed.denoiser.tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
+    return known
 
 
 def _manifest(
     compressed: CompressedDenoiser,
     kept: KeptShares,
     folder: Path,
+    known: Mapping[str, str],
     questions: Sequence[str],
     figures: Figures | None,
 ) -> Manifest:
@@ -210,7 +216,7 @@ def _manifest(
         kept_shares=kept.shares,
         cache=kept.policy,
         static=kept.static,
-        sha256={name: sha256_of(folder / name) for name in files},
+        sha256={name: known.get(name) or sha256_of(folder / name) for name in files},
         reference=asked,
         asks=denoiser.asks,
         figures=(figures or Figures()).model_copy(
@@ -221,17 +227,3 @@ def _manifest(
 
 def _chat(template: ChatTemplate | None) -> Chat | None:
     return None if template is None else Chat(source=template.source, tokens=dict(template.tokens))
-
-
-def _move(folder: Path, out: Path, replaced: Path) -> None:
-    """Put a finished folder in its place; one that is there goes aside first, and back on failure."""
-    if not out.exists():
-        folder.rename(out)
-        return
-    out.rename(replaced)
-    try:
-        folder.rename(out)
-    except OSError:
-        replaced.rename(out)
-        raise
-    shutil.rmtree(replaced) if replaced.is_dir() else replaced.unlink()

@@ -9,11 +9,11 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from hwsearch.bundle.graphs import GraphLayout, Projection
-from hwsearch.bundle.onnx_graphs import trace
+from hwsearch.bundle.pieces import GraphLayout, Projection
 from hwsearch.bundle.predictions import example_inputs, input_names, output_names, predicted
 from hwsearch.bundle.products import ProductBank
 from hwsearch.bundle.tied import share_head
+from hwsearch.bundle.tracing import trace
 from hwsearch.bundle.weights import Graph
 from hwsearch.compression.bank import linear_formats
 from hwsearch.compression.swap import swapped
@@ -32,7 +32,7 @@ class FullPassGraph(nn.Module):
     def __init__(self, network: Network, layout: GraphLayout) -> None:
         super().__init__()
         paths = network.linear_groups().paths()
-        self.network = swapped(network, {p: Projection(network.get_submodule(p)) for p in paths})
+        self.network = swapped(network, {p: Projection.of(network.get_submodule(p)) for p in paths})
         self.layout = layout
 
     def forward(self, tokens: Tensor, start: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:

@@ -1,46 +1,68 @@
-"""Quantise a graph product by product: each weight alone goes through onnxruntime's quantisers.
+"""Quantise a graph product by product: each weight's codes are made when they are written.
 
-Their result is put where the product was. So a model of any size can be quantised, and a weight
-that both graphs of a bundle (or several plans) hold in one format is quantised once.
+So a model of any size can be quantised, and a weight that both graphs of a bundle (or several plans)
+hold in one format is encoded once for each file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import cast
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
-from hwsearch.bundle.quantise import (
-    check_formats,
-    note_pairs,
-    quantise_products,
-    refuse_unknown,
-)
-from hwsearch.bundle.weights import Graph, detached
-from hwsearch.plan import WeightFormat
+from hwsearch.bundle.weights import Array, Graph, Weight, WeightGroup, declared, matrix_of
+from hwsearch.errors import PlanError
+from hwsearch.formats.catalog import ONNX_FORMATS, format_of
+from hwsearch.formats.weight_format import CONTRIB, Spec
+from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.runtime.graphs import PAIRED
 
-_INPUT, _OUTPUT = "x", "y"
+#: Products of each group of a layer, as `hwsearch.bundle.pieces.LayerPiece` names them.
+_GROUP_PRODUCTS = {"attention": ("qkv", "out"), "mlp": ("gate_up", "down")}
 
 
-@dataclass(frozen=True)
-class Product:
-    """A quantised product between its own names; `weights` are its large initializers."""
+def product_formats(plan: CompressionPlan) -> dict[str, WeightFormat]:
+    """The format of every product of the exported graphs, by its node's name."""
+    formats = {
+        f"layers.{index}.{product}": WeightFormat(getattr(layer, group))
+        for index, layer in enumerate(plan.layers)
+        for group, products in _GROUP_PRODUCTS.items()
+        for product in products
+    }
+    return formats | {"head": plan.head}
 
-    nodes: tuple[onnx.NodeProto, ...]
-    initializers: tuple[onnx.TensorProto, ...]
-    weights: Mapping[str, NDArray[np.generic]]
-    opsets: tuple[onnx.OperatorSetIdProto, ...]
+
+class EncodedMatrix(WeightGroup):
+    """The arrays of a product in a format, made from its float matrix some outputs at a time.
+
+    Args:
+        name: of the product.
+        fmt: its format.
+        matrix: makes its float weight ``[in, out]``.
+    """
+
+    def __init__(self, name: str, fmt: WeightFormat, matrix: WeightGroup) -> None:
+        (whole,) = matrix.specs.values()
+        self.form, self.matrix, self.prefix = format_of(fmt), matrix, f"{name}.weight"
+        self.outputs, self.at_once = matrix.outputs, matrix.at_once
+        parts = self.form.specs(*whole.shape)
+        self.specs: Mapping[str, Spec] = {self.prefix + part: spec for part, spec in parts.items()}
+
+    def make(self, start: int, stop: int) -> Mapping[str, Array]:
+        """Codes of some outputs."""
+        (piece,) = self.matrix.make(start, stop).values()
+        codes = self.form.encode(cast("NDArray", piece))
+        return {self.prefix + part: array for part, array in codes.items()}
 
 
 class ProductBank:
-    """Products of one network, quantised when first asked for."""
+    """Products of one network by name and format, so that its graphs share their weights."""
 
     def __init__(self) -> None:
-        self._products: dict[tuple[str, WeightFormat], Product] = {}
+        self._encoded: dict[tuple[str, WeightFormat], EncodedMatrix] = {}
 
     def quantise(self, graph: Graph, formats: Mapping[str, WeightFormat]) -> Graph:
         """A copy of a graph with each of its named products in a format.
@@ -61,79 +83,90 @@ class ProductBank:
                 nodes.append(node)
                 continue
             replaced.add(node.input[1])
-            product = self._product(node.name, fmt, graph.value(node.input[1]))
-            nodes.extend(_between(product, node))
-            model.graph.initializer.extend(product.initializers)
-            weights.update(product.weights)
-            _import(model, product.opsets)
+            group = self._of(node.name, fmt, graph.weight(node.input[1]))
+            nodes.extend(_between(node, fmt, group))
+            for name, weight in group.weights().items():
+                tensor, apart = declared(name, weight)
+                model.graph.initializer.append(tensor)
+                if apart is not None:
+                    weights[name] = apart
         del model.graph.node[:]
         model.graph.node.extend(nodes)
+        _import_contrib(model)
         _drop_unused(model, weights, replaced)
-        check_formats(model, dict(formats))
+        check_formats(model, formats)
         note_pairs(model, formats)
         return Graph(model, weights)
 
-    def _product(self, name: str, fmt: WeightFormat, weight: NDArray[np.generic]) -> Product:
-        key = (name, fmt)
-        if key not in self._products:
-            self._products[key] = quantised_product(name, fmt, weight)
-        return self._products[key]
+    def _of(self, name: str, fmt: WeightFormat, weight: Weight) -> EncodedMatrix:
+        key = name, fmt
+        if key not in self._encoded:
+            self._encoded[key] = EncodedMatrix(name, fmt, matrix_of(weight))
+        return self._encoded[key]
 
 
-def quantised_product(name: str, fmt: WeightFormat, weight: NDArray[np.generic]) -> Product:
-    """The product of rows with a weight ``[in, out]`` in a format; every name begins with `name`."""
-    rows, columns = weight.shape
-    x = helper.make_tensor_value_info(_INPUT, TensorProto.FLOAT, [1, None, rows])
-    y = helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, [1, None, columns])
-    node = helper.make_node("MatMul", [_INPUT, f"{name}.weight"], [_OUTPUT], name=name)
-    held = numpy_helper.from_array(weight, f"{name}.weight")
-    graph = helper.make_graph([node], "product", [x], [y], [held])
-    opsets = [helper.make_opsetid("", 23)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    model = quantise_products(model, {name: fmt})
-    _prefix(model, name)
-    initializers = tuple(model.graph.initializer)
-    taken = {tensor.name: detached(tensor) for tensor in initializers}
-    weights = {tensor: array for tensor, array in taken.items() if array is not None}
-    return Product(tuple(model.graph.node), initializers, weights, tuple(model.opset_import))
+def quantise_products(
+    model: onnx.ModelProto, formats: Mapping[str, WeightFormat]
+) -> onnx.ModelProto:
+    """A copy of a small graph, its weights inside, with each of its MatMul nodes in a format.
+
+    Raises:
+        PlanError: a format that onnxruntime does not run.
+    """
+    return ProductBank().quantise(Graph(model, {}), formats).whole()
 
 
-def _prefix(model: onnx.ModelProto, name: str) -> None:
-    """Begin every name with the product's, but for its input and output."""
-
-    def full(part: str) -> str:
-        known = part in ("", _INPUT, _OUTPUT) or part.startswith(name)
-        return part if known else f"{name}.{part}"
-
-    for tensor in model.graph.initializer:
-        tensor.name = full(tensor.name)
-    for node in model.graph.node:
-        node.name = full(node.name)
-        node.input[:] = [full(part) for part in node.input]
-        node.output[:] = [full(part) for part in node.output]
+def refuse_unknown(formats: Mapping[str, WeightFormat]) -> None:
+    """Raise `PlanError` for a format that onnxruntime does not run."""
+    for name, fmt in formats.items():
+        if fmt not in ONNX_FORMATS:
+            raise PlanError(
+                f"{name}: format must be one of {', '.join(ONNX_FORMATS)} to run on onnxruntime; "
+                f"got {fmt.value!r}"
+            )
 
 
-def _between(product: Product, place: onnx.NodeProto) -> list[onnx.NodeProto]:
+def check_formats(model: onnx.ModelProto, formats: Mapping[str, WeightFormat]) -> None:
+    """Assert that every product is in its format, and that no other product is quantised."""
+    operators = {name: told for name in ONNX_FORMATS if (told := format_of(name).operator)}
+    found = {node.name: node.op_type for node in model.graph.node}
+    planned = {name: operators[fmt] for name, fmt in formats.items()}
+    for name, (operator, suffix) in planned.items():
+        real = found.get(name + suffix)
+        assert real == operator, f"{name} must be {operator}, but the graph has {real}"
+    for operator in {operator for operator, suffix in operators.values() if suffix}:
+        count = sum(told[0] == operator for told in planned.values())
+        real_count = sum(op == operator for op in found.values())
+        assert real_count == count, f"{real_count} {operator} nodes, {count} planned"
+
+
+def note_pairs(model: onnx.ModelProto, formats: Mapping[str, WeightFormat]) -> None:
+    """Say in a graph's metadata that its int8 products are exact, so that no session need ask for it."""
+    if WeightFormat.W8A8 in formats.values():
+        model.metadata_props.add(key=PAIRED, value="1")
+
+
+def _between(
+    place: onnx.NodeProto, fmt: WeightFormat, group: EncodedMatrix
+) -> list[onnx.NodeProto]:
     """The product's nodes, with the input and the output of the node they replace."""
-    ends = {_INPUT: place.input[0], _OUTPUT: place.output[0]}
-    nodes = []
-    for source in product.nodes:
-        node = onnx.NodeProto()
-        node.CopyFrom(source)
+    (whole,) = group.matrix.specs.values()
+    ends = {"x": place.input[0], "y": place.output[0]}
+    nodes = format_of(fmt).nodes(place.name, *whole.shape)
+    for node in nodes:
         node.input[:] = [ends.get(part, part) for part in node.input]
         node.output[:] = [ends.get(part, part) for part in node.output]
-        nodes.append(node)
     return nodes
 
 
-def _import(model: onnx.ModelProto, opsets: tuple[onnx.OperatorSetIdProto, ...]) -> None:
+def _import_contrib(model: onnx.ModelProto) -> None:
+    used = {node.domain for node in model.graph.node}
     known = {opset.domain for opset in model.opset_import}
-    model.opset_import.extend(opset for opset in opsets if opset.domain not in known)
+    if CONTRIB in used - known:
+        model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
 
 
-def _drop_unused(
-    model: onnx.ModelProto, weights: dict[str, NDArray[np.generic]], replaced: set[str]
-) -> None:
+def _drop_unused(model: onnx.ModelProto, weights: dict[str, Weight], replaced: set[str]) -> None:
     """Remove float weights that no node reads any more."""
     read = {name for node in model.graph.node for name in node.input}
     unread = replaced - read

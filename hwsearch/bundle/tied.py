@@ -10,24 +10,26 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto, helper
 
-from hwsearch.bundle.weights import Graph
+from hwsearch.bundle.weights import Array, Graph
 
 
-def share_head(graph: Graph, head: str) -> Graph:
+def share_head(graph: Graph, head: str, embedding: str | None = None) -> Graph:
     """A graph whose head is read from the embedding; the graph itself where its head has a format.
 
     Args:
         graph: of a network whose head is tied, its products in their formats.
         head: name of the head's node.
+        embedding: name of the embedding; None looks for an array that is the head's transpose.
     """
     node = next((n for n in graph.model.graph.node if n.name == head), None)
     if node is None or node.op_type != "MatMul":
         return graph
-    embedding = _embedding(graph, graph.value(node.input[1]))
+    if embedding is None:
+        embedding = _embedding(graph, graph.value(node.input[1]))
     return graph if embedding is None else _transposed(graph, head, embedding)
 
 
-def _embedding(graph: Graph, weight: np.ndarray) -> str | None:
+def _embedding(graph: Graph, weight: Array) -> str | None:
     """The array ``[vocab, hidden]`` of a Gather that is the transpose of a weight."""
     sizes = {t.name: tuple(t.dims) for t in graph.model.graph.initializer}
     for node in graph.model.graph.node:

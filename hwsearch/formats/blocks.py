@@ -5,19 +5,19 @@ Inputs are int8 in the same blocks, which is what the operator's ``accuracy_leve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from hwsearch.formats.weight_format import Format
-from hwsearch.plan import WeightFormat
+import numpy as np
+
+from hwsearch.formats.weight_format import CONTRIB, Format, Spec
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from hwsearch.formats.weight_format import Codes
 
 #: Inputs that share one scale.
 BLOCK_SIZE: Final = 32
@@ -27,77 +27,79 @@ _INT8_INPUTS = 4
 
 
 class BlockFormat(Format):
-    """A number of bits a weight, a float scale a block. Block formats multiply in int8."""
+    """A number of bits a weight, a float scale a block. Block formats multiply in int8.
+
+    The value of largest magnitude in a block, with its sign, gets the code ``-2^(bits-1)``; of two
+    equal ones the negative.
+    """
 
     block: ClassVar[int] = BLOCK_SIZE
     mac_pj = 0.2 + 0.1
 
-    def matrix_bytes(self, out_features: int, in_features: int) -> int:
-        """Codes and a float scale of each block; the last block of a row is padded."""
-        blocks = ceil(in_features / self.block)
-        return out_features * blocks * (self.block * self.bits // 8 + 4)
+    def specs(self, inputs: int, outputs: int) -> dict[str, Spec]:
+        """Packed codes ``[out, blocks, bytes]`` and scales ``[out, blocks]``; last blocks are padded."""
+        blocks, size = ceil(inputs / self.block), self.block * self.bits // 8
+        return {
+            f"_Q{self.bits}": Spec(np.dtype(np.uint8), (outputs, blocks, size), 0),
+            "_scales": Spec(np.dtype(np.float32), (outputs, blocks), 0),
+        }
 
-    def simulate(self, linear: nn.Linear) -> nn.Module:
-        """The linear with weights and inputs rounded in blocks."""
-        from hwsearch.formats.simulated_linear import simulated
+    def encode(self, matrix: NDArray[np.float32]) -> Codes:
+        """Codes and scales by the kernel that onnxruntime's own quantiser calls."""
+        from onnxruntime.capi import _pybind_state as kernels
 
-        return simulated(linear, partial(round_blocks, bits=self.bits), round_input_blocks)
+        inputs, outputs = matrix.shape
+        found = {
+            name: np.zeros(spec.shape, spec.dtype)
+            for name, spec in self.specs(inputs, outputs).items()
+        }
+        packed, scales = found.values()
+        blocks = scales.shape[1]
+        padded = np.zeros((blocks * self.block, outputs), dtype=np.float32)
+        padded[:inputs] = matrix
+        zeros = np.zeros((outputs, ceil(blocks * self.bits / 8)), dtype=np.uint8)
+        quantise = {4: kernels.quantize_matmul_4bits, 8: kernels.quantize_matmul_8bits}[self.bits]
+        quantise(packed, padded, scales, zeros, self.block, outputs, inputs, True)
+        return found
 
-    def quantise(
-        self, model: onnx.ModelProto, formats: Mapping[str, WeightFormat]
-    ) -> onnx.ModelProto:
-        """MatMul to MatMulNBits, by onnxruntime's quantiser."""
-        if self.name not in formats.values():
-            return model
-        from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+    def decode(self, codes: Codes, inputs: int) -> NDArray[np.float32]:
+        """Codes around zero times their block's scale."""
+        packed, scales = codes[f"_Q{self.bits}"], codes["_scales"]
+        centred = unpacked(packed, self.bits).astype(np.float32) - 2 ** (self.bits - 1)
+        blocks = centred * scales[..., None]
+        return np.ascontiguousarray(blocks.reshape(len(blocks), -1)[:, :inputs])
 
-        quantiser = MatMulNBitsQuantizer(
-            model,
-            bits=self.bits,
-            block_size=self.block,
-            is_symmetric=True,
-            accuracy_level=_INT8_INPUTS,
-            nodes_to_exclude=[name for name, fmt in formats.items() if fmt is not self.name],
-        )
-        quantiser.process()
-        return quantiser.model.model
+    def round_inputs(self, x: Tensor) -> Tensor:
+        """int8 in blocks of 32 features."""
+        return round_input_blocks(x)
 
+    def nodes(self, name: str, inputs: int, outputs: int) -> list[onnx.NodeProto]:
+        """One MatMulNBits."""
+        from onnx import helper
 
-def round_blocks(weight: Tensor, bits: int) -> Tensor:
-    """Weights ``[out, in]`` in blocks of 32 inputs, symmetric (operator MatMulNBits).
-
-    The value of largest magnitude, with its sign, gets the code ``-2^(bits-1)``; of two equal ones
-    the negative. The codes are those that onnxruntime's quantiser writes into an export.
-    """
-    import numpy as np
-    import torch
-
-    codes, scales = block_codes(weight.detach().float().cpu().numpy(), bits)
-    blocks = codes.astype(np.float32) * scales[..., None]
-    rounded = torch.from_numpy(blocks.reshape(len(blocks), -1)[:, : weight.shape[1]])
-    return rounded.to(weight.device, weight.dtype).contiguous()
+        weight = [f"{name}.weight{suffix}" for suffix in self.specs(inputs, outputs)]
+        return [
+            helper.make_node(
+                "MatMulNBits",
+                ["x", *weight],
+                ["y"],
+                f"{name}_Q{self.bits}",
+                domain=CONTRIB,
+                K=inputs,
+                N=outputs,
+                bits=self.bits,
+                block_size=self.block,
+                accuracy_level=_INT8_INPUTS,
+            )
+        ]
 
 
-def block_codes(
-    weight: NDArray[np.float32], bits: int
-) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """Codes ``[out, blocks, 32]`` around zero and scales ``[out, blocks]`` of weights ``[out, in]``."""
-    import numpy as np
-    from onnxruntime.capi import _pybind_state as kernels
-
-    # what `MatMulNBitsQuantizer` calls too
-    quantise = {4: kernels.quantize_matmul_4bits, 8: kernels.quantize_matmul_8bits}[bits]
-    rows, size = weight.shape
-    count = ceil(size / BLOCK_SIZE)
-    columns = np.zeros((count * BLOCK_SIZE, rows), dtype=np.float32)
-    columns[:size] = weight.T
-    packed = np.zeros((rows, count, BLOCK_SIZE * bits // 8), dtype=np.uint8)
-    scales = np.zeros((rows, count), dtype=np.float32)
-    zeros = np.zeros((rows, ceil(count * bits / 8)), dtype=np.uint8)
-    quantise(packed, columns, scales, zeros, BLOCK_SIZE, rows, size, True)
-    if bits == 4:
-        packed = np.stack((packed & 15, packed >> 4), axis=-1).reshape(rows, count, BLOCK_SIZE)
-    return packed.astype(np.int16) - 2 ** (bits - 1), scales
+def unpacked(packed: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
+    """Codes ``[out, blocks, 32]`` of packed ones; the lower half of a byte comes first."""
+    codes: NDArray[np.uint8] = np.asarray(packed, dtype=np.uint8)
+    if bits == 8:
+        return codes
+    return np.stack((codes & 15, codes >> 4), axis=-1).reshape(*codes.shape[:2], -1)
 
 
 def round_input_blocks(x: Tensor) -> Tensor:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwsearch.formats.weight_format import Format
+import numpy as np
+
+from hwsearch.formats.weight_format import Format, Spec
 from hwsearch.plan import WeightFormat
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from hwsearch.formats.weight_format import Codes
 
 
 class Fp16(Format):
@@ -20,15 +25,22 @@ class Fp16(Format):
     bytes_per_weight = 2.0
     mac_pj = 1.1 + 0.4
 
-    def matrix_bytes(self, out_features: int, in_features: int) -> int:
+    def specs(self, inputs: int, outputs: int) -> dict[str, Spec]:
         """Two bytes a weight."""
-        return 2 * out_features * in_features
+        return {"": Spec(np.dtype(np.float16), (inputs, outputs), 1)}
 
-    def simulate(self, linear: nn.Linear) -> nn.Module:
-        """The linear with weights and inputs rounded."""
-        from hwsearch.formats.simulated_linear import simulated
+    def encode(self, matrix: NDArray[np.float32]) -> Codes:
+        """Values at 16 bits, those too large for it at its largest."""
+        largest = np.finfo(np.float16).max
+        return {"": np.clip(matrix, -largest, largest).astype(np.float16)}
 
-        return simulated(linear, round_half, round_half)
+    def decode(self, codes: Codes, inputs: int) -> NDArray[np.float32]:
+        """The same in float32."""
+        return np.ascontiguousarray(codes[""].T.astype(np.float32))
+
+    def round_inputs(self, x: Tensor) -> Tensor:
+        """The same for inputs."""
+        return round_half(x)
 
 
 def round_half(x: Tensor) -> Tensor:

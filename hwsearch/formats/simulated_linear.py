@@ -7,12 +7,19 @@ multiply integer codes instead, and both agree up to the order of float addition
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from hwsearch.formats.weight_format import Format
+
 Rounding = Callable[[Tensor], Tensor]
+
+#: Weights of a matrix that are rounded at once.
+AT_ONCE = 1 << 24
 
 
 class SimulatedLinear(nn.Module):
@@ -37,10 +44,20 @@ class SimulatedLinear(nn.Module):
         return F.linear(self.round_inputs(x), self.weight, self.bias)
 
 
-@torch.no_grad()
-def simulated(
-    linear: nn.Linear, round_weights: Rounding, round_inputs: Rounding
-) -> SimulatedLinear:
-    """A linear with its weights ``[out, in]`` rounded by one function, its inputs by another."""
+def simulated(linear: nn.Linear, form: Format) -> SimulatedLinear:
+    """A linear with its weights, and its inputs at every call, rounded as a format does."""
     bias = None if linear.bias is None else linear.bias.detach()
-    return SimulatedLinear(round_weights(linear.weight.detach()), bias, round_inputs)
+    return SimulatedLinear(rounded(linear.weight, form), bias, form.round_inputs)
+
+
+@torch.no_grad()
+def rounded(weight: Tensor, form: Format) -> Tensor:
+    """Weights ``[out, in]`` as a format stores them, in their own type and place."""
+    outputs, inputs = weight.shape
+    found = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    at_once = max(1, AT_ONCE // inputs)
+    for start in range(0, outputs, at_once):
+        exact = weight[start : start + at_once].float().cpu().numpy()
+        decoded = form.decode(form.encode(exact.T), inputs)
+        found[start : start + at_once] = torch.from_numpy(decoded).to(weight.dtype)
+    return found

@@ -1,25 +1,30 @@
 """``w8a8``: 8-bit weights with one scale an output channel, inputs quantised at every pass.
 
-Weights are symmetric, and two neighbours' codes add up to at most 128 (`with_paired_codes`): a scale
-two fifths wider than the largest weight alone would ask for, whose error is still far below that of
-the inputs. These are uint8 with one scale and zero point a sample (the operator DynamicQuantizeLinear).
+Weights are symmetric, and two neighbours' codes add up to at most 128, signs aside: a scale two fifths
+wider than the largest weight alone would ask for, whose error is still far below that of the inputs.
+These are uint8 with one scale and zero point a sample (the operator DynamicQuantizeLinear).
+
+Why neighbours share: x86 without VNNI multiplies uint8 inputs with int8 weights two at a time and adds
+each two in 16 bits. Two products of 255 * 127 overflow them, so the scales that onnxruntime's quantiser
+takes give wrong numbers there without a word. 255 * 128 < 2 ** 15 does not. uint8 weights are exact,
+too, but take a fifth longer without VNNI, and know nothing of it elsewhere.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwsearch.formats.weight_format import Format
+import numpy as np
+
+from hwsearch.formats.weight_format import Format, Spec
 from hwsearch.plan import WeightFormat
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from hwsearch.formats.weight_format import Codes
 
 
 class W8A8(Format):
@@ -31,80 +36,49 @@ class W8A8(Format):
     bytes_per_weight = 1.0
     mac_pj = 0.2 + 0.1
     operator = ("MatMulInteger", "_quant")
-    # onnxruntime's dynamic quantiser wants to know every operator of the graph
-    is_alone = False
 
-    def matrix_bytes(self, out_features: int, in_features: int) -> int:
-        """A byte a weight; a float scale and an 8-bit zero point an output."""
-        return out_features * (in_features + 5)
-
-    def simulate(self, linear: nn.Linear) -> nn.Module:
-        """The linear with weights rounded by channel and inputs by sample."""
-        from hwsearch.formats.simulated_linear import simulated
-
-        return simulated(linear, round_channels, round_samples)
-
-    def quantise(
-        self, model: onnx.ModelProto, formats: Mapping[str, WeightFormat]
-    ) -> onnx.ModelProto:
-        """MatMul to MatMulInteger, by onnxruntime's dynamic quantiser, with codes of our own."""
-        planned = [name for name, fmt in formats.items() if fmt is self.name]
-        if not planned:
-            return model
-        import onnx
-        from onnx import numpy_helper
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
-        read = {node.input[1] for node in model.graph.node if node.name in planned}
-        weights = {
-            tensor.name: numpy_helper.to_array(tensor)
-            for tensor in model.graph.initializer
-            if tensor.name in read
+    def specs(self, inputs: int, outputs: int) -> dict[str, Spec]:
+        """A byte a weight ``[in, out]``; a float scale and an 8-bit zero point an output."""
+        return {
+            "_quantized": Spec(np.dtype(np.int8), (inputs, outputs), 1),
+            "_scale": Spec(np.dtype(np.float32), (outputs,), 0),
+            "_zero_point": Spec(np.dtype(np.int8), (outputs,), 0),
         }
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "quantised.onnx"
-            quantize_dynamic(
-                model,
-                path,
-                op_types_to_quantize=["MatMul"],
-                per_channel=True,
-                weight_type=QuantType.QInt8,
-                nodes_to_quantize=planned,
-            )
-            return with_paired_codes(onnx.load(path), weights)
 
-
-def with_paired_codes(
-    model: onnx.ModelProto, weights: Mapping[str, NDArray[np.floating]]
-) -> onnx.ModelProto:
-    """Write int8 weights whose neighbours have room for each other: exact and quick in every session.
-
-    x86 without VNNI multiplies uint8 inputs with int8 weights two at a time and adds each two in 16
-    bits. Two products of 255 * 127 overflow them, so the scales that onnxruntime's quantiser takes
-    give wrong numbers there without a word. Where two neighbours' codes add up to at most 128, signs
-    aside, nothing overflows: 255 * 128 < 2 ** 15. uint8 weights are exact, too, but take a fifth
-    longer without VNNI, and know nothing of it elsewhere.
-
-    Args:
-        model: as the quantiser left it; changed in place.
-        weights: ``[in, out]`` of its products, by name.
-    """
-    import numpy as np
-    from onnx import numpy_helper
-
-    new: dict[str, NDArray[np.generic]] = {}
-    for name, weight in weights.items():
-        exact = np.ascontiguousarray(weight, dtype=np.float32).T
+    def encode(self, matrix: NDArray[np.float32]) -> Codes:
+        """Codes with paired room."""
+        exact = np.ascontiguousarray(matrix, dtype=np.float32).T
         scale = _paired_scale(np.abs(exact))
-        new[f"{name}_quantized"] = np.rint(exact / scale[:, None]).astype(np.int8).T
-        new[f"{name}_scale"] = scale
-        new[f"{name}_zero_point"] = np.zeros(len(scale), np.int8)
-    for tensor in model.graph.initializer:
-        if tensor.name in new:
-            array = new.pop(tensor.name).reshape(tuple(tensor.dims))
-            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), tensor.name))
-    assert not new, f"the quantiser calls {sorted(new)} something else"
-    return model
+        return {
+            "_quantized": np.rint(exact / scale[:, None]).astype(np.int8).T,
+            "_scale": scale,
+            "_zero_point": np.zeros(len(scale), np.int8),
+        }
+
+    def decode(self, codes: Codes, inputs: int) -> NDArray[np.float32]:
+        """Codes times their output's scale."""
+        scale: NDArray[np.float32] = np.asarray(codes["_scale"], dtype=np.float32)
+        return codes["_quantized"].T.astype(np.float32) * scale[:, None]
+
+    def round_inputs(self, x: Tensor) -> Tensor:
+        """uint8 by sample."""
+        return round_samples(x)
+
+    def nodes(self, name: str, inputs: int, outputs: int) -> list[onnx.NodeProto]:
+        """Inputs quantised, multiplied as integers, and scaled back."""
+        from onnx import TensorProto, helper
+
+        codes, scale, zero = (f"{name}.weight{part}" for part in self.specs(inputs, outputs))
+        x = [f"{name}.x_{part}" for part in ("quantized", "scale", "zero_point")]
+        scales, product, sums = (f"{name}.{part}" for part in ("scales", "product", "sums"))
+        make = helper.make_node
+        return [
+            make("DynamicQuantizeLinear", ["x"], x, f"{name}_input_quant"),
+            make("Mul", [x[1], scale], [scales], f"{name}_scales_mul"),
+            make("MatMulInteger", [x[0], codes, x[2], zero], [product], f"{name}_quant"),
+            make("Cast", [product], [sums], f"{name}_cast", to=TensorProto.FLOAT),
+            make("Mul", [sums, scales], ["y"], f"{name}_output_mul"),
+        ]
 
 
 def _paired_scale(magnitude: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -113,20 +87,10 @@ def _paired_scale(magnitude: NDArray[np.float32]) -> NDArray[np.float32]:
     Rounding moves each of the two by half a step at most, so their codes add up to 128 at most.
     Where a scale would be subnormal it is 1, and the codes are zeros.
     """
-    import numpy as np
-
-    padded = np.pad(magnitude, ((0, 0), (0, magnitude.shape[1] % 2))).astype(np.float64)
-    wide = (padded[:, 0::2] + padded[:, 1::2]).max(axis=1) / 127
+    odd = magnitude.shape[1] % 2
+    padded = np.pad(magnitude, ((0, 0), (0, 1))) if odd else magnitude
+    wide = (padded[:, 0::2].astype(np.float64) + padded[:, 1::2]).max(axis=1) / 127
     return np.where(wide >= np.finfo(np.float32).tiny, wide, 1.0).astype(np.float32)
-
-
-def round_channels(weight: Tensor) -> Tensor:
-    """Weights ``[out, in]`` at 8 bits, one scale an output channel, as `with_paired_codes` does."""
-    import torch
-
-    exact = weight.float()
-    scale = torch.from_numpy(_paired_scale(exact.abs().cpu().numpy())).to(exact.device)[:, None]
-    return ((exact / scale).round() * scale).to(weight.dtype)
 
 
 def round_samples(x: Tensor) -> Tensor:

@@ -1,24 +1,53 @@
-"""What a weight format is to everybody else: its facts, its simulation, its operator."""
+"""What a weight format is to everybody else: its facts, its codes, its simulation, its operators."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from hwsearch.plan import WeightFormat
 
 if TYPE_CHECKING:
     import onnx
-    from torch import nn
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    Codes = Mapping[str, NDArray[np.generic]]
+
+#: Microsoft's operators in onnxruntime.
+CONTRIB = "com.microsoft"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Type and shape of an array, and the axis of it that counts a product's outputs."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    axis: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+    def outputs(self, start: int, stop: int) -> tuple[slice, ...]:
+        """The index of some outputs."""
+        return (*(slice(None) for _ in range(self.axis)), slice(start, stop))
 
 
 class Format(ABC):
     """A bit-width with its arithmetic.
 
     The simulation computes what the kernels of an exported graph compute, up to the order of float
-    additions: `hwsearch.testing.FormatContract` holds one to the other. torch, onnx and onnxruntime
-    are imported when they are asked for, so that facts stay cheap to read.
+    additions: `hwsearch.testing.FormatContract` holds one to the other. Outputs are encoded each by
+    itself, so that a matrix of any size can be encoded in pieces. torch, onnx and onnxruntime are
+    imported when they are asked for, so that facts stay cheap to read.
 
     Attributes:
         name: as users spell it.
@@ -29,7 +58,6 @@ class Format(ABC):
         mac_pj: picojoules of a multiplication and an addition (45 nm, 0.9 V; Horowitz, ISSCC 2014).
         operator: what a product becomes in a graph: operator, and what is added to its name; None
             where onnxruntime runs no such product.
-        is_alone: whether `quantise` leaves all products of other formats as they are.
     """
 
     name: ClassVar[WeightFormat]
@@ -39,23 +67,37 @@ class Format(ABC):
     bytes_per_weight: ClassVar[float]
     mac_pj: ClassVar[float]
     operator: ClassVar[tuple[str, str] | None] = None
-    is_alone: ClassVar[bool] = True
 
     @abstractmethod
+    def specs(self, inputs: int, outputs: int) -> dict[str, Spec]:
+        """The arrays that hold a matrix, by what is added to its name."""
+
+    @abstractmethod
+    def encode(self, matrix: NDArray[np.float32]) -> Codes:
+        """The arrays of `specs` for a matrix ``[in, out]``."""
+
+    @abstractmethod
+    def decode(self, codes: Codes, inputs: int) -> NDArray[np.float32]:
+        """The matrix ``[out, in]`` that codes stand for."""
+
+    @abstractmethod
+    def round_inputs(self, x: Tensor) -> Tensor:
+        """Inputs ``[..., features]`` as the kernel rounds them."""
+
     def matrix_bytes(self, out_features: int, in_features: int) -> int:
         """Bytes of one weight matrix in a file, scales and zero points included."""
+        return sum(spec.nbytes for spec in self.specs(in_features, out_features).values())
 
-    @abstractmethod
     def simulate(self, linear: nn.Linear) -> nn.Module:
         """A linear as it computes in the format. Never changes `linear`."""
+        from hwsearch.formats.simulated_linear import simulated
 
-    def quantise(
-        self, model: onnx.ModelProto, formats: Mapping[str, WeightFormat]
-    ) -> onnx.ModelProto:
-        """A graph whose products of this format, by `formats`, are in it; others are left alone.
+        return simulated(linear, self)
 
-        Args:
-            model: may be changed.
-            formats: the format of each product by its node's name.
+    def nodes(self, name: str, inputs: int, outputs: int) -> list[onnx.NodeProto]:
+        """The product called `name` of ``x`` ``[1, rows, in]`` with a weight, to ``y``, as nodes.
+
+        The arrays of the weight are called ``NAME.weight`` with what `specs` adds; inner values begin
+        with the product's name.
         """
-        return model
+        raise NotImplementedError(f"onnxruntime runs no product in {self.name.value}")

@@ -14,7 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from hwsearch.bundle.quantise import quantise_products
+from hwsearch.bundle.products import quantise_products
 from hwsearch.formats.weight_format import Format
 
 #: How far kernel and simulation may be apart, as a share of the largest output: sums in another order.

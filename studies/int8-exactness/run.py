@@ -24,7 +24,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from hwsearch.bundle.quantise import quantise_products
+from hwsearch.bundle.products import quantise_products
 from hwsearch.latency.timing.clock import interleave
 from hwsearch.plan import WeightFormat
 

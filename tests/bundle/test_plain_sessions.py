@@ -9,10 +9,11 @@ import pytest
 from onnx import numpy_helper
 
 from hwsearch.bundle import Exporter
-from hwsearch.bundle.products import ProductBank, quantised_product
+from hwsearch.bundle.products import ProductBank, quantise_products
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.transformer import Transformer
+from hwsearch.formats import w8a8
 from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.runtime.graphs import PAIRED, open_session
 from hwsearch.testing.tiny import tiny_denoiser
@@ -103,9 +104,9 @@ def test_neighbouring_codes_of_integer_products_leave_room_for_each_other(export
 
 @pytest.mark.parametrize("kind", ["int8", "uint8"])
 def test_bundles_of_earlier_versions_still_run_right(kind, exporter, tmp_path, monkeypatch):
-    monkeypatch.setattr("hwsearch.formats.w8a8.with_paired_codes", lambda model, weights: model)
-    for module in ("quantise", "products"):
-        monkeypatch.setattr(f"hwsearch.bundle.{module}.note_pairs", lambda *_: None)
+    # scales as onnxruntime's quantiser takes them: no room for neighbours
+    monkeypatch.setattr(w8a8, "_paired_scale", lambda size: (size.max(axis=1) / 127).astype("f4"))
+    monkeypatch.setattr("hwsearch.bundle.products.note_pairs", lambda *_: None)
     for graphs in exporter._graphs.values():
         monkeypatch.setattr(graphs, "_bank", ProductBank())
     old = written(exporter, PLANS["w8a8"], tmp_path / "old")
@@ -146,12 +147,9 @@ def test_integer_products_are_exact_where_pairs_would_overflow(kind, size, colum
     weight[1::2] = np.where(rng.random((size // 2, columns)) < 0.7, 1, -1) * weight[0::2]
     x = rng.standard_normal((1, rows, size))
     x = {"positive": 9 + 0.1 * x, "negative": -9 + 0.1 * x, "normal": x}[kind].astype(np.float32)
-    product = quantised_product("m", WeightFormat.W8A8, weight.astype(np.float32))
-    found = {**{t.name: t for t in product.initializers}}
-    arrays = {n: numpy_helper.to_array(t) for n, t in found.items() if n not in product.weights}
-    arrays |= product.weights
-    codes = next(a for n, a in arrays.items() if n.endswith("_quantized"))
-    scale = next(a for n, a in arrays.items() if n.endswith("_scale"))
+    model = quantise_products(product_model(weight.astype(np.float32)), {"m": WeightFormat.W8A8})
+    arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    codes, scale = arrays["m.weight_quantized"], arrays["m.weight_scale"]
     assert codes.dtype == np.int8
     signed = codes.astype(np.int64)
     # the operator's definition: ONNX's DynamicQuantizeLinear
@@ -165,18 +163,19 @@ def test_integer_products_are_exact_where_pairs_would_overflow(kind, size, colum
     wide = np.rint(weight / np.abs(weight).max(axis=0) * 127).astype(np.int64)
     assert kind == "negative" or (saturating(inputs, wide) != inputs @ wide).any()
     wanted = exact * np.float64(step) * scale.astype(np.float64)
-    model = standing_alone(product, arrays, size, columns)
-    answer = ort.InferenceSession(model).run(None, {"x": x})[0][0]
+    answer = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0][0]
     # rounding of the inputs may flip where a value is half way between two codes
     half = np.abs(np.abs(x[0] / step % 1) - 0.5) < 1e-4
     slack = (half @ np.abs(signed)) * np.float64(step) * scale
     assert (np.abs(answer - wanted) <= 1e-6 * np.abs(wanted).max() + slack).all()
 
 
-def standing_alone(product, arrays, size, columns):
+def product_model(weight):
+    size, columns = weight.shape
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, None, size])
     y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, None, columns])
-    held = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
-    graph = onnx.helper.make_graph(product.nodes, "g", [x], [y], held)
-    model = onnx.helper.make_model(graph, opset_imports=product.opsets, ir_version=10)
-    return model.SerializeToString()
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"], "m")
+    held = [numpy_helper.from_array(weight, "w")]
+    graph = onnx.helper.make_graph([node], "g", [x], [y], held)
+    opsets = [onnx.helper.make_opsetid("", 23)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)

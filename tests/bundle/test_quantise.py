@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hwsearch.bundle.quantise import check_formats, product_formats, quantise_products
+from hwsearch.bundle.products import check_formats, product_formats, quantise_products
 from hwsearch.errors import PlanError
 from hwsearch.plan import CompressionPlan, WeightFormat
 

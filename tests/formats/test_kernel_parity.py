@@ -5,12 +5,14 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from torch import nn
 
-from hwsearch.bundle.quantise import quantise_products
-from hwsearch.formats.blocks import block_codes, round_blocks, round_input_blocks
-from hwsearch.formats.catalog import simulate
-from hwsearch.formats.w8a8 import round_channels, round_samples
+from hwsearch.bundle.products import quantise_products
+from hwsearch.formats.blocks import round_input_blocks, unpacked
+from hwsearch.formats.catalog import format_of, simulate
+from hwsearch.formats.simulated_linear import rounded
+from hwsearch.formats.w8a8 import round_samples
 from hwsearch.plan import WeightFormat
 
 QUANTISED = [WeightFormat.W8A8, WeightFormat.W8, WeightFormat.W4]
@@ -101,15 +103,24 @@ def kernel(weight, fmt):
     graph = helper.make_graph([node], "g", [x], [y], [held])
     opsets = [helper.make_opsetid("", 23)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    return quantise_products(model, {"product": fmt})
+    if fmt is WeightFormat.W8A8:
+        return quantise_products(model, {"product": fmt})
+    # onnxruntime's own tool, so that ours is held to something else than itself
+    quantiser = MatMulNBitsQuantizer(
+        model, bits=BITS[fmt], block_size=32, is_symmetric=True, accuracy_level=4
+    )
+    quantiser.process()
+    return quantiser.model.model
 
 
 def stored(model, fmt, size):
     """The weights ``[out, in]`` that a quantised graph holds, as its operators are defined."""
     arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     if fmt is WeightFormat.W8A8:
-        codes = arrays["w_quantized"].astype(np.int32) - arrays["w_zero_point"]
-        return (codes.astype(np.float32) * arrays["w_scale"]).T
+        codes, scale, zero = (
+            arrays[f"product.weight_{part}"] for part in ("quantized", "scale", "zero_point")
+        )
+        return ((codes.astype(np.int32) - zero).astype(np.float32) * scale).T
     packed, scales = arrays[f"w_Q{BITS[fmt]}"], arrays["w_scales"]
     if fmt is WeightFormat.W4:
         packed = np.stack((packed & 15, packed >> 4), axis=-1).reshape(*packed.shape[:2], 32)
@@ -179,15 +190,16 @@ def test_the_negative_one_of_two_largest_gets_the_exact_code(first, largest):
     weight[0, :3] = torch.tensor([first * largest, -first * largest, largest / 2])
     for bits, exact in ((4, 7 / 8), (8, 127 / 128)):
         wanted = [largest * (exact if sign > 0 else -1) for sign in (first, -first)]
-        found = round_blocks(weight, bits)[0, :3]
+        found = rounded(weight, format_of(WeightFormat(f"w{bits}")))[0, :3]
         torch.testing.assert_close(found, torch.tensor([*wanted, largest / 2]))
 
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_codes_are_within_their_bits_and_nearest(bits):
     weight = normal(40, 100)
-    codes, scales = block_codes(weight, bits)
+    packed, scales = format_of(WeightFormat(f"w{bits}")).encode(weight.T).values()
     half = 2 ** (bits - 1)
+    codes = unpacked(packed, bits).astype(int) - half
     assert codes.shape == (40, 4, 32) and scales.shape == (40, 4)
     assert codes.min() == -half and codes.max() <= half - 1
     values = (codes * scales[..., None]).reshape(40, -1)[:, :100]
@@ -224,5 +236,5 @@ def test_half_precision_is_rounded_in_float_and_stays_half(fmt, dtype):
 def test_channels_too_small_for_a_scale_are_zeros():
     weight = torch.full((2, 8), 1e-38)
     weight[1] = 1e-30
-    found = round_channels(weight)
+    found = rounded(weight, format_of(WeightFormat.W8A8))
     assert not found[0].any() and torch.allclose(found[1], weight[1])

@@ -6,7 +6,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from hwsearch.bundle.quantise import quantise_products
+from hwsearch.bundle.products import quantise_products
 from hwsearch.formats.catalog import simulate
 from hwsearch.formats.w8a8 import round_samples
 from hwsearch.plan import WeightFormat

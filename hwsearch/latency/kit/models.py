@@ -139,7 +139,7 @@ class PassGraph:
 
 def pass_graphs(models: KitModels) -> Iterator[PassGraph]:
     """Both passes of every plan, quantised, of random weights."""
-    from hwsearch.bundle.graphs import GraphLayout
+    from hwsearch.bundle.pieces import GraphLayout
     from hwsearch.bundle.traced import TracedGraphs
     from hwsearch.denoisers.transformer import Transformer
 

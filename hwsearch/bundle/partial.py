@@ -1,0 +1,109 @@
+"""A bundle that is being written: beside its place, out of sight, and gone on with where it was cut off."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from hwsearch._version import __version__
+from hwsearch.bundle.weights import Graph, WeightGroup
+from hwsearch.compression.compressed import CompressedDenoiser
+from hwsearch.decoding.kept import KeptShares
+from hwsearch.denoisers.digest import weights_digest
+from hwsearch.errors import InputError
+
+#: Bytes of graphs, tokenizer and references beside the weights, at most.
+_REST = 64 << 20
+
+_KEY, _JOURNAL, _BUNDLE, _REPLACED = "key.json", "journal.jsonl", "bundle", "replaced"
+
+
+class PartialBundle:
+    """The folder ``.NAME.partial`` beside a bundle's place. A context manager.
+
+    What an earlier run left there of the same export is kept; of another one it is removed. A run that ends
+    by an error of the user's leaves nothing.
+
+    Args:
+        out: the bundle's place.
+        key: what it is an export of; see `key_of`.
+    """
+
+    def __init__(self, out: Path, key: str) -> None:
+        self._out = out
+        self._folder = out.parent / f".{out.name}.partial"
+        self._key = key
+
+    def __enter__(self) -> Self:
+        known = self._folder / _KEY
+        if not (known.is_file() and known.read_text(encoding="utf-8") == self._key):
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if (self._folder / _REPLACED).exists() and not self._out.exists():
+            (self._folder / _REPLACED).rename(self._out)  # killed between the two moves
+        self.folder.mkdir(parents=True, exist_ok=True)
+        known.write_text(self._key, encoding="utf-8")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        if not interrupted:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where the bundle's files are written."""
+        return self._folder / _BUNDLE
+
+    @property
+    def journal(self) -> Path:
+        """Where whole arrays are noted."""
+        return self._folder / _JOURNAL
+
+    def check_room(self, graphs: Iterable[Graph]) -> None:
+        """Raise `InputError` unless the disk has room for the weights of all graphs."""
+        groups: set[WeightGroup] = set()
+        for graph in graphs:
+            groups |= {weight.group for weight in graph.weights.values()}
+        total = sum(spec.nbytes for group in groups for spec in group.specs.values())
+        there = sum(path.stat().st_size for path in self.folder.iterdir())
+        needed, free = total + _REST - there, shutil.disk_usage(self._folder).free
+        if needed > free:
+            raise InputError(
+                f"{self._out}: the bundle takes {total / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} "
+                f"GB left; make room for {max(0, needed - free) / 1e9:.2f} GB more, or choose another disk"
+            )
+
+    def move(self) -> None:
+        """Put the finished folder in its place; one that is there goes aside first, and back on failure."""
+        replaced = self._folder / _REPLACED
+        if not self._out.exists():
+            self.folder.rename(self._out)
+            return
+        self._out.rename(replaced)
+        try:
+            self.folder.rename(self._out)
+        except OSError:
+            replaced.rename(self._out)
+            raise
+
+
+def key_of(compressed: CompressedDenoiser, kept: KeptShares) -> str:
+    """What an export is of: weights, plan, decoding and code; not what is asked when it is written."""
+    return json.dumps(
+        {
+            "weights": weights_digest(compressed.float_network),
+            "plan": compressed.plan.model_dump(mode="json"),
+            "decoding": compressed.decoding.model_dump(mode="json"),
+            "kept": [*kept.shares, str(kept.policy), kept.signal.value],
+            "code": __version__,
+        }
+    )

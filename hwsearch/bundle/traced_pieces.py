@@ -1,0 +1,129 @@
+"""Each piece as an ONNX graph, traced once for every shape and use; see `hwsearch.bundle.pieces`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from hwsearch.bundle.pieces import End, EndUse, GraphLayout, LayerPiece, LayerUse, Rows, Start
+from hwsearch.bundle.predictions import example_inputs, output_names
+from hwsearch.bundle.tracing import trace
+from hwsearch.bundle.weights import Graph
+from hwsearch.denoisers.geometry import Geometry
+
+#: Longest sequence (and most kept positions) that a graph takes.
+MAX_LENGTH = 4096
+
+#: Parameters of at most so many values are given different ones, lest the tracer take two for one.
+_SMALL = 1 << 16
+
+Shapes = tuple[object, ...]
+
+
+def start_piece(geometry: Geometry, rows: int | None, is_placed: bool) -> Graph:
+    """Tokens to states and rotary angles; see `hwsearch.bundle.pieces.Start`."""
+    sizes = replace(geometry, num_layers=1)
+    return _start(sizes, rows, is_placed)
+
+
+def layer_piece(geometry: Geometry, use: LayerUse, layout: GraphLayout) -> Graph:
+    """One layer of these sizes; what tokens are chosen by makes no difference to it."""
+    sizes = replace(geometry, num_layers=1, vocab_size=1, tie_embeddings=False, logit_shift=False)
+    return _layer(sizes, use, layout.block_length, layout.is_windowed)
+
+
+def end_piece(geometry: Geometry, layout: GraphLayout, use: EndUse) -> Graph:
+    """States to predictions."""
+    return _end(replace(geometry, num_layers=1), layout, use)
+
+
+@lru_cache(maxsize=32)
+def rows_piece(block_length: int, logit_shift: bool) -> Graph:
+    """The block's rows, and those that predict it."""
+    return _traced(
+        Rows(block_length, logit_shift),
+        (torch.tensor(block_length),),
+        (None,),
+        ["start"],
+        ["rows", "sources"],
+    )
+
+
+@lru_cache(maxsize=16)
+def _start(geometry: Geometry, rows: int | None, is_placed: bool) -> Graph:
+    length = _dim("rows" if is_placed and rows is None else "length")
+    tokens = torch.zeros(1, rows or 11, dtype=torch.int64)
+    shapes: Shapes = ({1: length},) if rows is None else ({},)
+    place: tuple[torch.Tensor, ...] = ()
+    if is_placed:
+        place, shapes = (torch.arange(tokens.shape[1]),), (*shapes, {0: length})
+    elif rows is not None:
+        place, shapes = (torch.tensor(rows),), (*shapes, None)
+    names = ["positions" if is_placed else "start"] * len(place)
+    # the exporter takes free arguments as one tuple
+    free = (shapes[0], shapes[1:]) if place else shapes
+    module = Start(geometry, rows, is_placed)
+    return _traced(module, (tokens, *place), free, ["tokens", *names], ["x", "cos", "sin"])
+
+
+@lru_cache(maxsize=64)
+def _layer(geometry: Geometry, use: LayerUse, block: int, is_windowed: bool) -> Graph:
+    g, is_fixed = geometry, use.has_past and not is_windowed
+    count = block if is_fixed else 2 * block + 3
+    dim = _dim("rows" if use.has_past else "length")
+    row: dict[int, object] = {} if is_fixed else {1: dim}
+    args = [torch.zeros(1, count, g.hidden_size)]
+    args += [torch.zeros(1, count, g.head_dim // 2) for _ in range(2)]
+    rest: list[object] = []
+    if use.has_past:
+        kept = torch.export.Dim("kept", min=1, max=MAX_LENGTH)
+        # a length that differs from all others, lest the tracer take two for one
+        size = (1, g.num_kv_heads, 3 * block + 5, g.head_dim)
+        args += [torch.zeros(size), torch.zeros(size)]
+        rest += [{2: kept}, {2: kept}]
+    if len(use.inputs) > len(args):
+        args.append(torch.arange(block))
+        rest.append({})
+    shapes: Shapes = (row, row, row, tuple(rest)) if rest else (row, row, row)
+    return _traced(LayerPiece(g, use), tuple(args), shapes, use.inputs, use.outputs)
+
+
+@lru_cache(maxsize=32)
+def _end(geometry: Geometry, layout: GraphLayout, use: EndUse) -> Graph:
+    block, hidden = layout.block_length, geometry.hidden_size
+    names = use.inputs(layout.sampling)
+    ends = example_inputs(layout.sampling, block, geometry.vocab_size)
+    known = {
+        "rows": torch.arange(block),
+        "start": torch.tensor(1),
+        "before": torch.zeros(1, 1, hidden),
+    } | dict(zip(names[len(names) - len(ends) :], ends, strict=True))
+    args = [torch.zeros(1, 2 * block + 3 if use.selects else block, hidden)]
+    args += [known[name] for name in names[1:]]
+    first: dict[int, object] = {1: _dim("length")} if use.selects else {}
+    rest: Shapes = tuple(None if name == "start" else {} for name in names[1:])
+    shapes: Shapes = (first, rest) if rest else (first,)
+    before = ["before_next"] * (use.shift in ("cut", "window"))
+    outputs = [*output_names(layout.sampling), *before]
+    return _traced(End(geometry, layout.sampling, use), tuple(args), shapes, names, outputs)
+
+
+def _traced(
+    module: nn.Module,
+    args: tuple[torch.Tensor, ...],
+    shapes: Shapes,
+    inputs: list[str],
+    outputs: list[str],
+) -> Graph:
+    for parameter in module.parameters():
+        if parameter.numel() <= _SMALL:
+            parameter.data.normal_()
+    names = {"input_names": inputs, "output_names": outputs}
+    return trace(module.eval().requires_grad_(False), args, dynamic_shapes=shapes, **names)
+
+
+def _dim(name: str) -> object:
+    return torch.export.Dim(name, min=1 if name == "rows" else 2, max=MAX_LENGTH)
