@@ -9,7 +9,7 @@ from torch import nn
 
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_weights
-from hwsearch.denoisers.loading.config import DEFAULT_TEMPLATE
+from hwsearch.denoisers.loading.model_config import DEFAULT_TEMPLATE
 from hwsearch.denoisers.network import OwnNetwork
 from hwsearch.plan import Decoding
 

@@ -96,7 +96,7 @@ def evaluate_model(
     """Score a model by name, or the bundle in a folder.
 
     Args:
-        model: a bundled name, a model's folder, a hub id, or a bundle's folder.
+        model: a bundled name, a model's folder, a GGUF file, a hub id, or a bundle's folder.
         settings: what is asked; None asks the default task's test problems.
         progress: called with the number of problems just answered.
 

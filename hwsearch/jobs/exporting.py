@@ -78,7 +78,7 @@ def export_model(
     """Load a model, and export any plan of it: see `export`.
 
     Args:
-        model: a bundled name, a folder, a hub id, or ``package.module:function``.
+        model: a bundled name, a folder, a GGUF file, a hub id, or ``package.module:function``.
         plan: what to do to each layer.
         out: the bundle's folder.
         options: how the model is loaded.

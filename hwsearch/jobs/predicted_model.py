@@ -115,7 +115,7 @@ def subject_of(
     """A model by name or folder, or the sizes in a ``config.json`` alone.
 
     Args:
-        model: a bundled name, a folder, a hub id, or the path of a ``config.json``.
+        model: a bundled name, a folder, a GGUF file, a hub id, or the path of a ``config.json``.
         prompt_length: tokens of the prompt; None takes the task's median, or `PROMPT_LENGTH` for
             a config.
         task: what is asked; None is the default task.

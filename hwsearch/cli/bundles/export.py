@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     help="Of a study the number of a trial, its best plan if left; of a model the file of a plan.",
 )
 @click.option(
-    "--model", help="Whose plan it is, where no study is: a bundled model, a folder, or a hub id."
+    "--model",
+    help="Whose plan it is, where no study is: a bundled model, a folder, a GGUF file, or a hub id.",
 )
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle."

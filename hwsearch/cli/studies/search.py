@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.argument(
     "study_file", required=False, type=click.Path(path_type=Path), metavar="[STUDY.toml]"
 )
-@click.option("--model", help="A bundled model, a folder, or a hub id.")
+@click.option("--model", help="A bundled model, a folder, a GGUF file, or a hub id.")
 @click.option("--device", help="A device of latency_tables/, or its folder.")
 @click.option("--target-ms", type=float, help="Most milliseconds of a generation.")
 @click.option("--target-ratio", type=float, help="The same as a share of the uncompressed model's.")

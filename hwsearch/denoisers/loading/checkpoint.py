@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -185,9 +185,14 @@ def tie(tensors: dict[str, Tensor], family: str, where: object) -> bool:
 
 
 def check_tensors(
-    found: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], where: object
+    found: Mapping[str, Sequence[int]], wanted: Mapping[str, Sequence[int]], where: object
 ) -> None:
     """Check that a checkpoint holds just the wanted tensors, in the shapes the config implies.
+
+    Args:
+        found: shapes of its tensors by name.
+        wanted: those that there should be.
+        where: what errors call the checkpoint.
 
     Raises:
         CheckpointError: it does not; the message names the tensors.
@@ -198,10 +203,9 @@ def check_tensors(
     if extra:
         raise CheckpointError(f"{where}: no place for {_listing(extra)} in a model of this config")
     for name, shape in wanted.items():
-        if found[name].shape != shape:
+        if tuple(found[name]) != tuple(shape):
             raise CheckpointError(
-                f"{where}: {name} is {list(found[name].shape)}, "
-                f"but the config makes it {list(shape)}"
+                f"{where}: {name} is {list(found[name])}, but the config makes it {list(shape)}"
             )
 
 

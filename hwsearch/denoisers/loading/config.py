@@ -1,4 +1,4 @@
-"""What a model's ``config.json`` says, without its weights and without torch.
+"""What a model's ``config.json``, or the header of its GGUF file, says; no weights and no torch.
 
 Supported are LLaDA (a Llama under other names), Dream (a Qwen2 whose logits are shifted right by
 one position) and plain Llama, Qwen2 and Qwen3 checkpoints used bidirectionally. No code that comes
@@ -8,62 +8,34 @@ with a model is ever run.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.loading.gguf.config import gguf_config
+from hwsearch.denoisers.loading.gguf.header import read_header
 from hwsearch.denoisers.loading.json_fields import Fields
-from hwsearch.denoisers.loading.model_files import find_folder
-from hwsearch.plan import CommitRule, Decoding
-from hwsearch.schema import explain
-
-#: Used where a model does not say how it is asked.
-DEFAULT_TEMPLATE = "Question: {question}\nAnswer:"
-
-#: LLaDA's own sampler, one token a pass and nothing cached, where a model does not say otherwise.
-DEFAULT_DECODING = Decoding(gen_length=256, block_length=32, steps=256, refresh_interval=1)
-
-#: Dream's own: one block, and the rule that its makers evaluate it with.
-DREAM_DECODING = Decoding(
-    gen_length=256, block_length=256, steps=256, refresh_interval=1, rule=CommitRule.ENTROPY
+from hwsearch.denoisers.loading.model_config import (
+    DEFAULT_DECODING,
+    DEFAULT_TEMPLATE,
+    DREAM_DECODING,
+    ModelConfig,
+    autoregressive,
+    checked_heads,
 )
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """A model before its weights.
-
-    Attributes:
-        family: the kind of model, one of `FAMILIES`.
-        geometry: its sizes.
-        mask_token_id: token for "not written yet"; None where the config does not say.
-        end_token_ids: tokens that end an answer, as far as the config says.
-        prompt_template: text around ``{question}``.
-        decoding: how the model's makers decode it.
-        where: the file, for error messages.
-        weights: the file of weights that the config names; None where it names none.
-        quantisation: how the stored weights are quantised; None where they are plain numbers.
-    """
-
-    family: str
-    geometry: Geometry
-    mask_token_id: int | None
-    end_token_ids: tuple[int, ...]
-    prompt_template: str
-    decoding: Decoding
-    where: str
-    weights: str | None = None
-    quantisation: str | None = None
+from hwsearch.denoisers.loading.model_files import find_folder, find_gguf
+from hwsearch.plan import Decoding
+from hwsearch.schema import explain
 
 
 def read_geometry(name_or_path: str | Path) -> Geometry:
-    """Sizes of a model from its ``config.json`` alone: no weights, no torch.
+    """Sizes of a model from its ``config.json`` or GGUF header alone: no weights, no torch.
 
     Args:
-        name_or_path: a bundled name, a folder, a ``config.json`` or a hub id.
+        name_or_path: a bundled name, a folder, a ``config.json``, a GGUF file or a hub id.
 
     Raises:
         UnknownNameError: nothing goes by that name.
@@ -73,8 +45,10 @@ def read_geometry(name_or_path: str | Path) -> Geometry:
 
 
 def read_config(name_or_path: str | Path) -> ModelConfig:
-    """All that a model's ``config.json`` says. Raises as `read_geometry` does."""
+    """All that a model's ``config.json`` or GGUF header says. Raises as `read_geometry` does."""
     path = Path(name_or_path)
+    if (gguf := find_gguf(name_or_path)) is not None:
+        return gguf_config(read_header(gguf))
     if not (path.is_file() and path.suffix == ".json"):
         path = find_folder(name_or_path, ("config.json",)) / "config.json"
     return parse_config(Fields.read(path))
@@ -99,24 +73,6 @@ def parse_config(fields: Fields) -> ModelConfig:
         quantisation=_quantisation(fields),
     )
     return autoregressive(config) if Fields(own, fields.where).flag("causal") else config
-
-
-def autoregressive(config: ModelConfig) -> ModelConfig:
-    """The same model read from left to right: a causal mask, the next token predicted.
-
-    Its sampler is the block-wise one with blocks of one token: what lies to the right is masked,
-    and no position sees it.
-    """
-    return replace(
-        config,
-        geometry=replace(config.geometry, causal=True, logit_shift=True),
-        decoding=Decoding(
-            gen_length=config.decoding.gen_length,
-            block_length=1,
-            steps=config.decoding.gen_length,
-            refresh_interval=1,
-        ),
-    )
 
 
 def _weights(fields: Fields) -> str | None:
@@ -146,8 +102,7 @@ def _decoding(record: Any, fields: Fields, family: str) -> Decoding:
 def _llama(fields: Fields) -> Geometry:
     fields.only(hidden_act="silu", mlp_bias=False, attention_bias=False, use_sliding_window=False)
     hidden, heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
-    return _checked(
-        fields,
+    return checked_heads(
         Geometry(
             vocab_size=fields.integer("vocab_size"),
             hidden_size=hidden,
@@ -160,6 +115,7 @@ def _llama(fields: Fields) -> Geometry:
             rms_norm_eps=fields.number("rms_norm_eps", 1e-6),
             tie_embeddings=fields.flag("tie_word_embeddings"),
         ),
+        fields,
     )
 
 
@@ -194,8 +150,7 @@ def _llada(fields: Fields) -> Geometry:
     )
     hidden, heads = fields.integer("d_model"), fields.integer("n_heads")
     kv_heads = 1 if fields.get("multi_query_attention") else heads
-    return _checked(
-        fields,
+    return checked_heads(
         Geometry(
             vocab_size=fields.integer("embedding_size", fields.integer("vocab_size", 1)),
             hidden_size=hidden,
@@ -209,6 +164,7 @@ def _llada(fields: Fields) -> Geometry:
             qkv_bias=fields.flag("include_qkv_bias"),
             tie_embeddings=fields.flag("weight_tying"),
         ),
+        fields,
     )
 
 
@@ -222,15 +178,6 @@ def _rope_theta(fields: Fields) -> float:
         raise fields.error(f"rope_type {kind!r} is not supported, only 'default' is")
     inner = Fields({"rope_theta": nested.get("rope_theta")}, fields.where)
     return inner.number("rope_theta", fields.number("rope_theta", 10_000.0))
-
-
-def _checked(fields: Fields, geometry: Geometry) -> Geometry:
-    if geometry.num_heads % geometry.num_kv_heads:
-        raise fields.error(
-            f"{geometry.num_heads} query heads cannot share {geometry.num_kv_heads} key heads "
-            "evenly; the first must be a multiple of the second"
-        )
-    return geometry
 
 
 #: How each ``model_type`` is read.

@@ -1,4 +1,4 @@
-"""Loading a denoiser from a bundled name, a folder or a hub id, without running its code."""
+"""Loading a denoiser from a bundled name, a folder, a GGUF file or a hub id, without running its code."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 
-from hwsearch.denoisers.chat.template import read_chat_template
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_weights
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.denoisers.loading.checkpoint import check_tensors, read_tensors, tie, weight_files
-from hwsearch.denoisers.loading.config import ModelConfig, autoregressive, read_config
-from hwsearch.denoisers.loading.model_files import find_folder
-from hwsearch.denoisers.loading.special_tokens import SpecialTokens, read_special_tokens
-from hwsearch.denoisers.loading.token_roles import check_token, read_end_tokens, read_mask_token
-from hwsearch.denoisers.loading.tokenizer import read_tokenizer
+from hwsearch.denoisers.loading.checkpoint import check_tensors, tie
+from hwsearch.denoisers.loading.gguf.model import read_gguf_model
+from hwsearch.denoisers.loading.model_config import ModelConfig, autoregressive
+from hwsearch.denoisers.loading.model_files import find_folder, find_gguf
+from hwsearch.denoisers.loading.model_folder import read_model_folder
+from hwsearch.denoisers.loading.stored_model import StoredModel
+from hwsearch.denoisers.loading.token_roles import check_token
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import CheckpointError, InputError, UnknownNameError
 
@@ -35,13 +34,13 @@ def load_denoiser(
     end_token_id: int | None = None,
     causal: bool = False,
 ) -> Denoiser:
-    """Load a masked-diffusion model from safetensors.
+    """Load a masked-diffusion model from safetensors or GGUF.
 
     To ask or decode it otherwise than its makers do, ``dataclasses.replace`` the fields
     ``prompt_template`` and ``decoding`` of what this returns.
 
     Args:
-        name_or_path: a bundled name, a folder in Hugging Face layout, or a hub id.
+        name_or_path: a bundled name, a folder in Hugging Face layout, a GGUF file, or a hub id.
         dtype: one of `DTYPES`.
         device: as torch names it, such as ``cpu`` or ``cuda:0``.
         mask_token_id: needed where none of the model's files names it.
@@ -57,31 +56,33 @@ def load_denoiser(
     if dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
     target = _device(device)
-    folder = find_folder(name_or_path)
-    config = read_config(folder)
-    if causal:
-        config = autoregressive(config)
-    special = read_special_tokens(folder)
-    tokenizer = _fitting_tokenizer(folder, config, special)
-    ends = read_end_tokens(folder, config, tokenizer, special)
-    end = _token(end_token_id, next(iter(ends), None), "end_token_id", config)
-    mask = read_mask_token(folder, config, tokenizer, special)
+    stored = find_model(name_or_path)
+    config = autoregressive(stored.config) if causal else stored.config
+    end = _token(end_token_id, next(iter(stored.end_token_ids), None), "end_token_id", config)
+    mask = stored.mask_token_id
     if mask is None and config.geometry.causal:
         mask = end  # no position sees what lies to its right, so any token serves
+    mask = _token(mask_token_id, mask, "mask_token_id", config)
     denoiser = Denoiser(
         name=str(name_or_path),
-        network=_network(folder, config, DTYPES[dtype], target),
-        tokenizer=tokenizer,
-        mask_token_id=_token(mask_token_id, mask, "mask_token_id", config),
+        network=_network(stored, config.geometry, DTYPES[dtype], target),
+        tokenizer=stored.tokenizer,
+        mask_token_id=mask,
         end_token_id=end,
         prompt_template=config.prompt_template,
         decoding=config.decoding,
-        chat=read_chat_template(folder, special),
-        end_token_ids=frozenset(ends),
+        chat=stored.chat,
+        end_token_ids=frozenset(stored.end_token_ids),
         options=_said(dtype, device, mask_token_id, end_token_id),
     )
     check_weights(denoiser)
     return denoiser
+
+
+def find_model(name_or_path: str | Path) -> StoredModel:
+    """What the files of a model say. Raises as `load_denoiser` does."""
+    path = find_gguf(name_or_path)
+    return read_model_folder(find_folder(name_or_path)) if path is None else read_gguf_model(path)
 
 
 def _said(dtype: str, device: str, mask: int | None, end: int | None) -> dict[str, Any]:
@@ -93,21 +94,15 @@ def _said(dtype: str, device: str, mask: int | None, end: int | None) -> dict[st
 
 
 def _network(
-    folder: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
+    stored: StoredModel, geometry: Geometry, dtype: torch.dtype, device: torch.device
 ) -> Transformer:
-    """The network of a config, filled with the folder's tensors."""
-    if config.quantisation is not None:
-        raise CheckpointError(
-            f"{config.where}: weights quantised already ({config.quantisation}) are not read; "
-            "give the checkpoint that they were quantised from, in float32, bfloat16 or float16"
-        )
-    geometry = config.geometry
+    """The network of some sizes, filled with a model's tensors."""
     wanted = {name: tensor.shape for name, tensor in _empty(geometry).state_dict().items()}
-    files = weight_files(folder, config.weights)
-    tensors = read_tensors(files, config.family, wanted, dtype, device)
+    tensors = stored.read_tensors(wanted, dtype, device)
     if geometry.tie_embeddings:
-        geometry = replace(geometry, tie_embeddings=tie(tensors, config.family, folder))
-    check_tensors(tensors, wanted, folder)
+        tied = tie(tensors, stored.config.family, stored.path)
+        geometry = replace(geometry, tie_embeddings=tied)
+    check_tensors({name: tensor.shape for name, tensor in tensors.items()}, wanted, stored.path)
     network = _empty(geometry)
     network.load_state_dict(tensors, assign=True)
     if geometry.tie_embeddings:
@@ -119,18 +114,6 @@ def _empty(geometry: Geometry) -> Transformer:
     """A network without memory for its weights."""
     with torch.device("meta"):
         return Transformer(geometry)
-
-
-def _fitting_tokenizer(folder: Path, config: ModelConfig, special: SpecialTokens) -> Tokenizer:
-    """The tokenizer; tokens that were added to it may lie beyond the model's, if nothing uses them."""
-    tokenizer = read_tokenizer(folder, special)
-    largest = max(tokenizer.get_vocab(with_added_tokens=False).values(), default=-1)
-    if largest >= config.geometry.vocab_size:
-        raise CheckpointError(
-            f"{folder}: the tokenizer has token {largest}, "
-            f"but the config's vocabulary ends at {config.geometry.vocab_size - 1}"
-        )
-    return tokenizer
 
 
 def _token(given: int | None, stored: int | None, name: str, config: ModelConfig) -> int:

@@ -1,4 +1,4 @@
-"""Where a model's files are: a bundled name, a folder, or an id on the Hugging Face hub."""
+"""Where a model's files are: a bundled name, a folder, a GGUF file, or an id on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -26,12 +26,37 @@ HUB_FILES = (
     "additional_chat_templates/*.jinja",
 )
 
+#: Ending of files that hold a whole model in llama.cpp's layout.
+GGUF = ".gguf"
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def bundled_names() -> list[str]:
     """Names of the models that come with hwsearch."""
     return sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))
+
+
+def find_gguf(name_or_path: str | Path) -> Path | None:
+    """The GGUF file that a name stands for: its path, or a folder that holds one and no ``config.json``.
+
+    Raises:
+        CheckpointError: there is no such file, or a folder holds several and nothing says which.
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in bundled_names():
+        return None
+    if path.suffix.lower() == GGUF:
+        if not path.is_file():
+            raise CheckpointError(f"no such GGUF file: {path}")
+        return path
+    if not path.is_dir() or (path / "config.json").is_file():
+        return None
+    found = sorted(path.glob(f"*{GGUF}"))
+    if len(found) > 1:
+        names = ", ".join(one.name for one in found)
+        raise CheckpointError(f"{path} holds several GGUF files ({names}); give the path of one")
+    return found[0] if found else None
 
 
 def find_folder(name_or_path: str | Path, files: tuple[str, ...] = HUB_FILES) -> Path:
@@ -58,7 +83,7 @@ def find_folder(name_or_path: str | Path, files: tuple[str, ...] = HUB_FILES) ->
         raise CheckpointError(f"no such model folder: {name}")
     if _HUB_ID.fullmatch(name):
         return _download(name, files)
-    hint = "or give a folder, or a hub id such as owner/model"
+    hint = "or give a folder, a GGUF file, or a hub id such as owner/model"
     raise UnknownNameError("model", name, bundled_names(), hint)
 
 

@@ -68,7 +68,7 @@ class ModelOptions(Keywords):
         return ModelOptions(**{name: getattr(self, name) for name in ModelOptions.model_fields})
 
     def load(self, name: str | Path, **more: Any) -> Denoiser:
-        """The model of a name, a folder or a hub id, or what ``package.module:function`` returns.
+        """The model of a name, a folder, a file or a hub id, or what ``package.module:function`` returns.
 
         Args:
             name: what to load.

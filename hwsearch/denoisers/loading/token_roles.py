@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from hwsearch.denoisers.loading.config import ModelConfig
 from hwsearch.denoisers.loading.json_fields import Fields
+from hwsearch.denoisers.loading.model_config import ModelConfig
 from hwsearch.denoisers.loading.special_tokens import SpecialTokens
 from hwsearch.errors import CheckpointError
 
@@ -33,15 +34,36 @@ def read_end_tokens(
     said, where = generation.tokens("eos_token_id"), generation.where
     if not said:
         said, where = config.end_token_ids, config.where
-    for said_token in said:
-        check_token(said_token, "eos_token_id", where, config)
+    named = _id(tokenizer, special, "eos_token")
+    return end_tokens(said, where, config, tokenizer, () if named is None else (named,))
+
+
+def end_tokens(
+    said: Iterable[int],
+    where: str,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    named: Iterable[int] = (),
+) -> tuple[int, ...]:
+    """Tokens that end an answer: those said to, those named so, and those of `TURN_ENDS`.
+
+    Args:
+        said: tokens that a field says, each of which must be the model's.
+        where: the file with that field.
+        config: the model's.
+        tokenizer: the model's.
+        named: tokens that count where the model has a row for them.
+
+    Raises:
+        CheckpointError: a token that is said is no token of the model.
+    """
     ends = list(said)
+    for token in ends:
+        check_token(token, "eos_token_id", where, config)
     held = tokenizer.get_added_tokens_decoder()
     turns = [i for i, t in sorted(held.items()) if t.special and t.content in TURN_ENDS]
-    for token in (_id(tokenizer, special, "eos_token"), *turns):
-        if token is not None and token not in ends and token < config.geometry.vocab_size:
-            ends.append(token)
-    return tuple(ends)
+    more = [token for token in (*named, *turns) if token < config.geometry.vocab_size]
+    return tuple(dict.fromkeys((*ends, *more)))
 
 
 def read_mask_token(

@@ -24,14 +24,12 @@ from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
-from hwsearch.denoisers.loading.model_files import find_folder
 from hwsearch.errors import HwsearchError, InputError
 from hwsearch.jobs.evaluation import BundleModel
 from hwsearch.jobs.lm_harness.texts import (
     HarnessTokens,
     conversation,
-    named_tokens,
-    positions,
+    stated,
     stops_of,
     token_limit,
 )
@@ -58,7 +56,7 @@ class HarnessModel(TemplateLM):
     which are cut at the request's limit and stops after.
 
     Args:
-        pretrained: a bundled name, a model's folder, a hub id, or a bundle's folder.
+        pretrained: a bundled name, a model's folder, a GGUF file, a hub id, or a bundle's folder.
         device: where torch runs; the harness's own default, ``cuda:0``, is the CPU where there is
             no GPU. A bundle runs on the CPU.
         dtype: arithmetic of a model.
@@ -106,9 +104,8 @@ class HarnessModel(TemplateLM):
             backend, self.model = backend_of(self.denoiser.network, kept), self.denoiser
             self.chat = self.denoiser.chat
             self.batch = int(batch_size) if str(batch_size).isdigit() else 1
-            folder = find_folder(pretrained)
-            bos, eos = named_tokens(folder)
-            max_length = max_length or positions(folder)
+            bos, eos, length = stated(pretrained, self.denoiser.tokenizer)
+            max_length = max_length or length
         self.backend = FiniteBackend(backend, self.model)
         self.tokens = HarnessTokens(
             self.model.tokenizer, self.model.end_token_id, bos, eos, add_bos_token, max_length

@@ -14,7 +14,11 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from hwsearch.denoisers.chat.template import ChatTemplate
+from hwsearch.denoisers.loading.gguf.config import architecture_name
+from hwsearch.denoisers.loading.gguf.header import read_header
+from hwsearch.denoisers.loading.gguf.vocabulary import special_texts
 from hwsearch.denoisers.loading.json_fields import Fields
+from hwsearch.denoisers.loading.model_files import find_folder, find_gguf
 from hwsearch.errors import CheckpointError, InputError
 
 #: Fields of a ``config.json`` that say how many positions there are; the last is LLaDA's.
@@ -108,6 +112,28 @@ class HarnessTokens:
     @staticmethod
     def _begins(text: str, beginning: str | None) -> bool:
         return beginning is not None and text.startswith(beginning)
+
+
+def stated(pretrained: str | Path, tokenizer: Tokenizer) -> tuple[str | None, str | None, int]:
+    """The tokens that begin and end a text, and how many positions there are, as a model's files say.
+
+    Args:
+        pretrained: a bundled name, a folder, a GGUF file or a hub id.
+        tokenizer: the model's.
+
+    Raises:
+        CheckpointError: a file is malformed.
+    """
+    path = find_gguf(pretrained)
+    if path is None:
+        folder = find_folder(pretrained)
+        return *named_tokens(folder), positions(folder)
+    header = read_header(path)
+    named = special_texts(header, tokenizer)
+    length = header.metadata.integer(
+        f"{architecture_name(header)}.context_length", DEFAULT_MAX_LENGTH
+    )
+    return named.get("bos_token"), named.get("eos_token"), length
 
 
 def named_tokens(folder: Path) -> tuple[str | None, str | None]:

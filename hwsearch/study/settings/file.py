@@ -40,7 +40,7 @@ class StudySpec(StudySettings, ModelOptions):
     """A resolved study: what a study file says, with all that it leaves out.
 
     Attributes:
-        model: a bundled name, a folder, or a hub id.
+        model: a bundled name, a folder, a GGUF file, or a hub id.
         device: a device, or its folder.
         space: what may be chosen.
 
