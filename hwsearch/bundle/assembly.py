@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from hwsearch.bundle.tracing import OPSET
 from hwsearch.bundle.weights import Graph, Weight, declared
@@ -99,10 +99,7 @@ def _renames(
         name = placed.prefix + tensor.name
         if name not in weights:
             name = f"{placed.scope}/{tensor.name}"
-            constant = onnx.TensorProto()
-            constant.CopyFrom(tensor)
-            constant.name = name
-            constants[name] = constant
+            constants[name] = numpy_helper.from_array(placed.piece.value(tensor.name), name)
         renames[tensor.name] = name
     return renames
 

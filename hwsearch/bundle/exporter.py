@@ -23,6 +23,7 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError
+from hwsearch.formats.stored_linear import is_stored
 from hwsearch.runtime.bundle import (
     PLAN_FILE,
     REFERENCE_FILE,
@@ -143,7 +144,10 @@ def check_exportable(denoiser: Denoiser) -> Network:
         InputError: it is autoregressive, or computes in half precision.
     """
     network = denoiser.network
+    stored = {id(module.weight) for module in network.modules() if is_stored(module)}
     for tensor in (*network.parameters(), *network.buffers()):
+        if id(tensor) in stored:
+            continue
         # onnxruntime's CPU has no kernels for it, and a wider copy would not compute what was searched
         if tensor.is_floating_point() and tensor.dtype.itemsize < 4:
             raise InputError(

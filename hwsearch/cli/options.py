@@ -73,6 +73,9 @@ MODEL_OPTIONS = {
         "--dtype", help="Arithmetic of the model: float32 (if left), bfloat16, float16."
     ),
     "torch_device": click.option("--torch-device", help="Such as cpu (if left) or cuda."),
+    "memory": click.option(
+        "--memory", help="Bytes that may be held, such as 8GiB; half of the machine's if left."
+    ),
     "mask_token_id": click.option(
         "--mask-token-id", type=click.IntRange(min=0), help="The mask, where no file names it."
     ),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from torch import nn
 
+from hwsearch.compression.code_store import CodeStore
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.compression.pruning import WeightCalibration, prune_layer
 from hwsearch.compression.swap import swapped
@@ -11,6 +14,7 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import LinearGroups, Network
 from hwsearch.errors import PlanError
 from hwsearch.formats.catalog import simulate
+from hwsearch.formats.stored_linear import StoredLinear
 from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat, WeightPruning
 
 
@@ -18,7 +22,8 @@ class WeightBank:
     """Every linear of a denoiser in every format and pruned form asked for so far.
 
     Each (linear, format) is quantised, and each (layer, pruning) pruned, the first time a plan needs
-    it; after that a plan costs a few dictionary look-ups, and all networks built share the modules.
+    it; after that a plan costs a few dictionary look-ups, and all networks built share the modules. Those
+    of a model whose weights stay in their files are codes on disk; see `CodeStore`.
 
     Args:
         denoiser: the uncompressed model.
@@ -69,8 +74,16 @@ class WeightBank:
         assert isinstance(linear, nn.Linear)
         key = (path, fmt, linear)
         if key not in self._simulated:
-            self._simulated[key] = simulate(linear, fmt)
+            self._simulated[key] = (
+                self._store.linear(path, linear, fmt)
+                if isinstance(linear, StoredLinear)
+                else simulate(linear, fmt)
+            )
         return self._simulated[key]
+
+    @cached_property
+    def _store(self) -> CodeStore:
+        return CodeStore.of(self.denoiser)
 
 
 def linear_formats(plan: CompressionPlan, groups: LinearGroups) -> dict[str, WeightFormat]:

@@ -14,6 +14,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.network import LinearSizes, linear_sizes
+from hwsearch.formats.stored_linear import is_stored
 
 #: Hexadecimal digits that are kept of a digest, and threads that hash.
 DIGITS, THREADS = 32, 8
@@ -40,6 +42,20 @@ def weights_digest(network: nn.Module) -> str:
 
     Tensors that are one, such as those of a tied head, are hashed as if they were two.
     """
+    known = _KNOWN.get(network)
+    if known is not None:
+        return known
+    digest = _weights_digest(network)
+    if any(map(is_stored, network.modules())):
+        _KNOWN[network] = digest
+    return digest
+
+
+#: Digests of networks whose weights stay in their files, where nothing changes them.
+_KNOWN: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+
+def _weights_digest(network: nn.Module) -> str:
     tensors = dict(sorted(network.state_dict().items()))
     threads = min(THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:

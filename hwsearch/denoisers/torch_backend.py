@@ -172,7 +172,7 @@ class TorchBackend:
         return KeyValue(cache.key.gather(2, index), cache.value.gather(2, index))
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        device = self.network.lm_head.weight.device
+        device = self.network.model.embed_tokens.weight.device
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
 
 

@@ -5,6 +5,7 @@ Inputs are int8 in the same blocks, which is what the operator's ``accuracy_leve
 
 from __future__ import annotations
 
+from functools import cache
 from math import ceil
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -64,9 +65,11 @@ class BlockFormat(Format):
 
     def decode(self, codes: Codes, inputs: int) -> NDArray[np.float32]:
         """Codes around zero times their block's scale."""
-        packed, scales = codes[f"_Q{self.bits}"], codes["_scales"]
-        centred = unpacked(packed, self.bits).astype(np.float32) - 2 ** (self.bits - 1)
-        blocks = centred * scales[..., None]
+        packed: NDArray[np.uint8] = np.asarray(codes[f"_Q{self.bits}"], dtype=np.uint8)
+        scales: NDArray[np.float32] = np.asarray(codes["_scales"], dtype=np.float32)
+        # one look-up a byte, which is several times as quick as taking halves of bytes apart
+        blocks = np.take(_values(self.bits), packed, axis=0).reshape(*scales.shape, self.block)
+        blocks *= scales[..., None]
         return np.ascontiguousarray(blocks.reshape(len(blocks), -1)[:, :inputs])
 
     def round_inputs(self, x: Tensor) -> Tensor:
@@ -92,6 +95,14 @@ class BlockFormat(Format):
                 accuracy_level=_INT8_INPUTS,
             )
         ]
+
+
+@cache
+def _values(bits: int) -> NDArray[np.float32]:
+    """Centred codes ``[256, codes]`` of each byte."""
+    every = np.arange(256, dtype=np.uint8).reshape(256, 1, 1)
+    values = unpacked(every, bits).reshape(256, -1).astype(np.float32)
+    return values - np.float32(2 ** (bits - 1))
 
 
 def unpacked(packed: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:

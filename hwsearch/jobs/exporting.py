@@ -11,6 +11,7 @@ from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.denoisers.loading.options import ModelOptions
+from hwsearch.errors import InputError
 from hwsearch.jobs.finishing import Finisher, scored
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.latency.devices.device import load_device
@@ -19,7 +20,7 @@ from hwsearch.runtime import Bundle, Figures
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study import load_study
 from hwsearch.study.preparation import SINK_QUESTIONS, reopen
-from hwsearch.tasks.choice import TaskChoice, TaskOptions
+from hwsearch.tasks.choice import REFERENCE_QUESTIONS, TaskChoice, TaskOptions
 
 
 def export(
@@ -29,6 +30,7 @@ def export(
     *,
     sinks: SinkProfile | None = None,
     overwrite: bool = False,
+    references: int = REFERENCE_QUESTIONS,
     **changes: Unpack[TaskOptions],
 ) -> Bundle:
     """Export any plan of a model as a bundle, neither timed nor scored.
@@ -40,6 +42,8 @@ def export(
         sinks: turns thresholds into kept shares; None calibrates on the task's questions if any
             layer has a threshold below 1. Weights are pruned by those questions, too.
         overwrite: replace a folder that is there.
+        references: validation questions that torch answers now, for `hwsearch.verify` to ask again; a
+            large model takes minutes for one.
         changes: the task; see `hwsearch.tasks.choice.TaskChoice`.
 
     Raises:
@@ -50,7 +54,11 @@ def export(
     check_fits(plan, denoiser)
     check_weights(denoiser)
     task = TaskChoice(**changes)
-    denoiser, asked = task.asking(denoiser), task.reference_questions()
+    denoiser, asked = task.asking(denoiser), task.reference_questions()[:references]
+    if not asked:
+        raise InputError(
+            f"references must be at least 1, or nothing could be verified; got {references}"
+        )
     check_pass(denoiser, asked[0])
     prunes = any(layer.prunes for layer in plan.layers)
     weights = own_calibration(denoiser, task.calibration_questions()) if prunes else None
@@ -73,6 +81,7 @@ def export_model(
     options: ModelOptions | None = None,
     *,
     overwrite: bool = False,
+    references: int = REFERENCE_QUESTIONS,
     **changes: Unpack[TaskOptions],
 ) -> Bundle:
     """Load a model, and export any plan of it: see `export`.
@@ -83,10 +92,11 @@ def export_model(
         out: the bundle's folder.
         options: how the model is loaded.
         overwrite: replace a folder that is there.
+        references: validation questions that torch answers now.
         changes: the task.
     """
     denoiser = (options or ModelOptions()).load(model)
-    return export(denoiser, plan, out, overwrite=overwrite, **changes)
+    return export(denoiser, plan, out, overwrite=overwrite, references=references, **changes)
 
 
 def export_from_study(

@@ -41,6 +41,13 @@ if TYPE_CHECKING:
 @click.option(
     "--limit", default=200, show_default=True, help="Of a study's plan: test problems to score."
 )
+@click.option(
+    "--references",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Of a model's plan: questions that torch answers, to verify by.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
 @task_options("limit")
 @model_options()
@@ -52,6 +59,7 @@ def command(
     model: str | None,
     out: Path,
     limit: int,
+    references: int,
     overwrite: bool,
     storage: str | None,
     as_json: bool,
@@ -66,7 +74,7 @@ def command(
     if (study_name is None) == (model is None):
         raise InputError("give a study, or --model and --plan; not both")
     if model is not None:
-        bundle = of_model(model, plan, out, overwrite, flags)
+        bundle = of_model(model, plan, out, overwrite, references, flags)
     else:
         given = [name for name in (*TASK_OPTIONS, *MODEL_OPTIONS) if flags.get(name) is not None]
         if given:
@@ -83,7 +91,12 @@ def command(
 
 
 def of_model(
-    model: str, plan: str | None, out: Path, overwrite: bool, flags: dict[str, Any]
+    model: str,
+    plan: str | None,
+    out: Path,
+    overwrite: bool,
+    references: int,
+    flags: dict[str, Any],
 ) -> Bundle:
     """The bundle of a plan in a file. Raises `InputError` where none is given."""
     from hwsearch.denoisers.loading.options import ModelOptions
@@ -99,6 +112,7 @@ def of_model(
         out,
         ModelOptions(**given(flags, MODEL_OPTIONS)),
         overwrite=overwrite,
+        references=references,
         **given(flags, TASK_OPTIONS),
     )
 

@@ -66,7 +66,7 @@ def read_tensors(
     files: Iterable[Path],
     family: str,
     wanted: Container[str],
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     device: torch.device,
 ) -> dict[str, Tensor]:
     """All tensors of safetensors files, memory-mapped, then converted one at a time.
@@ -77,7 +77,7 @@ def read_tensors(
         files: see `weight_files`.
         family: a name of `hwsearch.denoisers.loading.config.FAMILIES`; decides how tensors are called.
         wanted: the transformer's names; a stored name may have ``model.`` too much or too little.
-        dtype: of the tensors returned.
+        dtype: of the tensors returned; None leaves them as they are stored, in the file's own memory.
         device: of the tensors returned.
 
     Raises:
@@ -93,7 +93,8 @@ def read_tensors(
                         continue
                     _check_floats(path, stored, shard.get_slice(stored).get_dtype())
                     name = _prefixed(rename(stored), wanted)
-                    tensors[name] = shard.get_tensor(stored).to(dtype)
+                    tensor = shard.get_tensor(stored)
+                    tensors[name] = tensor if dtype is None else tensor.to(dtype)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
     return tensors

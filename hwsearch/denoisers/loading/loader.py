@@ -17,6 +17,7 @@ from hwsearch.denoisers.loading.model_config import ModelConfig, autoregressive
 from hwsearch.denoisers.loading.model_files import find_folder, find_gguf
 from hwsearch.denoisers.loading.model_folder import read_model_folder
 from hwsearch.denoisers.loading.stored_model import StoredModel
+from hwsearch.denoisers.loading.stored_weights import as_stored, keeps_stored
 from hwsearch.denoisers.loading.token_roles import check_token
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import CheckpointError, InputError, UnknownNameError
@@ -33,6 +34,7 @@ def load_denoiser(
     mask_token_id: int | None = None,
     end_token_id: int | None = None,
     causal: bool = False,
+    memory: int | None = None,
 ) -> Denoiser:
     """Load a masked-diffusion model from safetensors or GGUF.
 
@@ -46,6 +48,9 @@ def load_denoiser(
         mask_token_id: needed where none of the model's files names it.
         end_token_id: needed where none of the model's files gives an ``eos_token_id``; the tokens
             that they do give end an answer too.
+        memory: bytes that may be held: weights whose copies would take too much of it stay in their files,
+            mapped, and become `dtype` a piece at a time. None is half of the machine's memory; it counts on
+            the CPU only.
         causal: load an autoregressive model, to compare with: a causal mask, one token a pass.
 
     Raises:
@@ -65,7 +70,7 @@ def load_denoiser(
     mask = _token(mask_token_id, mask, "mask_token_id", config)
     denoiser = Denoiser(
         name=str(name_or_path),
-        network=_network(stored, config.geometry, DTYPES[dtype], target),
+        network=_network(stored, config.geometry, DTYPES[dtype], target, memory),
         tokenizer=stored.tokenizer,
         mask_token_id=mask,
         end_token_id=end,
@@ -94,11 +99,16 @@ def _said(dtype: str, device: str, mask: int | None, end: int | None) -> dict[st
 
 
 def _network(
-    stored: StoredModel, geometry: Geometry, dtype: torch.dtype, device: torch.device
+    stored: StoredModel,
+    geometry: Geometry,
+    dtype: torch.dtype,
+    device: torch.device,
+    memory: int | None,
 ) -> Transformer:
     """The network of some sizes, filled with a model's tensors."""
     wanted = {name: tensor.shape for name, tensor in _empty(geometry).state_dict().items()}
-    tensors = stored.read_tensors(wanted, dtype, device)
+    stays = device.type == "cpu" and keeps_stored(geometry, dtype, memory)
+    tensors = stored.read_tensors(wanted, None if stays else dtype, device)
     if geometry.tie_embeddings:
         tied = tie(tensors, stored.config.family, stored.path)
         geometry = replace(geometry, tie_embeddings=tied)
@@ -107,7 +117,8 @@ def _network(
     network.load_state_dict(tensors, assign=True)
     if geometry.tie_embeddings:
         network.lm_head.weight = network.model.embed_tokens.weight
-    return network.eval().requires_grad_(False)
+    network = network.eval().requires_grad_(False)
+    return as_stored(network, dtype) if stays else network
 
 
 def _empty(geometry: Geometry) -> Transformer:

@@ -46,7 +46,7 @@ def _read_tensors(
     folder: Path,
     config: ModelConfig,
     wanted: Mapping[str, torch.Size],
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     device: torch.device,
 ) -> dict[str, Tensor]:
     if config.quantisation is not None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from pydantic import Field, field_validator
+from pydantic import ByteSize, Field, field_validator
 
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
@@ -24,6 +24,7 @@ class ModelOptionsDict(TypedDict, total=False):
 
     dtype: str
     torch_device: str
+    memory: int | None
     mask_token_id: int | None
     end_token_id: int | None
     prompt_template: str | None
@@ -38,6 +39,8 @@ class ModelOptions(Keywords):
     Attributes:
         dtype: arithmetic: ``float32``, ``bfloat16`` or ``float16``.
         torch_device: where it runs, as torch names it: ``cpu`` or ``cuda:0``.
+        memory: bytes that may be held, such as ``8GiB``: weights whose copies would take too much of
+            it stay in their files. None is half of the machine's memory.
         mask_token_id: needed where none of the model's files names it.
         end_token_id: needed where none of the model's files names one.
         prompt_template: text around ``{question}``; None is the model's own.
@@ -48,6 +51,7 @@ class ModelOptions(Keywords):
 
     dtype: str = "float32"
     torch_device: str = "cpu"
+    memory: ByteSize | None = None
     mask_token_id: Token | None = None
     end_token_id: Token | None = None
     prompt_template: str | None = None
@@ -85,7 +89,12 @@ class ModelOptions(Keywords):
             denoiser = replace(found, name=str(name), **self._tokens)
         else:
             denoiser = load_denoiser(
-                name, dtype=self.dtype, device=self.torch_device, **self._tokens, **more
+                name,
+                dtype=self.dtype,
+                device=self.torch_device,
+                memory=self.memory,
+                **self._tokens,
+                **more,
             )
         if self.prompt_template is not None:
             denoiser = replace(denoiser, prompt_template=self.prompt_template)

@@ -20,13 +20,14 @@ class ReadTensors(Protocol):
     """Reads a model's tensors."""
 
     def __call__(
-        self, wanted: Mapping[str, torch.Size], dtype: torch.dtype, device: torch.device
+        self, wanted: Mapping[str, torch.Size], dtype: torch.dtype | None, device: torch.device
     ) -> dict[str, Tensor]:
         """Tensors by the transformer's names; of a tied embedding and head one may be left out.
 
         Args:
             wanted: names that the transformer has, with shapes.
-            dtype: of the tensors returned.
+            dtype: of the tensors returned; None leaves floats as they are stored, where they can stay in
+                the file's own memory.
             device: of the tensors returned.
 
         Raises:

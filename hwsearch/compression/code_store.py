@@ -1,0 +1,102 @@
+"""Codes of a large model's linears, on disk: made once for each format, and mapped wherever they are used."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from torch import Tensor, nn
+
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.digest import weights_digest
+from hwsearch.errors import InputError
+from hwsearch.formats.catalog import format_of
+from hwsearch.formats.stored_linear import CodedLinear, outputs_at_once
+from hwsearch.formats.weight_format import Format
+from hwsearch.plan import WeightFormat
+
+#: Raised when a format's codes come to mean something else.
+SCHEME = 2
+
+#: The environment's variable for the folder of what can be made again.
+CACHE_VARIABLE = "HWSEARCH_CACHE"
+
+
+def cache_folder() -> Path:
+    """Where hwsearch keeps what it can make again."""
+    return Path(os.environ.get(CACHE_VARIABLE, Path.home() / ".cache" / "hwsearch"))
+
+
+class CodeStore:
+    """A folder of codes, one folder for each linear and format.
+
+    Args:
+        folder: of one model's codes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def of(cls, denoiser: Denoiser) -> Self:
+        """That of a model, known by the digest of its weights."""
+        digest = weights_digest(denoiser.network)
+        return cls(cache_folder() / f"codes-{SCHEME}" / digest)
+
+    def linear(self, path: str, linear: nn.Linear, fmt: WeightFormat) -> CodedLinear:
+        """A linear in a format.
+
+        Args:
+            path: of the linear in the model.
+            linear: with its float weights.
+            fmt: the format.
+
+        Raises:
+            InputError: the disk has too little room.
+        """
+        form, (outputs, inputs) = format_of(fmt), linear.weight.shape
+        folder = self.folder / f"{path}.{fmt.value}"
+        if not folder.is_dir():
+            self._make(folder, linear.weight, form)
+        codes = {
+            name: np.load(folder / f"codes{name}.npy", mmap_mode="r")
+            for name in form.specs(inputs, outputs)
+        }
+        bias = None if linear.bias is None else linear.bias.detach()
+        return CodedLinear(codes, bias, form, inputs, outputs)
+
+    def _make(self, folder: Path, weight: Tensor, form: Format) -> None:
+        """Encode a matrix, some outputs at a time; whole or not at all."""
+        outputs, inputs = weight.shape
+        specs = form.specs(inputs, outputs)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        needed = sum(spec.nbytes for spec in specs.values())
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise InputError(
+                f"{self.folder}: codes take {needed / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB "
+                f"left; make room, or set {CACHE_VARIABLE} to a folder on another disk"
+            )
+        fresh = Path(tempfile.mkdtemp(dir=self.folder, prefix=".making-"))
+        try:
+            arrays = {
+                name: np.lib.format.open_memmap(
+                    fresh / f"codes{name}.npy", "w+", spec.dtype, spec.shape
+                )
+                for name, spec in specs.items()
+            }
+            for start, stop in outputs_at_once(outputs, inputs):
+                exact = weight[start:stop].detach().float().cpu().numpy()
+                for name, piece in form.encode(exact.T).items():
+                    arrays[name][specs[name].outputs(start, stop)] = piece
+            del arrays
+            fresh.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was quicker
+                raise
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)

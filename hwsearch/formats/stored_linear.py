@@ -1,0 +1,123 @@
+"""Linears whose weights stay as they are stored, and become floats a piece at a time when they are used.
+
+A model may be larger than memory. Its weights are then mapped from their files, as 16-bit floats or as the
+codes of a format, and the system keeps in memory what it has room for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hwsearch.formats.weight_format import Format
+
+#: Weights of a matrix that are floats at the same time.
+AT_ONCE = 1 << 24
+
+
+class StoredLinear(nn.Linear):
+    """A linear that computes in the type of its inputs, whatever type its weight is stored in."""
+
+    @classmethod
+    def of(cls, linear: nn.Linear) -> StoredLinear:
+        """The same linear; its weight is shared."""
+        found = cls(linear.in_features, linear.out_features, bias=False, device="meta")
+        found.weight, found.bias = linear.weight, linear.bias
+        return found
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The product of inputs ``[..., in]``."""
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        if self.weight.dtype == x.dtype:
+            return F.linear(x, self.weight, bias)
+        pieces = (
+            self.weight[start:stop].to(x.dtype)
+            for start, stop in outputs_at_once(self.out_features, self.in_features)
+        )
+        return _product(x, pieces, bias)
+
+
+class StoredEmbedding(nn.Embedding):
+    """An embedding whose rows become floats when they are read.
+
+    Args:
+        embedding: whose weight is shared.
+        dtype: of the rows that it gives.
+    """
+
+    def __init__(self, embedding: nn.Embedding, dtype: torch.dtype) -> None:
+        super().__init__(1, 1, device="meta")
+        self.num_embeddings, self.embedding_dim = embedding.weight.shape
+        self.weight, self._dtype = embedding.weight, dtype
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Rows ``[..., hidden]`` of tokens."""
+        return F.embedding(tokens, self.weight).to(self._dtype)
+
+
+class CodedLinear(nn.Module):
+    """A linear in a format, held as its codes; what `SimulatedLinear` computes, to the last bit.
+
+    Args:
+        codes: the arrays of `Format.encode`, in memory or mapped from a file.
+        bias: the linear's own, or None.
+        form: its format.
+        inputs: features of its inputs.
+        outputs: and of its outputs.
+    """
+
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        codes: Mapping[str, NDArray[np.generic]],
+        bias: Tensor | None,
+        form: Format,
+        inputs: int,
+        outputs: int,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("bias", bias)
+        self.codes, self.form = codes, form
+        self.in_features, self.out_features = inputs, outputs
+        self.specs = form.specs(inputs, outputs)
+        self.round_inputs = form.round_inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The product of rounded inputs ``[..., in]``."""
+        return _product(self.round_inputs(x), self._pieces(x), self.bias)
+
+    @property
+    def weight(self) -> Tensor:
+        """All rounded weights ``[out, in]``, made now."""
+        return torch.cat([*self._pieces(torch.empty(0))])
+
+    def _pieces(self, like: Tensor) -> Iterator[Tensor]:
+        for start, stop in outputs_at_once(self.out_features, self.in_features):
+            codes = {n: a[self.specs[n].outputs(start, stop)] for n, a in self.codes.items()}
+            yield torch.from_numpy(self.form.decode(codes, self.in_features)).to(like)
+
+
+def outputs_at_once(outputs: int, inputs: int) -> Iterator[tuple[int, int]]:
+    """Ranges of outputs that are floats at the same time."""
+    step = max(1, AT_ONCE // inputs)
+    for start in range(0, outputs, step):
+        yield start, min(start + step, outputs)
+
+
+def _product(x: Tensor, pieces: Iterator[Tensor], bias: Tensor | None) -> Tensor:
+    found = torch.cat([F.linear(x, piece) for piece in pieces], dim=-1)
+    return found if bias is None else found + bias
+
+
+def is_stored(module: Any) -> bool:
+    """Whether a module computes in another type than that of its weight."""
+    return isinstance(module, StoredLinear | StoredEmbedding)

@@ -1,0 +1,108 @@
+"""A model that stays in its files computes, is compressed and is exported as one that was copied."""
+
+import numpy as np
+import pytest
+import torch
+
+from hwsearch.bundle import write_bundle
+from hwsearch.compression import WeightBank, compress
+from hwsearch.compression.code_store import CACHE_VARIABLE
+from hwsearch.decoding.kept import KeptShares
+from hwsearch.denoisers.loading import stored_weights
+from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.denoisers.loading.options import ModelOptions
+from hwsearch.errors import InputError
+from hwsearch.formats import stored_linear
+from hwsearch.formats.stored_linear import CodedLinear, StoredLinear
+from hwsearch.plan import CompressionPlan
+from tests.denoisers.checkpoints import (
+    llada_config,
+    llada_tensors,
+    stock_config,
+    stock_model,
+    write,
+)
+
+TOKENS = torch.from_numpy(np.random.default_rng(0).integers(3, 64, (2, 11)))
+MIXED = CompressionPlan.validate(
+    {"layers": [{"attention": "w4", "mlp": "w8"}, {"mlp": "w8a8"}, {}], "head": "w8"}
+)
+
+
+@pytest.fixture(autouse=True)
+def always_stored(monkeypatch, tmp_path):
+    """Every model is large, and made of many pieces."""
+    monkeypatch.setattr(stored_weights, "COPIES_SHARE", 0.0)
+    monkeypatch.setattr(stored_linear, "AT_ONCE", 48 * 7)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module", params=["llada", "dream", "tied qwen3"])
+def folder(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "m"
+    if request.param == "llada":
+        config, tensors = llada_config(), llada_tensors(stock_model("Llama"))
+    elif request.param == "dream":
+        config = stock_config("Dream", kv_heads=2)
+        tensors = dict(stock_model("Qwen2", kv_heads=2).state_dict())
+    else:
+        config = stock_config("qwen3", kv_heads=2) | {"tie_word_embeddings": True, "head_dim": 12}
+        model = stock_model("Qwen3", kv_heads=2, head_dim=12, tie_word_embeddings=True)
+        tensors = {n: t for n, t in model.state_dict().items() if n != "lm_head.weight"}
+    return write(folder, config, {n: t.to(torch.bfloat16) for n, t in tensors.items()}, shards=2)
+
+
+def copied(folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(stored_weights, "COPIES_SHARE", 1.0)
+        return load_denoiser(folder)
+
+
+def test_a_stored_model_computes_what_a_copied_one_does(folder, monkeypatch):
+    stored, float_copy = load_denoiser(folder), copied(folder, monkeypatch)
+    linear = stored.transformer.model.layers[0].mlp.up_proj
+    assert isinstance(linear, StoredLinear) and linear.weight.dtype == torch.bfloat16
+    wanted = float_copy.logits(TOKENS)
+    assert stored.logits(TOKENS).dtype == torch.float32
+    torch.testing.assert_close(stored.logits(TOKENS), wanted, rtol=0, atol=1e-5)
+    half = load_denoiser(folder, dtype="bfloat16")
+    assert half.logits(TOKENS).dtype == torch.bfloat16
+
+
+def test_codes_compute_what_rounded_weights_do(folder, monkeypatch):
+    stored, float_copy = load_denoiser(folder), copied(folder, monkeypatch)
+    coded, simulated = compress(stored, MIXED).network, compress(float_copy, MIXED).network
+    name = "model.layers.0.self_attn.q_proj"
+    assert isinstance(coded.get_submodule(name), CodedLinear)
+    for path in (name, "model.layers.0.mlp.down_proj", "model.layers.1.mlp.up_proj", "lm_head"):
+        ours, theirs = (network.get_submodule(path) for network in (coded, simulated))
+        torch.testing.assert_close(ours.weight, theirs.weight, rtol=0, atol=0)
+    with torch.inference_mode():
+        torch.testing.assert_close(coded(TOKENS), simulated(TOKENS), rtol=0, atol=2e-3)
+
+
+def test_codes_are_made_once(folder, monkeypatch, tmp_path):
+    first = compress(load_denoiser(folder), MIXED).network(TOKENS)
+    monkeypatch.setattr("hwsearch.compression.code_store.CodeStore._make", None)
+    bank = WeightBank(load_denoiser(folder))
+    again = compress(bank.denoiser, MIXED, bank).network(TOKENS)
+    assert torch.equal(first, again)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if "making" in path.name]
+
+
+def test_an_export_of_stored_weights_is_that_of_copies(folder, monkeypatch, tmp_path):
+    kept = KeptShares((0.5, 1.0, 1.0))
+    bundles = []
+    for name, denoiser in (("a", load_denoiser(folder)), ("b", copied(folder, monkeypatch))):
+        asked = compress(denoiser, MIXED)
+        bundles.append(write_bundle(asked, kept, tmp_path / name, questions=["how many apples ?"]))
+    for file in ("weights.bin", "refresh.onnx", "step.onnx"):
+        assert (bundles[0].path / file).read_bytes() == (bundles[1].path / file).read_bytes()
+
+
+def test_too_little_memory_is_said_with_the_least_that_would_do(folder):
+    with pytest.raises(InputError, match=r"memory must be at least 0\.25 GiB .*; got 0\.00 GiB"):
+        ModelOptions(memory="1MB").load(folder)
+    with pytest.raises(InputError, match=r"memory: .*could not parse"):
+        ModelOptions(memory="some")
+    assert ModelOptions(memory="1GiB").memory == 2**30
