@@ -16,6 +16,7 @@ from hwsearch.decoding.kept import KeptShares, Signal
 from hwsearch.decoding.passes import WHOLE, Scope
 from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.denoisers.activation_cache import ActivationCache, Walk
+from hwsearch.denoisers.lockstep import Pass, finished
 from hwsearch.denoisers.transformer import ALL, KeyValue, Transformer
 
 
@@ -72,10 +73,20 @@ class TorchBackend:
         """Some rows against the cache; see `hwsearch.decoding.backend.Backend`."""
         return self._choose(self.step_logits(tokens, start, stop, scope), start)
 
-    @torch.inference_mode()
     def refresh_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
         """The logits behind `refresh`, ``[batch, block, vocab]``, for whoever measures a loss."""
-        state = self.network.refresh(
+        return finished(self.refreshing(tokens, start, stop, scope))
+
+    def step_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
+        """The logits behind `step`, ``[batch, block, vocab]``."""
+        return finished(self.stepping(tokens, start, stop, scope))
+
+    @torch.inference_mode()
+    def refreshing(
+        self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE
+    ) -> Pass[Tensor]:
+        """`refresh_logits`, layer by layer."""
+        state = yield from self.network.refreshing(
             self._tensor(tokens),
             self.kept.pruned if self.kept.signal else frozenset(),
             self._walk("refresh"),
@@ -89,18 +100,20 @@ class TorchBackend:
             keeper.see(tokens.shape, None if signal is None else signal.float().cpu().numpy())
         if scope is not WHOLE:
             self._before = state.hidden[:, :1]
+            yield self.network.lm_head
             return self._logits_from(state.hidden, start)
+        yield self.network.lm_head
         self._before = state.hidden[:, max(start - 1, 0) :][:, :1]
         return self._logits(state.hidden[:, start:stop])
 
     @torch.inference_mode()
-    def step_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
-        """The logits behind `step`, ``[batch, block, vocab]``."""
+    def stepping(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Pass[Tensor]:
+        """`step_logits`, layer by layer."""
         first, last = scope.rows or (start, stop)
         if scope.store:
             self._make_room(tokens.shape[1])
         places = np.arange(first, last) if scope.positions is None else scope.positions[first:last]
-        state = self.network.window(
+        state = yield from self.network.windowed(
             self._tensor(tokens[:, first:last]),
             self._tensor(places),
             self._outside(tokens.shape[1], first, last),
@@ -113,6 +126,7 @@ class TorchBackend:
                 _placed(*pair, first) for pair in zip(self._cache, state.cache, strict=True)
             ]
             self._past = {}
+        yield self.network.lm_head
         if scope is WHOLE:
             return self._logits(state.hidden)
         if first < start:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from hwsearch.denoisers.activation_cache import Walk
 from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.lockstep import Pass, finished
 from hwsearch.denoisers.network import LinearGroups, Network
 from hwsearch.errors import InputError
 
@@ -203,6 +204,18 @@ class Transformer(Network):
         positions: Tensor | None = None,
         rows: slice = ALL,
     ) -> Refreshed:
+        """As `refreshing`, from beginning to end."""
+        return finished(self.refreshing(tokens, mass_layers, walk, query_rows, positions, rows))
+
+    def refreshing(
+        self,
+        tokens: Tensor,
+        mass_layers: frozenset[int] = frozenset(),
+        walk: Walk | None = None,
+        query_rows: slice | None = None,
+        positions: Tensor | None = None,
+        rows: slice = ALL,
+    ) -> Pass[Refreshed]:
         """A full pass over tokens ``[batch, length]``, with the attention mass of some layers.
 
         Where the tokens are a frozen input, `walk` spares the layers that have run on it before.
@@ -215,6 +228,7 @@ class Transformer(Network):
         x, rope = self.model.embed_tokens(tokens), self._rope(positions)
         cache, masses = [], []
         for index, layer in enumerate(self.model.layers):
+            yield layer
             wanted = index in mass_layers
             run = partial(layer, x, rope, want_mass=wanted, query_rows=query_rows)
             mode: Hashable = wanted
@@ -247,12 +261,12 @@ class Transformer(Network):
             kept: by what each layer chose the positions it keeps, for `walk`.
 
         Raises:
-            InputError: as `window`.
+            InputError: as `windowed`.
         """
         positions = torch.arange(tokens.shape[1], device=tokens.device) + start
-        return self.window(tokens, positions, past, walk, kept).hidden
+        return finished(self.windowed(tokens, positions, past, walk, kept)).hidden
 
-    def window(
+    def windowed(
         self,
         tokens: Tensor,
         positions: Tensor,
@@ -260,7 +274,7 @@ class Transformer(Network):
         walk: Walk | None = None,
         kept: Sequence[object] = (),
         rows: slice = ALL,
-    ) -> Refreshed:
+    ) -> Pass[Refreshed]:
         """Some rows against the cache of the others, and their own keys and values.
 
         Args:
@@ -282,6 +296,7 @@ class Transformer(Network):
         x, rope = self.model.embed_tokens(tokens), self._rope(positions)
         cache: list[KeyValue] = []
         for index, layer in enumerate(self.model.layers):
+            yield layer
             run = partial(layer, x, rope, past=past[index])
             mode: Hashable = kept[index] if kept else None
             if rows != ALL and layer is self.model.layers[-1]:

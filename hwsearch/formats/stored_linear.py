@@ -22,9 +22,23 @@ if TYPE_CHECKING:
 #: Weights of a matrix that are floats at the same time.
 AT_ONCE = 1 << 24
 
+#: Weights of a matrix that may be held as floats; a head of 126,464 tokens is larger.
+MOST_HELD = 1 << 27
+
 
 class StoredLinear(nn.Linear):
     """A linear that computes in the type of its inputs, whatever type its weight is stored in."""
+
+    _floats: Tensor | None = None
+
+    def hold(self) -> None:
+        """Keep the weight as 32-bit floats until `release`, for several inputs; not one too large for it."""
+        if self.weight.dtype != torch.float32 and self.weight.numel() <= MOST_HELD:
+            self._floats = self.weight.float()
+
+    def release(self) -> None:
+        """Forget the floats."""
+        self._floats = None
 
     @classmethod
     def of(cls, linear: nn.Linear) -> StoredLinear:
@@ -36,6 +50,8 @@ class StoredLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """The product of inputs ``[..., in]``."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
+        if self._floats is not None:
+            return F.linear(x, self._floats, bias)
         if self.weight.dtype == x.dtype:
             return F.linear(x, self.weight, bias)
         pieces = (
@@ -90,10 +106,22 @@ class CodedLinear(nn.Module):
         self.in_features, self.out_features = inputs, outputs
         self.specs = form.specs(inputs, outputs)
         self.round_inputs = form.round_inputs
+        self._floats: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """The product of rounded inputs ``[..., in]``."""
+        if self._floats is not None:
+            return F.linear(self.round_inputs(x), self._floats, self.bias)
         return _product(self.round_inputs(x), self._pieces(x), self.bias)
+
+    def hold(self) -> None:
+        """Keep the weight as floats until `release`, for several inputs; not one too large for it."""
+        if self.in_features * self.out_features <= MOST_HELD:
+            self._floats = self.weight
+
+    def release(self) -> None:
+        """Forget the floats."""
+        self._floats = None
 
     @property
     def weight(self) -> Tensor:

@@ -7,7 +7,7 @@ plans are judged on the same states, so the noise of sampling states cancels bet
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -27,8 +27,10 @@ from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.lockstep import in_step, is_large
 from hwsearch.denoisers.network import Network
-from hwsearch.denoisers.torch_backend import TokenChooser
+from hwsearch.denoisers.torch_backend import TokenChooser, TorchBackend
+from hwsearch.denoisers.transformer import Transformer
 from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last
 from hwsearch.tasks.losses.pricing.decoded import Decoded, DecodedProblem
 
@@ -156,19 +158,19 @@ class FrozenStates:
 
     def by_state(self, network: Network, kept: KeptShares) -> Iterator[StateLoss]:
         """The loss, state by state; see `hwsearch.tasks.losses.GradualLoss`."""
-        backend = backend_of(network, kept, self.activations)
+        if isinstance(network, Transformer) and is_large(network):
+            measure = self._side_by_side(network, kept)
+        else:
+            backend = backend_of(network, kept, self.activations)
 
-        def measure(index: int) -> _Divergence:
-            state = self.states[index]
-            backend.begin(state.history, frozen=index)
-            span = (state.start, state.stop)
-            logits = backend.refresh_logits(state.at_refresh, *span)
-            masked = self._masked(state.at_refresh, *span)
-            refresh, step = _summed(state.refresh_logp, logits, masked), (0.0, 0)
-            if state.at_step is not None and state.step_logp is not None:
-                logits = backend.step_logits(state.at_step, *span)
-                step = _summed(state.step_logp, logits, self._masked(state.at_step, *span))
-            return _Divergence(*refresh, *step, _passes(state))
+            def measure(index: int) -> _Divergence:
+                state = self.states[index]
+                backend.begin(state.history, frozen=index)
+                span, step = (state.start, state.stop), None
+                refresh = backend.refresh_logits(state.at_refresh, *span)
+                if state.at_step is not None:
+                    step = backend.step_logits(state.at_step, *span)
+                return self._diverged(state, refresh, step)
 
         def describe(part: _Divergence) -> tuple[float, float, float]:
             refresh, step = self._per_mask
@@ -177,6 +179,60 @@ class FrozenStates:
             return (loss / weight if weight else 0.0), weight, part.work
 
         yield from in_turn(self.order, measure, describe, self._total)
+
+    def _side_by_side(self, network: Transformer, kept: KeptShares) -> Callable[[int], _Divergence]:
+        """Measures states several at a time, so that each layer's weights become floats once for all."""
+        known: dict[int, _Divergence] = {}
+        groups = list(self._groups(network))
+
+        def measure(index: int) -> _Divergence:
+            if index not in known:
+                together = next(group for group in groups if index in group)
+                known.update(zip(together, self._measured(network, kept, together), strict=True))
+            return known[index]
+
+        return measure
+
+    def _groups(self, network: Transformer) -> Iterator[list[int]]:
+        """States in the order in which they are judged, as many as caches fit into memory together."""
+        g, taken = network.geometry, 0
+        group: list[int] = []
+        for index in self.order:
+            size = 8 * self.states[index].at_refresh.size * g.num_layers * g.kv_size
+            if group and taken + size > self.activations.limit_bytes:
+                yield group
+                group, taken = [], 0
+            group.append(index)
+            taken += size
+        yield group
+
+    def _measured(
+        self, network: Transformer, kept: KeptShares, indices: Sequence[int]
+    ) -> list[_Divergence]:
+        """States of one group: all their refreshes layer by layer, then all their steps."""
+        states = [self.states[index] for index in indices]
+        backends = [TorchBackend(network, kept) for _ in states]
+        for backend, state in zip(backends, states, strict=True):
+            backend.begin(state.history)
+        pairs = list(zip(backends, states, strict=True))
+        refreshed = in_step(
+            [b.refreshing(state.at_refresh, state.start, state.stop) for b, state in pairs]
+        )
+        later = [(b, s, s.at_step) for b, s in pairs if s.at_step is not None]
+        stepped = iter(in_step([b.stepping(tokens, s.start, s.stop) for b, s, tokens in later]))
+        return [
+            self._diverged(state, logits, None if state.at_step is None else next(stepped))
+            for state, logits in zip(states, refreshed, strict=True)
+        ]
+
+    def _diverged(self, state: FrozenState, refresh: Tensor, step: Tensor | None) -> _Divergence:
+        """KL of logits ``[batch, block, vocab]`` of a state's passes."""
+        span = (state.start, state.stop)
+        first = _summed(state.refresh_logp, refresh, self._masked(state.at_refresh, *span))
+        second = 0.0, 0
+        if step is not None and state.at_step is not None and state.step_logp is not None:
+            second = _summed(state.step_logp, step, self._masked(state.at_step, *span))
+        return _Divergence(*first, *second, _passes(state))
 
     @cached_property
     def order(self) -> list[int]:

@@ -1,5 +1,7 @@
 """A model that stays in its files computes, is compressed and is exported as one that was copied."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from hwsearch.errors import InputError
 from hwsearch.formats import stored_linear
 from hwsearch.formats.stored_linear import CodedLinear, StoredLinear
 from hwsearch.plan import CompressionPlan
+from hwsearch.tasks.losses.kl import FrozenStates
 from tests.denoisers.checkpoints import (
     llada_config,
     llada_tensors,
@@ -23,6 +26,7 @@ from tests.denoisers.checkpoints import (
     write,
 )
 
+HOLD = CodedLinear.hold
 TOKENS = torch.from_numpy(np.random.default_rng(0).integers(3, 64, (2, 11)))
 MIXED = CompressionPlan.validate(
     {"layers": [{"attention": "w4", "mlp": "w8"}, {"mlp": "w8a8"}, {}], "head": "w8"}
@@ -106,3 +110,23 @@ def test_too_little_memory_is_said_with_the_least_that_would_do(folder):
     with pytest.raises(InputError, match=r"memory: .*could not parse"):
         ModelOptions(memory="some")
     assert ModelOptions(memory="1GiB").memory == 2**30
+
+
+@pytest.mark.parametrize("bytes_at_once", [0, 1 << 30])
+def test_a_loss_of_stored_weights_is_that_of_copies(folder, monkeypatch, bytes_at_once):
+    """And each layer becomes floats once for all states that go side by side."""
+    short = {"gen_length": 8, "block_length": 4, "steps": 8}
+    questions = ["how many apples ?", "tom has 3 apples", "tom buys 2 more apples"]
+    kept = KeptShares((0.5, 1.0, 1.0))
+    losses, held = [], []
+    monkeypatch.setattr(CodedLinear, "hold", lambda linear: held.append(linear) or HOLD(linear))
+    for loaded in (load_denoiser(folder), copied(folder, monkeypatch)):
+        decoding = loaded.decoding.changed(short | {"refresh_interval": 2})
+        denoiser = dataclasses.replace(loaded, decoding=decoding)
+        states = FrozenStates.record(denoiser, questions, per_question=2)
+        states.activations.limit_bytes = bytes_at_once
+        losses.append(states.loss(compress(denoiser, MIXED).network, kept))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2) and losses[1] > 1e-3
+    rounds = 2 if bytes_at_once else 2 * len(states.states)
+    assert len(states.states) > 2
+    assert len(held) == rounds * (7 + 3 + 1), "seven linears, three of an mlp, and the head"
