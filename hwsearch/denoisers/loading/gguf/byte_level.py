@@ -84,7 +84,7 @@ def byte_level_tokenizer(header: GgufHeader, vocabulary: Vocabulary) -> tuple[To
             raises of merges that do not fit the tokens is an Exception.
     """
     name = header.metadata.get("tokenizer.ggml.pre")
-    splitting = SPLITTINGS.get("default" if name is None else name)
+    splitting = SPLITTINGS.get("default" if name is None else str(name))
     if splitting is None:
         known = ", ".join(SPLITTINGS)
         raise header.metadata.error(
