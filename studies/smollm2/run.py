@@ -20,11 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from hwsearch.bundle import Exporter
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.jobs.verification import verify
 from hwsearch.tasks.gsm_mini.generator import problems
+from tests import smollm2
 from tests.jobs.test_smollm2 import plans
-from tests.smollm2 import FOLDER
 
 COLUMNS = (
     "plan",
@@ -48,7 +47,7 @@ def main() -> None:
     parser.add_argument("--plans", default="w8a8,mixed")
     chosen = parser.parse_args()
     questions = [one.question for one in islice(problems("validation"), chosen.questions)]
-    denoiser = load_denoiser(FOLDER)
+    denoiser = smollm2.denoiser()
     exporter = Exporter(denoiser)
     table = csv.DictWriter(sys.stdout, COLUMNS)
     table.writeheader()

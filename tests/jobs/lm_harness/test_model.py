@@ -15,6 +15,7 @@ from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError
 from hwsearch.jobs.exporting import export
 from hwsearch.jobs.lm_harness import model as lm_harness
+from hwsearch.jobs.lm_harness.texts import DEFAULT_MAX_LENGTH, stated
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.tasks.evaluation import evaluate
 from hwsearch.tasks.likelihood import log_likelihood
@@ -130,3 +131,15 @@ def test_wrong_model_args_are_named(folder):
         lm_harness.HarnessModel(str(folder), block_length=3)
     with pytest.raises(InputError, match="stepz: no such key"):
         lm_harness.HarnessModel(str(folder), stepz=3)
+
+
+def test_a_gguf_file_says_how_texts_begin_and_end_and_how_long_they_are(tmp_path):
+    from tests.denoisers.gguf_files import write_model  # skips where gguf is not there
+
+    stock = stock_model("Llama")
+    path = write_model(tmp_path / "m.gguf", "llada", stock)
+    tokenizer = load_denoiser(path).tokenizer
+    assert stated(path, tokenizer) == ("<begin>", "<end>", 512)
+    silent = {"llada.context_length": None, "tokenizer.ggml.bos_token_id": None}
+    path = write_model(tmp_path / "n.gguf", "llada", stock, **silent)
+    assert stated(path, tokenizer) == (None, "<end>", DEFAULT_MAX_LENGTH)

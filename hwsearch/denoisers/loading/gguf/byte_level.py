@@ -19,14 +19,14 @@ _DIGIT = r"\p{N}"
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
-def _words(digits: str, contractions: str, breaks: str = r"\s*[\r\n]+") -> str:
+def _words(digits: str) -> str:
     """What newer models split a text into: a mark before letters joins them, line ends follow marks."""
     parts = [
-        contractions,
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)",
         r"[^\r\n\p{L}\p{N}]?\p{L}+",
         digits,
         r" ?[^\s\p{L}\p{N}]+[\r\n]*",
-        breaks,
+        r"\s*[\r\n]+",
         r"\s+(?!\S)",
         r"\s+",
     ]
@@ -50,10 +50,9 @@ class Splitting:
     composed: bool = False
 
 
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_LLAMA3 = Splitting((_words(r"\p{N}{1,3}", _CONTRACTIONS),), whole_words=True, begins=True)
-_QWEN2 = Splitting((_words(_DIGIT, _CONTRACTIONS),), composed=True)
-_LLADA = Splitting((_words(_DIGIT, r"'(?i:[sdmt]|ll|ve|re)", r"\s*[\r\n]"),))
+_LLAMA3 = Splitting((_words(r"\p{N}{1,3}"),), whole_words=True, begins=True)
+_QWEN2 = Splitting((_words(_DIGIT),), composed=True)
+_LLADA = Splitting((_words(_DIGIT),))  # its own pattern reads otherwise and matches the same
 _SMOLLM = Splitting((_DIGIT, _GPT2))
 _DEFAULT = Splitting((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]"))
 
@@ -84,7 +83,7 @@ def byte_level_tokenizer(header: GgufHeader, vocabulary: Vocabulary) -> tuple[To
             raises of merges that do not fit the tokens is an Exception.
     """
     name = header.metadata.get("tokenizer.ggml.pre")
-    splitting = SPLITTINGS.get("default" if name is None else name)
+    splitting = SPLITTINGS.get("default" if name is None else str(name))
     if splitting is None:
         known = ", ".join(SPLITTINGS)
         raise header.metadata.error(

@@ -75,10 +75,10 @@ def gguf_config(header: GgufHeader) -> ModelConfig:
 def architecture_name(header: GgufHeader) -> str:
     """One of `ARCHITECTURES`. Raises `CheckpointError` for others."""
     name = header.metadata.get("general.architecture")
-    if name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
         raise header.metadata.error(f"general.architecture {name!r} is not one of {known}")
-    return str(name)
+    return name
 
 
 def _geometry(header: GgufHeader, name: str) -> Geometry:
@@ -95,28 +95,56 @@ def _geometry(header: GgufHeader, name: str) -> Geometry:
         "expert_count": 0,
     }
     fields.only(**{f"{name}.{key}": value for key, value in only.items()})
-    geometry = Geometry(
-        vocab_size=header.tensors[EMBEDDING].shape[0],
-        hidden_size=hidden,
-        num_layers=fields.integer(f"{name}.block_count"),
-        num_heads=heads,
-        num_kv_heads=fields.integer(f"{name}.attention.head_count_kv", heads),
-        head_dim=head_dim,
-        intermediate_size=fields.integer(f"{name}.feed_forward_length"),
-        rope_theta=fields.number(f"{name}.rope.freq_base", 10_000.0),
-        rms_norm_eps=fields.number(f"{name}.attention.layer_norm_rms_epsilon"),
-        qkv_bias=implied.qkv_bias,
-        tie_embeddings=OUTPUT not in header.tensors,
-        logit_shift=fields.flag("diffusion.shift_logits", implied.shifted),
+    geometry = checked_heads(
+        Geometry(
+            vocab_size=header.tensors[EMBEDDING].shape[0],
+            hidden_size=hidden,
+            num_layers=fields.integer(f"{name}.block_count"),
+            num_heads=heads,
+            num_kv_heads=fields.integer(f"{name}.attention.head_count_kv", heads),
+            head_dim=head_dim,
+            intermediate_size=fields.integer(f"{name}.feed_forward_length"),
+            rope_theta=fields.number(f"{name}.rope.freq_base", 10_000.0),
+            rms_norm_eps=fields.number(f"{name}.attention.layer_norm_rms_epsilon"),
+            qkv_bias=implied.qkv_bias,
+            tie_embeddings=OUTPUT not in header.tensors,
+            logit_shift=fields.flag("diffusion.shift_logits", implied.shifted),
+        ),
+        fields,
     )
-    return checked_heads(geometry, fields)
+    _check_sizes(header, geometry)
+    return geometry
 
 
 def _check_tensors(header: GgufHeader) -> None:
-    """Raise `CheckpointError` where the sizes cannot be told, or mean something else."""
+    """Raise `CheckpointError` where tensors mean another model, or leave open which."""
     if EMBEDDING not in header.tensors:
         raise header.metadata.error(f"missing tensor {EMBEDDING}")
     if _STRETCHED in header.tensors:
         raise header.metadata.error(
             f"a stretched rotary embedding ({_STRETCHED}) is not supported, as Llama 3.1 and later have it"
         )
+
+
+def _check_sizes(header: GgufHeader, geometry: Geometry) -> None:
+    """Raise `CheckpointError` where metadata and tensors tell different sizes.
+
+    All tensors are checked when they are read. This is for whoever reads no weights.
+    """
+    layers = {name.split(".")[1] for name in header.tensors if name.startswith("blk.")}
+    if len(layers) != geometry.num_layers:
+        raise header.metadata.error(
+            f"block_count is {geometry.num_layers}, but there are tensors of {len(layers)} layers"
+        )
+    wanted = {
+        EMBEDDING: geometry.vocab_size,
+        "blk.0.attn_q.weight": geometry.query_size,
+        "blk.0.attn_k.weight": geometry.kv_size,
+        "blk.0.ffn_up.weight": geometry.intermediate_size,
+    }
+    for name, rows in wanted.items():
+        shape = (rows, geometry.hidden_size)
+        if name in header.tensors and header.tensors[name].shape != shape:
+            raise header.metadata.error(
+                f"{name} is {list(header.tensors[name].shape)}, but the metadata make it {list(shape)}"
+            )

@@ -13,6 +13,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ _UINT32, _TEXT, _LIST, _UINT64 = 4, 8, 9, 10
 
 #: More dimensions than this no tensor has.
 _MOST_DIMENSIONS = 4
+
+#: More numbers than this no type puts into a byte.
+_MOST_A_BYTE = 8
 
 _PART = re.compile(r".+-\d{5}-of-\d{5}\.gguf")
 
@@ -112,15 +116,16 @@ def _parsed(cursor: _Cursor) -> GgufHeader:
         if key in record:
             raise cursor.error(f"it is damaged: key {key} is there twice")
         record[key] = cursor.value(cursor.number(_UINT32))
-    if record.get("split.count", 1) > 1:
+    fields = Fields(record, str(cursor.path))
+    if fields.get("split.count") not in (None, 0, 1):
         raise _split(cursor.path)
     stored = [cursor.tensor() for _ in range(tensors)]
-    alignment = record.get("general.alignment", ALIGNMENT)
+    alignment = fields.integer("general.alignment", ALIGNMENT)
     begin = -(-cursor.at // alignment) * alignment
     found = {t.name: StoredTensor(t.name, t.shape, t.kind, begin + t.offset) for t in stored}
     if len(found) < len(stored):
         raise cursor.error("it is damaged: two tensors have one name")
-    return GgufHeader(cursor.path, Fields(record, str(cursor.path)), found)
+    return GgufHeader(cursor.path, fields, found)
 
 
 def _split(path: Path) -> CheckpointError:
@@ -179,6 +184,10 @@ class _Cursor:
         if not 1 <= dimensions <= _MOST_DIMENSIONS:
             raise self.error(f"it is damaged: tensor {name} has {dimensions} dimensions")
         shape = self._numbers(_UINT64, dimensions).tolist()
+        if prod(shape) > _MOST_A_BYTE * len(self.data):
+            raise self.error(
+                f"it is damaged or cut off: tensor {name} of {shape[::-1]} cannot be in it"
+            )
         return StoredTensor(name, tuple(shape[::-1]), self.number(_UINT32), self.number(_UINT64))
 
     def _numbers(self, kind: int, count: int) -> np.ndarray:

@@ -36,7 +36,7 @@ def gguf_tokenizer(header: GgufHeader) -> Tokenizer:
         CheckpointError: there is none, or one of a kind that is not made.
     """
     name = header.metadata.get("tokenizer.ggml.model")
-    if name not in KINDS:
+    if not isinstance(name, str) or name not in KINDS:
         said = "is missing" if name is None else f"{name!r} is not one of {', '.join(KINDS)}"
         raise header.metadata.error(f"no tokenizer: tokenizer.ggml.model {said}; {INSTEAD}")
     vocabulary = read_vocabulary(header)
