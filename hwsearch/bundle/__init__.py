@@ -2,13 +2,13 @@
 
 from hwsearch.bundle.exporter import Exporter, exporter_of, write_bundle
 from hwsearch.bundle.full_pass import TracedFullPass
+from hwsearch.bundle.graphs.traced import TracedGraphs
 from hwsearch.bundle.products import (
     ProductBank,
     check_formats,
     product_formats,
     quantise_products,
 )
-from hwsearch.bundle.traced import TracedGraphs
 from hwsearch.bundle.weights import Graph, WeightsFile
 
 __all__ = [

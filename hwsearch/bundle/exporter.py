@@ -9,10 +9,10 @@ from pathlib import Path
 
 from hwsearch._version import __version__
 from hwsearch.bundle.full_pass import TracedFullPass
+from hwsearch.bundle.graphs.pieces import GraphLayout
+from hwsearch.bundle.graphs.traced import TracedGraphs
 from hwsearch.bundle.partial import PartialBundle, key_of
-from hwsearch.bundle.pieces import GraphLayout
 from hwsearch.bundle.reference import answers
-from hwsearch.bundle.traced import TracedGraphs
 from hwsearch.bundle.weights import Graph, WeightsFile
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.answer import end_token_ids

@@ -9,11 +9,11 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from hwsearch.bundle.pieces import GraphLayout, Projection
-from hwsearch.bundle.predictions import example_inputs, input_names, output_names, predicted
+from hwsearch.bundle.graphs.pieces import GraphLayout, Projection
+from hwsearch.bundle.graphs.predictions import example_inputs, input_names, output_names, predicted
+from hwsearch.bundle.graphs.tracing import trace
 from hwsearch.bundle.products import ProductBank
 from hwsearch.bundle.tied import share_head
-from hwsearch.bundle.tracing import trace
 from hwsearch.bundle.weights import Graph
 from hwsearch.compression.bank import linear_formats
 from hwsearch.compression.swap import swapped
@@ -36,7 +36,7 @@ class FullPassGraph(nn.Module):
         self.layout = layout
 
     def forward(self, tokens: Tensor, start: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        """Predictions of tokens ``[1, length]`` at the block; see `hwsearch.bundle.predictions`."""
+        """Predictions of tokens ``[1, length]`` at the block; see `hwsearch.bundle.graphs.predictions`."""
         logits, sampling = self.network(tokens), self.layout.sampling
         block = logits.index_select(1, start + torch.arange(self.layout.block_length)).float()
         return predicted(block, sampling, dict(zip(input_names(sampling), rest, strict=True)))

@@ -20,7 +20,7 @@ from hwsearch.formats.weight_format import CONTRIB, Spec
 from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.runtime.graphs import PAIRED
 
-#: Products of each group of a layer, as `hwsearch.bundle.pieces.LayerPiece` names them.
+#: Products of each group of a layer, as `hwsearch.bundle.graphs.pieces.LayerPiece` names them.
 _GROUP_PRODUCTS = {"attention": ("qkv", "out"), "mlp": ("gate_up", "down")}
 
 

@@ -16,7 +16,7 @@ from hwsearch.decoding.kept import KeptShares, Signal
 from hwsearch.decoding.passes import WHOLE, Scope
 from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.denoisers.activation_cache import ActivationCache, Walk
-from hwsearch.denoisers.lockstep import Pass, finished
+from hwsearch.denoisers.large.lockstep import Pass, run_through
 from hwsearch.denoisers.transformer import ALL, KeyValue, Transformer
 
 
@@ -75,11 +75,11 @@ class TorchBackend:
 
     def refresh_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
         """The logits behind `refresh`, ``[batch, block, vocab]``, for whoever measures a loss."""
-        return finished(self.refreshing(tokens, start, stop, scope))
+        return run_through(self.refreshing(tokens, start, stop, scope))
 
     def step_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
         """The logits behind `step`, ``[batch, block, vocab]``."""
-        return finished(self.stepping(tokens, start, stop, scope))
+        return run_through(self.stepping(tokens, start, stop, scope))
 
     @torch.inference_mode()
     def refreshing(

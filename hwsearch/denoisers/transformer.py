@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from hwsearch.denoisers.activation_cache import Walk
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.denoisers.lockstep import Pass, finished
+from hwsearch.denoisers.large.lockstep import Pass, run_through
 from hwsearch.denoisers.network import LinearGroups, Network
 from hwsearch.errors import InputError
 
@@ -205,7 +205,7 @@ class Transformer(Network):
         rows: slice = ALL,
     ) -> Refreshed:
         """As `refreshing`, from beginning to end."""
-        return finished(self.refreshing(tokens, mass_layers, walk, query_rows, positions, rows))
+        return run_through(self.refreshing(tokens, mass_layers, walk, query_rows, positions, rows))
 
     def refreshing(
         self,
@@ -264,7 +264,7 @@ class Transformer(Network):
             InputError: as `windowed`.
         """
         positions = torch.arange(tokens.shape[1], device=tokens.device) + start
-        return finished(self.windowed(tokens, positions, past, walk, kept)).hidden
+        return run_through(self.windowed(tokens, positions, past, walk, kept)).hidden
 
     def windowed(
         self,

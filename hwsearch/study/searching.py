@@ -73,9 +73,9 @@ def search(
         workload = Workload(settings.prompt_length, denoiser.decoding)
     loss_function = choose_loss(settings.loss, denoiser, problems)
     objective = prepare(
-        denoiser, space, device, workload, settings.goal, asked, loss_function, content, task
+        denoiser, space, device, workload, settings.goal, asked, loss_function, content
     )
-    objective = replace(objective, early=settings.early_stopping)
+    objective = replace(objective, early=settings.early_stopping, task=task)
     run: RunOptions = {**settings.run_options, "name": name}
     if settings.coarse_to_fine:
         study = run_refined(objective, on_trial=on_trial, **run)

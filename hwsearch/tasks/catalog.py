@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.own import is_own, own_object
+from hwsearch.tasks.files.problem_files import problem_files
 from hwsearch.tasks.gsm8k import gsm8k, gsm8k_cot
 from hwsearch.tasks.problem import Problem
-from hwsearch.tasks.problem_files import problem_files
 from hwsearch.tasks.task import GSM_MINI, Task
 
 #: The task that is meant where none is named.

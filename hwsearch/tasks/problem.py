@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwsearch.errors import InputError
-from hwsearch.tasks.jsonl import read_jsonl
+from hwsearch.tasks.files.jsonl import read_jsonl
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,9 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--memory", default="8GiB")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--work", type=Path, help="where the bundle goes; a folder of its own if left")
+    parser.add_argument(
+        "--work", type=Path, help="where the bundle goes; a folder of its own if left"
+    )
     parser.add_argument("--stages", default="export,verify,generate,loss")
     options = parser.parse_args()
     config = json.loads((options.model / "config.json").read_text())
@@ -135,7 +137,11 @@ def watched(command: list[str]) -> dict[str, object]:
     return {
         "seconds": round(time.perf_counter() - began, 1),
         "cpu_seconds": round(
-            after.children_user + after.children_system - before.children_user - before.children_system, 1
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system,
+            1,
         ),
         "held_gib": round(held / 2**20, 2),
         "mapped_gib": round(mapped / 2**20, 2),

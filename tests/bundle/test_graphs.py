@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hwsearch.bundle import TracedGraphs
-from hwsearch.bundle.pieces import GraphLayout
+from hwsearch.bundle.graphs.pieces import GraphLayout
 from hwsearch.compression import compress
 from hwsearch.denoisers.transformer import KeyValue
 from hwsearch.plan import CompressionPlan

@@ -9,8 +9,8 @@ import random
 import pytest
 
 from hwsearch.errors import InputError
+from hwsearch.tasks.files.jsonl import read_jsonl
 from hwsearch.tasks.gsm8k import gsm8k
-from hwsearch.tasks.jsonl import read_jsonl
 from hwsearch.tasks.problem import Problem, read_problems
 
 #: What `str.splitlines` ends a line at, and JSONL does not.

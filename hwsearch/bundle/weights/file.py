@@ -31,7 +31,7 @@ _READ = 16 << 20
 
 
 @dataclass(frozen=True)
-class Place:
+class Region:
     """Where an array lies.
 
     Attributes:
@@ -102,7 +102,7 @@ class WeightsFile:
                 tensor.ClearField("raw_data")
         onnx.save(model, path)
 
-    def write(self, name: str, weight: Weight) -> Place:
+    def write(self, name: str, weight: Weight) -> Region:
         """Where an array is; written now, with its group, unless it is there.
 
         Args:
@@ -125,8 +125,8 @@ class WeightsFile:
         del arrays
         fresh = {}
         for part in reversed(list(group.specs)):
-            found = Place(offsets[part], group.specs[part].nbytes, "")
-            found = self._shared(Place(found.offset, found.nbytes, self._checksum(found)))
+            found = Region(offsets[part], group.specs[part].nbytes, "")
+            found = self._shared(Region(found.offset, found.nbytes, self._checksum(found)))
             fresh[names[part]] = found
         self._named |= fresh
         self._distinct |= {place.sha256: place for place in fresh.values()}
@@ -144,7 +144,7 @@ class WeightsFile:
         self._end = offset + spec.nbytes
         return offset
 
-    def _shared(self, place: Place) -> Place:
+    def _shared(self, place: Region) -> Region:
         """A place with the same bytes that is there already, in which case the last one is given up."""
         known = self._distinct.get(place.sha256)
         if known is None:
@@ -154,7 +154,7 @@ class WeightsFile:
             self._file.truncate(self._end)
         return known
 
-    def _checksum(self, place: Place) -> str:
+    def _checksum(self, place: Region) -> str:
         digest = hashlib.sha256()
         for piece in self._read(place.offset, place.end):
             digest.update(piece)
@@ -168,7 +168,7 @@ class WeightsFile:
             yield piece
 
 
-def _noted(journal: Path | None) -> Iterator[tuple[str, Place]]:
+def _noted(journal: Path | None) -> Iterator[tuple[str, Region]]:
     """Arrays that a journal says are whole; its last line may have been cut off."""
     if journal is None or not journal.exists():
         return
@@ -178,4 +178,4 @@ def _noted(journal: Path | None) -> Iterator[tuple[str, Place]]:
         except ValueError:
             return
         for name, place in places.items():
-            yield name, Place(**place)
+            yield name, Region(**place)

@@ -11,13 +11,13 @@ import torch
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_weights
 from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.large.stored_weights import as_stored, keeps_stored
 from hwsearch.denoisers.loading.checkpoint import check_tensors, tie
 from hwsearch.denoisers.loading.gguf.model import read_gguf_model
 from hwsearch.denoisers.loading.model_config import ModelConfig, autoregressive
 from hwsearch.denoisers.loading.model_files import find_folder, find_gguf
 from hwsearch.denoisers.loading.model_folder import read_model_folder
 from hwsearch.denoisers.loading.stored_model import StoredModel
-from hwsearch.denoisers.loading.stored_weights import as_stored, keeps_stored
 from hwsearch.denoisers.loading.token_roles import check_token
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import CheckpointError, InputError, UnknownNameError

@@ -10,7 +10,7 @@ from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.runtime import Runtime
 from hwsearch.runtime.timing import GenerationTimes, time_generations
 from hwsearch.tasks.choice import TaskChoice
-from hwsearch.tasks.jsonl import read_jsonl
+from hwsearch.tasks.files.jsonl import read_jsonl
 
 
 def benchmark_questions(

@@ -166,7 +166,6 @@ def profile_machine(
     effort: Effort | None = None,
     overwrite: bool = False,
     tracked: Tracked = untracked,
-    task: TaskChoice | None = None,
 ) -> Device:
     """Time a model's operators on this machine and write the device's folder.
 
@@ -177,19 +176,16 @@ def profile_machine(
         denoiser: whose shapes are timed, and whose plans calibrate the sums.
         name: the device's name.
         out: folder of devices; the device becomes a folder in it, whole or not at all.
-        workload: what is generated; None takes the task's median prompt.
+        workload: what is generated; None takes the default task's median prompt.
         kept: shares of heads and channels that pruned layers keep.
         effort: threads, rounds and sessions.
         overwrite: time everything anew.
         tracked: shows progress.
-        task: what is asked; None is the default task.
 
     Raises:
         InputError: the device was timed on another machine or with other settings.
     """
-    profiler = MachineProfiler(
-        name, out, effort or Effort(), overwrite, tracked=tracked, task=task or TaskChoice()
-    )
+    profiler = MachineProfiler(name, out, effort or Effort(), overwrite, tracked=tracked)
     return profiler.time_model(denoiser, workload, kept)
 
 

@@ -139,8 +139,8 @@ class PassGraph:
 
 def pass_graphs(models: KitModels) -> Iterator[PassGraph]:
     """Both passes of every plan, quantised, of random weights."""
-    from hwsearch.bundle.pieces import GraphLayout
-    from hwsearch.bundle.traced import TracedGraphs
+    from hwsearch.bundle.graphs.pieces import GraphLayout
+    from hwsearch.bundle.graphs.traced import TracedGraphs
     from hwsearch.denoisers.transformer import Transformer
 
     network = Transformer(models.geometry).eval().requires_grad_(False)

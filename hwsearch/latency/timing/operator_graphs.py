@@ -14,8 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from hwsearch.bundle.graphs.tracing import OPSET
 from hwsearch.bundle.products import quantise_products
-from hwsearch.bundle.tracing import OPSET
 from hwsearch.latency.operators import OpKey
 from hwsearch.plan import WeightFormat
 

@@ -36,7 +36,6 @@ def prepare(
     questions: list[str],
     loss_function: Loss | None = None,
     content: Content | None = None,
-    task: TaskChoice | None = None,
 ) -> Objective:
     """Everything that the trials of a study share.
 
@@ -50,7 +49,6 @@ def prepare(
         questions: behind the frozen states; the first `SINK_QUESTIONS` behind the sink profile.
         loss_function: the loss; None is the KL divergence on frozen states of the questions.
         content: what `content` says of all this, where it is known already.
-        task: what finalists, references and scores are asked; None is the default task.
 
     Raises:
         StudyError: the space does not fit the model or the device.
@@ -82,9 +80,8 @@ def prepare(
         loss_function=loss_function,
         bank=bank_of(denoiser, space, questions),
         goal=goal.on_device(device, baseline),
-        content=content or describe(denoiser, device, questions, loss_function, task),
+        content=content or describe(denoiser, device, questions, loss_function),
         answering=answering_for(denoiser, space, questions, loss_function),
-        task=task or TaskChoice(),
     )
     check_feasible(objective)
     check_own_loss(objective)

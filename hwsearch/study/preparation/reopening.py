@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hwsearch.denoisers.denoiser import Denoiser
@@ -53,7 +54,7 @@ def reopen(
         goal = Goal(objective=study.objective, target_joules=target_joules, **limits)
     loss = known.loss_name
     loss_function = choose_loss(loss, denoiser, problems) if loss in LOSSES else None
-    return prepare(
+    found = prepare(
         denoiser,
         study.space,
         device,
@@ -62,5 +63,5 @@ def reopen(
         asked,
         loss_function,
         content,
-        task,
     )
+    return replace(found, task=task)

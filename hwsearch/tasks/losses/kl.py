@@ -27,7 +27,7 @@ from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.lockstep import in_step, is_large
+from hwsearch.denoisers.large.lockstep import in_step, is_large
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.torch_backend import TokenChooser, TorchBackend
 from hwsearch.denoisers.transformer import Transformer

@@ -35,7 +35,7 @@ def problem_files(source: str | Path | None) -> Task:
 
     def read(split: str, count: int, seed: int) -> list[Problem]:
         del seed
-        found = split_of(path, split)[:count]
+        found = dealt(path, split)[:count]
         if not found:
             raise InputError(
                 f"{path} holds too few problems to spare any for {split}; give 5 or more"
@@ -45,7 +45,7 @@ def problem_files(source: str | Path | None) -> Task:
     return Task(name="problems", problems=read)
 
 
-def split_of(path: Path, split: str) -> list[Problem]:
+def dealt(path: Path, split: str) -> list[Problem]:
     """Problems of a split. Raises `InputError` or `UnknownNameError`."""
     if split not in SPLITS:
         raise UnknownNameError("split of problems", split, SPLITS)

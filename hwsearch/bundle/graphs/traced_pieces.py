@@ -1,4 +1,4 @@
-"""Each piece as an ONNX graph, traced once for every shape and use; see `hwsearch.bundle.pieces`."""
+"""Each piece as an ONNX graph, traced once for every shape and use; see `hwsearch.bundle.graphs.pieces`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from hwsearch.bundle.pieces import End, EndUse, GraphLayout, LayerPiece, LayerUse, Rows, Start
-from hwsearch.bundle.predictions import example_inputs, output_names
-from hwsearch.bundle.tracing import trace
+from hwsearch.bundle.graphs.pieces import (
+    End,
+    EndUse,
+    GraphLayout,
+    LayerPiece,
+    LayerUse,
+    Rows,
+    Start,
+)
+from hwsearch.bundle.graphs.predictions import example_inputs, output_names
+from hwsearch.bundle.graphs.tracing import trace
 from hwsearch.bundle.weights import Graph
 from hwsearch.denoisers.geometry import Geometry
 
@@ -24,7 +32,7 @@ Shapes = tuple[object, ...]
 
 
 def start_piece(geometry: Geometry, rows: int | None, is_placed: bool) -> Graph:
-    """Tokens to states and rotary angles; see `hwsearch.bundle.pieces.Start`."""
+    """Tokens to states and rotary angles; see `hwsearch.bundle.graphs.pieces.Start`."""
     sizes = replace(geometry, num_layers=1)
     return _start(sizes, rows, is_placed)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from hwsearch.bundle.assembly import Placed, assembled
-from hwsearch.bundle.pieces import EndUse, GraphLayout, LayerUse
-from hwsearch.bundle.predictions import input_names, output_names
+from hwsearch.bundle.graphs.assembly import Placed, assembled
+from hwsearch.bundle.graphs.pieces import EndUse, GraphLayout, LayerUse
+from hwsearch.bundle.graphs.predictions import input_names, output_names
+from hwsearch.bundle.graphs.sources import weights_of
+from hwsearch.bundle.graphs.traced_pieces import end_piece, layer_piece, rows_piece, start_piece
 from hwsearch.bundle.products import ProductBank, product_formats
-from hwsearch.bundle.sources import weights_of
 from hwsearch.bundle.tied import share_head
-from hwsearch.bundle.traced_pieces import end_piece, layer_piece, rows_piece, start_piece
 from hwsearch.bundle.weights import Graph, Weight
 from hwsearch.decoding.kept import Signal
 from hwsearch.denoisers.geometry import Geometry

@@ -12,7 +12,7 @@ import onnx
 import torch
 from torch import nn
 
-from hwsearch.bundle.pieces import Projection
+from hwsearch.bundle.graphs.pieces import Projection
 from hwsearch.bundle.weights import Graph, detach
 from hwsearch.runtime.probe import LOGITS
 from hwsearch.runtime.state import CREDIT

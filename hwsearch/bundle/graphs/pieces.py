@@ -1,7 +1,7 @@
 """The pieces that a denoiser's graphs are put together from, as modules made to be exported.
 
-A piece needs sizes alone: its weights are names, which `hwsearch.bundle.assembly` joins with what makes
-them. Against `hwsearch.denoisers.transformer` a layer fuses q, k and v into one product and gate and up
+A piece needs sizes alone: its weights are names, which `hwsearch.bundle.graphs.assembly` joins with what
+makes them. Against `hwsearch.denoisers.transformer` a layer fuses q, k and v into one product and gate and up
 into another (a group has one format, scales of ``w8a8`` and of blocks belong to single outputs, and the
 inputs are shared, so fusing changes no rounding), keeps heads in one matrix instead of transposing
 around every operator; and the end answers tokens and confidences rather than logits.
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hwsearch.bundle.predictions import input_names, predicted
+from hwsearch.bundle.graphs.predictions import input_names, predicted
 from hwsearch.decoding.backend import GREEDY, Sampling
 from hwsearch.decoding.kept import Signal
 from hwsearch.denoisers.geometry import Geometry

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import onnx
 from onnx import helper, numpy_helper
 
-from hwsearch.bundle.tracing import OPSET
+from hwsearch.bundle.graphs.tracing import OPSET
 from hwsearch.bundle.weights import Graph, Weight, declared
 from hwsearch.runtime.probe import LOGITS
 

@@ -20,7 +20,7 @@ ResultT = TypeVar("ResultT")
 Pass = Generator[nn.Module, None, ResultT]
 
 
-def finished(one: Pass[ResultT]) -> ResultT:
+def run_through(one: Pass[ResultT]) -> ResultT:
     """What a pass gives, run from its beginning to its end."""
     while True:
         try:

@@ -1,0 +1,1 @@
+"""A bundle's graphs: pieces traced by shape, and put together."""

@@ -1,0 +1,1 @@
+"""Models that do not fit into memory as floats."""

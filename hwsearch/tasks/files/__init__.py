@@ -1,0 +1,1 @@
+"""Problems of a user's own, in files."""
