@@ -47,7 +47,7 @@ def load_denoiser(
         mask_token_id: needed where none of the model's files names it.
         end_token_id: needed where none of the model's files gives an ``eos_token_id``; the tokens
             that they do give end an answer too.
-        causal: load an autoregressive model, to compare with: a causal mask, one token a pass.
+        causal: load an autoregressive model: a causal mask, one token a pass.
 
     Raises:
         UnknownNameError: no model or dtype goes by that name.
@@ -78,16 +78,19 @@ def load_denoiser(
         decoding=config.decoding,
         chat=read_chat_template(folder, special),
         end_token_ids=frozenset(ends),
-        options=_said(dtype, device, mask_token_id, end_token_id),
+        options=_said(dtype, device, causal, mask_token_id, end_token_id),
     )
     check_weights(denoiser)
     return denoiser
 
 
-def _said(dtype: str, device: str, mask: int | None, end: int | None) -> dict[str, Any]:
+def _said(
+    dtype: str, device: str, causal: bool, mask: int | None, end: int | None
+) -> dict[str, Any]:
     """What a caller said, as `hwsearch.denoisers.loading.options.ModelOptions` names it."""
     said: dict[str, Any] = {} if dtype == "float32" else {"dtype": dtype}
     said |= {} if device == "cpu" else {"torch_device": device}
+    said |= {"causal": True} if causal else {}
     tokens = {"mask_token_id": mask, "end_token_id": end}
     return said | {name: token for name, token in tokens.items() if token is not None}
 
