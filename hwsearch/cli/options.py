@@ -94,6 +94,12 @@ MODEL_OPTIONS = {
     "steps": click.option(
         "--steps", type=click.IntRange(min=1), help="Passes over a whole generation of theirs."
     ),
+    "causal": click.option(
+        "--causal",
+        is_flag=True,
+        default=None,
+        help="Read an autoregressive checkpoint: a causal mask, one token a pass.",
+    ),
 }
 
 

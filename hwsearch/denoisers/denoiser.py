@@ -85,6 +85,11 @@ class Denoiser:
         """Whether the network has the cached passes, and so sink thresholds."""
         return isinstance(self.network, Transformer)
 
+    @property
+    def is_causal(self) -> bool:
+        """Whether the network is autoregressive: no position sees what follows it."""
+        return self.is_cached and self.geometry.causal
+
     def plan_bytes(self, plan: CompressionPlan) -> int:
         """Bytes of all weights under a plan."""
         if self.is_cached:

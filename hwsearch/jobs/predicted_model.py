@@ -13,7 +13,7 @@ from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.digest import geometry_digest
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.denoisers.loading.config import read_config
+from hwsearch.denoisers.loading.config import autoregressive, read_config
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError, PlanError
 from hwsearch.latency.devices.device import Device
@@ -128,7 +128,7 @@ def subject_of(
     path = Path(model)
     task, options = task or TaskChoice(), options or ModelOptions()
     if path.suffix == ".json" and path.is_file():
-        config = read_config(path)
+        config = autoregressive(read_config(path)) if options.causal else read_config(path)
         length = prompt_length or PROMPT_LENGTH
         return Subject(config_name(model), config.geometry, config.decoding, length, None)
     denoiser = task.asking(options.load(model))

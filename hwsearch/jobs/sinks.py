@@ -109,7 +109,7 @@ def _measure(
     denoiser = subject
     check_pass(denoiser, questions[0])
     recorded = record_sinks(denoiser, questions, k=k, keep_passes=True, progress=progress)
-    causal = denoiser.is_cached and denoiser.geometry.causal
+    causal = denoiser.is_causal
     measures = measure_sinks(denoiser.name, causal, recorded)
     prompts = [denoiser.prompt(question) for question in questions]
     return _in_order(measures, prompts), partial(_text, denoiser.tokenizer)

@@ -6,9 +6,13 @@ plan and the workload alone, so the cost of a plan is a sum of table rows and no
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hwsearch.decoding.cache import kept_count
 from hwsearch.decoding.kept import KeptPlan, Signal
@@ -18,6 +22,9 @@ from hwsearch.denoisers.accounting import check_sizes
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.latency.phases import Caching
 from hwsearch.plan import Decoding, LayerPlan, WeightFormat
+
+#: How often each problem's generation makes the passes of each shape, ``[problems]``.
+ShapeCounts = dict[PassShape, NDArray[np.float64]]
 
 #: What each kind of operator is, and what its sizes mean.
 KINDS = {
@@ -103,11 +110,23 @@ class Workload:
         """The passes of a generation. Raises `InputError`: they depend on the text, uncounted."""
         return self.counted or PassCounts.scheduled(self.decoding)
 
-    @cached_property
-    def shapes(self) -> tuple[tuple[PassShape, float], ...]:
-        """What passes run, each with how often a generation makes it in the mean."""
-        found = self.passes.by_shape(self.prompt_length)
-        return tuple((shape, float(counts.mean())) for shape, counts in found.items())
+    def counts_by_shape(self, geometry: Geometry) -> ShapeCounts:
+        """What passes of a model run, and how often each problem's generation makes them, ``[problems]``.
+
+        An autoregressive model is priced as runtimes decode one, whatever torch does here: a pass over
+        the prompt, which gives the first token, then a pass of one row for each further token, against
+        the keys and values of all before it. One such pass, of as many keys as there are in the mean,
+        stands for all: its attention is linear in them, and nothing else depends on them.
+        """
+        if not geometry.causal:
+            return self.passes.by_shape(self.prompt_length)
+        written = self.passes.array.sum(axis=1)
+        keys = self.prompt_length + math.ceil(float(written.mean()) / 2)
+        prompt = PassShape(PassKind.REFRESH, self.prompt_length, self.prompt_length, 1)
+        found = {prompt: np.ones_like(written)}
+        if (written > 1).any():
+            found[PassShape(PassKind.STEP, 1, keys, 1)] = written - 1
+        return found
 
 
 def refresh_operators(geometry: Geometry, plan: KeptPlan, workload: Workload) -> Counter[OpKey]:
@@ -180,12 +199,12 @@ def generation_operators(
     refreshes: dict[OpKey, float] = defaultdict(float)
     others: dict[OpKey, float] = defaultdict(float)
     phases = Caching.of(plan.kept, workload.passes.steps_after).phases
-    for shape, mean in workload.shapes:
+    for shape, counts in workload.counts_by_shape(geometry).items():
         is_refresh = shape.kind is PassKind.REFRESH
         total = refreshes if is_refresh else others
         for factor, weight in ((1.0, 1.0),) if is_refresh else phases:
             for key, count in pass_operators(geometry, plan, shape, factor).items():
-                total[key] += mean * weight * count
+                total[key] += float(counts.mean()) * weight * count
     return refreshes, others
 
 

@@ -170,10 +170,17 @@ def solved(
     problems: int,
     on_problem: Callable[[int], None] | None = None,
 ) -> tuple[bool, ...]:
-    """Which of the held-out problems a plan solves, decoded in torch as its bundle would be."""
+    """Which of the held-out problems a plan solves, decoded in torch as its bundle would be.
+
+    An autoregressive model writes one token a pass, and stops where its answer ends: what would follow
+    is cut anyway.
+    """
+    denoiser, decoding = objective.denoiser, plan.decoding
+    if denoiser.is_causal:
+        decoding = denoiser.decoding.changed({"stop_at_end": True})
     backend = backend_of(*objective.workbench.network(plan))
     found = objective.task.score(
-        backend, objective.denoiser, SPLIT, problems, decoding=plan.decoding, progress=on_problem
+        backend, denoiser, SPLIT, problems, decoding=decoding, progress=on_problem
     )
     return found.score.correct
 

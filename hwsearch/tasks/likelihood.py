@@ -45,7 +45,7 @@ def log_likelihood(
         ValueError: the answer is empty; or the prompt is, and the model is causal.
         CheckpointError: the model's logits are not finite numbers.
     """
-    if _is_causal(denoiser):
+    if denoiser.is_causal:
         return float(_causal_log_probabilities(denoiser, prompt, answer)[1].sum())
     length = len(answer)
     if not length:
@@ -70,7 +70,7 @@ def log_likelihood(
 
 def is_greedy(denoiser: Denoiser, prompt: Sequence[int], answer: Sequence[int]) -> bool:
     """Whether the model, decoding one token a pass without a cache, writes exactly `answer`."""
-    if _is_causal(denoiser):
+    if denoiser.is_causal:
         return bool(_causal_log_probabilities(denoiser, prompt, answer)[0].all())
     length = len(answer)
     decoding = Decoding(gen_length=length, block_length=length, steps=length, refresh_interval=1)
@@ -78,10 +78,6 @@ def is_greedy(denoiser: Denoiser, prompt: Sequence[int], answer: Sequence[int]) 
     prompts = np.array([list(prompt)], dtype=np.int64).reshape(1, -1)
     written = generate(FiniteBackend(backend, denoiser), prompts, decoding, denoiser.mask_token_id)
     return written[0, len(prompt) :].tolist() == list(answer)
-
-
-def _is_causal(denoiser: Denoiser) -> bool:
-    return denoiser.is_cached and denoiser.geometry.causal
 
 
 @torch.inference_mode()

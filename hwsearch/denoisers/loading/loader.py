@@ -51,7 +51,7 @@ def load_denoiser(
         memory: bytes that may be held: weights whose copies would take too much of it stay in their files,
             mapped, and become `dtype` a piece at a time. None is half of the machine's memory; it counts on
             the CPU only.
-        causal: load an autoregressive model, to compare with: a causal mask, one token a pass.
+        causal: load an autoregressive model: a causal mask, one token a pass.
 
     Raises:
         UnknownNameError: no model or dtype goes by that name.
@@ -78,7 +78,7 @@ def load_denoiser(
         decoding=config.decoding,
         chat=stored.chat,
         end_token_ids=frozenset(stored.end_token_ids),
-        options=_said(dtype, device, mask_token_id, end_token_id),
+        options=_said(dtype, device, causal, mask_token_id, end_token_id),
     )
     check_weights(denoiser)
     return denoiser
@@ -90,10 +90,13 @@ def find_model(name_or_path: str | Path) -> StoredModel:
     return read_model_folder(find_folder(name_or_path)) if path is None else read_gguf_model(path)
 
 
-def _said(dtype: str, device: str, mask: int | None, end: int | None) -> dict[str, Any]:
+def _said(
+    dtype: str, device: str, causal: bool, mask: int | None, end: int | None
+) -> dict[str, Any]:
     """What a caller said, as `hwsearch.denoisers.loading.options.ModelOptions` names it."""
     said: dict[str, Any] = {} if dtype == "float32" else {"dtype": dtype}
     said |= {} if device == "cpu" else {"torch_device": device}
+    said |= {"causal": True} if causal else {}
     tokens = {"mask_token_id": mask, "end_token_id": end}
     return said | {name: token for name, token in tokens.items() if token is not None}
 

@@ -31,6 +31,7 @@ class ModelOptionsDict(TypedDict, total=False):
     gen_length: int | None
     block_length: int | None
     steps: int | None
+    causal: bool
 
 
 class ModelOptions(Keywords):
@@ -47,6 +48,7 @@ class ModelOptions(Keywords):
         gen_length: tokens that its makers write; None is what its files say.
         block_length: tokens written together.
         steps: passes over a whole generation.
+        causal: whether the checkpoint is autoregressive: a causal mask, one token a pass.
     """
 
     dtype: str = "float32"
@@ -58,6 +60,7 @@ class ModelOptions(Keywords):
     gen_length: Count | None = None
     block_length: Count | None = None
     steps: Count | None = None
+    causal: bool = False
 
     @field_validator("prompt_template")
     @classmethod
@@ -79,30 +82,45 @@ class ModelOptions(Keywords):
             more: further arguments of `load_denoiser`.
 
         Raises:
-            InputError: the function cannot be found or returns no `Denoiser`, or as `load_denoiser`.
+            InputError: the function cannot be found or returns no `Denoiser`, an autoregressive model
+                shall write several tokens a pass, or as `load_denoiser`.
             PlanError: the lengths do not fit each other.
         """
-        if is_own(str(name)):
-            found = own_object(str(name))()
-            if not isinstance(found, Denoiser):
-                raise InputError(f"{name} must return a Denoiser; got {type(found).__name__}")
-            denoiser = replace(found, name=str(name), **self._tokens)
-        else:
-            denoiser = load_denoiser(
-                name,
-                dtype=self.dtype,
-                device=self.torch_device,
-                memory=self.memory,
-                **self._tokens,
-                **more,
-            )
+        denoiser = self._loaded(name, more)
         if self.prompt_template is not None:
             denoiser = replace(denoiser, prompt_template=self.prompt_template)
+        if denoiser.is_causal and (self.block_length or self.steps):
+            raise InputError(
+                f"model {denoiser.name!r} is autoregressive: it writes one token a pass, so leave "
+                "block_length and steps out; gen_length says how many tokens it writes"
+            )
         return replace(
             denoiser,
             decoding=self.lengths_of(denoiser.decoding),
             options=self.of_model.model_dump(exclude_defaults=True),
         )
+
+    def _loaded(self, name: str | Path, more: dict[str, Any]) -> Denoiser:
+        """The model with its tokens, asked and decoded as its makers do."""
+        if not is_own(str(name)):
+            causal = {"causal": True} if self.causal else {}
+            return load_denoiser(
+                name,
+                dtype=self.dtype,
+                device=self.torch_device,
+                memory=self.memory,
+                **self._tokens,
+                **causal,
+                **more,
+            )
+        if self.causal:
+            raise InputError(
+                f"causal is for checkpoints, and {name} makes its own model; leave it out"
+            )
+        found = own_object(str(name))()
+        if not isinstance(found, Denoiser):
+            raise InputError(f"{name} must return a Denoiser; got {type(found).__name__}")
+        return replace(found, name=str(name), **self._tokens)
 
     @property
     def _tokens(self) -> dict[str, Any]:

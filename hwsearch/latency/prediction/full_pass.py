@@ -88,7 +88,7 @@ class FullPassPredictor:
     ) -> None:
         self.device, self.workload, self.calibration = device, workload, calibration
         self._lines = PassLines(workload, calibration)
-        self._generations = GenerationSums(workload)
+        self._generations = _sums_of(workload)
         self._sizes = linear_sizes(denoiser.network)
         self._name = denoiser.name
 
@@ -96,7 +96,7 @@ class FullPassPredictor:
         """The same for other passes."""
         found = copy(self)
         found.workload = Workload.of(self.workload.prompt_length, passes)
-        found._generations = GenerationSums(found.workload)
+        found._generations = _sums_of(found.workload)
         return found
 
     def predict(self, plan: KeptPlan) -> Latency:
@@ -146,6 +146,11 @@ class FullPassPredictor:
                 "hwsearch.jobs.profiling.onnxruntime.profile_machine and search on that device"
             )
         return self.calibration.refresh
+
+
+def _sums_of(workload: Workload) -> GenerationSums:
+    counts = workload.passes.by_shape(workload.prompt_length)
+    return GenerationSums(counts, workload.passes.mean_tokens)
 
 
 def predictor_of(

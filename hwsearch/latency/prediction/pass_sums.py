@@ -10,7 +10,7 @@ import numpy as np
 from hwsearch.decoding.passes import PassKind, PassShape
 from hwsearch.latency.devices.costs import Group
 from hwsearch.latency.devices.device import Calibration, Line, Power
-from hwsearch.latency.operators import Workload
+from hwsearch.latency.operators import ShapeCounts, Workload
 from hwsearch.latency.prediction.operator_sums import Part
 from hwsearch.latency.prediction.uncertainty import Latency, Spread
 
@@ -81,16 +81,20 @@ class GenerationSums:
     """Sums over the passes of a workload's generations.
 
     Args:
-        workload: whose passes are known. Raises `InputError` where they are not.
+        counts: the shapes of passes, and how often each problem's generation makes them.
+        tokens: of an answer, in the mean over problems.
     """
 
-    def __init__(self, workload: Workload) -> None:
-        found = workload.passes.by_shape(workload.prompt_length)
-        self.shapes = list(found)
-        self._counts = np.stack(list(found.values()), axis=1)
+    def __init__(self, counts: ShapeCounts, tokens: float) -> None:
+        self.shapes = list(counts)
+        self._counts = np.stack(list(counts.values()), axis=1)
         self.means: list[float] = self._counts.mean(axis=0).tolist()
         self.passes = sum(self.means)
-        self._by_kind, self._tokens = workload.passes.by_kind, workload.passes.mean_tokens
+        self._by_kind = {
+            kind: sum((m for s, m in zip(counts, self.means, strict=True) if s.kind is kind), 0.0)
+            for kind in PassKind
+        }
+        self._tokens = tokens
 
     def latency(
         self, parts: Sequence[Part], lines: PassLines, spread: Spread, power: Power | None

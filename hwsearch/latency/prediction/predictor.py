@@ -81,15 +81,19 @@ class Predictor:
         self._raw: dict[tuple[OperatorChoice, PassShape], Part] = {}
         self._parts: dict[OperatorChoice, tuple[Part, ...]] = {}
         self._spread = Spread.of(device, calibration)
-        self._generations = GenerationSums(workload)
+        self._generations = self._sums_of(workload)
 
     def given(self, passes: PassCounts) -> Predictor:
         """The same for other passes; what both have priced is priced once."""
         found = copy(self)
         found.workload = Workload.of(self.workload.prompt_length, passes)
         found._parts = {}
-        found._generations = GenerationSums(found.workload)
+        found._generations = self._sums_of(found.workload)
         return found
+
+    def _sums_of(self, workload: Workload) -> GenerationSums:
+        counts = workload.counts_by_shape(self.geometry)
+        return GenerationSums(counts, workload.passes.mean_tokens)
 
     def predict(self, plan: KeptPlan) -> Latency:
         """Milliseconds of a plan, with 10th and 90th percentiles where the error is known.

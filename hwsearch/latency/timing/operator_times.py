@@ -20,6 +20,7 @@ from hwsearch.latency.operators import (
     mean_query_product,
     mixing,
     mlp,
+    pass_operators,
     projections,
     refresh_operators,
     step_operators,
@@ -89,6 +90,8 @@ def operators_of(
 
 def _operators(g: Geometry, workload: Workload, formats: Sequence[WeightFormat]) -> set[OpKey]:
     """Operators of layers of one size, at the kept shares that are timed."""
+    if g.causal:
+        return _autoregressive(g, workload, formats)
     keys: set[OpKey] = set()
     for fmt in formats:
         for share in SHARES:
@@ -100,6 +103,14 @@ def _operators(g: Geometry, workload: Workload, formats: Sequence[WeightFormat])
     fewest = kept_count(0.0, workload.outside) + block
     keys |= set(mixing(g, block, fewest)) | {mean_query_product(g, block, workload.length)}
     return keys | _windowed(g, workload, formats)
+
+
+def _autoregressive(g: Geometry, workload: Workload, formats: Sequence[WeightFormat]) -> set[OpKey]:
+    """Operators of a pass over the prompt, and of one over a token."""
+    plans = (CompressionPlan.uniform(1, fmt.value, fmt.value, head=fmt) for fmt in formats)
+    kept = [KeptPlan.keeping_all(plan) for plan in plans]
+    shapes = workload.counts_by_shape(g)
+    return {key for plan in kept for shape in shapes for key in pass_operators(g, plan, shape)}
 
 
 def _windowed(g: Geometry, workload: Workload, formats: Sequence[WeightFormat]) -> set[OpKey]:

@@ -31,8 +31,11 @@ CHANGES: Final[tuple[dict[str, Any], ...]] = (
 def offered_decodings(denoiser: Denoiser) -> tuple[Decoding | None, ...]:
     """The model's own, as None, and what else its passes can be asked for.
 
-    A model with full passes only has no windows; what is then the same is offered once.
+    A model with full passes only has no windows; what is then the same is offered once. An
+    autoregressive one writes one token a pass, and nothing else is offered.
     """
+    if denoiser.is_causal:
+        return (None,)
     found: list[Decoding | None] = [None]
     for changes in CHANGES:
         served = changes if denoiser.is_cached else {**changes, "window": {}}

@@ -94,11 +94,12 @@ class SearchSpace(OmitsDefaults):
     @classmethod
     def of(cls, denoiser: Denoiser, device: Device) -> SearchSpace:
         """Every threshold, if the model caches anything, every format that the device runs, and the
-        decodings of `hwsearch.study.choices.decodings`.
+        decodings of `hwsearch.study.choices.decodings`; of an autoregressive model formats alone.
         """
+        drops = denoiser.is_cached and not denoiser.is_causal
         return cls(
             num_layers=denoiser.num_layers,
-            thresholds=THRESHOLDS if denoiser.is_cached else (1.0,),
+            thresholds=THRESHOLDS if drops else (1.0,),
             formats=tuple(device.costs.formats()),
             decodings=offered_decodings(denoiser),
         )

@@ -8,7 +8,7 @@ from hwsearch.compression import WeightBank, own_calibration
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.digest import sizes_digest
 from hwsearch.denoisers.finite import check_pass, check_weights
-from hwsearch.errors import StudyError
+from hwsearch.errors import InputError, StudyError
 from hwsearch.latency.devices.device import Calibration, Device
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.prediction.full_pass import predictor_of
@@ -47,12 +47,14 @@ def prepare(
         goal: what is minimised, and within which limits; with two objectives no target can be
             infeasible.
         questions: behind the frozen states; the first `SINK_QUESTIONS` behind the sink profile.
-        loss_function: the loss; None is the KL divergence on frozen states of the questions.
+        loss_function: the loss; None is the KL divergence on frozen states of the questions, which an
+            autoregressive model does not have.
         content: what `content` says of all this, where it is known already.
 
     Raises:
         StudyError: the space does not fit the model or the device.
-        InputError: energy is limited on a device whose power nobody measured.
+        InputError: energy is limited on a device whose power nobody measured, or no loss is given for
+            an autoregressive model.
         InfeasibleTargetError: no plan of the space meets the target.
         CheckpointError: a weight, or what the uncompressed model makes of it, is no finite number.
     """
@@ -63,6 +65,11 @@ def prepare(
         )
     space.check(device)
     check_model(space, denoiser, loss_function)
+    if denoiser.is_causal and loss_function is None:
+        raise InputError(
+            f"model {denoiser.name!r} is autoregressive, so its loss needs solved problems: give "
+            "loss_function=make_loss('kl', denoiser, problems)"
+        )
     goal.check_device(device)
     check_weights(denoiser)
     check_pass(denoiser, questions[0])

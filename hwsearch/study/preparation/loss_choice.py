@@ -29,9 +29,13 @@ def choose_loss(loss: str | Loss, denoiser: Denoiser, problems: list[Problem]) -
     """
     if not isinstance(loss, str):
         return loss
-    if loss == "kl":
+    if loss == "kl" and not denoiser.is_causal:
         return None
-    if loss in WITH_ANSWERS and not all(problem.answer for problem in problems):
+    if (
+        loss in WITH_ANSWERS
+        and not denoiser.is_causal
+        and not all(problem.answer for problem in problems)
+    ):
         raise InputError(
             f"loss {loss!r} needs problems with answers, not questions alone: calibrate on problems "
             'with "question" and "answer", or take the loss kl'

@@ -19,9 +19,12 @@ def check_model(space: SearchSpace, denoiser: Denoiser, loss_function: Loss | No
     """Refuse sizes and phases that a model, or a loss, does not know.
 
     Raises:
-        StudyError: heads or channels are offered that the model does not have; or phases, and the
-            loss judges every pass as a generation's first.
+        StudyError: heads or channels are offered that the model does not have; phases, and the
+            loss judges every pass as a generation's first; or an autoregressive model shall be
+            changed otherwise than by formats.
     """
+    if denoiser.is_causal:
+        check_causal(space, denoiser)
     if space.prunes and not denoiser.is_cached:
         raise StudyError(
             f"model {denoiser.name!r} is not in Llama form, so it has no heads or channels to search: "
@@ -43,12 +46,34 @@ def check_model(space: SearchSpace, denoiser: Denoiser, loss_function: Loss | No
         )
 
 
+def check_causal(space: SearchSpace, denoiser: Denoiser) -> None:
+    """Refuse whatever is not a format of an autoregressive model.
+
+    Its cached positions are not chosen by any rule here, it is decoded one token a pass, and its
+    weights would be pruned by what masked answers show.
+
+    Raises:
+        StudyError: something else is offered.
+    """
+    plain = {"thresholds": (1.0,), **dict.fromkeys(SearchSpace.SIZES, (None,))}
+    names = ("thresholds", *SearchSpace.SIZES, *SearchSpace.CACHE.values(), "decodings")
+    defaults = {name: field.default for name, field in SearchSpace.model_fields.items()} | plain
+    offered = [name for name in names if getattr(space, name) != defaults[name]]
+    if offered:
+        raise StudyError(
+            f"model {denoiser.name!r} is autoregressive, so formats are all there is to search; leave "
+            f"{', '.join(f'[space].{name}' for name in offered)} out"
+        )
+
+
 def sinks_for_space(denoiser: Denoiser, space: SearchSpace, questions: list[str]) -> SinkProfile:
-    """The sink profile of a model; one that caches nothing keeps all.
+    """The sink profile of a model; one that caches nothing, or is autoregressive, keeps all.
 
     Raises:
         StudyError: thresholds below 1 are offered, and the model caches nothing.
     """
+    if denoiser.is_causal:
+        return SinkProfile.keeping_all(denoiser.num_layers)
     if denoiser.is_cached:
         return sink_profile(denoiser, tuple(questions[:SINK_QUESTIONS]))
     if set(space.thresholds) != {1.0}:

@@ -95,7 +95,7 @@ class StudySpec(StudySettings, ModelOptions):
         import tomli_w
 
         said = self.model_dump(mode="json", exclude_none=True)
-        for name in ("coarse_to_fine", "apply_chat_template"):
+        for name in ("coarse_to_fine", "apply_chat_template", "causal"):
             if not said[name]:
                 del said[name]
         ordered = ("model", "device", *(name for name in FIELDS if name in said), "space")

@@ -32,6 +32,18 @@ def test_what_the_files_do_not_say_is_said_by_options(folder):
     assert again.options == denoiser.options and again.decoding == decoding
 
 
+def test_an_autoregressive_model_writes_one_token_a_pass(folder):
+    options = ModelOptions(causal=True, end_token_id=1, gen_length=12)
+    denoiser = options.load(folder)
+    assert denoiser.is_causal and denoiser.decoding.steps == denoiser.decoding.gen_length == 12
+    assert denoiser.options == {"causal": True, "end_token_id": 1, "gen_length": 12}
+    assert ModelOptions(**denoiser.options).load(folder).decoding == denoiser.decoding
+    assert not ModelOptions(end_token_id=1, mask_token_id=0).load(folder).is_causal
+    for more in ({"block_length": 1}, {"steps": 12}):
+        with pytest.raises(InputError, match="leave block_length and steps out"):
+            ModelOptions(causal=True, end_token_id=1, **more).load(folder)
+
+
 def test_lengths_that_are_left_out_keep_their_proportion():
     own = Decoding(gen_length=64, block_length=32, steps=16, refresh_interval=4)
     found = ModelOptions(gen_length=16).lengths_of(own)
