@@ -8,30 +8,27 @@ plans are judged on the same states, so the noise of sampling states cancels bet
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hwsearch.decoding.answer import end_token_ids
-from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
+from hwsearch.decoding.backend import Tokens
 from hwsearch.decoding.batches import groups_of_equal_length
-from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.decoding.passes import Scope
 from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.large.lockstep import in_step, is_large
 from hwsearch.denoisers.network import Network
-from hwsearch.denoisers.torch_backend import TokenChooser, TorchBackend
+from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last
+from hwsearch.tasks.losses.frozen_states import FrozenState, StateRecorder, deal
 from hwsearch.tasks.losses.pricing.decoded import Decoded, DecodedProblem
 
 #: Refreshes of each calibration question that are judged. More questions are worth more than more
@@ -40,31 +37,6 @@ PER_QUESTION = 1
 
 #: Memory for what layers put out on the states, so that a plan starts at its first new layer.
 ACTIVATION_BYTES = 2 << 30
-
-
-@dataclass(frozen=True, eq=False)
-class FrozenState:
-    """Some generations of one length, stopped in the middle of a block.
-
-    Attributes:
-        at_refresh: tokens at the block's refresh, ``[batch, length]``.
-        at_step: tokens at a later pass over the same block, ``[batch, length]``; None where
-            every pass is a refresh.
-        start: first position of the block.
-        stop: position after the block.
-        history: each layer's sinks before the refresh.
-        refresh_logp: the uncompressed model's log probabilities at the refresh,
-            ``[batch, block, vocab]``.
-        step_logp: and at the later pass, if there is one.
-    """
-
-    at_refresh: Tokens
-    at_step: Tokens | None
-    start: int
-    stop: int
-    history: dict[int, SinkHistory] = field(repr=False)
-    refresh_logp: Tensor = field(repr=False)
-    step_logp: Tensor | None = field(repr=False)
 
 
 class FrozenStates:
@@ -134,7 +106,7 @@ class FrozenStates:
         written: dict[int, DecodedProblem] = {}
         ends = end_token_ids(denoiser)
         for group in groups_of_equal_length(prompts, batch):
-            recorder = _Recorder(denoiser, rng, judged[group])
+            recorder = StateRecorder(denoiser, rng, judged[group])
             tokens = np.array([prompts[index] for index in group])
             found = generation(recorder, tokens, decoding, denoiser.mask_token_id)
             states.extend(recorder.states)
@@ -228,10 +200,10 @@ class FrozenStates:
     def _diverged(self, state: FrozenState, refresh: Tensor, step: Tensor | None) -> _Divergence:
         """KL of logits ``[batch, block, vocab]`` of a state's passes."""
         span = (state.start, state.stop)
-        first = _summed(state.refresh_logp, refresh, self._masked(state.at_refresh, *span))
+        first = state.refresh_logp.divergence(refresh, self._masked(state.at_refresh, *span))
         second = 0.0, 0
         if step is not None and state.at_step is not None and state.step_logp is not None:
-            second = _summed(state.step_logp, step, self._masked(state.at_step, *span))
+            second = state.step_logp.divergence(step, self._masked(state.at_step, *span))
         return _Divergence(*first, *second, _passes(state))
 
     @cached_property
@@ -261,10 +233,10 @@ class FrozenStates:
     def _entropies(self, state: FrozenState) -> tuple[tuple[float, int], tuple[float, int]]:
         """Entropy of the uncompressed model over masked positions, and their number, by pass."""
         span = (state.start, state.stop)
-        refresh = _entropy(state.refresh_logp, self._masked(state.at_refresh, *span))
+        refresh = state.refresh_logp.entropy(self._masked(state.at_refresh, *span))
         if state.at_step is None or state.step_logp is None:
             return refresh, (0.0, 0)
-        return refresh, _entropy(state.step_logp, self._masked(state.at_step, *span))
+        return refresh, state.step_logp.entropy(self._masked(state.at_step, *span))
 
     def _total(self, parts: Sequence[_Divergence]) -> float:
         refresh = _mean([(part.refresh, part.refresh_count) for part in parts])
@@ -273,20 +245,6 @@ class FrozenStates:
 
     def _masked(self, tokens: Tokens, start: int, stop: int) -> Tensor:
         return torch.from_numpy(tokens[:, start:stop] == self.mask_token_id)
-
-
-def deal(refreshes: int, questions: int, each: int, seed: int = 0) -> NDArray[np.bool_]:
-    """Which refreshes of which question are judged, ``[questions, refreshes]``.
-
-    Every question is dealt `each` different ones, and all refreshes are dealt equally often.
-    """
-    each = min(each, refreshes)
-    rng = np.random.default_rng((seed, refreshes))
-    judged = np.zeros((questions, refreshes), dtype=bool)
-    for index in range(questions):
-        rarest = np.lexsort((rng.random(refreshes), judged.sum(axis=0)))[:each]
-        judged[index, rarest] = True
-    return judged
 
 
 def _passes(state: FrozenState) -> float:
@@ -306,85 +264,8 @@ class _Divergence:
     work: float
 
 
-def _summed(reference: Tensor, logits: Tensor, masked: Tensor) -> tuple[float, int]:
-    """KL over masked positions, summed, and their number."""
-    divergence = F.kl_div(
-        logits.log_softmax(dim=-1), reference, reduction="none", log_target=True
-    ).sum(dim=-1)
-    masked = masked.to(divergence.device)
-    return float(divergence[masked].sum()), int(masked.sum())
-
-
-def _entropy(logp: Tensor, masked: Tensor) -> tuple[float, int]:
-    """Entropy in nats over masked positions, summed, and their number."""
-    entropy = torch.special.entr(logp.exp()).sum(dim=-1)
-    masked = masked.to(entropy.device)
-    return float(entropy[masked].sum()), int(masked.sum())
-
-
 def _mean(sums: Sequence[tuple[float, int]]) -> float:
     total, count = 0.0, 0
     for value, number in sums:  # not sum(), which rounds otherwise from Python 3.12 on
         total, count = total + value, count + number
     return total / max(1, count)
-
-
-class _Recorder:
-    """Decodes the uncompressed model and takes snapshots after refreshes.
-
-    Args:
-        denoiser: the uncompressed model.
-        rng: draws the pass after a refresh at which a snapshot is taken.
-        judged: the refreshes of each sample that are snapshot, ``[batch, refreshes]``.
-    """
-
-    def __init__(
-        self, denoiser: Denoiser, rng: np.random.Generator, judged: NDArray[np.bool_]
-    ) -> None:
-        self._layers = denoiser.num_layers
-        self._backend = backend_of(
-            denoiser.network, KeptShares((ALMOST_ALL,) * denoiser.num_layers)
-        )
-        self._decoding = denoiser.decoding.scheduled()
-        self._rng = rng
-        self._rows = iter(judged.T)
-        self._choose = TokenChooser()
-        self._wait = 0
-        self._refreshed: FrozenState | None = None
-        self._judged = judged[:, 0]
-        self.states: list[FrozenState] = []
-
-    def begin(self, *, sampling: Sampling = GREEDY) -> None:
-        self._backend.begin()
-        self._choose = TokenChooser(sampling)
-
-    def refresh(self, tokens: Tokens, start: int, stop: int, *scope: Scope) -> Prediction:
-        before = self._backend.history() or {
-            layer: SinkHistory.blank(*tokens.shape) for layer in range(self._layers)
-        }
-        logits = self._backend.refresh_logits(tokens, start, stop, *scope)
-        rows = self._judged = next(self._rows)
-        state = FrozenState(
-            tokens[rows],
-            None,
-            start,
-            stop,
-            {layer: history.rows(rows) for layer, history in before.items()},
-            logits[torch.from_numpy(rows)].log_softmax(-1),
-            None,
-        )
-        cached = min(self._decoding.refresh_interval, self._decoding.steps_per_block) - 1
-        if cached:
-            self._refreshed, self._wait = state, int(self._rng.integers(1, cached + 1))
-        elif rows.any():
-            self.states.append(state)
-        return self._choose(logits)
-
-    def step(self, tokens: Tokens, start: int, stop: int, *scope: Scope) -> Prediction:
-        logits = self._backend.step_logits(tokens, start, stop, *scope)
-        self._wait -= 1
-        rows = self._judged
-        if self._wait == 0 and self._refreshed is not None and rows.any():
-            logp = logits[torch.from_numpy(rows)].log_softmax(dim=-1)
-            self.states.append(replace(self._refreshed, at_step=tokens[rows], step_logp=logp))
-        return self._choose(logits)

@@ -8,7 +8,8 @@ from hwsearch.compression import WeightBank, compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.plan import CompressionPlan
-from hwsearch.tasks.losses.kl import FrozenStates, deal
+from hwsearch.tasks.losses.frozen_states import deal
+from hwsearch.tasks.losses.kl import FrozenStates
 from hwsearch.testing.tiny import tiny_denoiser
 
 QUESTIONS = ["tom has 3 apples ?", "tom has 4 apples ?", "tom has 4 apples and buys 5 more ?"]
@@ -74,7 +75,7 @@ def summed_in_order(whole, network, shares):
         ]
         for index, (tokens, reference, run) in enumerate(passes):
             found = run(tokens, *span).log_softmax(-1)
-            divergence = F.kl_div(found, reference, reduction="none", log_target=True).sum(-1)
+            divergence = F.kl_div(found, reference.logp, reduction="none", log_target=True).sum(-1)
             masked = torch.from_numpy(tokens[:, slice(*span)] == whole.mask_token_id)
             totals[index] += float(divergence[masked].sum())
             counts[index] += int(masked.sum())

@@ -1,0 +1,120 @@
+"""Snapshots of the uncompressed model's own generations, which plans are judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
+from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
+from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.passes import Scope
+from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.torch_backend import TokenChooser
+from hwsearch.tasks.losses.reference_logp import ReferenceLogp, reference_of
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenState:
+    """Some generations of one length, stopped in the middle of a block.
+
+    Attributes:
+        at_refresh: tokens at the block's refresh, ``[batch, length]``.
+        at_step: tokens at a later pass over the same block, ``[batch, length]``; None where
+            every pass is a refresh.
+        start: first position of the block.
+        stop: position after the block.
+        history: each layer's sinks before the refresh.
+        refresh_logp: what the uncompressed model predicts at the refresh.
+        step_logp: and at the later pass, if there is one.
+    """
+
+    at_refresh: Tokens
+    at_step: Tokens | None
+    start: int
+    stop: int
+    history: dict[int, SinkHistory] = field(repr=False)
+    refresh_logp: ReferenceLogp = field(repr=False)
+    step_logp: ReferenceLogp | None = field(repr=False)
+
+
+def deal(refreshes: int, questions: int, each: int, seed: int = 0) -> NDArray[np.bool_]:
+    """Which refreshes of which question are judged, ``[questions, refreshes]``.
+
+    Every question is dealt `each` different ones, and all refreshes are dealt equally often.
+    """
+    each = min(each, refreshes)
+    rng = np.random.default_rng((seed, refreshes))
+    judged = np.zeros((questions, refreshes), dtype=bool)
+    for index in range(questions):
+        rarest = np.lexsort((rng.random(refreshes), judged.sum(axis=0)))[:each]
+        judged[index, rarest] = True
+    return judged
+
+
+class StateRecorder:
+    """Decodes the uncompressed model and takes snapshots after refreshes.
+
+    Args:
+        denoiser: the uncompressed model.
+        rng: draws the pass after a refresh at which a snapshot is taken.
+        judged: the refreshes of each sample that are snapshot, ``[batch, refreshes]``.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, rng: np.random.Generator, judged: NDArray[np.bool_]
+    ) -> None:
+        self._layers = denoiser.num_layers
+        self._backend = backend_of(
+            denoiser.network, KeptShares((ALMOST_ALL,) * denoiser.num_layers)
+        )
+        self._decoding = denoiser.decoding.scheduled()
+        self._rng = rng
+        self._rows = iter(judged.T)
+        self._choose = TokenChooser()
+        self._wait = 0
+        self._refreshed: FrozenState | None = None
+        self._judged = judged[:, 0]
+        self.states: list[FrozenState] = []
+
+    def begin(self, *, sampling: Sampling = GREEDY) -> None:
+        """Begin a generation."""
+        self._backend.begin()
+        self._choose = TokenChooser(sampling)
+
+    def refresh(self, tokens: Tokens, start: int, stop: int, *scope: Scope) -> Prediction:
+        """A refresh, and a snapshot of the samples that are judged at it."""
+        before = self._backend.history() or {
+            layer: SinkHistory.blank(*tokens.shape) for layer in range(self._layers)
+        }
+        logits = self._backend.refresh_logits(tokens, start, stop, *scope)
+        rows = self._judged = next(self._rows)
+        state = FrozenState(
+            tokens[rows],
+            None,
+            start,
+            stop,
+            {layer: history.rows(rows) for layer, history in before.items()},
+            reference_of(logits[torch.from_numpy(rows)]),
+            None,
+        )
+        cached = min(self._decoding.refresh_interval, self._decoding.steps_per_block) - 1
+        if cached:
+            self._refreshed, self._wait = state, int(self._rng.integers(1, cached + 1))
+        elif rows.any():
+            self.states.append(state)
+        return self._choose(logits)
+
+    def step(self, tokens: Tokens, start: int, stop: int, *scope: Scope) -> Prediction:
+        """A step; the one that was drawn completes the snapshot."""
+        logits = self._backend.step_logits(tokens, start, stop, *scope)
+        self._wait -= 1
+        rows = self._judged
+        if self._wait == 0 and self._refreshed is not None and rows.any():
+            logp = reference_of(logits[torch.from_numpy(rows)])
+            self.states.append(replace(self._refreshed, at_step=tokens[rows], step_logp=logp))
+        return self._choose(logits)
