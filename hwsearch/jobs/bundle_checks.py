@@ -109,9 +109,10 @@ def prompt_check(runtime: Runtime, references: References) -> Check:
 
 
 def plain_checks(runtime: Runtime, backend: ProbeBackend) -> list[Check]:
-    """Does every graph give anybody's session the product's numbers?"""
+    """Does every graph give anybody's session the product's numbers? Closes the product's first."""
     if not backend.seen:
         _look(runtime, backend)
+    backend.close()  # a large bundle's sessions do not fit into memory side by side
     return [_plain(runtime.bundle, file, backend) for file in sorted(backend.seen)]
 
 

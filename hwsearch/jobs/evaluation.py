@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.chat.template import ChatTemplate
-from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError
 from hwsearch.plan import Decoding
 from hwsearch.runtime import Runtime
 from hwsearch.runtime.bundle import BUNDLE_FILE
 from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from hwsearch.denoisers.loading.options import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class EvaluationSettings:
         split: split of its problems.
         limit: most problems.
         seed: of generated problems.
-        model: how a model is loaded; a bundle is as it was exported, and runs on the CPU.
+        model: how a model is loaded, None as its files say; a bundle is as it was exported, and runs on
+            the CPU.
         decoding: fields of a model's decoding to change; a bundle is decoded as it was exported.
     """
 
@@ -84,7 +86,7 @@ class EvaluationSettings:
     split: str = "test"
     limit: int = 500
     seed: int = 0
-    model: ModelOptions = field(default_factory=ModelOptions)
+    model: ModelOptions | None = None
     decoding: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -118,7 +120,10 @@ def evaluate_model(
         return task.score(
             bundle.runtime.backend, bundle, *asked, seed=settings.seed, batch=1, progress=progress
         )
-    denoiser = settings.model.load(model)
+    from hwsearch.denoisers.backends import backend_of  # bundles are scored without torch
+    from hwsearch.denoisers.loading.options import ModelOptions
+
+    denoiser = (settings.model or ModelOptions()).load(model)
     backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
     decoding = denoiser.decoding.changed(settings.decoding)
     return task.score(

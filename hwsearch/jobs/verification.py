@@ -83,7 +83,7 @@ def verify(
         VerificationError: a file is missing or was changed, or a graph does not load.
         InputError: there is no bundle.
     """
-    runtime = Runtime(path, threads=threads)
+    runtime = Runtime(path, threads=threads, is_opened=False)
     references = read_references(runtime.bundle)
     backend = ProbeBackend(runtime.bundle, threads, logits=references is not None)
     checks = [Check("files", True, "unchanged", "every checksum matches bundle.json")]

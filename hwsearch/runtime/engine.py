@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -27,15 +28,27 @@ class Runtime:
         bundle: a bundle, or the path of one; a path is checked as `read_bundle` does, and raises
             as it does.
         threads: threads of one operator; None lets onnxruntime choose.
+        is_opened: whether its sessions are opened now; else when they are first asked for.
     """
 
-    def __init__(self, bundle: Bundle | Path | str, threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle | Path | str, threads: int | None = None, is_opened: bool = True
+    ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
-        self.backend = OnnxBackend(self.bundle, threads)
+        self._threads, self._opening = threads, Lock()
+        self._backend = OnnxBackend(self.bundle, threads) if is_opened else None
         self.tokenizer = Tokenizer.from_file(str(self.bundle.path / TOKENIZER_FILE))
         chat = self.bundle.manifest.chat
         where = f"{self.bundle.path}: chat template"
         self.chat = None if chat is None else ChatTemplate(chat.source, chat.tokens, where)
+
+    @property
+    def backend(self) -> OnnxBackend:
+        """The passes of one generation; others share its sessions."""
+        with self._opening:
+            if self._backend is None:
+                self._backend = OnnxBackend(self.bundle, self._threads)
+            return self._backend
 
     def generate(
         self,

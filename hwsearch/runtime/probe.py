@@ -65,6 +65,11 @@ class ProbeBackend(OnnxBackend):
         self.broken: set[str] = set()
         self.last: tuple[str, dict[str, NDArray[Any]]] = ("", {})
 
+    def close(self) -> None:
+        """Give the sessions' memory back; what was seen stays."""
+        del self.graphs
+        self._past = {}
+
     def refresh_logits(
         self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE
     ) -> NDArray[np.float32]:

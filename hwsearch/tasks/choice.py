@@ -11,19 +11,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from pydantic import Field
 
 from hwsearch.decoding.backend import Backend
 from hwsearch.denoisers.chat.asking import Asks
-from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
 from hwsearch.schema import Keywords
 from hwsearch.tasks.catalog import DEFAULT_TASK, load_task
 from hwsearch.tasks.evaluation import Evaluation, Prompted, evaluate, prompt_text
 from hwsearch.tasks.problem import Problem, read_problems, read_questions
 from hwsearch.tasks.task import Task
+
+if TYPE_CHECKING:
+    from hwsearch.denoisers.denoiser import Denoiser
 
 #: Calibration problems behind the frozen states, unless a choice says otherwise.
 QUESTIONS = 96
