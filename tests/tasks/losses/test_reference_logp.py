@@ -33,7 +33,9 @@ def test_a_kept_part_loses_no_more_than_its_rest_times_what_the_rest_moved(sharp
     most_lost = float((top.rest.exp().double() * spread)[MASKED].sum())
     rounding = 2e-5 * count + 1e-4 * wanted  # logits of 50 in float32
     assert -rounding <= wanted - found <= most_lost + rounding
-    if sharpness == 12.0 and moved >= 0.1:  # a model that is sure: nearly nothing is left to the others
+    if (
+        sharpness == 12.0 and moved >= 0.1
+    ):  # a model that is sure: nearly nothing is left to the others
         assert found == pytest.approx(wanted, rel=0.01) and top.ids.shape[-1] < 2048
 
 
