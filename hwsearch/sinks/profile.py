@@ -109,9 +109,9 @@ class SinkProfile(Frozen):
         )
 
     @classmethod
-    def keeping_all(cls, num_layers: int) -> SinkProfile:
-        """For a model that caches nothing, so that there is nothing to drop."""
-        return cls(passes=1, shares=((1.0, 1.0),) * num_layers)
+    def keeping_all(cls, num_layers: int, refreshes: int = 1) -> SinkProfile:
+        """Where nothing is dropped, so that nothing need be calibrated."""
+        return cls(passes=1, shares=((1.0, 1.0),) * num_layers, refreshes=refreshes)
 
     @classmethod
     def read(cls, path: Path) -> SinkProfile:

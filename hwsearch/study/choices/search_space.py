@@ -104,6 +104,11 @@ class SearchSpace(OmitsDefaults):
             decodings=offered_decodings(denoiser),
         )
 
+    @property
+    def keeps_all(self) -> bool:
+        """Whether no plan drops a cached position."""
+        return {*self.thresholds, *self.early_scales, *self.late_scales} == {1.0}
+
     def check(self, device: Device) -> None:
         """Refuse formats that the device cannot run, and spaces of a single plan.
 

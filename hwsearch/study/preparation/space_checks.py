@@ -67,13 +67,16 @@ def check_causal(space: SearchSpace, denoiser: Denoiser) -> None:
 
 
 def sinks_for_space(denoiser: Denoiser, space: SearchSpace, questions: list[str]) -> SinkProfile:
-    """The sink profile of a model; one that caches nothing, or is autoregressive, keeps all.
+    """The sink profile of a model; one that caches nothing, is autoregressive or shall keep all, keeps all.
+
+    Calibration takes a pass a token, which a large model has no time for unless it is needed.
 
     Raises:
         StudyError: thresholds below 1 are offered, and the model caches nothing.
     """
-    if denoiser.is_causal:
-        return SinkProfile.keeping_all(denoiser.num_layers)
+    if denoiser.is_causal or space.keeps_all:
+        refreshes = denoiser.decoding.scheduled().refreshes
+        return SinkProfile.keeping_all(denoiser.num_layers, refreshes)
     if denoiser.is_cached:
         return sink_profile(denoiser, tuple(questions[:SINK_QUESTIONS]))
     if set(space.thresholds) != {1.0}:
