@@ -36,6 +36,9 @@ SPLITS = ("train", "test", "calibration", "validation")
 STOPS = ("Question:", "</s>", "<|im_end|>")
 COT_STOPS = ("Q:", "</s>", "<|im_end|>")
 
+#: A name of the hub's that is no file's: those end in something after a dot.
+_HUB_NAME = re.compile(r"[\w-]+/[\w-]+")
+
 _NOTE = re.compile(r"<<.*?>>")
 
 
@@ -43,8 +46,8 @@ def read_split(source: str | Path | None, split: str) -> list[Problem]:
     """Problems of one split.
 
     Args:
-        source: a JSONL file, taken for every split; a folder with a JSONL file a split; or None
-            for the hub.
+        source: a JSONL file, taken for every split; a folder with a JSONL file a split; the hub id of a
+            copy, ``owner/name``; or None for the hub's own.
         split: ``train`` or ``test``; ``calibration`` is the train split's first half and
             ``validation`` its second, from the end.
 
@@ -56,8 +59,8 @@ def read_split(source: str | Path | None, split: str) -> list[Problem]:
         raise UnknownNameError("split of gsm8k", split, SPLITS)
     if split in ("calibration", "validation"):
         return half_of(read_split(_beside(source), "train"), split)
-    if source is None:
-        return _from_hub(split)
+    if source is None or _is_hub_id(source):
+        return _from_hub(split, HUB_ID if source is None else str(source))
     path = Path(source)
     return read_problems(path / f"{split}.jsonl" if path.is_dir() else path)
 
@@ -180,7 +183,11 @@ def _beside(source: str | Path | None) -> str | Path | None:
     return Path(source).parent if source is not None and Path(source).is_file() else source
 
 
-def _from_hub(split: str) -> list[Problem]:
+def _is_hub_id(source: str | Path) -> bool:
+    return _HUB_NAME.fullmatch(str(source)) is not None and not Path(source).exists()
+
+
+def _from_hub(split: str, hub_id: str) -> list[Problem]:
     try:
         import pandas as pd
         from huggingface_hub import hf_hub_download
@@ -190,11 +197,11 @@ def _from_hub(split: str) -> list[Problem]:
             'pip install "hwsearch[search,hub]" pyarrow, or give a path to its JSONL files'
         ) from error
     try:
-        path = hf_hub_download(HUB_ID, f"main/{split}-00000-of-00001.parquet", repo_type="dataset")
+        path = hf_hub_download(hub_id, f"main/{split}-00000-of-00001.parquet", repo_type="dataset")
         frame = pd.read_parquet(path)
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"cannot fetch {HUB_ID} from the hub ({reason}); give a path to its JSONL files"
+            f"cannot fetch {hub_id} from the hub ({reason}); give a path to its JSONL files"
         ) from error
     return [Problem(q, a) for q, a in zip(frame["question"], frame["answer"], strict=True)]

@@ -137,3 +137,19 @@ def test_a_tiny_model_is_asked_the_real_problems():
     found = evaluate(backend, denoiser, problems, task=task, decoding=decoding, batch=1)
     assert found.prompt_texts[0].count("Question: ") == 6
     assert found.scores.keys() == {"strict-match", "flexible-extract"}
+
+
+def test_a_name_of_the_hub_is_no_path(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "hwsearch.tasks.gsm8k._from_hub", lambda split, name: asked.append((split, name)) or []
+    )
+    read_split("someone/gsm8k-copy", "test")
+    read_split(None, "train")
+    read_split("someone/gsm8k-copy", "calibration")
+    assert asked == [
+        ("test", "someone/gsm8k-copy"),
+        ("train", "openai/gsm8k"),
+        ("train", "someone/gsm8k-copy"),
+    ]
+    assert len(read_split(str(folder), "test")) == 4
