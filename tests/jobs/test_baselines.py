@@ -30,7 +30,7 @@ SETTINGS = Settings("tiny", limit=2, calibration=2)
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     denoiser = replace(tiny_denoiser(), decoding=DECODING)
-    monkeypatch.setattr(baselines, "load_denoiser", lambda name: denoiser)
+    monkeypatch.setattr(baselines.ModelOptions, "load", lambda options, name: denoiser)
 
 
 def row(method, correct, share=0.5, family="cache", kl=0.1):
@@ -93,7 +93,7 @@ ONE = {"families": ("cache",), "methods": ("recent",), "shares": (), "sweep": (0
 
 
 def use(monkeypatch, denoiser):
-    monkeypatch.setattr(baselines, "load_denoiser", lambda name: denoiser)
+    monkeypatch.setattr(baselines.ModelOptions, "load", lambda options, name: denoiser)
 
 
 def test_rows_of_other_content_are_not_mixed(tmp_path, monkeypatch):

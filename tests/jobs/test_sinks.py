@@ -29,7 +29,7 @@ def models(monkeypatch):
     mine = tiny_denoiser()
     twin = replace(causal(mine), name="twin")
     known = {"mine": replace(mine, name="mine"), "twin": twin}
-    monkeypatch.setattr("hwsearch.jobs.sinks.load_denoiser", lambda name, device: known[name])
+    monkeypatch.setattr("hwsearch.jobs.sinks.ModelOptions.load", lambda options, name: known[name])
     return known
 
 

@@ -95,9 +95,11 @@ class StudySpec(StudySettings, ModelOptions):
         import tomli_w
 
         said = self.model_dump(mode="json", exclude_none=True)
-        for name in ("coarse_to_fine", "apply_chat_template", "causal"):
-            if not said[name]:
-                del said[name]
+        # of model and task that alone which is not as it is anyway
+        optional = ("coarse_to_fine", *ModelOptions.model_fields, *TaskChoice.model_fields)
+        for name in optional:
+            if said.get(name) == type(self).model_fields[name].default:
+                said.pop(name, None)
         ordered = ("model", "device", *(name for name in FIELDS if name in said), "space")
         return tomli_w.dumps({name: said[name] for name in ordered})
 

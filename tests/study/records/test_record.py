@@ -11,6 +11,7 @@ from hwsearch.study import ObjectiveKind, SearchSpace
 from hwsearch.study.records.record import StudyRecord, update_record
 from hwsearch.study.records.study import as_study
 from hwsearch.study.records.trial_record import TrialRecord
+from hwsearch.tasks.choice import TaskChoice
 
 SPACE = SearchSpace(num_layers=1)
 DECODING = Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=2)
@@ -56,6 +57,8 @@ def test_every_attribute_is_read_as_it_was_written(tmp_path):
         "watts": 5.0, "first_bytes": 11.0, "sizes": {"head": {"0": 0.0}},
         "cost_terms": [{"names": ["head"], "values": [0.0, -1.5]}],
         "size_terms": [{"names": ["head"], "values": [0.0]}],
+        "task": TaskChoice(task="gsm8k", num_shots=0).model_dump_json(),
+        "model_options": '{"dtype": "bfloat16"}',
         "loss_noise_nats": 1e-4, "finalists": {"winner": 3}, "ready": True,
     }  # fmt: skip
     assert values.keys() == StudyRecord.model_fields.keys()
@@ -63,7 +66,9 @@ def test_every_attribute_is_read_as_it_was_written(tmp_path):
     update_record(study, **values)
     fresh = optuna.load_study(study_name="s", storage=study._storage)
     assert fresh.user_attrs == values, "names and values lie on disk as given"
-    found = StudyRecord.of(fresh).model_dump(mode="json")
+    record = StudyRecord.of(fresh)
+    assert record.task_choice.words == "gsm8k, 0 shots" and record.loading.dtype == "bfloat16"
+    found = record.model_dump(mode="json")
     assert json.loads(json.dumps(found)) == values
 
 

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from hwsearch.cli.studies.search import command
+from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.study.settings import RunSettings, StudySettings, StudySpec
 from hwsearch.study.settings.file import FIELDS
@@ -36,8 +37,8 @@ def test_keywords_file_and_flags_give_equal_settings(given, tmp_path):
 def test_typed_keywords_are_the_fields_of_their_schemas():
     assert RunOptions.__annotations__.keys() == RunSettings.model_fields.keys()
     assert StudyOptions.__annotations__.keys() == StudySettings.model_fields.keys()
-    assert set(FIELDS) == StudySettings.model_fields.keys()
-    spec = {"model", "device", "space"}
+    assert set(FIELDS) == StudySettings.model_fields.keys() | ModelOptions.model_fields.keys()
+    spec = {"model", "device", "space", *ModelOptions.model_fields}
     assert StudySpec.model_fields.keys() == StudySettings.model_fields.keys() | spec
 
 
