@@ -8,6 +8,8 @@ import torch
 from hwsearch.bundle import TracedGraphs
 from hwsearch.bundle.graphs.pieces import GraphLayout
 from hwsearch.compression import compress
+from hwsearch.decoding.kept import Signal
+from hwsearch.denoisers.large.lockstep import run_through
 from hwsearch.denoisers.transformer import KeyValue
 from hwsearch.plan import CompressionPlan
 from hwsearch.testing.tiny import tiny_denoiser
@@ -97,3 +99,26 @@ def test_masses_leave_no_trace_of_layers_that_keep_all(graphs):
     assert not [node for node in model.graph.node if node.op_type == "ReduceSum"]
     every = graphs.refresh(frozenset({0, 1})).model
     assert len([node for node in every.graph.node if node.op_type == "ReduceSum"]) == 2
+
+
+@pytest.mark.parametrize("is_windowed", [False, True])
+@pytest.mark.parametrize("shift", [False, True])
+def test_keys_meet_the_mean_query_of_the_block_itself(shift, is_windowed):
+    """In the last layer too, where a windowed pass goes on with the rows that predict the block."""
+    denoiser = tiny_denoiser(logit_shift=shift, grouped=True, sharpness=3.0)
+    layout = GraphLayout(BLOCK, is_windowed=is_windowed)
+    graph = TracedGraphs(denoiser.network, layout).refresh(frozenset({0, 1}), Signal.QUERY)
+    feeds = {"tokens": TOKENS, "start": np.array(START)}
+    if is_windowed:
+        feeds["positions"] = np.arange(LENGTH)
+    found = run(graph, feeds)
+    with torch.inference_mode():
+        state = denoiser.network.refreshing(
+            torch.from_numpy(TOKENS),
+            frozenset({0, 1}),
+            query_rows=slice(START, START + BLOCK),
+        )
+        masses = run_through(state).mass
+    for layer, mass in enumerate(masses):
+        size = float(mass.abs().max())
+        np.testing.assert_allclose(found[f"mass_{layer}"], mass.numpy(), rtol=0, atol=5e-6 * size)

@@ -159,17 +159,14 @@ class LayerUse:
     def inputs(self) -> list[str]:
         """Names of the inputs, in order."""
         past = ["past_key", "past_value"] * self.has_past
-        return ["x", "cos", "sin", *past, *["rows"] * self._reads_rows]
+        block = ["block"] * (self.signal is Signal.QUERY)
+        return ["x", "cos", "sin", *past, *block, *["sources"] * self.cuts]
 
     @property
     def outputs(self) -> list[str]:
         """Names of the outputs, in order."""
         cache = ["key", "value"] * self.hands_out
         return ["y", *cache, *["mass"] * (self.signal is not Signal.NONE)]
-
-    @property
-    def _reads_rows(self) -> bool:
-        return self.cuts or self.signal is Signal.QUERY
 
 
 class LayerPiece(nn.Module):
@@ -194,7 +191,7 @@ class LayerPiece(nn.Module):
         seen = self._attend(self.qkv(self.input_norm(x)), (cos, sin), past)
         mixed = seen.mixed
         if self.use.cuts:
-            x, mixed = (part.index_select(1, given["rows"]) for part in (x, mixed))
+            x, mixed = (part.index_select(1, given["sources"]) for part in (x, mixed))
         x = x + self.out(mixed)
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
         y = x + self.down(F.silu(gate) * up)
@@ -211,7 +208,7 @@ class LayerPiece(nn.Module):
     def _signal(self, seen: Attended, given: dict[str, Tensor]) -> Sequence[Tensor]:
         if self.use.signal is Signal.MASS:
             return (seen.probability.sum(dim=(1, 2)),)
-        return (_mean_query(seen, given["rows"]),) if self.use.signal is Signal.QUERY else ()
+        return (_mean_query(seen, given["block"]),) if self.use.signal is Signal.QUERY else ()
 
     def _attend(
         self, qkv: Tensor, rope: tuple[Tensor, Tensor], past: tuple[Tensor, Tensor] | None

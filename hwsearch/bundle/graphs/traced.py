@@ -22,6 +22,9 @@ from hwsearch.denoisers.transformer import Layer, Transformer
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime.state import NEXT
 
+#: What the block's rows, and those that predict it, are called in all graphs.
+_ROWS = {"start": "start", "rows": "block", "sources": "sources"}
+
 
 class TracedGraphs:
     """Float graphs of one network in one layout.
@@ -50,14 +53,13 @@ class TracedGraphs:
         rows = rows_piece(layout.block_length, g.logit_shift)
         pieces = [
             self._start(None, windowed),
-            Placed(rows, "rows", wires={"start": "start", "rows": "block", "sources": "sources"}),
+            Placed(rows, "rows", wires=_ROWS),
         ]
         for index in range(len(self._layers)):
             is_cut = windowed and index == len(self._layers) - 1
             told = signal if index in signal_layers else Signal.NONE
             use = LayerUse(signal=told, cuts=is_cut)
             names = {"key": f"key_{index}", "value": f"value_{index}", "mass": f"mass_{index}"}
-            names["rows"] = "sources" if is_cut else "block"
             pieces.append(self._layer(index, use, names))
         end = EndUse(selects=not windowed, shift="cut" if g.logit_shift else None)
         pieces.append(self._end(end, {"rows": "sources", "before_next": "before"}))
@@ -80,12 +82,11 @@ class TracedGraphs:
         pieces = [self._start(None if windowed else layout.block_length, windowed)]
         if windowed:
             rows = rows_piece(layout.block_length, g.logit_shift)
-            wires = {"start": "start", "rows": "block", "sources": "sources"}
-            pieces.append(Placed(rows, "rows", wires=wires))
+            pieces.append(Placed(rows, "rows", wires=_ROWS))
         for index in range(len(self._layers)):
             is_cut = windowed and index == len(self._layers) - 1
             use = LayerUse(has_past=True, hands_out=windowed, cuts=is_cut)
-            names = {"past_key": f"key_{index}", "past_value": f"value_{index}", "rows": "sources"}
+            names = {"past_key": f"key_{index}", "past_value": f"value_{index}"}
             names |= {"key": f"{NEXT}key_{index}", "value": f"{NEXT}value_{index}"}
             pieces.append(self._layer(index, use, names))
         shift = ("window" if windowed else "past") if g.logit_shift else None
@@ -130,7 +131,8 @@ class TracedGraphs:
 
     def _layer(self, index: int, use: LayerUse, names: dict[str, str]) -> Placed:
         states = "states" if index == 0 else f"states_{index - 1}"
-        wires = {"x": states, "cos": "cos", "sin": "sin", "y": f"states_{index}", **names}
+        shared = {name: name for name in ("cos", "sin", "block", "sources")}
+        wires = {"x": states, "y": f"states_{index}", **shared, **names}
         name = f"layers.{index}"
         piece = layer_piece(self._layers[index], use, self._layout)
         return Placed(piece, name, f"{name}.", wires, {"kept": f"kept_{index}"})

@@ -92,7 +92,7 @@ def _layer(geometry: Geometry, use: LayerUse, block: int, is_windowed: bool) -> 
         size = (1, g.num_kv_heads, 3 * block + 5, g.head_dim)
         args += [torch.zeros(size), torch.zeros(size)]
         rest += [{2: kept}, {2: kept}]
-    if len(use.inputs) > len(args):
+    for _ in use.inputs[len(args) :]:  # the block's rows, and those that predict it
         args.append(torch.arange(block))
         rest.append({})
     shapes: Shapes = (row, row, row, tuple(rest)) if rest else (row, row, row)
