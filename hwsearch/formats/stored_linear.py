@@ -50,10 +50,10 @@ class StoredLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """The product of inputs ``[..., in]``."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        if self._floats is not None:
-            return F.linear(x, self._floats, bias)
         if self.weight.dtype == x.dtype:
             return F.linear(x, self.weight, bias)
+        if self._floats is not None:
+            return F.linear(x, self._floats.to(x.dtype), bias)
         pieces = (
             self.weight[start:stop].to(x.dtype)
             for start, stop in outputs_at_once(self.out_features, self.in_features)
@@ -111,7 +111,7 @@ class CodedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The product of rounded inputs ``[..., in]``."""
         if self._floats is not None:
-            return F.linear(self.round_inputs(x), self._floats, self.bias)
+            return F.linear(self.round_inputs(x), self._floats.to(x.dtype), self.bias)
         return _product(self.round_inputs(x), self._pieces(x), self.bias)
 
     def hold(self) -> None:

@@ -130,3 +130,14 @@ def test_a_loss_of_stored_weights_is_that_of_copies(folder, monkeypatch, bytes_a
     rounds = 2 if bytes_at_once else 2 * len(states.states)
     assert len(states.states) > 2
     assert len(held) == rounds * (7 + 3 + 1), "seven linears, three of an mlp, and the head"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_loss_goes_side_by_side_in_half_precision_too(folder, dtype):
+    loaded = load_denoiser(folder, dtype=dtype)
+    short = {"gen_length": 8, "block_length": 4, "steps": 8, "refresh_interval": 2}
+    denoiser = dataclasses.replace(loaded, decoding=loaded.decoding.changed(short))
+    states = FrozenStates.record(denoiser, ["how many apples ?", "tom has 3 apples"])
+    kept = KeptShares.keeping_all(3)
+    own = states.loss(denoiser.network, kept)
+    assert 0 <= own < 1e-2 < states.loss(compress(denoiser, MIXED).network, kept)
