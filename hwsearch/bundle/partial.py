@@ -39,11 +39,11 @@ class PartialBundle:
         self._key = key
 
     def __enter__(self) -> Self:
-        known = self._folder / _KEY
+        known, replaced = self._folder / _KEY, self._folder / _REPLACED
+        if replaced.exists() and not self._out.exists():
+            replaced.rename(self._out)  # killed between the two moves
         if not (known.is_file() and known.read_text(encoding="utf-8") == self._key):
             shutil.rmtree(self._folder, ignore_errors=True)
-        if (self._folder / _REPLACED).exists() and not self._out.exists():
-            (self._folder / _REPLACED).rename(self._out)  # killed between the two moves
         self.folder.mkdir(parents=True, exist_ok=True)
         known.write_text(self._key, encoding="utf-8")
         return self

@@ -1,6 +1,7 @@
 import pytest
 
 from hwsearch.bundle import Exporter
+from hwsearch.bundle.partial import PartialBundle
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.errors import InputError, PlanError
@@ -70,3 +71,16 @@ def test_a_failed_export_leaves_nothing_and_keeps_what_was_there(
 def test_shares_that_do_not_fit_are_refused(compressed, exporter, tmp_path, shares, message):
     with pytest.raises(PlanError, match=message):
         exporter.export(compressed, KeptShares(shares), tmp_path / "bundle")
+
+
+def test_a_bundle_that_was_aside_when_an_export_was_killed_comes_back(tmp_path):
+    """Even where the next export is of something else, or fails."""
+    out = tmp_path / "bundle"
+    aside = tmp_path / ".bundle.partial" / "replaced"
+    aside.mkdir(parents=True)
+    (aside / "precious.txt").write_text("stays")
+    (aside.parent / "key.json").write_text("of another export")
+    with pytest.raises(RuntimeError, match="stop"), PartialBundle(out, "mine"):
+        raise RuntimeError("stop")
+    assert [path.name for path in out.iterdir()] == ["precious.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
