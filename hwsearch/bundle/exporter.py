@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.digest import weights_digest
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError
@@ -88,12 +89,22 @@ class Exporter:
         if out.exists() and not overwrite:
             raise InputError(f"{out} exists already; choose another path, or allow to overwrite it")
         out.parent.mkdir(parents=True, exist_ok=True)
-        with PartialBundle(out, key_of(compressed, kept)) as partial:
+        with PartialBundle(out, key_of(compressed, kept, self._digest(compressed))) as partial:
             known = _write_files(self._traced(compressed), compressed, kept, partial)
             folder = partial.folder
             write_manifest(folder, _manifest(compressed, kept, folder, known, questions, figures))
             partial.move()
         return read_bundle(out)
+
+    def _digest(self, compressed: CompressedDenoiser) -> str:
+        """Digest of the float weights; that of the model's own is taken once for all its plans."""
+        if compressed.float_network is self._network:
+            return self._own_digest
+        return weights_digest(compressed.float_network)
+
+    @cached_property
+    def _own_digest(self) -> str:
+        return weights_digest(self._network)
 
     def _traced(self, compressed: CompressedDenoiser) -> TracedGraphs | TracedFullPass:
         assert compressed.denoiser.network is self._network, "an exporter belongs to one denoiser"

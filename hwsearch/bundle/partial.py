@@ -13,7 +13,6 @@ from hwsearch._version import __version__
 from hwsearch.bundle.weights import Graph, WeightGroup
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.denoisers.digest import weights_digest
 from hwsearch.errors import InputError
 
 #: Bytes of graphs, tokenizer and references beside the weights, at most.
@@ -96,11 +95,17 @@ class PartialBundle:
             raise
 
 
-def key_of(compressed: CompressedDenoiser, kept: KeptShares) -> str:
-    """What an export is of: weights, plan, decoding and code; not what is asked when it is written."""
+def key_of(compressed: CompressedDenoiser, kept: KeptShares, weights: str) -> str:
+    """What an export is of, by weights, plan, decoding and code; not what is asked when it is written.
+
+    Args:
+        compressed: the denoiser, its plan applied.
+        kept: what its layers keep.
+        weights: digest of the float weights.
+    """
     return json.dumps(
         {
-            "weights": weights_digest(compressed.float_network),
+            "weights": weights,
             "plan": compressed.plan.model_dump(mode="json"),
             "decoding": compressed.decoding.model_dump(mode="json"),
             "kept": [*kept.shares, str(kept.policy), kept.signal.value],

@@ -195,17 +195,9 @@ class Transformer(Network):
             hidden = torch.cat((hidden[:, :1], hidden[:, :-1]), dim=1)
         return self.lm_head(hidden)
 
-    def refresh(
-        self,
-        tokens: Tensor,
-        mass_layers: frozenset[int] = frozenset(),
-        walk: Walk | None = None,
-        query_rows: slice | None = None,
-        positions: Tensor | None = None,
-        rows: slice = ALL,
-    ) -> Refreshed:
-        """As `refreshing`, from beginning to end."""
-        return run_through(self.refreshing(tokens, mass_layers, walk, query_rows, positions, rows))
+    def refresh(self, tokens: Tensor, mass_layers: frozenset[int] = frozenset()) -> Refreshed:
+        """A full pass over tokens ``[batch, length]``, with the attention mass of some layers."""
+        return run_through(self.refreshing(tokens, mass_layers))
 
     def refreshing(
         self,

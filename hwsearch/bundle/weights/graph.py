@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 from onnx import numpy_helper
 
-from hwsearch.bundle.weights.weight import Array, Weight, held
+from hwsearch.bundle.weights.weight import Array, Weight, WeightGroup, held
 
 Weights = Mapping[str, Weight]
 
@@ -53,9 +53,13 @@ class Graph:
     def whole(self) -> onnx.ModelProto:
         """One model with its weights inside, for models that are small enough."""
         model = self.copy().model
+        made: dict[WeightGroup, dict[str, Array]] = {}
         for tensor in model.graph.initializer:
-            if tensor.name in self.weights:
-                value = self.weights[tensor.name].array()
+            weight = self.weights.get(tensor.name)
+            if weight is not None:
+                if weight.group not in made:
+                    made[weight.group] = weight.group.arrays()
+                value = made[weight.group][weight.part]
                 tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
         return model
 
@@ -75,8 +79,9 @@ def detach(model: ir.Model) -> Graph:
 
 
 def declared(name: str, weight: Weight) -> tuple[onnx.TensorProto, Weight | None]:
-    """The initializer of a weight: by name and shape alone, or whole where it is small."""
-    if weight.nbytes < LEAST_BYTES:
+    """The initializer of a weight: by name and shape alone, or whole where it is small by itself."""
+    # arrays that are made together are written together
+    if weight.nbytes < LEAST_BYTES and len(weight.group.specs) == 1:
         return numpy_helper.from_array(weight.array(), name), None
     kind = onnx.helper.np_dtype_to_tensor_dtype(weight.dtype)
     return onnx.TensorProto(name=name, data_type=kind, dims=weight.shape), weight

@@ -47,6 +47,12 @@ class WeightGroup(ABC):
             for name, piece in self.make(start, stop).items():
                 arrays[name][self.specs[name].outputs(start, stop)] = piece
 
+    def arrays(self) -> dict[str, Array]:
+        """All of them, in memory."""
+        arrays = {name: np.empty(spec.shape, spec.dtype) for name, spec in self.specs.items()}
+        self.fill(arrays)
+        return arrays
+
     def pieces(self) -> Iterator[tuple[int, int]]:
         """Outputs that are made together, ``(start, stop)`` in turn."""
         for start in range(0, self.outputs, self.at_once):
@@ -93,9 +99,7 @@ class Weight:
         """All of it, in memory."""
         if isinstance(self.group, Held):
             return self.group.value
-        arrays = {name: np.empty(spec.shape, spec.dtype) for name, spec in self.group.specs.items()}
-        self.group.fill(arrays)
-        return arrays[self.part]
+        return self.group.arrays()[self.part]
 
 
 class Held(WeightGroup):
