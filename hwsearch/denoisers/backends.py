@@ -74,7 +74,7 @@ class FullPassBackend:
     def refresh_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
         """Logits ``[batch, block, vocab]`` of positions start..stop."""
         _require_whole(scope)
-        device = next(self.network.parameters()).device
+        device = self.network.device
         array = torch.from_numpy(np.require(tokens, requirements=["C", "W"])).to(device)
         if self._record:
             self._see(self.network.attention_mass(array))

@@ -49,7 +49,7 @@ def check_pass(denoiser: Denoiser, question: str) -> None:
         CheckpointError: it does not; the message names the first module that put out none.
     """
     blanks = [denoiser.mask_token_id] * denoiser.decoding.gen_length
-    device = next(denoiser.network.parameters()).device
+    device = denoiser.network.device
     tokens = torch.tensor([denoiser.prompt(question) + blanks], device=device)
     if not _broken(denoiser.logits(tokens)):
         return

@@ -39,6 +39,11 @@ class Network(nn.Module):
         """The linears whose format a plan may choose, by layer."""
         raise NotImplementedError
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
     def attention_mass(self, tokens: Tensor) -> Sequence[Tensor] | None:
         """For each layer the attention mass that each position receives, ``[batch, length]``.
 

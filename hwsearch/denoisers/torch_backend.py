@@ -186,7 +186,7 @@ class TorchBackend:
         return KeyValue(cache.key.gather(2, index), cache.value.gather(2, index))
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        device = self.network.model.embed_tokens.weight.device
+        device = self.network.device
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
 
 

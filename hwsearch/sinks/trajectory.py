@@ -191,7 +191,7 @@ class _Recorded:
         if self._causal:
             written = np.arange(tokens.shape[1]) < start
             self._valid = np.broadcast_to(written, tokens.shape)
-            device = next(self._capture.network.parameters()).device
+            device = self._capture.network.device
             self._capture.valid = torch.from_numpy(self._valid.copy()).to(device)
         prediction = self._backend.refresh(tokens, start, stop, *scope)
         self._recorder.end_pass(tokens)
@@ -205,7 +205,7 @@ class _RecordedOwn:
 
     def __init__(self, denoiser: Denoiser, recorder: SinkRecorder) -> None:
         self._denoiser, self._recorder = denoiser, recorder
-        self._device = next(denoiser.network.parameters()).device
+        self._device = denoiser.network.device
         self._backend = FullPassBackend(
             denoiser.network, KeptShares.keeping_all(denoiser.num_layers)
         )

@@ -51,7 +51,7 @@ def log_likelihood(
     if not length:
         raise ValueError("there must be a token to score")
     masks = draw_masks(draws if length > 1 else 1, length, np.random.default_rng(seed))
-    device = next(denoiser.network.parameters()).device
+    device = denoiser.network.device
     target = torch.tensor(answer, device=device)
     before = torch.tensor(prompt, dtype=torch.long, device=device)
     total = 0.0
@@ -87,7 +87,7 @@ def _causal_log_probabilities(
     """Of each answer token: whether it is the most probable one, and its log probability."""
     if not answer or not prompt:
         raise ValueError("there must be a token to score, and one before it")
-    device = next(denoiser.network.parameters()).device
+    device = denoiser.network.device
     tokens = torch.tensor([[*prompt, *answer]], dtype=torch.long, device=device)
     # a causal network's logits are shifted: those of a position are told by what is before it
     found = denoiser.logits(tokens)[0, len(prompt) :].float().log_softmax(dim=-1)

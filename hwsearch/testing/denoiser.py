@@ -119,7 +119,7 @@ class DenoiserContract:
         length = min(map(len, prompts))
         blanks = [denoiser.mask_token_id] * denoiser.decoding.gen_length
         rows = [prompt[:length] + blanks for prompt in prompts]
-        device = next(denoiser.network.parameters()).device
+        device = denoiser.network.device
         return torch.tensor(rows, device=device)
 
 

@@ -68,7 +68,7 @@ def noisy_passes(
     if not sequences:
         raise InputError("calibrating weights needs at least one sequence; none are given")
     generator = torch.Generator().manual_seed(seed)
-    device = next(denoiser.network.parameters()).device
+    device = denoiser.network.device
     found: list[Passes] = []
     for group in _by_length(sequences):
         tokens = torch.tensor([[*prompt, *rest] for prompt, rest in group])
@@ -143,7 +143,7 @@ class WeightCalibration:
         """ω of each batch, ``[levels, layers, batch, length]``; None where all rows count alike."""
         if sinks == "ignore":
             return [None] * len(self.batches)
-        device = next(self.denoiser.network.parameters()).device
+        device = self.denoiser.network.device
         return [
             torch.from_numpy(row_weights(mass, sinks)).float().to(device) for mass in self.masses()
         ]

@@ -212,7 +212,7 @@ def _batch(denoiser: Denoiser, tokens: Tokens, judged: NDArray[np.bool_]) -> Sol
     network = denoiser.transformer
     start = int(judged.any(axis=0).argmax())
     judged = judged[:, start:]
-    hidden = network.refresh(torch.from_numpy(tokens).to(network.lm_head.weight.device)).hidden
+    hidden = network.refresh(torch.from_numpy(tokens).to(network.device)).hidden
     sources = hidden[:, start - 1 : -1].clone()
     logp = _log_probabilities(network.lm_head, sources)
     entropy = torch.special.entr(logp.exp()).sum(dim=-1).cpu()
