@@ -98,11 +98,10 @@ class TorchBackend:
         for layer, keeper in self._keepers.items():
             signal = state.mass[layer]
             keeper.see(tokens.shape, None if signal is None else signal.float().cpu().numpy())
+        yield self.network.lm_head
         if scope is not WHOLE:
             self._before = state.hidden[:, :1]
-            yield self.network.lm_head
             return self._logits_from(state.hidden, start)
-        yield self.network.lm_head
         self._before = state.hidden[:, max(start - 1, 0) :][:, :1]
         return self._logits(state.hidden[:, start:stop])
 

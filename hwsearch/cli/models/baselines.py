@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from hwsearch.cli.options import (
     task_options,
     tracked,
 )
+
+if TYPE_CHECKING:
+    from hwsearch.report.baselines import BaselineRow
 
 
 @click.command(name="baselines")
@@ -92,6 +95,12 @@ def command(
     if as_json:
         print_json(documents(rows))
         return
+    print_rows(model, rows)
+    click.echo(f"written to {out / 'baselines.md'}, baselines.csv and baselines.png")
+
+
+def print_rows(model: str, rows: list[BaselineRow]) -> None:
+    """Accuracy, KL and speed of each method, but for those of which the KL alone was measured."""
     shown = [
         (
             row.family,
@@ -107,7 +116,6 @@ def command(
     ]
     columns = ["pruned", "method", "share", "exact match", "95 %", "KL", "speed-up"]
     print_table(f"pruning {model}", columns, shown)
-    click.echo(f"written to {out / 'baselines.md'}, baselines.csv and baselines.png")
 
 
 def _names(text: str) -> list[str]:
