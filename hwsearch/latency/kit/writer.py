@@ -110,9 +110,9 @@ def _write_bare(graph: Graph, path: Path) -> dict[str, list[Any]]:
     model, weights = graph.copy().model, {}
     for constant in model.graph.initializer:
         value = graph.value(constant.name)
-        if value.dtype.name in INDICES:
+        if value.dtype.name in INDICES or value.nbytes <= INLINE_BYTES:
             constant.CopyFrom(numpy_helper.from_array(value, constant.name))
-        elif value.nbytes > INLINE_BYTES:
+        else:
             weights[constant.name] = [value.dtype.name, list(value.shape)]
             _leave_out(constant)
     path.write_bytes(model.SerializeToString())
