@@ -26,13 +26,19 @@ class TorchBackend:
         network: the transformer; its weights are read, never changed.
         kept: for each layer the share of cached positions it keeps, and by which rule.
         activations: layer outputs on frozen inputs, shared by the backends of many plans.
+        differentiable: whether gradients may flow through the logits, which takes memory.
     """
 
     def __init__(
-        self, network: Transformer, kept: KeptShares, activations: ActivationCache | None = None
+        self,
+        network: Transformer,
+        kept: KeptShares,
+        activations: ActivationCache | None = None,
+        differentiable: bool = False,
     ) -> None:
         self.network = network
         self._activations = activations
+        self._differentiable = differentiable
         self._frozen: Hashable = None
         self.kept = kept
         self._keepers: dict[int, PositionKeeper] = {}
@@ -72,9 +78,17 @@ class TorchBackend:
         """Some rows against the cache; see `hwsearch.decoding.backend.Backend`."""
         return self._choose(self.step_logits(tokens, start, stop, scope), start)
 
-    @torch.inference_mode()
     def refresh_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
         """The logits behind `refresh`, ``[batch, block, vocab]``, for whoever measures a loss."""
+        with torch.inference_mode(not self._differentiable):
+            return self._refresh_logits(tokens, start, stop, scope)
+
+    def step_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
+        """The logits behind `step`, ``[batch, block, vocab]``."""
+        with torch.inference_mode(not self._differentiable):
+            return self._step_logits(tokens, start, stop, scope)
+
+    def _refresh_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope) -> Tensor:
         state = self.network.refresh(
             self._tensor(tokens),
             self.kept.pruned if self.kept.signal else frozenset(),
@@ -93,9 +107,7 @@ class TorchBackend:
         self._before = state.hidden[:, max(start - 1, 0) :][:, :1]
         return self._logits(state.hidden[:, start:stop])
 
-    @torch.inference_mode()
-    def step_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
-        """The logits behind `step`, ``[batch, block, vocab]``."""
+    def _step_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope) -> Tensor:
         first, last = scope.rows or (start, stop)
         if scope.store:
             self._make_room(tokens.shape[1])

@@ -69,10 +69,10 @@ class Losses:
         return self.known[row], known or self.objective.latency(plan).generation_ms
 
 
-def load_problem() -> tuple[Problem, Losses]:
+def load_problem(results: Path = RESULTS) -> tuple[Problem, Losses]:
     """The problem, and what evaluates it."""
     objective = make_objective(QUESTIONS)
-    losses = Losses(objective, RESULTS / "large-losses.csv")
+    losses = Losses(objective, results / "large-losses.csv")
     space = objective.space
     sizes = {name: len(choices) for name, choices in space.parameters().items()}
     uniform = tuple(tuple(space.params(plan).values()) for plan in space.uniform_plans())
@@ -86,7 +86,7 @@ def main() -> None:
 
 def run(
     document: str | None,
-    load: Callable[[], tuple[Problem, Losses]],
+    load: Callable[[Path], tuple[Problem, Losses]],
     name: str,
     title: str,
     samplers: Sequence[str] = NAMES,
@@ -99,10 +99,11 @@ def run(
     parser.add_argument("--minutes", type=float, default=14.0, help="begin no run after so long")
     parser.add_argument("--report", action="store_true", help="run nothing")
     parser.add_argument("--draw", type=Path, help="also draw the curves to this file")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of runs and losses")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    problem, losses = load()
-    visits = Visits(RESULTS / f"{name}-visits.csv", 0 if args.report else args.minutes)
+    problem, losses = load(args.results)
+    visits = Visits(args.results / f"{name}-visits.csv", 0 if args.report else args.minutes)
     names = args.samplers.split(",")
     runs = {n: visits.runs(problem, n, args.seeds, args.trials) for n in names}
     missing = sum(len(run) < args.trials for found in runs.values() for run in found)

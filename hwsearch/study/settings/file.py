@@ -32,7 +32,7 @@ FIELDS = (
     *ModelOptions.model_fields, *TaskChoice.model_fields,
     "target_ms", "target_ratio", "target_joules", "objective", "max_bytes", "max_joules",
     "prompt_length", "sampler", "loss", "trials", "pruner", "fidelity", "finalists", "problems",
-    "seed", "name", "storage", "heartbeat_s", "refine", "coarse_to_fine",
+    "seed", "name", "storage", "heartbeat_s", "sensitivities", "refine", "coarse_to_fine",
 )  # fmt: skip
 
 
@@ -95,8 +95,8 @@ class StudySpec(StudySettings, ModelOptions):
         import tomli_w
 
         said = self.model_dump(mode="json", exclude_none=True)
-        for name in ("coarse_to_fine", "apply_chat_template", "causal"):
-            if not said[name]:
+        for name in ("coarse_to_fine", "apply_chat_template", "causal", "sensitivities"):
+            if said[name] == type(self).model_fields[name].default:
                 del said[name]
         ordered = ("model", "device", *(name for name in FIELDS if name in said), "space")
         return tomli_w.dumps({name: said[name] for name in ordered})
