@@ -30,7 +30,7 @@ class LinearCall:
 Calls = Mapping[str, Sequence[LinearCall]]
 
 
-class Capture:
+class LinearCapture:
     """Watches linears of a network while it runs, and what flows back to them afterwards.
 
     The first of them on the way through the network begins the graph: gradients go no further down
@@ -91,7 +91,7 @@ class Capture:
         return watch
 
 
-def size_bytes(calls: Calls, paths: Iterable[str]) -> int:
+def held_bytes(calls: Calls, paths: Iterable[str]) -> int:
     """Memory that the calls of some linears hold; what several of them read counts once."""
     held = {
         tensor.untyped_storage().data_ptr(): tensor.nbytes

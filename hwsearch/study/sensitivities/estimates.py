@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from hwsearch.denoisers.network import LinearGroups, Network
 from hwsearch.formats.catalog import simulate
 from hwsearch.plan import WeightFormat
-from hwsearch.study.sensitivities.capture import Calls, Capture, LinearCall, size_bytes
+from hwsearch.study.sensitivities.capture import Calls, LinearCall, LinearCapture, held_bytes
 from hwsearch.study.sensitivities.table import ByFormat, Sensitivities
 from hwsearch.tasks.losses.loss import DivergenceLoss, JudgedLogits
 
@@ -131,7 +131,7 @@ def _sweep(
 ) -> tuple[list[_Unit], list[Calls]]:
     """What the last of some units saw in each state, as many of them as memory holds."""
     watched, states = list(units), []
-    capture = Capture(network, [path for unit in units for path in unit.paths])
+    capture = LinearCapture(network, [path for unit in units for path in unit.paths])
     generator, held = torch.Generator().manual_seed(seed), dict.fromkeys(units, 0)
     try:
         for passes in loss.judged(network):
@@ -139,7 +139,7 @@ def _sweep(
                 capture.flow_back(direction, more=draw + 1 < draws)
             states.append(capture.take())
             for unit in watched:
-                held[unit] += size_bytes(states[-1], unit.paths)
+                held[unit] += held_bytes(states[-1], unit.paths)
             while len(watched) > 1 and sum(held.values()) > memory_bytes:
                 first = watched.pop(0)
                 del held[first]

@@ -56,6 +56,8 @@ def test_every_attribute_is_read_as_it_was_written(tmp_path):
         "watts": 5.0, "first_bytes": 11.0, "sizes": {"head": {"0": 0.0}},
         "cost_terms": [{"names": ["head"], "values": [0.0, -1.5]}],
         "size_terms": [{"names": ["head"], "values": [0.0]}],
+        "task": '{"task":"gsm8k"}', "model_options": '{"causal":true}',
+        "sensitivities": {"layers": [], "head": {"w8": 1e-5}, "passes": 9.0},
         "loss_noise_nats": 1e-4, "finalists": {"winner": 3}, "ready": True,
     }  # fmt: skip
     assert values.keys() == StudyRecord.model_fields.keys()

@@ -14,7 +14,7 @@ from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.study import SearchSpace
 from hwsearch.study.sensitivities import Sensitivities, estimates, measure_sensitivities
-from hwsearch.study.sensitivities.capture import Capture
+from hwsearch.study.sensitivities.capture import LinearCapture
 from hwsearch.tasks.losses import make_loss
 from hwsearch.tasks.losses.loss import DivergenceLoss
 from hwsearch.tasks.problem import Problem
@@ -113,7 +113,7 @@ def test_the_network_is_left_as_it_was():
         assert torch.equal(value, before[name])
     assert not any(module._forward_hooks for module in denoiser.network.modules())
     assert not any(weight.requires_grad for weight in denoiser.network.parameters())
-    capture = Capture(denoiser.network, ["lm_head"])
+    capture = LinearCapture(denoiser.network, ["lm_head"])
     with pytest.raises(RuntimeError, match="boom"):
         try:
             raise RuntimeError("boom")
