@@ -27,13 +27,15 @@ class FullPassBackend:
         network: the network.
         kept: shares of 1.0 for each layer: without a cache nothing can be dropped.
             `ALMOST_ALL` records the sinks, if the network tells its attention mass.
+        differentiable: whether gradients may flow through the logits.
 
     Raises:
         PlanError: a layer shall drop cached positions.
     """
 
-    def __init__(self, network: Network, kept: KeptShares) -> None:
+    def __init__(self, network: Network, kept: KeptShares, differentiable: bool = False) -> None:
         self.network = network
+        self._differentiable = differentiable
         self.kept = kept
         self._choose = TokenChooser()
         self._record = bool(kept.pruned)
@@ -70,16 +72,16 @@ class FullPassBackend:
         """A full pass too."""
         return self.refresh(tokens, start, stop, scope)
 
-    @torch.inference_mode()
     def refresh_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
         """Logits ``[batch, block, vocab]`` of positions start..stop."""
         _require_whole(scope)
         device = self.network.device
         array = torch.from_numpy(np.require(tokens, requirements=["C", "W"])).to(device)
-        if self._record:
-            self._see(self.network.attention_mass(array))
-        logits: Tensor = self.network(array)
-        return logits[:, start:stop].float()
+        with torch.inference_mode(not self._differentiable):
+            if self._record:
+                self._see(self.network.attention_mass(array))
+            logits: Tensor = self.network(array)
+            return logits[:, start:stop].float()
 
     def _see(self, masses: Sequence[Tensor] | None) -> None:
         for layer, mass in enumerate(masses or ()):
@@ -100,7 +102,10 @@ def _require_whole(scope: Scope) -> None:
 
 
 def backend_of(
-    network: Network, kept: KeptShares, activations: ActivationCache | None = None
+    network: Network,
+    kept: KeptShares,
+    activations: ActivationCache | None = None,
+    differentiable: bool = False,
 ) -> ResumableBackend[Tensor]:
     """A backend of a network, cached where the network can be.
 
@@ -108,13 +113,14 @@ def backend_of(
         network: a (compressed) network.
         kept: for each layer the share of cached positions it keeps, and by which rule.
         activations: layer outputs on frozen inputs; used where the network runs layer by layer.
+        differentiable: whether gradients may flow through the logits.
 
     Raises:
         PlanError: a layer shall drop cached positions of a network that caches none.
     """
     if isinstance(network, Transformer):
-        return TorchBackend(network, kept, activations)
-    return FullPassBackend(network, kept)
+        return TorchBackend(network, kept, activations, differentiable)
+    return FullPassBackend(network, kept, differentiable)
 
 
 def check_tells_mass(denoiser: Denoiser) -> None:

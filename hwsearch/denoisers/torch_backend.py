@@ -27,13 +27,19 @@ class TorchBackend:
         network: the transformer; its weights are read, never changed.
         kept: for each layer the share of cached positions it keeps, and by which rule.
         activations: layer outputs on frozen inputs, shared by the backends of many plans.
+        differentiable: whether gradients may flow through the logits, which takes memory.
     """
 
     def __init__(
-        self, network: Transformer, kept: KeptShares, activations: ActivationCache | None = None
+        self,
+        network: Transformer,
+        kept: KeptShares,
+        activations: ActivationCache | None = None,
+        differentiable: bool = False,
     ) -> None:
         self.network = network
         self._activations = activations
+        self._differentiable = differentiable
         self._frozen: Hashable = None
         self.kept = kept
         self._keepers: dict[int, PositionKeeper] = {}
@@ -75,17 +81,27 @@ class TorchBackend:
 
     def refresh_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
         """The logits behind `refresh`, ``[batch, block, vocab]``, for whoever measures a loss."""
-        return run_through(self.refreshing(tokens, start, stop, scope))
+        with torch.inference_mode(not self._differentiable):
+            return run_through(self._refreshing(tokens, start, stop, scope))
 
     def step_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
         """The logits behind `step`, ``[batch, block, vocab]``."""
-        return run_through(self.stepping(tokens, start, stop, scope))
+        with torch.inference_mode(not self._differentiable):
+            return run_through(self._stepping(tokens, start, stop, scope))
 
     @torch.inference_mode()
     def refreshing(
         self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE
     ) -> Pass[Tensor]:
         """`refresh_logits`, layer by layer."""
+        return (yield from self._refreshing(tokens, start, stop, scope))
+
+    @torch.inference_mode()
+    def stepping(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Pass[Tensor]:
+        """`step_logits`, layer by layer."""
+        return (yield from self._stepping(tokens, start, stop, scope))
+
+    def _refreshing(self, tokens: Tokens, start: int, stop: int, scope: Scope) -> Pass[Tensor]:
         state = yield from self.network.refreshing(
             self._tensor(tokens),
             self.kept.pruned if self.kept.signal else frozenset(),
@@ -105,9 +121,7 @@ class TorchBackend:
         self._before = state.hidden[:, max(start - 1, 0) :][:, :1]
         return self._logits(state.hidden[:, start:stop])
 
-    @torch.inference_mode()
-    def stepping(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Pass[Tensor]:
-        """`step_logits`, layer by layer."""
+    def _stepping(self, tokens: Tokens, start: int, stop: int, scope: Scope) -> Pass[Tensor]:
         first, last = scope.rows or (start, stop)
         if scope.store:
             self._make_room(tokens.shape[1])

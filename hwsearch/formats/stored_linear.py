@@ -6,6 +6,7 @@ codes of a format, and the system keeps in memory what it has room for.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +55,27 @@ class StoredLinear(nn.Linear):
             return F.linear(x, self.weight, bias)
         if self._floats is not None:
             return F.linear(x, self._floats.to(x.dtype), bias)
-        pieces = (
-            self.weight[start:stop].to(x.dtype)
-            for start, stop in outputs_at_once(self.out_features, self.in_features)
+        product: Tensor = _StoredProduct.apply(x, self.weight)
+        return product if bias is None else product + bias
+
+
+class _StoredProduct(torch.autograd.Function):
+    """Inputs times a stored weight; what flows back makes the floats again, so that none are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.weight = weight
+        pieces = (weight[slice(*rows)].to(x.dtype) for rows in outputs_at_once(*weight.shape))
+        return _product(x, pieces, None)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,), weight = gradients, ctx.weight
+        parts = (
+            gradient[..., slice(*rows)] @ weight[slice(*rows)].to(gradient.dtype)
+            for rows in outputs_at_once(*weight.shape)
         )
-        return _product(x, pieces, bias)
+        return functools.reduce(torch.add, parts), None
 
 
 class StoredEmbedding(nn.Embedding):

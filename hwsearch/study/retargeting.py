@@ -27,7 +27,9 @@ from hwsearch.study.goal import MILLISECONDS, Unit
 from hwsearch.study.records.study import Study, ended, finished
 from hwsearch.study.samplers.additive.cost import AdditiveCost
 from hwsearch.study.samplers.additive.fitted_study import LossModel
+from hwsearch.study.samplers.additive.loss_model.prior_mean import PriorLosses
 from hwsearch.study.samplers.additive.proposer import LEAST
+from hwsearch.study.sensitivities import Sensitivities
 
 #: Standard deviations that a prediction must lie below the best measured loss to be preferred.
 CAUTION = 1.0
@@ -199,6 +201,12 @@ class Totals:
         )
 
 
+def _prior(study: Study) -> PriorLosses | None:
+    """What formats were estimated to cost before the study's first trial, if it keeps that."""
+    kept = study.record.sensitivities
+    return None if kept is None else Sensitivities.model_validate(kept).prior(study.space)
+
+
 def _predicted(
     study: Study, totals: Totals, most_ms: float
 ) -> tuple[dict[str, int], float, float] | None:
@@ -211,6 +219,7 @@ def _predicted(
         kinds=study.space.kinds(),
         trials=ended(study.optuna),
         directions=tuple(study.optuna.directions),
+        prior=_prior(study),
     )
     limit = None
     if np.isfinite(study.max_bytes):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Unpack
 
 import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from hwsearch.errors import StudyError
@@ -20,13 +22,16 @@ from hwsearch.study.records.identity import (
     differences,
     identity,
 )
+from hwsearch.study.records.record import StudyRecord, update_record
 from hwsearch.study.records.study import Study, ended
 from hwsearch.study.records.trial_record import copied_attributes
 from hwsearch.study.samplers.catalog import make_sampler
+from hwsearch.study.sensitivities import Sensitivities, measure_sensitivities
 from hwsearch.study.settings.values import RunOptions, RunSettings
 from hwsearch.study.storage.databases import STUDIES, location_of, open_storage, storage_errors
 from hwsearch.study.storage.names import name_or_default
 from hwsearch.study.workers import join, run_trials, seed_of_worker
+from hwsearch.tasks.losses.loss import DivergenceLoss
 
 
 def run_study(
@@ -39,7 +44,8 @@ def run_study(
     """Try plans until the study has `trials` trials; one that exists is continued.
 
     The uncompressed model and every uniform plan that meets the target are tried first, so the
-    answer is never worse than the best of them. Several processes may work on one study if their
+    answer is never worse than the best of them. What formats cost is estimated before, and kept in the
+    study. Several processes may work on one study if their
     storage is a database server.
 
     Args:
@@ -63,6 +69,8 @@ def run_study(
 
     def prepare_study(study: optuna.Study) -> None:
         claim(study, identity(objective), objective.content, described(objective))
+        if expected is not None:
+            update_record(study, sensitivities=expected.model_dump(mode="json"))
         if refine is not None:
             adopt(study, objective, refine)
         enqueue(study, objective)
@@ -71,6 +79,10 @@ def run_study(
         STUDIES.mkdir(exist_ok=True)
     opened = open_storage(location, run.heartbeat_s)
     with storage_errors(location):
+        coarse = None if refine is None else refine.record
+        expected = expected_losses(objective, run, _kept(name, opened) or coarse)
+        if expected is not None:
+            known = replace(known, prior=expected.prior(objective.space))
         study, others = join(name, opened, 2 if objective.is_multi_objective else 1, prepare_study)
         study.sampler = make_sampler(run.sampler, seed_of_worker(run.seed, study, others), known)
         if not location.is_shared:
@@ -79,6 +91,30 @@ def run_study(
         done = Study(study, objective.space, objective.target_ms)
         record_noise(done, objective)
     return done
+
+
+def expected_losses(
+    objective: Objective, run: RunSettings, kept: StudyRecord | None
+) -> Sensitivities | None:
+    """What formats are estimated to cost: as a study keeps it, or estimated now.
+
+    None where a search does without, or its loss cannot tell.
+    """
+    loss = objective.loss_function
+    if not run.sensitivities or run.sampler != "additive" or not isinstance(loss, DivergenceLoss):
+        return None
+    if kept is not None and kept.sensitivities is not None:
+        known = Sensitivities.model_validate(kept.sensitivities)
+        if known.covers(objective.space.formats):
+            return known
+    return measure_sensitivities(objective.denoiser.network, loss, objective.space.formats)
+
+
+def _kept(name: str, storage: RDBStorage) -> StudyRecord | None:
+    """What a study keeps, if there is one of this name."""
+    if name not in optuna.get_all_study_names(storage):
+        return None
+    return StudyRecord.of(optuna.load_study(study_name=name, storage=storage))
 
 
 def enqueue(study: optuna.Study, objective: Objective) -> None:

@@ -9,6 +9,8 @@ the uncompressed model's passes, and learns the rest. Files begin with `decoding
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from large import RESULTS, Losses, run
 from race import Problem
 
@@ -23,13 +25,13 @@ from hwsearch.tasks.choice import TaskChoice
 QUESTIONS = 6
 
 
-def load_problem() -> tuple[Problem, Losses]:
+def load_problem(results: Path = RESULTS) -> tuple[Problem, Losses]:
     """The problem, and what evaluates it."""
     denoiser, device = load_denoiser("gsm-mini"), load_device("cpu")
     space, goal = SearchSpace.of(denoiser, device), Goal(target_ratio=1.0)
     asked = TaskChoice().calibration_questions(QUESTIONS)
     objective = prepare(denoiser, space, device, default_workload(denoiser), goal, asked)
-    losses = Losses(objective, RESULTS / "decodings-losses.csv", keeps_times=True)
+    losses = Losses(objective, results / "decodings-losses.csv", keeps_times=True)
     sizes = {name: len(choices) for name, choices in space.parameters().items()}
     uniform = tuple(tuple(space.params(plan).values()) for plan in space.uniform_plans())
     cost = AdditiveCost.of_tables(objective.times, DECODING)

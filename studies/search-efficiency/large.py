@@ -2,6 +2,7 @@
 
     python studies/search-efficiency/large.py [--samplers additive,tpe] [--seeds 5] [--minutes 14]
     python studies/search-efficiency/large.py --report [--draw docs/images/search-large.png]
+    python studies/search-efficiency/large.py --samplers additive-prior,additive,tpe --results FOLDER
 
 Each layer chooses a sink threshold, a format of its attention and one of its mlp; the head chooses
 a format. Run it again until it prints that nothing is missing: runs that were finished are kept in
@@ -9,6 +10,10 @@ results/large-visits.csv, and losses, shared by all samplers, in results/large-l
 reference front is made of every plan that any sampler visited, and the hypervolume is measured from
 its ends. The last lines say after how many evaluations the additive sampler, in the median of its
 seeds, reaches what the best stock sampler has in the median after all of its own.
+
+`additive-prior` begins from estimated losses of formats (`hwsearch.study.sensitivities`). Losses in
+results/ are of before the codes of `w8a8` were paired, which changed some by half: compare it with
+samplers that are run anew, in a folder of their own.
 """
 
 from __future__ import annotations
@@ -26,6 +31,8 @@ from race import NAMES, Plan, Point, Problem, corner, describe, first_above, hyp
 from visits import Visits
 
 from hwsearch.study import Objective
+from hwsearch.study.sensitivities import measure_sensitivities
+from hwsearch.tasks.losses.loss import DivergenceLoss
 
 RESULTS = Path(__file__).parent / "results"
 QUESTIONS = 2
@@ -69,14 +76,17 @@ class Losses:
         return self.known[row], known or self.objective.latency(plan).generation_ms
 
 
-def load_problem() -> tuple[Problem, Losses]:
+def load_problem(results: Path = RESULTS) -> tuple[Problem, Losses]:
     """The problem, and what evaluates it."""
     objective = make_objective(QUESTIONS)
-    losses = Losses(objective, RESULTS / "large-losses.csv")
+    losses = Losses(objective, results / "large-losses.csv")
     space = objective.space
     sizes = {name: len(choices) for name, choices in space.parameters().items()}
     uniform = tuple(tuple(space.params(plan).values()) for plan in space.uniform_plans())
-    return Problem(sizes, objective.costs(), losses, uniform, space.kinds()), losses
+    network, states = objective.denoiser.network, objective.loss_function
+    assert isinstance(states, DivergenceLoss)
+    prior = measure_sensitivities(network, states, space.formats).prior(space)
+    return Problem(sizes, objective.costs(), losses, uniform, space.kinds(), prior), losses
 
 
 def main() -> None:
@@ -86,7 +96,7 @@ def main() -> None:
 
 def run(
     document: str | None,
-    load: Callable[[], tuple[Problem, Losses]],
+    load: Callable[[Path], tuple[Problem, Losses]],
     name: str,
     title: str,
     samplers: Sequence[str] = NAMES,
@@ -99,10 +109,11 @@ def run(
     parser.add_argument("--minutes", type=float, default=14.0, help="begin no run after so long")
     parser.add_argument("--report", action="store_true", help="run nothing")
     parser.add_argument("--draw", type=Path, help="also draw the curves to this file")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of runs and losses")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    problem, losses = load()
-    visits = Visits(RESULTS / f"{name}-visits.csv", 0 if args.report else args.minutes)
+    problem, losses = load(args.results)
+    visits = Visits(args.results / f"{name}-visits.csv", 0 if args.report else args.minutes)
     names = args.samplers.split(",")
     runs = {n: visits.runs(problem, n, args.seeds, args.trials) for n in names}
     missing = sum(len(run) < args.trials for found in runs.values() for run in found)
@@ -128,15 +139,19 @@ def run(
 
 
 def compare(curves: Mapping[str, list[NDArray[np.float64]]]) -> None:
-    """Print when the additive sampler reaches what each stock sampler ends with."""
+    """Print when the additive samplers reach what each stock sampler ends with."""
     median = {
         name: np.median([c[: min(map(len, found))] for c in found], axis=0)
         for name, found in curves.items()
     }
+    ours = [name for name in ("additive", "additive-prior") if name in median]
     for name, curve in median.items():
-        if "additive" in median and name != "additive":
-            reached = first_above(median["additive"], curve[-1])
-            print(f"{name}'s {curve[-1]:.5f} after {len(curve)}: additive after {reached}")
+        for own in ours if name not in ours else []:
+            reached = first_above(median[own], curve[-1])
+            each = [first_above(one, curve[-1]) for one in curves[own]]
+            print(
+                f"{name}'s {curve[-1]:.5f} after {len(curve)}: {own} after {reached}, by seed {each}"
+            )
 
 
 if __name__ == "__main__":

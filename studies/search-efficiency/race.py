@@ -43,6 +43,7 @@ class Problem:
         evaluate: loss and latency of a plan.
         uniform: the plans every sampler begins with.
         kinds: what each parameter sets, where they differ.
+        prior: losses that single choices are estimated to cost, for `additive-prior` alone.
     """
 
     sizes: dict[str, int]
@@ -50,17 +51,21 @@ class Problem:
     evaluate: Callable[[Plan], Point]
     uniform: tuple[Plan, ...]
     kinds: dict[str, str] = field(default_factory=dict)
+    prior: Table = field(default_factory=dict)
 
 
 SAMPLERS: dict[str, Callable[[Problem, int], BaseSampler]] = {
     "additive": lambda p, seed: AdditiveSampler(p.costs, seed=seed, kinds=p.kinds),
+    "additive-prior": lambda p, seed: AdditiveSampler(
+        p.costs, seed=seed, kinds=p.kinds, prior=p.prior
+    ),
     "additive-learned-cost": lambda p, seed: AdditiveSampler(seed=seed, kinds=p.kinds),
     "tpe": lambda p, seed: TPESampler(seed=seed, multivariate=True),
     "gp": lambda p, seed: GPSampler(seed=seed, deterministic_objective=True),
     "nsga2": lambda p, seed: NSGAIISampler(seed=seed, population_size=20),
     "random": lambda p, seed: RandomSampler(seed=seed),
 }
-NAMES = (*SAMPLERS, "cmaes")
+NAMES = (*(name for name in SAMPLERS if name != "additive-prior"), "cmaes")
 
 
 def visit(problem: Problem, name: str, seed: int) -> Iterator[Plan]:

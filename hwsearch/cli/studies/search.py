@@ -80,6 +80,11 @@ if TYPE_CHECKING:
 @click.option("--finalists", type=int, help="Best plans to score by exact match in the end.")
 @click.option("--problems", type=int, help="Held-out problems to ask each finalist.")
 @click.option("--heartbeat-s", type=int, help="Seconds between signs of life of a worker.")
+@click.option(
+    "--sensitivities/--no-sensitivities",
+    default=None,
+    help="Estimate what each format costs in each layer first (if left), or not.",
+)
 @click.option("--seed", type=int, help="Seed of the sampler.")
 @task_options()
 @model_options()

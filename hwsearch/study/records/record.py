@@ -49,6 +49,8 @@ class StudyRecord(BaseModel):
         sizes: bytes that each choice adds to it.
         cost_terms: milliseconds by tables, where choices act together.
         size_terms: bytes in the same way.
+        sensitivities: what formats were estimated to cost before the first trial; see
+            `hwsearch.study.sensitivities.Sensitivities`.
         loss_noise_nats: how far rounding alone moves the loss.
         finalists: how the best plans answered real problems.
         ready: whether the creator of the study has queued its first plans.
@@ -79,6 +81,7 @@ class StudyRecord(BaseModel):
     sizes: ChoiceCosts | None = None
     cost_terms: list[dict[str, Any]] | None = None
     size_terms: list[dict[str, Any]] | None = None
+    sensitivities: dict[str, Any] | None = None
     loss_noise_nats: float | None = None
     finalists: dict[str, Any] | None = None
     ready: bool = False

@@ -33,6 +33,7 @@ class Known:
             latency is an objective.
         kinds: what each parameter sets; those of one kind have like effects.
         reference: choices, other than the first, that plans are varied from.
+        prior: losses that single choices are expected to cost, by parameter and the choice's index.
     """
 
     distributions: Mapping[str, optuna.distributions.BaseDistribution]
@@ -40,6 +41,7 @@ class Known:
     budget_ms: float | None
     kinds: Mapping[str, str]
     reference: Mapping[str, int] = field(default_factory=dict)
+    prior: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
 
 def _additive(seed: int, known: Known) -> optuna.samplers.BaseSampler:
@@ -54,6 +56,7 @@ def _additive(seed: int, known: Known) -> optuna.samplers.BaseSampler:
         search_space=known.distributions,
         kinds=known.kinds,
         reference=known.reference,
+        prior=known.prior,
     )
 
 

@@ -32,7 +32,7 @@ FIELDS = (
     *ModelOptions.model_fields, *TaskChoice.model_fields,
     "target_ms", "target_ratio", "target_joules", "objective", "max_bytes", "max_joules",
     "prompt_length", "sampler", "loss", "trials", "pruner", "fidelity", "finalists", "problems",
-    "seed", "name", "storage", "heartbeat_s", "refine", "coarse_to_fine",
+    "seed", "name", "storage", "heartbeat_s", "sensitivities", "refine", "coarse_to_fine",
 )  # fmt: skip
 
 
@@ -96,7 +96,12 @@ class StudySpec(StudySettings, ModelOptions):
 
         said = self.model_dump(mode="json", exclude_none=True)
         # of model and task that alone which is not as it is anyway
-        optional = ("coarse_to_fine", *ModelOptions.model_fields, *TaskChoice.model_fields)
+        optional = (
+            "coarse_to_fine",
+            "sensitivities",
+            *ModelOptions.model_fields,
+            *TaskChoice.model_fields,
+        )
         for name in optional:
             if said.get(name) == type(self).model_fields[name].default:
                 said.pop(name, None)

@@ -27,6 +27,7 @@ class RunOptions(TypedDict, total=False):
     name: str | None
     storage: str | None
     heartbeat_s: int
+    sensitivities: bool
 
 
 class RunSettings(Keywords):
@@ -40,6 +41,8 @@ class RunSettings(Keywords):
         name: the study's name; one that exists is continued. None makes one of model and device.
         storage: Optuna storage, a URL or the path of an SQLite file; None is ``studies/<name>.db``.
         heartbeat_s: seconds between a worker's signs of life, where several share a storage.
+        sensitivities: whether what each format costs in each layer is estimated before the first trial,
+            for the sampler ``additive`` and losses that can tell; it takes as long as some ten trials.
     """
 
     sampler: str = "additive"
@@ -48,6 +51,7 @@ class RunSettings(Keywords):
     name: str | None = None
     storage: str | None = None
     heartbeat_s: Annotated[int, Field(ge=1)] = 30
+    sensitivities: bool = True
 
     @property
     def run_options(self) -> RunOptions:
@@ -59,6 +63,7 @@ class RunSettings(Keywords):
             name=self.name,
             storage=self.storage,
             heartbeat_s=self.heartbeat_s,
+            sensitivities=self.sensitivities,
         )
 
 

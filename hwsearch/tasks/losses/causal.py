@@ -29,6 +29,7 @@ from hwsearch.denoisers.network import Network
 from hwsearch.errors import InputError
 from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last
 from hwsearch.tasks.losses.kl import ACTIVATION_BYTES
+from hwsearch.tasks.losses.loss import JudgedLogits
 from hwsearch.tasks.losses.teacher_forcing import answered
 from hwsearch.tasks.problem import Problem
 
@@ -141,6 +142,16 @@ class SolvedProblems(ABC):
             return loss / count
 
         yield from in_turn(self.order, measure, describe, total)
+
+    def judged(self, network: Network) -> Iterator[list[JudgedLogits]]:
+        """Differentiable logits; see `hwsearch.tasks.losses.loss.DivergenceLoss`."""
+        kept = KeptShares.keeping_all(len(network.linear_groups().layers))
+        backend = backend_of(network, kept, differentiable=True)
+        whole = sum(batch.count for batch in self.batches)
+        for batch in self.batches:
+            backend.begin()
+            weights = torch.from_numpy(batch.judged).double() / whole
+            yield [JudgedLogits(backend.refresh_logits(batch.tokens, *batch.span), weights)]
 
     @cached_property
     def order(self) -> list[int]:

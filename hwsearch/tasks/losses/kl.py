@@ -29,6 +29,7 @@ from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last
 from hwsearch.tasks.losses.frozen_states import FrozenState, StateRecorder, deal
+from hwsearch.tasks.losses.loss import JudgedLogits
 from hwsearch.tasks.losses.pricing.decoded import Decoded, DecodedProblem
 
 #: Refreshes of each calibration question that are judged. More questions are worth more than more
@@ -151,6 +152,22 @@ class FrozenStates:
             return (loss / weight if weight else 0.0), weight, part.work
 
         yield from in_turn(self.order, measure, describe, self._total)
+
+    def judged(self, network: Network) -> Iterator[list[JudgedLogits]]:
+        """Differentiable logits; see `hwsearch.tasks.losses.loss.DivergenceLoss`."""
+        kept = KeptShares.keeping_all(len(network.linear_groups().layers))
+        backend = backend_of(network, kept, differentiable=True)
+        refresh, step = self._per_mask
+        for state in self.states:
+            backend.begin()
+            span = (state.start, state.stop)
+            passes = [(state.at_refresh, backend.refresh_logits, refresh)]
+            if state.at_step is not None:
+                passes.append((state.at_step, backend.step_logits, step))
+            yield [
+                JudgedLogits(run(tokens, *span), share * self._masked(tokens, *span).double())
+                for tokens, run, share in passes
+            ]
 
     def _side_by_side(self, network: Transformer, kept: KeptShares) -> Callable[[int], _Divergence]:
         """Measures states several at a time, so that each layer's weights become floats once for all."""

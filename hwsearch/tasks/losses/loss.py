@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from torch import Tensor
 
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.network import Network
@@ -41,3 +44,25 @@ class GradualLoss(Loss, Protocol):
 
         Those that say most for their work come first, if that is known. Nothing is computed ahead.
         """
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedLogits:
+    """What one pass over a state predicts, and what its positions count.
+
+    Attributes:
+        logits: ``[batch, rows, vocab]``; gradients flow through them.
+        weights: what the divergence at each position counts in the loss, ``[batch, rows]``; 0 where a
+            position is not judged. Those of all passes and states add up to 1.
+    """
+
+    logits: Tensor
+    weights: Tensor
+
+
+@runtime_checkable
+class DivergenceLoss(Loss, Protocol):
+    """A loss that rises, near the uncompressed model, as the KL divergence from it does."""
+
+    def judged(self, network: Network) -> Iterator[list[JudgedLogits]]:
+        """State by state the logits of its passes, of a network that drops no cached position."""

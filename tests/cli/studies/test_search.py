@@ -82,6 +82,13 @@ def test_a_dry_run_shows_how_trials_stop_and_how_it_ends(run):
     assert code == 2 and "fidelity" in err and len(err.splitlines()) == 1
 
 
+def test_estimates_before_the_first_trial_can_be_left_out(run):
+    flags = ("search", "--model", "m", "--device", "d", "--target-ms", "5", "--dry-run")
+    assert "sensitivities" not in run(*flags)[1], "they are made where nobody says otherwise"
+    assert tomllib.loads(run(*flags, "--no-sensitivities")[1])["sensitivities"] is False
+    assert "sensitivities" not in run(*flags, "--sensitivities")[1]
+
+
 #: Keeps to the makers' decoding, by a file that the test writes.
 MAKERS = ("--decoding", "makers.json")
 

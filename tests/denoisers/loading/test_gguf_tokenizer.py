@@ -12,6 +12,7 @@ import pytest
 import torch
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
+from transformers.convert_slow_tokenizer import TikTokenConverter
 
 from hwsearch.denoisers.loading.gguf.byte_level import SPLITTINGS
 from hwsearch.denoisers.loading.gguf.header import GgufHeader, read_header
@@ -94,8 +95,7 @@ def gpt2(vocabulary, merges):
 
 
 def llama3(vocabulary, merges):
-    converter = transformers.convert_slow_tokenizer.TikTokenConverter
-    pattern = inspect.signature(converter).parameters["pattern"].default
+    pattern = inspect.signature(TikTokenConverter).parameters["pattern"].default
     made = Tokenizer(BPE(vocabulary, merges, ignore_merges=True))
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [

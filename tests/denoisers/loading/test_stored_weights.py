@@ -16,7 +16,8 @@ from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError
 from hwsearch.formats import stored_linear
 from hwsearch.formats.stored_linear import CodedLinear, StoredLinear
-from hwsearch.plan import CompressionPlan
+from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.study.sensitivities import measure_sensitivities
 from hwsearch.tasks.losses.kl import FrozenStates
 from tests.denoisers.checkpoints import (
     llada_config,
@@ -83,6 +84,20 @@ def test_codes_compute_what_rounded_weights_do(folder, monkeypatch):
         torch.testing.assert_close(ours.weight, theirs.weight, rtol=0, atol=0)
     with torch.inference_mode():
         torch.testing.assert_close(coded(TOKENS), simulated(TOKENS), rtol=0, atol=2e-3)
+
+
+def test_sensitivities_of_a_stored_model_are_those_of_a_copied_one(folder, monkeypatch):
+    stored, float_copy = load_denoiser(folder), copied(folder, monkeypatch)
+    formats = (WeightFormat.W8, WeightFormat.W4)
+    states = FrozenStates.record(float_copy, ["how many ?"])
+    wanted, found = (
+        measure_sensitivities(one.network, states, formats) for one in (float_copy, stored)
+    )
+    for choice in ((0, "attention"), (2, "mlp"), (None, "head")):
+        for fmt in formats:
+            # an input now and then is rounded to the code beside
+            assert found.of(*choice, fmt) == pytest.approx(wanted.of(*choice, fmt), rel=0.05)
+    assert found.passes > wanted.passes, "formats are in memory one after the other"
 
 
 def test_codes_are_made_once(folder, monkeypatch, tmp_path):

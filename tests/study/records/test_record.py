@@ -59,6 +59,7 @@ def test_every_attribute_is_read_as_it_was_written(tmp_path):
         "size_terms": [{"names": ["head"], "values": [0.0]}],
         "task": TaskChoice(task="gsm8k", num_shots=0).model_dump_json(),
         "model_options": '{"dtype": "bfloat16"}',
+        "sensitivities": {"layers": [], "head": {"w8": 1e-5}, "passes": 9.0},
         "loss_noise_nats": 1e-4, "finalists": {"winner": 3}, "ready": True,
     }  # fmt: skip
     assert values.keys() == StudyRecord.model_fields.keys()

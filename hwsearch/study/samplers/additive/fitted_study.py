@@ -19,6 +19,7 @@ from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Rows
 from hwsearch.study.samplers.additive.knapsack import solve_front
 from hwsearch.study.samplers.additive.loss_model.gaussian_process import swap_rows
 from hwsearch.study.samplers.additive.loss_model.hyperparameters import tune
+from hwsearch.study.samplers.additive.loss_model.prior_mean import PriorLosses, PriorMean
 from hwsearch.study.samplers.additive.loss_model.surrogate import FIT_LIMIT, Surrogate, fit_loss
 from hwsearch.study.samplers.additive.proposer import (
     FRONTIER,
@@ -43,6 +44,7 @@ class LossModel:
         kinds: what each parameter sets.
         trials: finished trials, at least `hwsearch.study.samplers.additive.proposer.LEAST`, and stopped ones.
         directions: of the study.
+        prior: losses that single choices were expected to cost before.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class LossModel:
         kinds: Mapping[str, str],
         trials: Sequence[FrozenTrial],
         directions: Sequence[StudyDirection],
+        prior: PriorLosses | None = None,
     ) -> None:
         self.space = ChoiceSpace.of(search_space, {}, sys.maxsize, kinds)
+        self._prior = PriorMean.of(self.space, prior or {})
         self._cost = CostModel.known(self.space, cost)
         self._evidence = Ledger(self.space, directions).read(trials, -1)
         measured = self._evidence.rows[self._evidence.spread == 0]
@@ -106,7 +110,9 @@ class LossModel:
         evidence, chosen = self._evidence, near[:TUNE_LIMIT]
         losses = evidence.values[:, 0]
         spread = evidence.spread
-        tuning = tune(self.space, evidence.rows[chosen], losses[chosen], spread[chosen])
+        tuning = tune(
+            self.space, evidence.rows[chosen], losses[chosen], spread[chosen], self._prior
+        )
         return fit_loss(
             self.space,
             tuning,
@@ -115,6 +121,7 @@ class LossModel:
             chosen=with_newest(near, len(losses), NEWEST),
             gram=evidence.gram,
             spread=spread,
+            prior=self._prior,
         )
 
     def _within(self, rows: Rows, bounds: Bounds) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ def solve_front(
 
     Args:
         space: the plans.
-        loss: loss of each one-hot column, [columns].
+        loss: loss of each one-hot column, [columns]; infinity forbids it.
         cost: cost of each one-hot column, [columns].
         budget: largest cost; None admits every plan.
         grid: number of grid steps between the least and the largest cost.
@@ -36,7 +36,9 @@ def solve_front(
         best, picks[group] = _add_group(
             best, loss[start : start + size], units[start : start + size]
         )
-    improves = np.flatnonzero(np.isfinite(best) & (np.diff(best, prepend=np.inf) < 0))
+    with np.errstate(invalid="ignore"):  # of two infinities neither is better
+        falls = np.diff(best, prepend=np.inf) < 0
+    improves = np.flatnonzero(np.isfinite(best) & falls)
     return _backtrack(space, picks, units, improves)
 
 

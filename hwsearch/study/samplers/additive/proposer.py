@@ -17,8 +17,9 @@ from hwsearch.study.samplers.additive.acquisition import (
 from hwsearch.study.samplers.additive.candidates import first_unseen, ranked, unseen_any
 from hwsearch.study.samplers.additive.cost import AdditiveCost
 from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Floats, Rows
-from hwsearch.study.samplers.additive.first_plans import initial_plans
+from hwsearch.study.samplers.additive.first_plans import Design
 from hwsearch.study.samplers.additive.loss_model.hyperparameters import Tuning, tune
+from hwsearch.study.samplers.additive.loss_model.prior_mean import PriorLosses, PriorMean
 from hwsearch.study.samplers.additive.loss_model.surrogate import (
     FIT_LIMIT,
     Surrogate,
@@ -48,18 +49,16 @@ class Advisor:
         budget: float | None,
         constraint_name: str | None,
         scores: int,
+        prior: PriorLosses | None = None,
     ) -> None:
         self.space = space
         self._ledger = Ledger(space, directions)
         self._two = len(directions) == 2
         self._budget = budget
         self._constraint = constraint_name
-        self._known = None
-        if cost is not None:
-            self._known = CostModel.known(space, cost)
-        columns = None if self._known is None else self._known.columns
-        self._design = initial_plans(space, columns, scores)
-        self._first = len(initial_plans(space, columns, 0))
+        self._prior = PriorMean.of(space, prior or {})
+        self._known = None if cost is None else CostModel.known(space, cost)
+        self._design = self._designs(scores)
         self._tuned: tuple[int, Tuning] | None = None
 
     def advise(self, trials: Sequence[FrozenTrial], number: int, rng: np.random.Generator) -> Rows:
@@ -74,20 +73,37 @@ class Advisor:
             plan = unseen_any(self.space, evidence.seen, rng)
         return rng.integers(self.space.sizes) if plan is None else plan
 
+    def _designs(self, scores: int) -> Design:
+        """The first plans."""
+        if self._prior is not None and self._known is not None:
+            budget = None if self._two else self._budget
+            return Design.expecting(self.space, self._known, budget, self._prior)
+        columns = None if self._known is None else self._known.columns
+        return Design.plain(self.space, columns, scores)
+
     def _designed(self, count: int) -> bool:
-        """Whether the design proposes after `count` trials; a long one alternates with the model."""
-        if count >= 2 * len(self._design):
+        """Whether the design proposes after `count` trials; a long one alternates with the model.
+
+        Plans that are expected to be best are wanted however many trials there were.
+        """
+        design = self._design
+        if design.wanted:
+            return True
+        if count >= 2 * len(design.plans):
             return False
-        alone = len(self._design) - self._first
-        return count < self._first or alone <= SHORT or count % 2 == 1
+        alone = len(design.plans) - design.together
+        return count < design.together or alone <= SHORT or count % 2 == 1
 
     def _from_design(self, evidence: Evidence) -> Rows | None:
         begun = np.concatenate([evidence.rows, evidence.pending])
         fresh = [
             plan
-            for place, plan in enumerate(self._design)
+            for place, plan in enumerate(self._design.plans)
             if tuple(int(i) for i in plan) not in evidence.seen
-            and not (place < self._first and self._is_covered(plan, begun))
+            and not (
+                self._design.wanted <= place < self._design.together
+                and self._is_covered(plan, begun)
+            )
         ]
         return fresh[evidence.unknown] if evidence.unknown < len(fresh) else None
 
@@ -113,6 +129,7 @@ class Advisor:
             chosen=chosen,
             gram=evidence.gram,
             spread=evidence.spread,
+            prior=self._prior,
         )
         loss = believe(loss, evidence.pending)
         acquisition = self._acquisition(evidence, cost, budget, loss)
@@ -127,7 +144,7 @@ class Advisor:
         if self._tuned is None or self._tuned[0] != checkpoint * step:
             chosen = near[:TUNE_LIMIT]
             rows, losses = evidence.rows[chosen], evidence.values[chosen, 0]
-            tuned = tune(self.space, rows, losses, evidence.spread[chosen])
+            tuned = tune(self.space, rows, losses, evidence.spread[chosen], self._prior)
             self._tuned = (checkpoint * step, tuned)
         return self._tuned[1]
 

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hwsearch.study.samplers.additive.blas_threads import one_blas_thread
 from hwsearch.study.samplers.additive.cost import AdditiveCost
 from hwsearch.study.samplers.additive.encoding import ChoiceSpace, choices_of
+from hwsearch.study.samplers.additive.loss_model.prior_mean import PriorLosses, PriorMean
 from hwsearch.study.samplers.additive.proposer import Advisor
 
 
@@ -48,10 +49,12 @@ class AdditiveSampler(BaseSampler):
     The steps of a proposal:
 
     1. First plans: the reference, the cheapest, the uniform ones by kind (as far as no trial has
-       shown that already), and the reference with one choice changed at a time.
+       shown that already), and the reference with one choice changed at a time. With a `prior`, the
+       plans that are best by it come first instead, by the dynamic programming of step 3.
     2. A Gaussian process of the warped loss, additive with pair corrections (Duvenaud, Nickisch and
        Rasmussen, "Additive Gaussian Processes", 2011), conditioned on the finished trials near the
-       front and the newest ones. Plans now running count as if they came out as predicted.
+       front and the newest ones. Plans now running count as if they came out as predicted. A `prior`
+       is its mean, by a factor that the likelihood chooses.
     3. Candidates: the exact front of the model's additive part by dynamic programming (a
        multiple-choice knapsack), mutations of it, and of the best plans measured.
     4. The candidate of largest expected improvement (of the loss, or of the hypervolume), times its
@@ -80,9 +83,12 @@ class AdditiveSampler(BaseSampler):
             like effects. Without it, those with the same choices are one kind.
         max_choices: parameters with more choices go to `independent_sampler`.
         independent_sampler: default `optuna.samplers.TPESampler`.
+        prior: losses that single choices are expected to cost, ``{parameter: {choice: loss}}``, or by
+            the place of a choice; parameters may be left out. With a known `cost` the plans that are
+            best by these come first, and the loss model begins from them.
 
     Raises:
-        InputError: a reference or search space that cannot be used.
+        InputError: a reference, prior or search space that cannot be used.
 
     Example:
         >>> import optuna
@@ -114,6 +120,7 @@ class AdditiveSampler(BaseSampler):
         scores: int = 1,
         max_choices: int = 32,
         independent_sampler: BaseSampler | None = None,
+        prior: PriorLosses | None = None,
     ) -> None:
         self._cost = AdditiveCost.of(cost)
         self._budget = budget
@@ -125,8 +132,10 @@ class AdditiveSampler(BaseSampler):
         self._scores = scores
         self._max_choices = max_choices
         self._independent = independent_sampler or TPESampler(seed=seed)
+        self._prior = {name: dict(losses) for name, losses in (prior or {}).items()}
         if self._search_space is not None:
-            ChoiceSpace.of(self._search_space, self._reference, max_choices, self._kinds)
+            space = ChoiceSpace.of(self._search_space, self._reference, max_choices, self._kinds)
+            PriorMean.of(space, self._prior)
         self._cache, self._lock = _Cache(), threading.RLock()
 
     def reseed_rng(self) -> None:
@@ -208,6 +217,7 @@ class AdditiveSampler(BaseSampler):
                     budget=self._budget,
                     constraint_name=self._constraint_name,
                     scores=self._scores,
+                    prior=self._prior,
                 )
             with one_blas_thread():
                 return space.decode(cache.advisor.advise(trials, trial.number, rng))

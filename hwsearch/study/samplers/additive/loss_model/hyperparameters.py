@@ -8,6 +8,7 @@ from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Floats, Rows
 from hwsearch.study.samplers.additive.loss_model.gaussian_process import Posterior
 from hwsearch.study.samplers.additive.loss_model.kernel import Grams, Kernel, grams
 from hwsearch.study.samplers.additive.loss_model.prior import fitted_sizes, flat_sizes
+from hwsearch.study.samplers.additive.loss_model.prior_mean import PriorMean
 from hwsearch.study.samplers.additive.loss_model.warp import Warp
 
 BENDS = (0.0, 1.5, -1.5, -4.0)
@@ -19,18 +20,33 @@ GRID: dict[str, tuple[float, ...]] = {
     "noise": (1e-6, 1e-4, 1e-2),
     "relative": (0.0, 1e-3, 1e-2, 1e-1),
 }
+TRUSTS = (0.0, 0.25, 0.5, 0.71, 1.0, 1.41, 2.0, 4.0)  # factors of expected losses
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What the likelihood chose: the warp's bend, the kernel, and the scale it goes with."""
+    """What the likelihood chose.
+
+    Attributes:
+        bend: of the warp.
+        kernel: the kernel.
+        scale: variance scale that goes with it.
+        trust: factor of the losses that were expected before any trial.
+    """
 
     bend: float
     kernel: Kernel
     scale: float = 1.0
+    trust: float = 1.0
 
 
-def tune(space: ChoiceSpace, rows: Rows, losses: Floats, spread: Floats) -> Tuning:
+def tune(
+    space: ChoiceSpace,
+    rows: Rows,
+    losses: Floats,
+    spread: Floats,
+    prior: PriorMean | None = None,
+) -> Tuning:
     """The warp and kernel most likely to have produced `losses` [n] of the plans `rows`.
 
     Prior sizes come from an additive fit that knows none, then one pass of coordinate search over
@@ -40,20 +56,30 @@ def tune(space: ChoiceSpace, rows: Rows, losses: Floats, spread: Floats) -> Tuni
     doubts cheap plans by several times what they turn out to lose.
 
     `spread` is the standard deviation of each loss; what it means in units of the scale is taken
-    from the fit before.
+    from the fit before. With a `prior` mean, sizes are those of what departs from it.
     """
-    choice = Tuning(0.0, Kernel(flat_sizes(space), pair=0.0))
+    sizes = flat_sizes(space) if prior is None else prior.sizes(space)
+    choice = Tuning(0.0, Kernel(sizes, pair=0.0))
     noise = None
     for _ in range(ROUNDS):
         warp = Warp.over(losses, choice.bend)
-        posterior = Posterior.fit(space, choice.kernel, rows, warp.forward(losses), noise=noise)
+        mean = expected_effects(prior, warp, choice.trust)
+        posterior = Posterior.fit(
+            space, choice.kernel, rows, warp.forward(losses), mean_effects=mean, noise=noise
+        )
         effects, error = posterior.swaps_at(space.reference_row)
+        effects = effects if mean is None else effects - mean
         kernel = replace(choice.kernel, sizes=fitted_sizes(space, effects, error))
         noise = warp.spread(losses, spread) ** 2 / posterior.scale
         blocks = grams(space, kernel.sizes, rows, rows)
-        search = _Search(space, rows, losses, blocks, noise)
+        search = _Search(space, rows, losses, blocks, noise, prior)
         choice = search.run(replace(choice, kernel=kernel))
     return replace(choice, scale=search.posterior(choice).scale)
+
+
+def expected_effects(prior: PriorMean | None, warp: Warp, trust: float) -> Floats | None:
+    """Mean effects of a prior; None without one."""
+    return None if prior is None else prior.effects(warp, trust)
 
 
 def tune_additive(space: ChoiceSpace, rows: Rows, values: Floats) -> Kernel:
@@ -66,17 +92,19 @@ def tune_additive(space: ChoiceSpace, rows: Rows, values: Floats) -> Kernel:
 
 @dataclass(frozen=True)
 class _Search:
-    """Coordinate search over `BENDS` and `GRID` for one set of trials and prior sizes."""
+    """Coordinate search over `BENDS`, `GRID` and `TRUSTS` for one set of trials and prior sizes."""
 
     space: ChoiceSpace
     rows: Rows
     losses: Floats
     blocks: Grams
     noise: Floats
+    prior: PriorMean | None = None
 
     def run(self, start: Tuning) -> Tuning:
         best, best_score = start, self.score(start)
-        for name in ("bend", *GRID):
+        trust = () if self.prior is None else ("trust",)
+        for name in ("bend", *trust, *GRID):
             for option in _options(best, name):
                 score = self.score(option)
                 if score > best_score:
@@ -91,14 +119,22 @@ class _Search:
 
     def posterior(self, choice: Tuning) -> Posterior:
         """The fit that a choice gives."""
-        z = Warp.over(self.losses, choice.bend).forward(self.losses)
+        warp = Warp.over(self.losses, choice.bend)
         return Posterior.fit(
-            self.space, choice.kernel, self.rows, z, blocks=self.blocks, noise=self.noise
+            self.space,
+            choice.kernel,
+            self.rows,
+            warp.forward(self.losses),
+            mean_effects=expected_effects(self.prior, warp, choice.trust),
+            blocks=self.blocks,
+            noise=self.noise,
         )
 
 
 def _options(at: Tuning, name: str) -> list[Tuning]:
     if name == "bend":
         return [replace(at, bend=bend) for bend in BENDS if bend != at.bend]
+    if name == "trust":
+        return [replace(at, trust=trust) for trust in TRUSTS if trust != at.trust]
     kernels = [at.kernel.changed(name, v) for v in GRID[name] if v != getattr(at.kernel, name)]
     return [replace(at, kernel=kernel) for kernel in kernels]

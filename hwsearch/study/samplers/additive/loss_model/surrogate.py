@@ -9,7 +9,12 @@ from scipy.linalg import cho_factor, cho_solve
 
 from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Floats, Rows
 from hwsearch.study.samplers.additive.loss_model.gaussian_process import Posterior
-from hwsearch.study.samplers.additive.loss_model.hyperparameters import Tuning, tune_additive
+from hwsearch.study.samplers.additive.loss_model.hyperparameters import (
+    Tuning,
+    expected_effects,
+    tune_additive,
+)
+from hwsearch.study.samplers.additive.loss_model.prior_mean import PriorMean
 from hwsearch.study.samplers.additive.loss_model.warp import Warp
 
 FIT_LIMIT = 160  # trials the Gaussian process conditions on; the ridge fit uses them all
@@ -46,6 +51,7 @@ def fit_loss(
     chosen: Rows,
     gram: Floats,
     spread: Floats,
+    prior: PriorMean | None = None,
 ) -> Surrogate:
     """The loss model.
 
@@ -57,15 +63,18 @@ def fit_loss(
         chosen: indices of the trials to condition on exactly, at most `FIT_LIMIT`.
         gram: one-hot gram matrix of all trials, [columns, columns].
         spread: standard deviation of each loss, [n]; 0 for one that was measured whole.
+        prior: what was expected before any trial.
     """
     warp = Warp.over(losses, tuning.bend)
     z = warp.forward(losses)
-    prior = None
+    mean = expected_effects(prior, warp, tuning.trust)
     if len(chosen) < len(rows):
-        prior = ridge_effects(space, tuning.kernel.sizes, rows, z, gram)
+        mean = np.zeros(space.columns) if mean is None else mean
+        beyond = z - space.total(rows, mean)
+        mean = mean + ridge_effects(space, tuning.kernel.sizes, rows, beyond, gram)
     noise = warp.spread(losses[chosen], spread[chosen]) ** 2 / tuning.scale
     posterior = Posterior.fit(
-        space, tuning.kernel, rows[chosen], z[chosen], mean_effects=prior, noise=noise
+        space, tuning.kernel, rows[chosen], z[chosen], mean_effects=mean, noise=noise
     )
     return Surrogate(warp, posterior)
 

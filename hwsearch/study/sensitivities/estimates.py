@@ -1,0 +1,224 @@
+"""Estimates of what each format costs in each layer, before any plan was tried.
+
+Let a format put an error ``E`` on the outputs of a layer's linears (both its weights and its inputs
+are rounded), and let ``G`` be the gradient of ``log p(y)`` at these outputs, ``y`` a token that the
+uncompressed model may predict at a judged position. The divergence from the uncompressed model is
+flat at itself: its first derivative is zero. Its second is the Fisher information, so
+
+    KL ≈ 1/2 · E_y [(Σ_rows G · E)²],
+
+and the mean over judged positions is the loss that the format adds alone. The expectation over ``y`` is
+taken by random signs (Hutchinson's estimator): with ``s_y = ±1`` the gradient of ``Σ_y s_y √p(y)
+log p(y)``, ``p`` before the logarithm held fixed, has the same mean square, and one backward pass
+gives it for all positions of a sequence together, since signs of different positions are
+independent. Rows are summed before they are squared: a rounded weight errs alike in every row.
+
+Source: the second-order term of Optimal Brain Surgeon (Hassibi and Stork 1992), with the Fisher
+information for the curvature (Martens, arXiv 1412.1193) and random signs (Hutchinson 1990).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hwsearch.denoisers.large.lockstep import is_large
+from hwsearch.denoisers.network import LinearGroups, Network
+from hwsearch.formats.catalog import simulate
+from hwsearch.plan import WeightFormat
+from hwsearch.study.sensitivities.capture import Calls, LinearCall, LinearCapture, held_bytes
+from hwsearch.study.sensitivities.table import ByFormat, Sensitivities
+from hwsearch.tasks.losses.loss import DivergenceLoss, JudgedLogits
+
+#: Random directions a state, at least and at most; more than the least where that makes fewer than so
+#: many over all sequences. The standard deviation of an estimate falls with the root of their number.
+DRAWS, MOST_DRAWS, DIRECTIONS = 2, 8, 192
+
+#: Memory for what linears read and what flows back to them; a layer at a time, if need be.
+MEMORY_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What a plan gives one format: a group of a layer, or the head, whose layer is None."""
+
+    layer: int | None
+    group: str
+    paths: tuple[str, ...]
+
+
+def measure_sensitivities(
+    network: Network,
+    loss: DivergenceLoss,
+    formats: Sequence[WeightFormat],
+    *,
+    draws: int | None = None,
+    seed: int = 0,
+    memory_bytes: int = MEMORY_BYTES,
+) -> Sensitivities:
+    """Estimate the loss of every choice of a format in every layer.
+
+    Idea: a format's error at a layer moves the predictions by its product with a gradient, and the
+    divergence is half the square of that. Steps: the uncompressed model runs over the loss's states
+    once, and back once a direction; then each linear is rounded in each format, and its error on
+    what it read is held against what flowed back. What does not fit into memory is left to a
+    further sweep, the last layers first, so large models are done a layer at a time.
+
+    Limits: errors are taken to be small and each format to be alone; where predictions saturate, a
+    format that ruins a layer costs less than estimated. ``studies/sensitivities`` measures how well
+    the estimates rank single choices.
+
+    Args:
+        network: the uncompressed model's; it gets hooks meanwhile, and is left as it was.
+        loss: its states.
+        formats: what is estimated; ``fp32`` adds nothing.
+        draws: random directions a state; None takes `DRAWS`, and more for few sequences.
+        seed: of the directions.
+        memory_bytes: for what is kept of a sweep; a single group of a layer may take more.
+    """
+    if draws is None:
+        draws = max(DRAWS, min(MOST_DRAWS, math.ceil(DIRECTIONS / loss.cost)))
+    rounded = [fmt for fmt in dict.fromkeys(formats) if fmt is not WeightFormat.FP32]
+    units = _units(network.linear_groups())
+    found: dict[_Unit, ByFormat] = {}
+    sweeps = 0
+    while left := [unit for unit in units if unit not in found]:
+        watched, states = _sweep(network, loss, left, draws, seed, memory_bytes)
+        sweeps += 1
+        for unit in watched:
+            found[unit] = _estimates(network, unit, states, rounded)
+    # a backward pass is worth two; each linear runs once a format, and once as it is or, where
+    # formats are in turn, once more for each
+    plain = len(rounded) if is_large(network) else 1
+    cost = loss.cost * (sweeps * (1 + 2 * draws) + plain + len(rounded))
+    return _table(len(network.linear_groups().layers), found, rounded, cost)
+
+
+def _units(groups: LinearGroups) -> list[_Unit]:
+    """In the order in which a pass runs them."""
+    units = [
+        _Unit(index, group, paths)
+        for index, layer in enumerate(groups.layers)
+        for group, paths in layer.items()
+        if paths
+    ]
+    return units if groups.head is None else [*units, _Unit(None, "head", (groups.head,))]
+
+
+def _table(
+    layers: int, found: dict[_Unit, ByFormat], formats: Sequence[WeightFormat], passes: float
+) -> Sensitivities:
+    none = dict.fromkeys(formats, 0.0)
+    by_layer: list[dict[str, ByFormat]] = [{"attention": none, "mlp": none} for _ in range(layers)]
+    head = none
+    for unit, losses in found.items():
+        if unit.layer is None:
+            head = losses
+        else:
+            by_layer[unit.layer][unit.group] = losses
+    return Sensitivities(layers=tuple(by_layer), head=head, passes=passes)
+
+
+def _sweep(
+    network: Network,
+    loss: DivergenceLoss,
+    units: Sequence[_Unit],
+    draws: int,
+    seed: int,
+    memory_bytes: int,
+) -> tuple[list[_Unit], list[Calls]]:
+    """What the last of some units saw in each state, as many of them as memory holds."""
+    watched, states = list(units), []
+    capture = LinearCapture(network, [path for unit in units for path in unit.paths])
+    generator, held = torch.Generator().manual_seed(seed), dict.fromkeys(units, 0)
+    try:
+        for passes in loss.judged(network):
+            for draw, direction in enumerate(_directions(passes, draws, generator)):
+                capture.flow_back(direction, more=draw + 1 < draws)
+            states.append(capture.take())
+            for unit in watched:
+                held[unit] += held_bytes(states[-1], unit.paths)
+            while len(watched) > 1 and sum(held.values()) > memory_bytes:
+                first = watched.pop(0)
+                del held[first]
+                capture.drop(first.paths)
+                states = [_without(calls, first) for calls in states]
+    finally:
+        capture.close()
+    return watched, states
+
+
+def _without(calls: Calls, unit: _Unit) -> Calls:
+    return {path: seen for path, seen in calls.items() if path not in unit.paths}
+
+
+def _directions(
+    passes: Sequence[JudgedLogits], draws: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Scalars whose gradients are random directions of a state's Fisher information."""
+    logps = [judged.logits.log_softmax(dim=-1) for judged in passes]
+    for _ in range(draws):
+        total = torch.zeros((), device=logps[0].device)
+        for logp, judged in zip(logps, passes, strict=True):
+            drawn = torch.randint(0, 2, logp.shape, generator=generator, dtype=torch.int8)
+            signs = drawn.to(logp.device) * 2 - 1
+            along = (signs * (0.5 * logp.detach()).exp() * logp).sum(dim=-1)
+            total = total + (along * judged.weights.sqrt().to(along)).sum()
+        yield total
+
+
+@torch.no_grad()
+def _estimates(
+    network: Network, unit: _Unit, states: Sequence[Calls], formats: Sequence[WeightFormat]
+) -> ByFormat:
+    """Half the squared movement by each format, in the mean over directions; one linear at a time."""
+    moved: list[dict[WeightFormat, Tensor]] = [{} for _ in states]
+    # what is read from a file may be large: then one format's weights are in memory at a time
+    together = [[fmt] for fmt in formats] if is_large(network) else [list(formats)]
+    for path in unit.paths:
+        linear = _exact(network.get_submodule(path))
+        for some in together:
+            modules = {fmt: simulate(linear, fmt) for fmt in some}
+            for calls, sums in zip(states, moved, strict=True):
+                for fmt, movement in _movements(linear, modules, calls[path]):
+                    sums[fmt] = _added(sums[fmt], movement) if fmt in sums else movement
+    losses = {
+        fmt: 0.5 * sum(float((s[fmt] ** 2).mean(dim=0).sum()) for s in moved if fmt in s)
+        for fmt in formats
+    }
+    return {fmt: loss for fmt, loss in losses.items() if math.isfinite(loss)}
+
+
+def _movements(
+    linear: nn.Linear, modules: dict[WeightFormat, nn.Module], calls: Sequence[LinearCall]
+) -> Iterator[tuple[WeightFormat, Tensor]]:
+    """How far each call moves each direction of each sample by each format, ``[draws, batch]``."""
+    for call in calls:
+        if not call.gradients:  # nothing that is judged depends on it
+            continue
+        inputs = call.inputs.to(linear.weight.dtype)
+        plain = linear(inputs)
+        for fmt, module in modules.items():
+            error = module(inputs) - plain
+            parts = torch.stack([gradient * error for gradient in call.gradients]).double()
+            # without an axis of samples they are one: their signs are independent, too
+            yield fmt, parts.flatten(2).sum(-1) if error.dim() > 2 else parts.sum((1, 2))[:, None]
+
+
+def _added(left: Tensor, right: Tensor) -> Tensor:
+    if left.shape == right.shape:
+        return left + right
+    return left.sum(dim=1, keepdim=True) + right.sum(dim=1, keepdim=True)
+
+
+def _exact(module: nn.Module) -> nn.Linear:
+    """A linear in float32: in half precision the rounding of its outputs would hide that of weights."""
+    assert isinstance(module, nn.Linear)
+    if module.weight.dtype == torch.float32:
+        return module
+    return copy.deepcopy(module).float()

@@ -1,0 +1,170 @@
+"""Estimated losses of single choices, held to measured ones."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from hwsearch.compression import compress
+from hwsearch.decoding.kept import KeptShares
+from hwsearch.denoisers.transformer import Transformer
+from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.study import SearchSpace
+from hwsearch.study.sensitivities import Sensitivities, estimates, measure_sensitivities
+from hwsearch.study.sensitivities.capture import LinearCapture
+from hwsearch.tasks.losses import make_loss
+from hwsearch.tasks.losses.loss import DivergenceLoss
+from hwsearch.tasks.problem import Problem
+from hwsearch.testing.tiny import tiny_denoiser
+from tests.denoisers.test_own import character_denoiser
+
+PROBLEMS = [
+    Problem(f"tom has {i} apples and buys {j} more ?", f"{i} {j} #### {i + j}")
+    for i, j in ((3, 4), (5, 6), (2, 9), (8, 1))
+]
+FORMATS = (WeightFormat.FP32, WeightFormat.W8A8, WeightFormat.W8)
+
+
+def causal():
+    model = tiny_denoiser()
+    network = Transformer(replace(model.geometry, causal=True, logit_shift=True)).eval()
+    network.load_state_dict(model.network.state_dict())
+    decoding = model.decoding.changed({"block_length": 1, "refresh_interval": 1})
+    return replace(model, network=network.requires_grad_(False), decoding=decoding)
+
+
+def shifted():
+    return tiny_denoiser(logit_shift=True, grouped=True, qkv_bias=True)
+
+
+def choices(denoiser, formats=FORMATS[1:]):
+    """Each single choice, and the plan that makes it."""
+    plain = CompressionPlan.uniform(denoiser.num_layers)
+    for fmt in formats:
+        for layer in range(denoiser.num_layers):
+            for group in ("attention", "mlp"):
+                layers = list(plain.layers)
+                layers[layer] = layers[layer].model_copy(update={group: fmt})
+                yield (layer, group, fmt), plain.model_copy(update={"layers": tuple(layers)})
+        yield (None, "head", fmt), plain.model_copy(update={"head": fmt})
+
+
+@pytest.mark.parametrize("make", [tiny_denoiser, causal, shifted])
+def test_estimates_are_what_single_choices_are_measured_to_cost(make):
+    """Of many directions; a group's estimate is the square of one normal number in each sequence."""
+    denoiser = make()
+    loss = make_loss("kl", denoiser, PROBLEMS)
+    assert isinstance(loss, DivergenceLoss)
+    found = measure_sensitivities(denoiser.network, loss, FORMATS, draws=300)
+    kept, pairs = KeptShares.keeping_all(denoiser.num_layers), []
+    for choice, plan in choices(denoiser):
+        measured = loss.loss(compress(denoiser, plan).network, kept)
+        pairs.append((found.of(*choice), measured))
+        # random layers multiply an error of the first one until two terms are not enough
+        within = 1.5 if choice[0] == 0 else 1.25
+        assert 1 / within < found.of(*choice) / measured < within, choice
+    ratios = [estimate / measured for estimate, measured in pairs]
+    assert np.median(ratios) == pytest.approx(1.0, abs=0.1)
+    assert spearmanr(*zip(*pairs, strict=True)).statistic > 0.9
+
+
+def test_few_directions_are_dearer_by_two_passes_each():
+    denoiser = tiny_denoiser()
+    loss = make_loss("kl", denoiser, PROBLEMS)
+    one, two = (measure_sensitivities(denoiser.network, loss, FORMATS, draws=n) for n in (1, 2))
+    # once forward, twice back, once as it is and once in each of two formats
+    assert one.passes == pytest.approx(loss.cost * (1 + 2 + 1 + 2))
+    assert two.passes - one.passes == pytest.approx(2 * loss.cost)
+    again = measure_sensitivities(denoiser.network, loss, FORMATS, draws=1)
+    assert again == one != measure_sensitivities(denoiser.network, loss, FORMATS, draws=1, seed=1)
+    few = measure_sensitivities(denoiser.network, loss, FORMATS)
+    assert few.passes == pytest.approx(loss.cost * (1 + 2 * estimates.MOST_DRAWS + 1 + 2))
+
+
+def test_what_does_not_fit_into_memory_is_left_to_a_further_sweep(monkeypatch):
+    denoiser = tiny_denoiser()
+    loss = make_loss("kl", denoiser, PROBLEMS)
+    whole = measure_sensitivities(denoiser.network, loss, FORMATS, draws=2)
+    held = []
+    old = estimates._estimates
+
+    def watched(network, unit, states, formats):
+        held.append({path for calls in states for path in calls})
+        return old(network, unit, states, formats)
+
+    monkeypatch.setattr(estimates, "_estimates", watched)
+    small = measure_sensitivities(denoiser.network, loss, FORMATS, draws=2, memory_bytes=1)
+    assert len(held) == 5 and all(len(paths) <= 4 for paths in held), "a group at a time"
+    assert small.passes > whole.passes
+    for choice, _ in choices(denoiser):
+        # other kernels run where gradients flow, and flip a code now and then
+        assert small.of(*choice) == pytest.approx(whole.of(*choice), rel=0.03)
+
+
+def test_the_network_is_left_as_it_was():
+    denoiser = tiny_denoiser()
+    before = {name: value.clone() for name, value in denoiser.network.state_dict().items()}
+    loss = make_loss("kl", denoiser, PROBLEMS)
+    measure_sensitivities(denoiser.network, loss, FORMATS)
+    for name, value in denoiser.network.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert not any(module._forward_hooks for module in denoiser.network.modules())
+    assert not any(weight.requires_grad for weight in denoiser.network.parameters())
+    capture = LinearCapture(denoiser.network, ["lm_head"])
+    with pytest.raises(RuntimeError, match="boom"):
+        try:
+            raise RuntimeError("boom")
+        finally:
+            capture.close()
+    assert not denoiser.network.lm_head._forward_hooks
+
+
+def test_half_precision_hides_no_format():
+    """bfloat16 rounds outputs as coarsely as w8 does weights: errors are taken in float32."""
+    exact, half = tiny_denoiser(), tiny_denoiser()
+    half.network.to(torch.bfloat16)
+    found = [
+        measure_sensitivities(d.network, make_loss("kl", d, PROBLEMS), FORMATS, draws=64)
+        for d in (exact, half)
+    ]
+    for choice, _ in choices(exact, [WeightFormat.W8]):
+        assert found[1].of(*choice) == pytest.approx(found[0].of(*choice), rel=0.6)
+
+
+def test_a_module_of_ones_own_is_estimated_too():
+    denoiser = character_denoiser()
+    problems = [Problem(p.question[:6], "") for p in PROBLEMS]
+    loss = make_loss("kl", denoiser, problems)
+    found = measure_sensitivities(denoiser.network, loss, FORMATS, draws=100)
+    kept = KeptShares.keeping_all(denoiser.num_layers)
+    for choice, plan in choices(denoiser, [WeightFormat.W8]):
+        measured = loss.loss(compress(denoiser, plan).network, kept)
+        assert found.of(*choice) == pytest.approx(measured, rel=0.6, abs=1e-9), choice
+
+
+def test_a_prior_adds_up_layers_of_a_group_and_leaves_out_what_nobody_estimated():
+    by_format = {WeightFormat.W8: 0.25, WeightFormat.W4: 1.0}
+    more = {WeightFormat.W8: 0.5}
+    layer = {"attention": by_format, "mlp": by_format}
+    table = Sensitivities(
+        layers=(layer, layer, {"attention": more, "mlp": by_format}), head=by_format, passes=7.0
+    )
+    assert (
+        Sensitivities.model_validate(json.loads(json.dumps(table.model_dump(mode="json")))) == table
+    )
+    space = SearchSpace(num_layers=3, formats=("fp32", "w8", "w4"), thresholds=(1.0, 0.5))
+    free = table.prior(space)
+    assert free["layer0.mlp"] == {0: 0.0, 1: 0.25, 2: 1.0} == free["head"]
+    assert "layer0.sink_threshold" not in free
+    assert "layer2.attention" not in free, "one of its choices has no estimate"
+    tied = table.prior(space.model_copy(update={"groups": "tied", "formats": ("fp32", "w8")}))
+    assert tied == {
+        "layers0-2.attention": {0: 0.0, 1: 1.0},
+        "layers0-2.mlp": {0: 0.0, 1: 0.75},
+        "head": {0: 0.0, 1: 0.25},
+    }
+    assert table.covers(["fp32", "w4"]) and not table.covers(["w8a8"])
+    assert table.prior(space.model_copy(update={"formats": ("fp32", "w8a8")})) == {}
