@@ -1,6 +1,18 @@
 import optuna
+import pytest
 import torch
+
+from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
 
 # two threads fight over tiny matrices; one is quicker and the same everywhere
 torch.set_num_threads(1)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """Results of this run alone, for all its tests."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(folder))
+        yield folder

@@ -18,9 +18,9 @@ from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.caching.digest import weights_digest
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.digest import weights_digest
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
+
+from hwsearch.progress import showing
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 seed_option = click.option("--seed", default=0, show_default=True, help="Seed of all chance.")
@@ -162,16 +174,42 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     PipedConsole(width=None if sys.stdout.isatty() else 160).print(table)
 
 
-def progress_bar() -> Progress:
-    """A progress bar on standard error, silent where that is no terminal."""
-    return Progress(
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A progress bar on standard error, silent where that is no terminal.
+
+    Meanwhile it shows what work tells of itself by `hwsearch.progress`, each piece while it lasts.
+    """
+    bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Done(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=stderr,
         disable=not stderr.is_terminal,
     )
+
+    @contextmanager
+    def show(description: str, total: float) -> Iterator[Callable[[float], None]]:
+        task = bar.add_task(description, total=total)
+        try:
+            yield lambda done: bar.advance(task, done)
+        finally:
+            bar.remove_task(task)
+
+    with bar, showing(show):
+        yield bar
+
+
+class _Done(MofNCompleteColumn):
+    """So many of how many; a share where numbers are too long to be read."""
+
+    def render(self, task: Task) -> Text:
+        """What is shown for one task."""
+        if (task.total or 0) < 10_000:
+            return super().render(task)
+        return Text(f"{task.percentage:.0f} %")
 
 
 def tracked(bar: Progress) -> Callable[[str], Callable[[Iterable[int]], Iterable[int]]]:

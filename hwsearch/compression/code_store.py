@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,24 +10,18 @@ from typing import Self
 import numpy as np
 from torch import Tensor, nn
 
+from hwsearch.denoisers.caching.digest import weights_digest
+from hwsearch.denoisers.caching.folder import CACHE_VARIABLE, cache_folder
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.digest import weights_digest
 from hwsearch.errors import InputError
 from hwsearch.formats.catalog import format_of
 from hwsearch.formats.stored_linear import CodedLinear, outputs_at_once
 from hwsearch.formats.weight_format import Format
 from hwsearch.plan import WeightFormat
+from hwsearch.progress import each
 
 #: Raised when a format's codes come to mean something else.
 SCHEME = 2
-
-#: The environment's variable for the folder of what can be made again.
-CACHE_VARIABLE = "HWSEARCH_CACHE"
-
-
-def cache_folder() -> Path:
-    """Where hwsearch keeps what it can make again."""
-    return Path(os.environ.get(CACHE_VARIABLE, Path.home() / ".cache" / "hwsearch"))
 
 
 class CodeStore:
@@ -89,7 +82,8 @@ class CodeStore:
                 )
                 for name, spec in specs.items()
             }
-            for start, stop in outputs_at_once(outputs, inputs):
+            pieces = outputs_at_once(outputs, inputs)
+            for start, stop in each(pieces, "quantising", outputs, _rows):
                 exact = weight[start:stop].detach().float().cpu().numpy()
                 for name, piece in form.encode(exact.T).items():
                     arrays[name][specs[name].outputs(start, stop)] = piece
@@ -100,3 +94,7 @@ class CodeStore:
                 raise
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _rows(piece: tuple[int, int]) -> int:
+    return piece[1] - piece[0]

@@ -185,6 +185,10 @@ class PassRecord:
     active: NDArray[np.bool_]
 
 
+#: What a record of a pass consists of.
+PASS_CLASSES = (PassRecord, PassCall, PassShape, PassKind, Scope)
+
+
 def counted(records: Iterable[PassRecord], sample: int = 0) -> Counter[PassShape]:
     """How often each kind of pass was run for one sample."""
     return Counter(record.call.shape for record in records if record.active[sample])

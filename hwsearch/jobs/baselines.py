@@ -22,8 +22,8 @@ from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.caching.digest import questions_digest, settings_digest, weights_digest
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.digest import questions_digest, settings_digest, weights_digest
 from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError, UnknownNameError

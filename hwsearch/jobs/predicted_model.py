@@ -10,8 +10,8 @@ from pathlib import Path
 from hwsearch.compression import WeightBank, compress, own_calibration
 from hwsearch.decoding.kept import KeptPlan
 from hwsearch.decoding.pass_counts import PassCounts
+from hwsearch.denoisers.caching.digest import geometry_digest
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.digest import geometry_digest
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.config import autoregressive, read_config
 from hwsearch.denoisers.loading.options import ModelOptions

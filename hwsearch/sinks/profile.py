@@ -8,6 +8,7 @@ keeps `variance <= threshold` keeps on average the share this module reports. By
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,12 +18,15 @@ from pydantic import Field, ValidationError
 from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, TOP_SHARE, Floats, SinkHistory
 from hwsearch.decoding.kept import FIRST, KeptPlan, KeptShares, StaticScores
+from hwsearch.decoding.passes import PassRecord, Tokens
 from hwsearch.decoding.rules import SINK_SCORES
-from hwsearch.decoding.sampler import generate
+from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.backends import backend_of, check_tells_mass
+from hwsearch.denoisers.caching.results import remembered
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
 from hwsearch.plan import CacheRule, CompressionPlan
+from hwsearch.progress import work
 from hwsearch.schema import Frozen, explain
 
 #: A layer keeps at least this share (and at least one position), whatever its threshold.
@@ -136,16 +140,31 @@ def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile
     """
     if not questions:
         raise InputError("calibrating sinks needs at least one question; none are given")
+    check_tells_mass(denoiser)
+    prompts = [denoiser.prompt(question) for question in questions]
+    text = remembered(
+        "sinks",
+        denoiser,
+        [json.dumps(prompts)],
+        lambda: _calibrated(denoiser, prompts).model_dump_json(),
+    )
+    return SinkProfile.model_validate_json(text)
+
+
+def _calibrated(denoiser: Denoiser, prompts: Sequence[list[int]]) -> SinkProfile:
     decoding = denoiser.decoding.scheduled().model_copy(update={"refresh_interval": 1})
     layers = denoiser.num_layers
-    check_tells_mass(denoiser)
     backend = backend_of(denoiser.network, KeptShares((ALMOST_ALL,) * layers))
     sums = _Accumulator(layers, decoding.steps)
-    prompts = [denoiser.prompt(question) for question in questions]
-    for group in groups_of_equal_length(prompts, BATCH):
-        tokens = np.array([prompts[index] for index in group])
-        generate(backend, tokens, decoding, denoiser.mask_token_id)
-        sums.add(backend.history())
+    with work("calibrating sinks", len(prompts) * decoding.steps) as advance:
+
+        def passed(tokens: Tokens, _record: PassRecord) -> None:
+            advance(len(tokens))
+
+        for group in groups_of_equal_length(prompts, BATCH):
+            tokens = np.array([prompts[index] for index in group])
+            generation(backend, tokens, decoding, denoiser.mask_token_id, on_pass=passed)
+            sums.add(backend.history())
     return SinkProfile(
         passes=decoding.steps,
         shares=_cumulated(sums.misses),

@@ -68,11 +68,10 @@ class Answering:
 
     def _written(self, decoding: Decoding) -> Decoded:
         """What the uncompressed model writes; a text that stops is one that was written and cut."""
-        denoiser, reference = self.problems.denoiser, self.problems
-        if decoding == denoiser.decoding.scheduled().changed({"stop_at_end": True}):
-            return stopped(reference.reference, decoding)
-        kept = KeptShares.keeping_all(denoiser.num_layers)
-        return reference.decoded(denoiser.network, kept, decoding)
+        made = self.problems.denoiser.decoding.scheduled()
+        if decoding == made.changed({"stop_at_end": True}):
+            return stopped(self.problems.reference, decoding)
+        return self.problems.uncompressed(decoding)
 
 
 def stopped(whole: Decoded, decoding: Decoding) -> Decoded:

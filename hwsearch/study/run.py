@@ -12,6 +12,7 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from hwsearch.denoisers.caching.results import remembered
 from hwsearch.errors import StudyError
 from hwsearch.study.loss_noise import record_noise
 from hwsearch.study.objective import Objective, size_bytes
@@ -107,7 +108,14 @@ def expected_losses(
         known = Sensitivities.model_validate(kept.sensitivities)
         if known.covers(objective.space.formats):
             return known
-    return measure_sensitivities(objective.denoiser.network, loss, objective.space.formats)
+    denoiser, formats = objective.denoiser, objective.space.formats
+    text = remembered(
+        "sensitivities",
+        denoiser,
+        [loss.judges.digest, *formats],
+        lambda: measure_sensitivities(denoiser.network, loss, formats).model_dump_json(),
+    )
+    return Sensitivities.model_validate_json(text)
 
 
 def _kept(name: str, storage: RDBStorage) -> StudyRecord | None:

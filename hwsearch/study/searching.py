@@ -11,7 +11,14 @@ from hwsearch.latency.devices.device import Device
 from hwsearch.latency.operators import Workload
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.finalists import judge_finalists
-from hwsearch.study.preparation import choose_loss, default_workload, describe, prepare
+from hwsearch.study.preparation import (
+    Forecast,
+    choose_loss,
+    default_workload,
+    describe,
+    forecast,
+    prepare,
+)
 from hwsearch.study.records.identity import check_known
 from hwsearch.study.records.study import Study, load_study
 from hwsearch.study.refinement import run_refined
@@ -100,16 +107,35 @@ def run_spec(
 
     Raises as `hwsearch.search` does.
     """
+    # before a model is read
+    location_of(name_or_default(spec.name, "named", "later"), spec.storage).check()
+    denoiser, device, space = study_subject(spec)
+    settings: StudySettings = spec
+    if spec.space.groups == "refine":
+        settings = spec.model_copy(update={"coarse_to_fine": True})
+    return search(denoiser, space, device, settings, on_trial=on_trial, on_problem=on_problem)
+
+
+def study_subject(spec: StudySpec) -> tuple[Denoiser, Device, SearchSpace]:
+    """Model, device and space of a study.
+
+    Raises:
+        UnknownNameError: the model or the device is none that is known.
+        InputError: the model cannot be loaded as the study says, or the space does not fit it.
+    """
     from hwsearch.latency.devices.device import load_device
 
-    location_of(
-        name_or_default(spec.name, "named", "later"), spec.storage
-    ).check()  # before a model is read
     denoiser, device = spec.load(spec.model), load_device(spec.device)
     chosen = spec.space.chosen(denoiser)
-    settings: StudySettings = spec
     if chosen.get("groups") == "refine":
         chosen["groups"] = "free"
-        settings = spec.model_copy(update={"coarse_to_fine": True})
-    space = SearchSpace.of(denoiser, device).model_copy(update=chosen)
-    return search(denoiser, space, device, settings, on_trial=on_trial, on_problem=on_problem)
+    return denoiser, device, SearchSpace.of(denoiser, device).model_copy(update=chosen)
+
+
+def forecast_spec(spec: StudySpec) -> Forecast:
+    """What `run_spec` would compute, how long that takes here, and what it holds; nothing is searched.
+
+    Raises as `run_spec` does.
+    """
+    denoiser, _, space = study_subject(spec)
+    return forecast(spec.judged.asking(denoiser), space, spec)

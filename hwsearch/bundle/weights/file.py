@@ -22,6 +22,7 @@ from onnx import external_data_helper
 
 from hwsearch.bundle.weights.graph import Graph
 from hwsearch.bundle.weights.weight import Spec, Weight, WeightGroup
+from hwsearch.progress import work
 
 #: Where an array begins: large ones on a page of memory, small ones on a line of the cache.
 _PAGE, _LINE = 4096, 64
@@ -90,9 +91,11 @@ class WeightsFile:
     def save(self, graph: Graph, path: Path) -> None:
         """Write a graph that points into this file. Raises `OSError` where the disk is full."""
         model = graph.copy().model
-        for tensor in model.graph.initializer:
-            weight = graph.weights.get(tensor.name)
-            if weight is not None:
+        held = [tensor for tensor in model.graph.initializer if tensor.name in graph.weights]
+        total = sum(graph.weights[tensor.name].nbytes for tensor in held)
+        with work(f"writing weights of {path.name}", total) as advance:
+            for tensor in held:
+                weight = graph.weights[tensor.name]
                 place = self.write(tensor.name, weight)
                 # the helper asks for data to move out; there is none any more
                 tensor.raw_data = b""
@@ -100,6 +103,7 @@ class WeightsFile:
                     tensor, self._path.name, place.offset, place.nbytes
                 )
                 tensor.ClearField("raw_data")
+                advance(weight.nbytes)
         onnx.save(model, path)
 
     def write(self, name: str, weight: Weight) -> Region:

@@ -14,6 +14,7 @@ from hwsearch.cli.options import (
     json_option,
     print_json,
     print_table,
+    progress_bar,
     task_options,
 )
 
@@ -37,7 +38,8 @@ def command(bundle: Path, limit: int, threads: int, as_json: bool, **flags: Any)
     """
     from hwsearch.jobs.verification import verify
 
-    checks = verify(bundle, limit=limit, threads=threads, **given(flags, TASK_OPTIONS))
+    with progress_bar():
+        checks = verify(bundle, limit=limit, threads=threads, **given(flags, TASK_OPTIONS))
     if as_json:
         print_json([check.document() for check in checks])
     else:

@@ -21,11 +21,12 @@ from hwsearch.cli.options import (
     task_options,
 )
 from hwsearch.cli.studies.front import finite, front_rows, front_title, noise_line
-from hwsearch.errors import redacted
+from hwsearch.errors import HwsearchError, redacted
 
 if TYPE_CHECKING:
     from hwsearch.study import Study
     from hwsearch.study.finalists import Finalist, Verdict
+    from hwsearch.study.settings import StudySpec
 
 
 @click.command(name="search")
@@ -89,7 +90,9 @@ if TYPE_CHECKING:
 @task_options()
 @model_options()
 @storage_option
-@click.option("--dry-run", is_flag=True, help="Print the resolved study and stop.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the resolved study and what it would take, and stop."
+)
 @json_option
 def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any) -> None:
     """Search the plan of least loss within a target of latency or energy.
@@ -105,6 +108,7 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
     spec = StudySpec.resolve(study_file, flags)
     if dry_run:
         click.echo(redacted(spec.to_toml()), nl=False)
+        print_forecast(spec)
         return
     from hwsearch.study.searching import run_spec
 
@@ -138,6 +142,18 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
         )
     if study.finalists is not None:
         print_finalists(study)
+
+
+def print_forecast(spec: StudySpec) -> None:
+    """What a search would take, as comments below the study, which stays a file."""
+    from hwsearch.study.searching import forecast_spec
+
+    try:
+        lines = list(forecast_spec(spec).lines())
+    except HwsearchError as error:
+        lines = [f"it would not begin: {error}"]
+    for line in lines:
+        click.echo(redacted(f"# {line}"))
 
 
 def print_finalists(study: Study) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,9 @@ from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.caching.results import remembered
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.progress import each
 
 #: Most questions of one prompt length that are answered together.
 BATCH = 16
@@ -27,12 +30,23 @@ def own_calibration(denoiser: Denoiser, questions: Sequence[str]) -> WeightCalib
     Raises:
         InputError: there are no questions.
     """
-    backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
     prompts = [denoiser.prompt(question) for question in questions]
+    sequences = remembered(
+        "answers", denoiser, [json.dumps(prompts)], lambda: _answered(denoiser, prompts)
+    )
+    return WeightCalibration(denoiser, noisy_passes(denoiser, sequences))
+
+
+def _answered(
+    denoiser: Denoiser, prompts: Sequence[list[int]]
+) -> list[tuple[list[int], list[int]]]:
+    """Prompts and what the model writes after each."""
+    backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
     sequences: list[tuple[list[int], list[int]]] = []
-    for group in groups_of_equal_length(prompts, BATCH):
+    groups = groups_of_equal_length(prompts, BATCH)
+    for group in each(groups, "answering calibration questions", len(prompts), len):
         asked = np.array([prompts[index] for index in group])
         tokens = generate(backend, asked, denoiser.decoding.scheduled(), denoiser.mask_token_id)
         length = asked.shape[1]
         sequences += [(row[:length], row[length:]) for row in tokens.tolist()]
-    return WeightCalibration(denoiser, noisy_passes(denoiser, sequences))
+    return sequences

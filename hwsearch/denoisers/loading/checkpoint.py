@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hwsearch.denoisers.loading.model_files import PICKLE_REASON, PICKLES
 from hwsearch.errors import CheckpointError
+from hwsearch.progress import each
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -85,7 +86,8 @@ def read_tensors(
     """
     rename: Callable[[str], str] = llada_name if family == "llada" else str
     tensors: dict[str, Tensor] = {}
-    for path in files:
+    listed = list(files)
+    for path in each(listed, "reading weights", len(listed)):
         try:
             with safe_open(path, framework="pt", device=str(device)) as shard:
                 for stored in shard.keys():  # noqa: SIM118 - not a mapping

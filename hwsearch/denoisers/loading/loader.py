@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from hwsearch.denoisers.caching.digest import stays_at
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_weights
 from hwsearch.denoisers.geometry import Geometry
@@ -121,7 +122,10 @@ def _network(
     if geometry.tie_embeddings:
         network.lm_head.weight = network.model.embed_tokens.weight
     network = network.eval().requires_grad_(False)
-    return as_stored(network, dtype) if stays else network
+    if not stays:
+        return network
+    stays_at(network, stored.path)
+    return as_stored(network, dtype)
 
 
 def _empty(geometry: Geometry) -> Transformer:

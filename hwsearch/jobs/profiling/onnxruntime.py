@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from hwsearch.decoding.kept import KeptPlan
+from hwsearch.denoisers.caching.digest import sizes_digest
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.digest import sizes_digest
 from hwsearch.denoisers.network import linear_sizes
 from hwsearch.errors import InputError
 from hwsearch.formats.catalog import ONNX_FORMATS

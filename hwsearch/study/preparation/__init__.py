@@ -3,12 +3,14 @@
 from hwsearch.study.preparation.assembly import bank_of, calibration_of, describe, prepare
 from hwsearch.study.preparation.calibration import SINK_QUESTIONS, default_workload
 from hwsearch.study.preparation.feasibility import check_feasible, fastest_plan
+from hwsearch.study.preparation.forecast import Forecast, forecast
 from hwsearch.study.preparation.loss_choice import check_own_loss, choose_loss
 from hwsearch.study.preparation.reopening import reopen
 from hwsearch.study.preparation.space_checks import check_model, sink_profile, sinks_for_space
 
 __all__ = [
     "SINK_QUESTIONS",
+    "Forecast",
     "bank_of",
     "calibration_of",
     "check_feasible",
@@ -18,6 +20,7 @@ __all__ = [
     "default_workload",
     "describe",
     "fastest_plan",
+    "forecast",
     "prepare",
     "reopen",
     "sink_profile",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hwsearch.compression import WeightBank, own_calibration
+from hwsearch.denoisers.caching.digest import sizes_digest
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.digest import sizes_digest
 from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.errors import InputError, StudyError
 from hwsearch.latency.devices.device import Calibration, Device

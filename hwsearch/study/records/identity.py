@@ -16,13 +16,13 @@ import optuna
 from pydantic import BaseModel
 
 from hwsearch._version import __version__
-from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.digest import (
+from hwsearch.denoisers.caching.digest import (
     questions_digest,
     settings_digest,
     text_digest,
     weights_digest,
 )
+from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
 from hwsearch.latency.devices.device import Calibration, Device
 from hwsearch.latency.devices.table import LatencyTable

@@ -31,6 +31,7 @@ from hwsearch.denoisers.large.lockstep import is_large
 from hwsearch.denoisers.network import LinearGroups, Network
 from hwsearch.formats.catalog import simulate
 from hwsearch.plan import WeightFormat
+from hwsearch.progress import each
 from hwsearch.study.sensitivities.capture import Calls, LinearCall, LinearCapture, held_bytes
 from hwsearch.study.sensitivities.table import ByFormat, Sensitivities
 from hwsearch.tasks.losses.loss import DivergenceLoss, JudgedLogits
@@ -81,8 +82,7 @@ def measure_sensitivities(
         seed: of the directions.
         memory_bytes: for what is kept of a sweep; a single group of a layer may take more.
     """
-    if draws is None:
-        draws = max(DRAWS, min(MOST_DRAWS, math.ceil(DIRECTIONS / loss.cost)))
+    draws = draws or _draws(loss.cost)
     rounded = [fmt for fmt in dict.fromkeys(formats) if fmt is not WeightFormat.FP32]
     units = _units(network.linear_groups())
     found: dict[_Unit, ByFormat] = {}
@@ -90,13 +90,32 @@ def measure_sensitivities(
     while left := [unit for unit in units if unit not in found]:
         watched, states = _sweep(network, loss, left, draws, seed, memory_bytes)
         sweeps += 1
-        for unit in watched:
+        for unit in each(watched, "rounding for sensitivities", len(watched)):
             found[unit] = _estimates(network, unit, states, rounded)
+    cost = _passes(loss.cost, sweeps, draws, len(rounded), is_large(network))
+    return _table(len(network.linear_groups().layers), found, rounded, cost)
+
+
+def passes_needed(cost: float, formats: int, large: bool) -> float:
+    """Work of `measure_sensitivities` where one sweep does, in full passes over one sequence.
+
+    Args:
+        cost: that of the loss.
+        formats: how many are estimated.
+        large: whether the weights stay in their files.
+    """
+    return _passes(cost, 1, _draws(cost), formats, large)
+
+
+def _draws(cost: float) -> int:
+    return max(DRAWS, min(MOST_DRAWS, math.ceil(DIRECTIONS / cost)))
+
+
+def _passes(cost: float, sweeps: int, draws: int, formats: int, large: bool) -> float:
     # a backward pass is worth two; each linear runs once a format, and once as it is or, where
     # formats are in turn, once more for each
-    plain = len(rounded) if is_large(network) else 1
-    cost = loss.cost * (sweeps * (1 + 2 * draws) + plain + len(rounded))
-    return _table(len(network.linear_groups().layers), found, rounded, cost)
+    plain = formats if large else 1
+    return cost * (sweeps * (1 + 2 * draws) + plain + formats)
 
 
 def _units(groups: LinearGroups) -> list[_Unit]:
@@ -137,7 +156,8 @@ def _sweep(
     capture = LinearCapture(network, [path for unit in units for path in unit.paths])
     generator, held = torch.Generator().manual_seed(seed), dict.fromkeys(units, 0)
     try:
-        for passes in loss.judged(network):
+        judged = loss.judged(network)
+        for passes in each(judged, "estimating sensitivities", loss.judges.states):
             for draw, direction in enumerate(_directions(passes, draws, generator)):
                 capture.flow_back(direction, more=draw + 1 < draws)
             states.append(capture.take())

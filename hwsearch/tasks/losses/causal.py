@@ -7,6 +7,7 @@ passes would, had it written the right tokens.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,12 +25,14 @@ from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.caching.results import remembered
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.errors import InputError
+from hwsearch.progress import each
 from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last
 from hwsearch.tasks.losses.kl import ACTIVATION_BYTES
-from hwsearch.tasks.losses.loss import JudgedLogits
+from hwsearch.tasks.losses.loss import Judged, JudgedLogits
 from hwsearch.tasks.losses.teacher_forcing import answered
 from hwsearch.tasks.problem import Problem
 
@@ -153,6 +156,12 @@ class SolvedProblems(ABC):
             weights = torch.from_numpy(batch.judged).double() / whole
             yield [JudgedLogits(backend.refresh_logits(batch.tokens, *batch.span), weights)]
 
+    @property
+    def judges(self) -> Judged:
+        """What it judges; see `hwsearch.tasks.losses.loss.DivergenceLoss`."""
+        tokens = [array for batch in self.batches for array in (batch.tokens, batch.judged)]
+        return Judged.of(self.name, tokens, len(self.batches))
+
     @cached_property
     def order(self) -> list[int]:
         """Batches, those of which the uncompressed model is least sure for their work first."""
@@ -206,13 +215,22 @@ def _batches(denoiser: Denoiser, problems: Sequence[Problem]) -> list[SolvedBatc
             f"model {denoiser.name!r} is autoregressive, so its losses need problems with answers, not "
             'questions alone: calibrate on problems with "question" and "answer"'
         )
-    rows = answered(denoiser, problems)
-    answers = [row.target[: len(row.encoding.ids) + 1] for row in rows]
-    whole = [row.prompt + answer for row, answer in zip(rows, answers, strict=True)]
-    batches = []
-    for group in groups_of_equal_length(whole, BATCH):
+    solved = [
+        (row.prompt, row.target[: len(row.encoding.ids) + 1])
+        for row in answered(denoiser, problems)
+    ]
+    return remembered(
+        "solved", denoiser, [json.dumps(solved)], lambda: _read(denoiser, solved), [SolvedBatch]
+    )
+
+
+def _read(denoiser: Denoiser, solved: Sequence[tuple[list[int], list[int]]]) -> list[SolvedBatch]:
+    """Let a model read prompts with their answers."""
+    whole, batches = [prompt + answer for prompt, answer in solved], []
+    groups = groups_of_equal_length(whole, BATCH)
+    for group in each(groups, "reading solved problems", len(whole), len):
         tokens = np.array([whole[index] for index in group], dtype=np.int64)
-        first = np.array([max(1, len(rows[index].prompt)) for index in group])
+        first = np.array([max(1, len(solved[index][0])) for index in group])
         judged = np.arange(tokens.shape[1]) >= first[:, None]
         batches.append(_batch(denoiser, tokens, judged))
     return batches

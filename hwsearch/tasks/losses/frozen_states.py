@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
+from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.decoding.passes import Scope
+from hwsearch.decoding.passes import PassRecord, Scope
+from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.torch_backend import TokenChooser
-from hwsearch.tasks.losses.reference_logp import ReferenceLogp, reference_of
+from hwsearch.progress import work
+from hwsearch.tasks.losses.pricing.decoded import WRITTEN_CLASSES, DecodedProblem
+from hwsearch.tasks.losses.reference_logp import ReferenceLogp, TopLogp, WholeLogp, reference_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,3 +124,43 @@ class StateRecorder:
             logp = reference_of(logits[torch.from_numpy(rows)])
             self.states.append(replace(self._refreshed, at_step=tokens[rows], step_logp=logp))
         return self._choose(logits)
+
+
+#: What recorded states, and what was written meanwhile, consist of.
+STATE_CLASSES = (
+    FrozenState,
+    SinkHistory,
+    WholeLogp,
+    TopLogp,
+    *WRITTEN_CLASSES,
+)
+
+
+def record_states(
+    denoiser: Denoiser, prompts: Sequence[list[int]], per_question: int, batch: int, seed: int
+) -> tuple[list[FrozenState], tuple[DecodedProblem, ...]]:
+    """Answer prompts, and take snapshots on the way; see `hwsearch.tasks.losses.kl.FrozenStates.record`.
+
+    Returns:
+        The snapshots, and what was written, in the order of the prompts.
+    """
+    rng = np.random.default_rng(seed)
+    decoding = denoiser.decoding.scheduled()
+    judged = deal(decoding.refreshes, len(prompts), per_question, seed)
+    states: list[FrozenState] = []
+    written: dict[int, DecodedProblem] = {}
+    ends = end_token_ids(denoiser)
+    with work("recording states", len(prompts) * decoding.steps) as advance:
+
+        def passed(tokens: Tokens, _record: PassRecord) -> None:
+            advance(len(tokens))
+
+        for group in groups_of_equal_length(prompts, batch):
+            recorder = StateRecorder(denoiser, rng, judged[group])
+            asked = np.array([prompts[index] for index in group])
+            mask = denoiser.mask_token_id
+            found = generation(recorder, asked, decoding, mask, on_pass=passed)
+            states.extend(recorder.states)
+            for row, index in enumerate(group):
+                written[index] = DecodedProblem.of(found, row, asked.shape[1], ends)
+    return states, tuple(written[index] for index in range(len(prompts)))

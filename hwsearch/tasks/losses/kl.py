@@ -7,30 +7,28 @@ plans are judged on the same states, so the noise of sampling states cancels bet
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.backend import Tokens
-from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.caching.results import remembered
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.large.lockstep import in_step, is_large
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last
-from hwsearch.tasks.losses.frozen_states import FrozenState, StateRecorder, deal
-from hwsearch.tasks.losses.loss import JudgedLogits
-from hwsearch.tasks.losses.pricing.decoded import Decoded, DecodedProblem
+from hwsearch.tasks.losses.frozen_states import STATE_CLASSES, FrozenState, record_states
+from hwsearch.tasks.losses.loss import Judged, JudgedLogits
+from hwsearch.tasks.losses.pricing.decoded import Decoded
 
 #: Refreshes of each calibration question that are judged. More questions are worth more than more
 #: refreshes of the same (studies/proxies/states.py).
@@ -99,26 +97,17 @@ class FrozenStates:
             batch: most questions of one prompt length decoded together.
             seed: of the refreshes, and of the pass after each at which a snapshot is taken.
         """
-        rng = np.random.default_rng(seed)
         prompts = [denoiser.prompt(question) for question in questions]
         decoding = denoiser.decoding.scheduled()
-        judged = deal(decoding.refreshes, len(prompts), per_question, seed)
-        states: list[FrozenState] = []
-        written: dict[int, DecodedProblem] = {}
-        ends = end_token_ids(denoiser)
-        for group in groups_of_equal_length(prompts, batch):
-            recorder = StateRecorder(denoiser, rng, judged[group])
-            tokens = np.array([prompts[index] for index in group])
-            found = generation(recorder, tokens, decoding, denoiser.mask_token_id)
-            states.extend(recorder.states)
-            for row, index in enumerate(group):
-                written[index] = DecodedProblem.of(found, row, tokens.shape[1], ends)
-        return cls(
-            states,
-            denoiser.mask_token_id,
-            decoding.refreshes / decoding.steps,
-            written=Decoded(decoding, tuple(written[index] for index in range(len(prompts)))),
+        states, written = remembered(
+            "states",
+            denoiser,
+            [json.dumps([prompts, per_question, batch, seed])],
+            lambda: record_states(denoiser, prompts, per_question, batch, seed),
+            STATE_CLASSES,
         )
+        share = decoding.refreshes / decoding.steps
+        return cls(states, denoiser.mask_token_id, share, written=Decoded(decoding, written))
 
     @property
     def cost(self) -> float:
@@ -222,6 +211,12 @@ class FrozenStates:
         if step is not None and state.at_step is not None and state.step_logp is not None:
             second = state.step_logp.divergence(step, self._masked(state.at_step, *span))
         return _Divergence(*first, *second, _passes(state))
+
+    @property
+    def judges(self) -> Judged:
+        """What it judges; see `hwsearch.tasks.losses.loss.DivergenceLoss`."""
+        tokens = [t for s in self.states for t in (s.at_refresh, s.at_step) if t is not None]
+        return Judged.of(self.name, tokens, len(self.states))
 
     @cached_property
     def order(self) -> list[int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hwsearch.decoding.kept import KeptShares
@@ -60,9 +62,34 @@ class JudgedLogits:
     weights: Tensor
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What a loss judges, in short.
+
+    Attributes:
+        digest: the same for the same loss on the same tokens.
+        states: how many states there are.
+    """
+
+    digest: str
+    states: int
+
+    @classmethod
+    def of(cls, name: str, arrays: Sequence[NDArray[Any]], states: int) -> Judged:
+        """Of a loss by name, and what all its states are made of."""
+        digest = hashlib.sha256(name.encode())
+        for array in arrays:
+            digest.update(f"{array.dtype} {array.shape} ".encode() + array.tobytes())
+        return cls(digest.hexdigest(), states)
+
+
 @runtime_checkable
 class DivergenceLoss(Loss, Protocol):
     """A loss that rises, near the uncompressed model, as the KL divergence from it does."""
+
+    @property
+    def judges(self) -> Judged:
+        """What it judges."""
 
     def judged(self, network: Network) -> Iterator[list[JudgedLogits]]:
         """State by state the logits of its passes, of a network that drops no cached position."""

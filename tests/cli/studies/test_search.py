@@ -82,6 +82,15 @@ def test_a_dry_run_shows_how_trials_stop_and_how_it_ends(run):
     assert code == 2 and "fidelity" in err and len(err.splitlines()) == 1
 
 
+def test_a_dry_run_prints_what_it_takes_below_a_study_that_stays_a_file(run):
+    asked = ("search", "--model", "gsm-mini", "--device", "cpu", "--target-ms", "5", "--limit", "4")
+    code, out, _ = run(*asked, "--dry-run")
+    assert code == 0 and tomllib.loads(out)["limit"] == 4
+    assert "# one full pass over a sequence takes" in out and "#   judging a plan" in out
+    code, out, _ = run("search", "--model", "none", "--device", "cpu", "--dry-run", *asked[5:7])
+    assert code == 0 and "# it would not begin: " in out and "none" in out
+
+
 def test_estimates_before_the_first_trial_can_be_left_out(run):
     flags = ("search", "--model", "m", "--device", "d", "--target-ms", "5", "--dry-run")
     assert "sensitivities" not in run(*flags)[1], "they are made where nobody says otherwise"

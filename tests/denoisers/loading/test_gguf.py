@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwsearch.denoisers.digest import geometry_digest
+from hwsearch.denoisers.caching.digest import geometry_digest
 from hwsearch.denoisers.loading.config import read_config, read_geometry
 from hwsearch.denoisers.loading.gguf import tensors as gguf_tensors
 from hwsearch.denoisers.loading.gguf.tensors import unpaired

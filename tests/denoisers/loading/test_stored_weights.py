@@ -8,8 +8,8 @@ import torch
 
 from hwsearch.bundle import write_bundle
 from hwsearch.compression import WeightBank, compress
-from hwsearch.compression.code_store import CACHE_VARIABLE
 from hwsearch.decoding.kept import KeptShares
+from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
 from hwsearch.denoisers.large import stored_weights
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.denoisers.loading.options import ModelOptions

@@ -8,7 +8,7 @@ import optuna
 import pytest
 import torch
 
-from hwsearch.denoisers.digest import settings_digest, weights_digest
+from hwsearch.denoisers.caching.digest import settings_digest, weights_digest
 from hwsearch.errors import InputError, StudyError
 from hwsearch.latency.devices.device import Calibration, Line
 from hwsearch.latency.devices.table import LatencyTable

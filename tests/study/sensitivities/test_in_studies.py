@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 import hwsearch.study.run as running
+from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
 from hwsearch.study import Goal, load_study
 from hwsearch.study.run import run_study
 from hwsearch.study.samplers.additive.acquisition import CostModel
@@ -22,8 +23,9 @@ def objective():
 
 
 @pytest.fixture
-def counted(monkeypatch):
-    """How often estimates were made."""
+def counted(monkeypatch, tmp_path):
+    """How often estimates were made, none of them before."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     made, old = [], running.measure_sensitivities
 
     def measure(*arguments, **options):

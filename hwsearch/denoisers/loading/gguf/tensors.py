@@ -16,6 +16,7 @@ from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.checkpoint import HEAD, check_tensors
 from hwsearch.denoisers.loading.gguf.header import GgufHeader, StoredTensor
 from hwsearch.errors import CheckpointError
+from hwsearch.progress import each
 
 _OUTSIDE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 _LAYER = {
@@ -80,7 +81,7 @@ def read_gguf_tensors(
         _check_stored(package, header, tensor, len(data))
     heads = {"attn_q": geometry.num_heads, "attn_k": geometry.num_kv_heads} if paired else {}
     tensors = {}
-    for name, there in names.items():
+    for name, there in each(names.items(), "reading weights", len(names)):
         rows = _dequantised(package, data, header.tensors[there], dtype)
         count = heads.get(there.split(".")[-2])
         tensors[name] = (rows if count is None else unpaired(rows, count)).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from hwsearch.decoding.answer import answer_length, answer_text, end_token_ids
 from hwsearch.decoding.batches import groups_of_equal_length
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.pass_counts import PassCounts
-from hwsearch.decoding.passes import PassShape, counted
+from hwsearch.decoding.passes import PASS_CLASSES, PassShape, counted
 from hwsearch.decoding.sampler import Generation, generation
 from hwsearch.decoding.trajectory import Trajectory
 from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.caching.results import remembered
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.plan import Decoding
@@ -91,6 +93,10 @@ class DecodedProblem:
         stop = self.prompt_length + self.text_count
         tokens[stop:] = tokens[stop - 1]
         return tokens
+
+
+#: What decoded problems consist of.
+WRITTEN_CLASSES = (DecodedProblem, Generation, *PASS_CLASSES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +199,19 @@ class DecodedProblems:
         """What the uncompressed model writes by its makers' decoding."""
         if self._written is not None:
             return self._written
-        kept = KeptShares.keeping_all(self.denoiser.num_layers)
-        return self.decoded(self.denoiser.network, kept, self.denoiser.decoding.scheduled())
+        return self.uncompressed(self.denoiser.decoding.scheduled())
+
+    def uncompressed(self, decoding: Decoding) -> Decoded:
+        """What the uncompressed model writes by a decoding."""
+        denoiser, kept = self.denoiser, KeptShares.keeping_all(self.denoiser.num_layers)
+        problems = remembered(
+            "decoded",
+            denoiser,
+            [json.dumps([self.prompts, self.batch]), decoding.model_dump_json()],
+            lambda: self.decoded(denoiser.network, kept, decoding).problems,
+            WRITTEN_CLASSES,
+        )
+        return Decoded(decoding, problems)
 
     def passes(self, decoded: Decoded) -> PassCounts:
         """How often each problem's generation made which passes."""

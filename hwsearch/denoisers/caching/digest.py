@@ -13,16 +13,19 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
+from functools import cache
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from hwsearch.denoisers.caching.folder import cache_folder
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.network import LinearSizes, linear_sizes
-from hwsearch.formats.stored_linear import is_stored
 
 #: Hexadecimal digits that are kept of a digest, and threads that hash.
 DIGITS, THREADS = 32, 8
@@ -45,14 +48,47 @@ def weights_digest(network: nn.Module) -> str:
     known = _KNOWN.get(network)
     if known is not None:
         return known
-    digest = _weights_digest(network)
-    if any(map(is_stored, network.modules())):
-        _KNOWN[network] = digest
+    path = _STORED_AT.get(network)
+    if path is None:
+        return _weights_digest(network)
+    _KNOWN[network] = digest = _digest_of_files(network, path)
     return digest
 
 
-#: Digests of networks whose weights stay in their files, where nothing changes them.
+def stays_at(network: nn.Module, path: Path) -> None:
+    """Say that a network's weights stay in files, where nothing changes them: a folder, or one file."""
+    _STORED_AT[network] = path
+
+
+#: Where weights stay, and digests of theirs.
+_STORED_AT: WeakKeyDictionary[nn.Module, Path] = WeakKeyDictionary()
 _KNOWN: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+
+def _digest_of_files(network: nn.Module, path: Path) -> str:
+    """The digest of weights that stay in files; on disk for files of the same names, sizes and times."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    seen = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    names = [f"{name} {tensor.dtype}" for name, tensor in sorted(network.state_dict().items())]
+    known = cache_folder() / "digests" / text_digest(code_digest(), json.dumps([seen, names]))
+    with suppress(OSError):
+        if len(digest := known.read_text(encoding="ascii")) == DIGITS:
+            return digest
+    digest = _weights_digest(network)
+    with suppress(OSError):  # a disk that is full, or may not be written
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(digest, encoding="ascii")
+    return digest
+
+
+@cache
+def code_digest() -> str:
+    """Digest of hwsearch's own code."""
+    package = Path(__file__).parents[2]
+    files = sorted(package.rglob("*.py"))
+    return text_digest(
+        *(f"{f.relative_to(package)} {f.read_text(encoding='utf-8')}" for f in files)
+    )
 
 
 def _weights_digest(network: nn.Module) -> str:
