@@ -80,6 +80,15 @@ class PromptBatch:
     prompts: NDArray[np.int64]
     suffixes: NDArray[np.int64]
 
+    @property
+    def given_length(self) -> int:
+        """Tokens of a sequence that are given."""
+        return self.prompts.shape[1] + self.suffixes.shape[1]
+
+    def around(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The whole sequences, with tokens ``[batch, count]`` in their blanks."""
+        return np.concatenate((self.prompts, tokens, self.suffixes), axis=1)
+
 
 def batches_of_equal_length(prompts: Sequence[Prompt], batch: int) -> Iterator[PromptBatch]:
     """The groups of `groups_of_equal_length` with their tokens, so that nothing is padded."""

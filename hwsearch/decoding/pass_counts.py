@@ -34,9 +34,7 @@ class PassPlace:
     offset: int
     kind: PassKind
 
-    def shape(
-        self, decoding: Decoding, prompt_length: int, suffix_length: int = 0
-    ) -> PassShape:
+    def shape(self, decoding: Decoding, prompt_length: int, suffix_length: int = 0) -> PassShape:
         """What it runs between a prompt and a suffix of so many tokens."""
         length = prompt_length + decoding.gen_length + suffix_length
         start = prompt_length + self.offset

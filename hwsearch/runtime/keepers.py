@@ -26,9 +26,7 @@ class LayerKeepers:
     def __init__(self, kept: KeptShares) -> None:
         self._keepers = {layers: PositionKeeper(kept, layers[0]) for layers in layers_alike(kept)}
 
-    def see(
-        self, length: int, signals: Mapping[int, NDArray[np.float32]], tail: int = 1
-    ) -> None:
+    def see(self, length: int, signals: Mapping[int, NDArray[np.float32]], tail: int = 1) -> None:
         """Count one refresh; `signals` are ``[1, length]`` by layer, where the rule looks at any."""
         for layers, keeper in self._keepers.items():
             told = [signals[layer] for layer in layers if layer in signals]

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, ValidationError
 
-from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.batches import batches_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, TOP_SHARE, Floats, SinkHistory
 from hwsearch.decoding.kept import FIRST, KeptPlan, KeptShares, StaticScores
 from hwsearch.decoding.rules import SINK_SCORES
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import backend_of, check_tells_mass
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
 from hwsearch.plan import CacheRule, CompressionPlan
@@ -124,7 +125,7 @@ class SinkProfile(Frozen):
             raise InputError(f"{path}: {explain(error)}") from error
 
 
-def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile:
+def calibrate_sinks(denoiser: Denoiser, questions: Sequence[Question]) -> SinkProfile:
     """Sink profile of a model from how it answers some questions.
 
     Args:
@@ -141,10 +142,9 @@ def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile
     check_tells_mass(denoiser)
     backend = backend_of(denoiser.network, KeptShares((ALMOST_ALL,) * layers))
     sums = _Accumulator(layers, decoding.steps)
-    prompts = [denoiser.prompt(question) for question in questions]
-    for group in groups_of_equal_length(prompts, BATCH):
-        tokens = np.array([prompts[index] for index in group])
-        generate(backend, tokens, decoding, denoiser.mask_token_id)
+    prompts = [denoiser.given(question) for question in questions]
+    for group in batches_of_equal_length(prompts, BATCH):
+        generate(backend, group.prompts, decoding, denoiser.mask_token_id, suffixes=group.suffixes)
         sums.add(backend.history())
     return SinkProfile(
         passes=decoding.steps,

@@ -208,11 +208,11 @@ def _batches(denoiser: Denoiser, problems: Sequence[Problem]) -> list[SolvedBatc
         )
     rows = answered(denoiser, problems)
     answers = [row.target[: len(row.encoding.ids) + 1] for row in rows]
-    whole = [row.prompt + answer for row, answer in zip(rows, answers, strict=True)]
+    whole = [row.given.around(answer) for row, answer in zip(rows, answers, strict=True)]
     batches = []
     for group in groups_of_equal_length(whole, BATCH):
         tokens = np.array([whole[index] for index in group], dtype=np.int64)
-        first = np.array([max(1, len(rows[index].prompt)) for index in group])
+        first = np.array([max(1, len(rows[index].given.prompt)) for index in group])
         judged = np.arange(tokens.shape[1]) >= first[:, None]
         batches.append(_batch(denoiser, tokens, judged))
     return batches

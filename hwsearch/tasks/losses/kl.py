@@ -17,11 +17,12 @@ from torch import Tensor
 
 from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.backend import Tokens
-from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.batches import batches_of_equal_length
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.large.lockstep import in_step, is_large
 from hwsearch.denoisers.network import Network
@@ -83,7 +84,7 @@ class FrozenStates:
     def record(
         cls,
         denoiser: Denoiser,
-        questions: Sequence[str],
+        questions: Sequence[Question],
         *,
         per_question: int = PER_QUESTION,
         batch: int = 16,
@@ -100,19 +101,24 @@ class FrozenStates:
             seed: of the refreshes, and of the pass after each at which a snapshot is taken.
         """
         rng = np.random.default_rng(seed)
-        prompts = [denoiser.prompt(question) for question in questions]
+        prompts = [denoiser.given(question) for question in questions]
         decoding = denoiser.decoding.scheduled()
         judged = deal(decoding.refreshes, len(prompts), per_question, seed)
         states: list[FrozenState] = []
         written: dict[int, DecodedProblem] = {}
         ends = end_token_ids(denoiser)
-        for group in groups_of_equal_length(prompts, batch):
-            recorder = StateRecorder(denoiser, rng, judged[group])
-            tokens = np.array([prompts[index] for index in group])
-            found = generation(recorder, tokens, decoding, denoiser.mask_token_id)
+        for group in batches_of_equal_length(prompts, batch):
+            recorder = StateRecorder(denoiser, rng, judged[group.indices])
+            found = generation(
+                recorder,
+                group.prompts,
+                decoding,
+                denoiser.mask_token_id,
+                suffixes=group.suffixes,
+            )
             states.extend(recorder.states)
-            for row, index in enumerate(group):
-                written[index] = DecodedProblem.of(found, row, tokens.shape[1], ends)
+            for row, index in enumerate(group.indices):
+                written[index] = DecodedProblem.of(found, row, ends)
         return cls(
             states,
             denoiser.mask_token_id,
