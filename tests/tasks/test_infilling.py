@@ -274,7 +274,7 @@ class TestAutoregressive:
 def test_a_token_without_a_row_is_named_in_a_suffix_too(denoiser):
     denoiser = tiny_denoiser(vocab_size=32)
     denoiser.tokenizer.add_special_tokens(["<new>"])
-    with pytest.raises(InputError, match="has '<new>'.*outside the model's"):
+    with pytest.raises(InputError, match=r"has '<new>'.*outside the model's"):
         denoiser.given(Infilling("tom has", "now <new>"))
 
 
