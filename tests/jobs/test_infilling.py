@@ -21,6 +21,7 @@ from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.evaluation import evaluate
 from hwsearch.tasks.problem import Problem
 from hwsearch.testing.tiny import tiny_denoiser
+from tests.denoisers.test_own import LAYERS, character_denoiser
 
 SUFFIXES = ("now ?", "how many more now ?", "")
 QUESTIONS = [Infilling(f"tom has {n}", SUFFIXES[n % 3]).shortest for n in range(6)]
@@ -80,6 +81,17 @@ def test_a_right_bundle_verifies(exported, name):
     checks = {check.name: check for check in verify(bundle.path, limit=0)}
     assert [c for c in checks.values() if c.decides and not c.passed] == []
     assert checks["predictions"].figures["positions"] > 0
+
+
+def test_a_module_of_ones_own_fills_blanks_too(tmp_path):
+    denoiser = character_denoiser()
+    questions = [Infilling("2 + 3 ?", "so 5"), "How many?"]
+    compressed, kept = (
+        compress(denoiser, CompressionPlan.uniform(LAYERS)),
+        KeptShares((1.0,) * LAYERS),
+    )
+    bundle = Exporter(denoiser).export(compressed, kept, tmp_path / "own", questions=questions)
+    assert measure_agreement(Runtime(bundle, threads=1)).share == 1.0
 
 
 def test_references_keep_what_was_behind_them(exported):
