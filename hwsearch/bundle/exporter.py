@@ -19,6 +19,7 @@ from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.caching.digest import weights_digest
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
@@ -63,7 +64,7 @@ class Exporter:
         kept: KeptShares,
         out: Path | str,
         *,
-        questions: Sequence[str] = (),
+        questions: Sequence[Question] = (),
         figures: Figures | None = None,
         overwrite: bool = False,
     ) -> Bundle:
@@ -138,7 +139,7 @@ def write_bundle(
     kept: KeptShares,
     out: Path | str,
     *,
-    questions: Sequence[str] = (),
+    questions: Sequence[Question] = (),
     figures: Figures | None = None,
     overwrite: bool = False,
 ) -> Bundle:
@@ -205,7 +206,7 @@ def _manifest(
     kept: KeptShares,
     folder: Path,
     known: Mapping[str, str],
-    questions: Sequence[str],
+    questions: Sequence[Question],
     figures: Figures | None,
 ) -> Manifest:
     denoiser = compressed.denoiser

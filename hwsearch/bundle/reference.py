@@ -15,6 +15,7 @@ from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.passes import PassCall, PassKind
 from hwsearch.decoding.trajectory import FrozenPass, Trajectory, frozen_passes, record, replay
 from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.chat.asking import Infilling, Question
 from hwsearch.denoisers.network import Network
 from hwsearch.runtime.bundle import Reference
 from hwsearch.runtime.reference import (
@@ -34,7 +35,7 @@ DISTURBANCES = (EPSILON, EPSILON, 8 * EPSILON, 8 * EPSILON)
 
 
 def answers(
-    compressed: CompressedDenoiser, kept: KeptShares, questions: Sequence[str]
+    compressed: CompressedDenoiser, kept: KeptShares, questions: Sequence[Question]
 ) -> tuple[tuple[Reference, ...], References | None]:
     """What torch generates, one question at a time as the bundle will, and predicts on the way.
 
@@ -48,7 +49,7 @@ def answers(
     written = [
         record(
             backend,
-            denoiser.prompt(question),
+            denoiser.given(question),
             decoding,
             denoiser.mask_token_id,
             end_token_ids(denoiser),
@@ -56,8 +57,12 @@ def answers(
         for question in questions
     ]
     asked = tuple(
-        Reference(question=question, tokens=tuple(path.tokens[path.prompt_length :].tolist()))
-        for question, path in zip(questions, written, strict=True)
+        Reference(
+            question=both.question,
+            tokens=tuple(path.tokens[path.blank.place].tolist()),
+            suffix=both.suffix,
+        )
+        for both, path in zip(map(Infilling.of, questions), written, strict=True)
     )
     if not written:
         return asked, None
@@ -87,8 +92,9 @@ def _references(
         floor_kl.append(divergence(logp, log_probabilities(moved, ids)))
         floor_same.append(moved.argmax(axis=-1) == ids[:, 0])
     counts = [len(positions) for positions in chosen]
+    behind = [path.suffix_length for path in written]
     return References(
-        prompt_lengths=np.array([path.prompt_length for path in written]),
+        prompt_lengths=np.array([path.blank.start for path in written]),
         tokens=np.concatenate([path.tokens for path in written]),
         written=np.stack([path.written for path in written]),
         generation=np.repeat([number for number, _ in frozen], counts),
@@ -99,6 +105,7 @@ def _references(
         disturbances=np.array(DISTURBANCES, dtype=np.float32),
         floor_kl=np.array(floor_kl, dtype=np.float32),
         floor_same=np.array(floor_same),
+        suffix_lengths=np.array(behind) if any(behind) else None,
     )
 
 

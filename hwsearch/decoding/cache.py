@@ -93,19 +93,19 @@ class SinkHistory:
             self.passes + 1,
         )
 
-    def resized(self, length: int) -> SinkHistory:
+    def resized(self, length: int, tail: int = 1) -> SinkHistory:
         """The history of a sequence that shows more positions at its end, or fewer.
 
-        The last position stays the last: a window that moves on shows more masks before it.
+        The last `tail` positions stay the last: a window that moves on shows more masks before them.
         """
         old = self.hits.shape[1]
         if old == length:
             return self
 
         def fit(values: Floats) -> Floats:
-            shared = min(old, length) - 1
+            shared = min(old, length) - tail
             fitted = np.zeros((len(values), length))
-            fitted[:, :shared], fitted[:, -1] = values[:, :shared], values[:, -1]
+            fitted[:, :shared], fitted[:, -tail:] = values[:, :shared], values[:, -tail:]
             return fitted
 
         return SinkHistory(

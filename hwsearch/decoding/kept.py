@@ -69,7 +69,8 @@ class StaticScores(Frozen):
     """Scores of positions calibrated once, layer by layer.
 
     Prompts differ in length and generations do not, so positions are counted from the end; but
-    for the first few, counted from the start.
+    for the first few, counted from the start. Text behind a blank counts from the end, too: where it
+    differs much in length, the scores of the blank are those of its neighbours.
 
     Attributes:
         first: for each layer the scores of positions 0, 1, ... from the start.

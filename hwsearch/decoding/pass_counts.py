@@ -34,10 +34,11 @@ class PassPlace:
     offset: int
     kind: PassKind
 
-    def shape(self, decoding: Decoding, prompt_length: int) -> PassShape:
-        """What it runs after a prompt of so many tokens."""
-        length = prompt_length + decoding.gen_length
-        return PassCall.of(decoding, self.kind, prompt_length + self.offset, length).shape
+    def shape(self, decoding: Decoding, prompt_length: int, suffix_length: int = 0) -> PassShape:
+        """What it runs between a prompt and a suffix of so many tokens."""
+        length = prompt_length + decoding.gen_length + suffix_length
+        start = prompt_length + self.offset
+        return PassCall.of(decoding, self.kind, start, length, suffix_length).shape
 
 
 @dataclass(frozen=True)
@@ -97,15 +98,15 @@ class PassCounts:
         """
         rows, after, tokens = [], [], []
         for found, row in samples:
-            first = found.tokens.shape[1] - decoding.gen_length
+            blank = found.blank
             places = [
-                PassPlace(record.call.start - first, record.call.shape.kind)
+                PassPlace(record.call.start - blank.start, record.call.shape.kind)
                 for record in found.passes
                 if record.active[row]
             ]
             rows.append(Counter(places))
             after.append(_steps_after(places))
-            tokens.append(answer_length(found.tokens[row, first:], end_tokens))
+            tokens.append(answer_length(found.tokens[row, blank.place], end_tokens))
         known = sorted(set().union(*rows))
         longest = max(map(len, after))
         steps = np.array([[*each, *[0] * (longest - len(each))] for each in after])
@@ -145,11 +146,18 @@ class PassCounts:
         """Tokens of an answer, in the mean over problems."""
         return float(np.mean(self.tokens))
 
-    def by_shape(self, prompt_length: int) -> dict[PassShape, NDArray[np.float64]]:
-        """How often each problem runs each shape of pass, ``[problems]``, after a prompt so long."""
+    def by_shape(
+        self, prompt_length: int, suffix_length: int = 0
+    ) -> dict[PassShape, NDArray[np.float64]]:
+        """How often each problem runs each shape of pass, ``[problems]``.
+
+        Args:
+            prompt_length: tokens before what is written.
+            suffix_length: and behind it.
+        """
         found: dict[PassShape, NDArray[np.float64]] = {}
         for place, counts in zip(self.places, self.array.T, strict=True):
-            shape = place.shape(self.decoding, prompt_length)
+            shape = place.shape(self.decoding, prompt_length, suffix_length)
             found[shape] = found.get(shape, 0.0) + counts
         return found
 

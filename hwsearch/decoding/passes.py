@@ -30,11 +30,13 @@ class Scope:
             cached behind them stays where the sequence is as long as it was.
         positions: position of each token given, ``[length]``, where some of the sequence is left out;
             None where none is.
+        tail: last positions of the sequence, which are seen however much before them is left out.
     """
 
     rows: tuple[int, int] | None = None
     store: bool = False
     positions: NDArray[np.int64] | None = None
+    tail: int = 1
 
 
 WHOLE: Final = Scope()
@@ -79,32 +81,36 @@ class _Reach:
         stop: position after it.
         visible: positions that are seen from the first on.
         length: of the whole sequence.
-        shows_last: whether its last position is seen beside them.
+        tail: its last positions, seen beside them; 0 where all are visible.
     """
 
     start: int
     stop: int
     visible: int
     length: int
-    shows_last: bool
+    tail: int
 
     @classmethod
-    def of(cls, decoding: Decoding, start: int, stop: int, length: int) -> _Reach:
-        """That of a block of a decoding."""
-        window = decoding.suffix_window
-        visible = length if window is None else min(length, stop + window)
-        return cls(start, stop, visible, length, visible < length)
+    def of(cls, decoding: Decoding, start: int, length: int, suffix_length: int) -> _Reach:
+        """That of a block of a decoding.
+
+        A suffix is given text, so what a window leaves out are masks of the blank alone.
+        """
+        stop, window = start + decoding.block_length, decoding.suffix_window
+        if window is None or stop + window >= length - suffix_length:
+            return cls(start, stop, length, length, 0)
+        return cls(start, stop, stop + window, length, max(1, suffix_length))
 
     @property
     def count(self) -> int:
         """Positions that are seen."""
-        return self.visible + self.shows_last
+        return self.visible + self.tail
 
     def positions(self) -> NDArray[np.int64] | None:
         """Their places in the sequence; None for all."""
-        if not self.shows_last:
+        if not self.tail:
             return None
-        return np.r_[np.arange(self.visible), self.length - 1]
+        return np.r_[np.arange(self.visible), np.arange(self.length - self.tail, self.length)]
 
     def rows(self, decoding: Decoding, kind: PassKind) -> tuple[int, int]:
         """Rows that a pass runs, as places among the visible positions."""
@@ -138,15 +144,25 @@ class PassCall:
     scope: Scope | None = None
 
     @classmethod
-    def of(cls, decoding: Decoding, kind: PassKind, start: int, length: int) -> PassCall:
-        """A pass over the block that begins at `start`, in a sequence of `length` positions."""
-        stop = start + decoding.block_length
-        reach = _Reach.of(decoding, start, stop, length)
-        rows, positions = reach.rows(decoding, kind), reach.positions()
+    def of(
+        cls, decoding: Decoding, kind: PassKind, start: int, length: int, suffix_length: int = 0
+    ) -> PassCall:
+        """A pass over the block that begins at `start`.
+
+        Args:
+            decoding: how text is written.
+            kind: what the pass does to the cache.
+            start: first position of the block.
+            length: positions of the sequence.
+            suffix_length: how many of them are given behind the blank.
+        """
+        reach = _Reach.of(decoding, start, length, suffix_length)
+        rows, positions, stop = reach.rows(decoding, kind), reach.positions(), reach.stop
         shape = PassShape(kind, rows[1] - rows[0], reach.count, stop - start)
         if not decoding.is_windowed:
             return cls(shape, start, stop)
-        return cls(shape, start, stop, Scope(rows, kind is PassKind.ADVANCE, positions))
+        store, tail = kind is PassKind.ADVANCE, max(1, suffix_length)
+        return cls(shape, start, stop, Scope(rows, store, positions, tail))
 
     def arguments(self, tokens: Tokens) -> tuple[Any, ...]:
         """Of a backend's method: what is seen of ``tokens [batch, length]``, the block, the scope.

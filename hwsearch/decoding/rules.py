@@ -54,17 +54,20 @@ class PositionKeeper:
         self.see(shape, signal)
         return self.choose(shape, start, stop)
 
-    def see(self, shape: tuple[int, int], signal: NDArray[np.float32] | None = None) -> None:
+    def see(
+        self, shape: tuple[int, int], signal: NDArray[np.float32] | None = None, tail: int = 1
+    ) -> None:
         """Count one refresh.
 
         Args:
             shape: batch and length.
             signal: attention mass of each position, or its product with the block's mean query,
                 whichever the rule looks at, ``[batch, length]``; None where it looks at neither.
+            tail: last positions that stay the last; see `hwsearch.decoding.passes.Scope`.
         """
         before = self.history or SinkHistory.blank(*shape)
         if before.hits.shape[1] != shape[1]:
-            before = before.resized(shape[1])
+            before = before.resized(shape[1], tail)
         if self.layer in self.kept.layers_with(Signal.MASS):
             assert signal is not None, "the rule looks at attention mass"
             self.history = before.seen(signal)
@@ -73,10 +76,10 @@ class PositionKeeper:
         self._signal = signal
         self._begun += 1
 
-    def advance(self, length: int) -> None:
+    def advance(self, length: int, tail: int = 1) -> None:
         """Count a block that began without a refresh, in a sequence that may have grown."""
         assert self.history is not None, "a refresh comes first"
-        self.history = self.history.resized(length)
+        self.history = self.history.resized(length, tail)
         self._begun += 1
 
     def choose(self, shape: tuple[int, int], start: int, stop: int) -> NDArray[np.int64]:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsearch.decoding.backend import GREEDY, Backend, Sampling, Tokens
+from hwsearch.decoding.batches import Blank
 from hwsearch.decoding.committing import committer_of
-from hwsearch.decoding.passes import PassCall, PassRecord, pass_kind
+from hwsearch.decoding.passes import PassCall, PassKind, PassRecord, pass_kind
 from hwsearch.plan import Decoding
 
 Mask = NDArray[np.bool_]
@@ -25,15 +26,23 @@ class Generation:
     """What was written, and in which passes.
 
     Attributes:
-        tokens: ``[batch, prompt_length + gen_length]``, prompt included.
+        tokens: ``[batch, prompt_length + gen_length + suffix_length]``, all that was given included.
         written: the pass that wrote each token, counted for each sample from 0, ``[batch, gen_length]``;
             -1 for those that none wrote because the answer had ended.
         passes: every pass, in order.
+        suffix_length: tokens that were given behind the blank.
     """
 
     tokens: Tokens
     written: NDArray[np.int64]
     passes: tuple[PassRecord, ...]
+    suffix_length: int = 0
+
+    @property
+    def blank(self) -> Blank:
+        """Where the written tokens stand."""
+        stop = self.tokens.shape[1] - self.suffix_length
+        return Blank(stop - self.written.shape[1], stop)
 
 
 def generate(
@@ -44,14 +53,21 @@ def generate(
     *,
     seed: int = 0,
     end_tokens: Collection[int] = (),
+    suffixes: Tokens | None = None,
 ) -> Tokens:
     """Write `decoding.gen_length` tokens after each prompt; see `generation`.
 
     Returns:
-        Tokens ``[batch, prompt_length + gen_length]``, prompt included.
+        Tokens ``[batch, prompt_length + gen_length + suffix_length]``, all that was given included.
     """
     return generation(
-        backend, prompts, decoding, mask_token_id, seed=seed, end_tokens=end_tokens
+        backend,
+        prompts,
+        decoding,
+        mask_token_id,
+        seed=seed,
+        end_tokens=end_tokens,
+        suffixes=suffixes,
     ).tokens
 
 
@@ -64,12 +80,15 @@ def generation(
     seed: int = 0,
     end_tokens: Collection[int] = (),
     on_pass: OnPass | None = None,
+    suffixes: Tokens | None = None,
 ) -> Generation:
     """Write `decoding.gen_length` tokens after each prompt, and tell by which passes.
 
     The generated part starts as masks. Block by block, each pass predicts the block's masks and
     writes those that schedule or policy choose; written tokens never change (arXiv 2502.09992,
     Algorithm 5; arXiv 2508.15487). A sample whose block is full waits for the others of its batch.
+    Where there are suffixes the generated part is a blank between two texts: suffixes are seen and
+    cached as prompts are, and never written.
 
     Args:
         backend: the model.
@@ -80,6 +99,7 @@ def generation(
             depend on its place in the batch.
         end_tokens: tokens that end an answer, for a decoding that stops at them.
         on_pass: called after each pass; with one sample at a time where a batch is written so.
+        suffixes: tokens that follow what is written, ``[batch, suffix_length]``; None for none.
 
     Raises:
         ValueError: the decoding stops at end tokens, and none are given.
@@ -88,26 +108,30 @@ def generation(
     if decoding.stop_at_end and not end_tokens:
         raise ValueError("stop_at_end needs the tokens that end an answer")
     batch = len(prompts)
+    behind = np.zeros((batch, 0), dtype=np.int64) if suffixes is None else suffixes
     if batch > 1 and _refreshes_by_text(decoding):
-        return _one_by_one(backend, prompts, decoding, mask_token_id, seed, end_tokens, on_pass)
-    blank = np.full((batch, decoding.gen_length), mask_token_id, dtype=np.int64)
-    tokens = np.concatenate((prompts.astype(np.int64), blank), axis=1)
+        return _one_by_one(
+            backend, prompts, decoding, mask_token_id, seed, end_tokens, on_pass, behind
+        )
+    masks = np.full((batch, decoding.gen_length), mask_token_id, dtype=np.int64)
+    tokens = np.concatenate((prompts.astype(np.int64), masks, behind.astype(np.int64)), axis=1)
+    blank = Blank(prompts.shape[1], prompts.shape[1] + decoding.gen_length)
     sampling = Sampling.of(decoding, seed)
     backend.begin() if sampling == GREEDY else backend.begin(sampling=sampling)
     rng = np.random.default_rng((seed, 1))
-    writer = _Writer(backend, tokens, decoding, mask_token_id, rng, on_pass)
+    writer = _Writer(backend, tokens, blank, decoding, mask_token_id, rng, on_pass)
     if decoding.window.slide:
-        writer.write_sliding(prompts.shape[1], end_tokens)
-        return writer.generation(prompts.shape[1])
+        writer.write_sliding(end_tokens)
+        return writer.generation()
     running = np.ones(batch, dtype=bool)
-    for block in range(decoding.num_blocks):
-        start = prompts.shape[1] + block * decoding.block_length
-        writer.write_block(start, is_first=block == 0, running=running)
+    for start in range(blank.start, blank.stop, decoding.block_length):
+        writer.write_block(start, is_first=start == blank.start, running=running)
         if decoding.stop_at_end:
-            running = running & ~_ended(tokens, start, start + decoding.block_length, end_tokens)
+            stop = start + decoding.block_length
+            running = running & ~_ended(tokens, start, stop, end_tokens, blank)
             if not running.any():
                 break
-    return writer.generation(prompts.shape[1])
+    return writer.generation()
 
 
 def _refreshes_by_text(decoding: Decoding) -> bool:
@@ -128,6 +152,7 @@ def _one_by_one(
     seed: int,
     end_tokens: Collection[int],
     on_pass: OnPass | None,
+    suffixes: Tokens,
 ) -> Generation:
     """A batch sample by sample, each with draws of its own."""
     tokens, written, passes = [], [], []
@@ -141,11 +166,14 @@ def _one_by_one(
             seed=seed + row,
             end_tokens=end_tokens,
             on_pass=on_pass,
+            suffixes=suffixes[row : row + 1],
         )
         tokens.append(found.tokens)
         written.append(found.written)
         passes += [replace(record, active=own) for record in found.passes]
-    return Generation(np.concatenate(tokens), np.concatenate(written), tuple(passes))
+    return Generation(
+        np.concatenate(tokens), np.concatenate(written), tuple(passes), suffixes.shape[1]
+    )
 
 
 class _Writer:
@@ -155,6 +183,7 @@ class _Writer:
         self,
         backend: Backend,
         tokens: Tokens,
+        blank: Blank,
         decoding: Decoding,
         mask_token_id: int,
         rng: np.random.Generator,
@@ -162,6 +191,7 @@ class _Writer:
     ) -> None:
         self._backend = backend
         self._tokens = tokens
+        self._blank = blank
         self._decoding = decoding
         self._mask = mask_token_id
         self._committer = committer_of(decoding, rng)
@@ -180,25 +210,37 @@ class _Writer:
         while not self._committer.is_done(index, masked):
             kind = pass_kind(decoding, index, is_first)
             active = running if decoding.commit is None else _any(masked)
-            self._pass(PassCall.of(decoding, kind, start, tokens.shape[1]), masked, active)
+            self._pass(self._call(kind, start), masked, active)
             index, masked = index + 1, self._masked(block, written, running)
 
-    def write_sliding(self, first: int, end_tokens: Collection[int]) -> None:
-        """Fill one sequence from `first` on with a block that begins at the first mask."""
-        decoding, length = self._decoding, self._tokens.shape[1]
+    def write_sliding(self, end_tokens: Collection[int]) -> None:
+        """Fill one sequence with a block that begins at the first mask."""
+        decoding, blank = self._decoding, self._blank
         self._committer.begin()
         index = 0
-        while (open_ := np.flatnonzero(self.written[0, first:] < 0)).size:
-            start = min(first + int(open_[0]), length - decoding.block_length)
-            if decoding.stop_at_end and _ended(self._tokens, first, start, end_tokens).all():
-                return
-            call = PassCall.of(decoding, pass_kind(decoding, index, index == 0), start, length)
+        while (open_ := np.flatnonzero(self.written[0, blank.place] < 0)).size:
+            start = min(blank.start + int(open_[0]), blank.stop - decoding.block_length)
+            if decoding.stop_at_end:
+                ended = _ended(self._tokens, blank.start, start, end_tokens, blank)
+                if ended.all():
+                    return
+            call = self._call(pass_kind(decoding, index, index == 0), start)
             self._pass(call, self.written[:, start : call.stop] < 0, np.ones(1, dtype=bool))
             index += 1
 
-    def generation(self, first: int) -> Generation:
-        """What was written from `first` on."""
-        return Generation(self._tokens, self.written[:, first:], tuple(self.passes))
+    def generation(self) -> Generation:
+        """What was written."""
+        written, behind = self.written[:, self._blank.place], self._suffix_length
+        return Generation(self._tokens, written, tuple(self.passes), behind)
+
+    @property
+    def _suffix_length(self) -> int:
+        return self._tokens.shape[1] - self._blank.stop
+
+    def _call(self, kind: PassKind, start: int) -> PassCall:
+        """A pass over the block that begins at `start`."""
+        length = self._tokens.shape[1]
+        return PassCall.of(self._decoding, kind, start, length, self._suffix_length)
 
     def _pass(self, call: PassCall, masked: Mask, active: Mask) -> None:
         """Run a pass and write what is chosen of its guesses."""
@@ -221,7 +263,8 @@ class _Writer:
     def _masked_share(self, call: PassCall) -> NDArray[np.float64]:
         """Masks left in the block and the window after it, ``[batch]``."""
         window = self._decoding.suffix_window
-        stop = None if window is None else call.stop + window
+        stop = self._blank.stop
+        stop = stop if window is None else min(stop, call.stop + window)
         masked = self._tokens[:, call.start : stop] == self._mask
         share: NDArray[np.float64] = masked.sum(axis=1) / masked.shape[1]
         return share
@@ -233,13 +276,15 @@ def _any(mask: Mask) -> Mask:
     return found
 
 
-def _ended(tokens: Tokens, start: int, stop: int, end_tokens: Collection[int]) -> Mask:
-    """Which samples hold an end token in start..stop, all written; the rest is filled with it.
+def _ended(
+    tokens: Tokens, start: int, stop: int, end_tokens: Collection[int], blank: Blank
+) -> Mask:
+    """Which samples hold an end token in start..stop, all written; it fills the rest of the blank.
 
     What passes have written stays, so that what each of them saw can be told afterwards.
     """
     ends = (tokens[:, start:stop, None] == np.array(list(end_tokens))).any(axis=2)
     ended = _any(ends)
     for row in np.flatnonzero(ended):
-        tokens[row, stop:] = tokens[row, start + int(ends[row].argmax())]
+        tokens[row, stop : blank.stop] = tokens[row, start + int(ends[row].argmax())]
     return ended

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsearch.decoding.backend import Backend, LogitsBackend, Tokens
+from hwsearch.decoding.batches import Blank, Given, Prompt, batches_of_equal_length
 from hwsearch.decoding.passes import PassCall, PassKind, pass_kind
 from hwsearch.decoding.sampler import generation
 from hwsearch.plan import Decoding
@@ -27,24 +28,33 @@ class Trajectory:
     """One generation.
 
     Attributes:
-        tokens: prompt and answer, ``[length]``.
+        tokens: prompt, answer and suffix, ``[length]``.
         written: the pass that wrote each token of the answer, ``[gen_length]``, from 0; -1 for those
             that none wrote because the answer had ended.
+        suffix_length: tokens that were given behind the answer.
     """
 
     tokens: NDArray[np.int64]
     written: NDArray[np.int64]
+    suffix_length: int = 0
 
     @property
-    def prompt_length(self) -> int:
-        """Tokens of the prompt."""
-        return len(self.tokens) - len(self.written)
+    def blank(self) -> Blank:
+        """Where the answer stands."""
+        stop = len(self.tokens) - self.suffix_length
+        return Blank(stop - len(self.written), stop)
+
+    @property
+    def given(self) -> Given:
+        """What the answer was written to."""
+        tokens = self.tokens.tolist()
+        return Given(tuple(tokens[: self.blank.start]), tuple(tokens[self.blank.stop :]))
 
     def seen_by(self, index: int, mask_token_id: int) -> Tokens:
         """Tokens ``[1, length]`` that a pass saw."""
         tokens = self.tokens.copy()
         still_masked = (self.written >= index) | (self.written < 0)
-        tokens[self.prompt_length :][still_masked] = mask_token_id
+        tokens[self.blank.place][still_masked] = mask_token_id
         return tokens[None]
 
     def passes(self, decoding: Decoding) -> list[PassCall]:
@@ -58,24 +68,27 @@ class Trajectory:
         calls: list[PassCall] = []
         blocks = self.written.reshape(decoding.num_blocks, decoding.block_length)
         for block, written in enumerate(blocks[blocks.max(axis=1) >= 0]):
-            start = self.prompt_length + block * decoding.block_length
+            start = self.blank.start + block * decoding.block_length
             count = int(written.max()) + 1 - len(calls)
             if decoding.commit is None:  # a schedule may write nothing in its last passes
                 count = decoding.steps_per_block
             for index in range(count):
                 kind = pass_kind(decoding, index, is_first=block == 0)
-                calls.append(PassCall.of(decoding, kind, start, len(self.tokens)))
+                calls.append(self._call(decoding, kind, start))
         return calls
 
     def _sliding(self, decoding: Decoding) -> list[PassCall]:
         """Passes over a block that begins at the first mask."""
-        calls, length = [], len(self.tokens)
+        calls, blank = [], self.blank
         for index in range(int(self.written.max()) + 1):
             open_ = np.flatnonzero((self.written >= index) | (self.written < 0))
-            start = min(self.prompt_length + int(open_[0]), length - decoding.block_length)
+            start = min(blank.start + int(open_[0]), blank.stop - decoding.block_length)
             kind = pass_kind(decoding, index, index == 0)
-            calls.append(PassCall.of(decoding, kind, start, length))
+            calls.append(self._call(decoding, kind, start))
         return calls
+
+    def _call(self, decoding: Decoding, kind: PassKind, start: int) -> PassCall:
+        return PassCall.of(decoding, kind, start, len(self.tokens), self.suffix_length)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,14 +119,22 @@ class FrozenPass:
 
 def record(
     backend: Backend,
-    prompt: Sequence[int],
+    prompt: Prompt,
     decoding: Decoding,
     mask_token_id: int,
     end_tokens: Collection[int] = (),
 ) -> Trajectory:
     """Let a backend answer a prompt, and write down how; `end_tokens` as of `generation`."""
-    found = generation(backend, np.array([prompt]), decoding, mask_token_id, end_tokens=end_tokens)
-    return Trajectory(found.tokens[0], found.written[0])
+    (batch,) = batches_of_equal_length([prompt], 1)
+    found = generation(
+        backend,
+        batch.prompts,
+        decoding,
+        mask_token_id,
+        end_tokens=end_tokens,
+        suffixes=batch.suffixes,
+    )
+    return Trajectory(found.tokens[0], found.written[0], found.suffix_length)
 
 
 def frozen_passes(

@@ -10,8 +10,15 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from hwsearch.decoding.batches import Given
 from hwsearch.denoisers.accounting import own_bytes, plan_bytes
-from hwsearch.denoisers.chat.asking import Asks, prompt_tokens
+from hwsearch.denoisers.chat.asking import (
+    Asks,
+    Infilling,
+    Question,
+    prompt_tokens,
+    suffix_tokens,
+)
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.network import Network, linear_sizes
@@ -110,6 +117,28 @@ class Denoiser:
                 it shall be asked by a chat template and has none.
         """
         tokens = prompt_tokens(question, self.asks, self.tokenizer, self.prompt_template, self.chat)
+        return self._with_rows(tokens)
+
+    def suffix(self, text: str) -> list[int]:
+        """Tokens of a text that is given behind the answer; none of an empty one.
+
+        Raises:
+            InputError: the model is autoregressive, or has no row for one of them.
+        """
+        if text and self.is_causal:
+            raise InputError(
+                f"model {self.name!r} is autoregressive, so it cannot see a text behind what it writes; "
+                'leave "suffix" out, or take a masked-diffusion model'
+            )
+        return self._with_rows(suffix_tokens(text, self.tokenizer))
+
+    def given(self, question: Question) -> Given:
+        """Tokens on both sides of the answer. Raises `InputError` as `prompt` and `suffix`."""
+        both = Infilling.of(question)
+        return Given(tuple(self.prompt(both.question)), tuple(self.suffix(both.suffix)))
+
+    def _with_rows(self, tokens: list[int]) -> list[int]:
+        """Tokens that the model has rows for. Raises `InputError` if it has not."""
         if self.is_cached and max(tokens, default=0) >= self.geometry.vocab_size:
             raise InputError(
                 f"model {self.name!r}: the question has {self.tokenizer.id_to_token(max(tokens))!r}, "

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import CheckpointError
 
@@ -42,7 +43,7 @@ def check_weights(denoiser: Denoiser) -> None:
     )
 
 
-def check_pass(denoiser: Denoiser, question: str) -> None:
+def check_pass(denoiser: Denoiser, question: Question) -> None:
     """See that a pass over a question and its blank answer gives numbers.
 
     Raises:
@@ -50,7 +51,7 @@ def check_pass(denoiser: Denoiser, question: str) -> None:
     """
     blanks = [denoiser.mask_token_id] * denoiser.decoding.gen_length
     device = denoiser.network.device
-    tokens = torch.tensor([denoiser.prompt(question) + blanks], device=device)
+    tokens = torch.tensor([denoiser.given(question).around(blanks)], device=device)
     if not _broken(denoiser.logits(tokens)):
         return
     check_weights(denoiser)

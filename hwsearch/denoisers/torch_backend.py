@@ -113,7 +113,8 @@ class TorchBackend:
         self._cache, self._past = state.cache, {}
         for layer, keeper in self._keepers.items():
             signal = state.mass[layer]
-            keeper.see(tokens.shape, None if signal is None else signal.float().cpu().numpy())
+            told = None if signal is None else signal.float().cpu().numpy()
+            keeper.see(tokens.shape, told, scope.tail)
         yield self.network.lm_head
         if scope is not WHOLE:
             self._before = state.hidden[:, :1]
@@ -124,7 +125,7 @@ class TorchBackend:
     def _stepping(self, tokens: Tokens, start: int, stop: int, scope: Scope) -> Pass[Tensor]:
         first, last = scope.rows or (start, stop)
         if scope.store:
-            self._make_room(tokens.shape[1])
+            self._make_room(tokens.shape[1], scope.tail)
         places = np.arange(first, last) if scope.positions is None else scope.positions[first:last]
         state = yield from self.network.windowed(
             self._tensor(tokens[:, first:last]),
@@ -146,11 +147,11 @@ class TorchBackend:
             self._before = state.hidden[:, :1]
         return self._logits_from(state.hidden, start - first)
 
-    def _make_room(self, length: int) -> None:
+    def _make_room(self, length: int, tail: int) -> None:
         """Fit what is known to a sequence that shows more positions than before, all to be run."""
         self._past = {}
         for keeper in self._keepers.values():
-            keeper.advance(length)
+            keeper.advance(length, tail)
 
     def _walk(self, kind: str) -> Walk | None:
         if self._activations is None or self._frozen is None:

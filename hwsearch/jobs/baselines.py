@@ -23,6 +23,7 @@ from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.caching.digest import questions_digest, settings_digest, weights_digest
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.denoisers.loading.options import ModelOptions
@@ -332,7 +333,7 @@ class Bench:
         """What rows are of, by content; see `hwsearch.study.records.identity.CALLED`."""
         denoiser = self.denoiser
         task, settings = self.settings.task_choice, self.settings
-        asked = [p.question for p in task.of_split("test", settings.limit, settings.seed)]
+        asked = [p.asked for p in task.of_split("test", settings.limit, settings.seed)]
         return {
             "weights": weights_digest(denoiser.network),
             "settings": settings_digest(denoiser),
@@ -357,10 +358,10 @@ class Bench:
         """Pruned layers, by what calibration saw."""
         problems = self.settings.task_choice.calibration_problems(self.settings.calibration)
         rows = answered(self.denoiser, problems)
-        passes = noisy_passes(self.denoiser, [(row.prompt, row.target) for row in rows])
+        passes = noisy_passes(self.denoiser, [(row.given, row.target) for row in rows])
         return WeightBank(self.denoiser, WeightCalibration(self.denoiser, passes))
 
-    def _questions(self, most: int) -> list[str]:
+    def _questions(self, most: int) -> list[Question]:
         asked = min(most, self.settings.calibration)
         return self.settings.task_choice.calibration_questions(asked)
 

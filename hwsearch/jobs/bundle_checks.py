@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hwsearch.decoding.batches import Given
 from hwsearch.decoding.passes import PassCall, PassKind
 from hwsearch.runtime import Runtime, measure_agreement
 from hwsearch.runtime.bundle import Bundle
@@ -97,8 +98,7 @@ def prompt_check(runtime: Runtime, references: References) -> Check:
     wrong = [
         reference.question
         for reference, path in zip(manifest.reference, references.trajectories(), strict=False)
-        if runtime.prompt(reference.question, manifest.asks)
-        != path.tokens[: path.prompt_length].tolist()
+        if runtime.given(reference.asked, manifest.asks) != path.given
     ]
     return Check(
         "prompts",
@@ -139,12 +139,13 @@ def _look(runtime: Runtime, backend: ProbeBackend) -> None:
     manifest = runtime.bundle.manifest
     decoding, mask = manifest.decoding, manifest.mask_token_id
     asked = manifest.reference[:_ASKED]
-    prompts = [runtime.prompt(one.question, manifest.asks) for one in asked]
-    for prompt in prompts or [[token for token in range(9) if token != mask]]:
-        tokens = np.array([[*prompt, *[mask] * decoding.gen_length]], dtype=np.int64)
+    prompts = [runtime.given(one.asked, manifest.asks) for one in asked]
+    for given in prompts or [Given(tuple(token for token in range(9) if token != mask))]:
+        tokens = np.array([given.around([mask] * decoding.gen_length)], dtype=np.int64)
+        start, behind = len(given.prompt), len(given.suffix)
         backend.begin()
         for kind in (PassKind.REFRESH, PassKind.STEP):
-            call = PassCall.of(decoding, kind, len(prompt), tokens.shape[1])
+            call = PassCall.of(decoding, kind, start, tokens.shape[1], behind)
             run = backend.refresh_outputs if call.is_refresh else backend.step_outputs
             run(*call.arguments(tokens))
 

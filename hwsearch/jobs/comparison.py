@@ -90,7 +90,11 @@ def compare_study(
     study = load_study(study_name, storage)
     record = study.record
     subject = subject_of(
-        record.kept("model"), record.prompt_length, record.task_choice, record.loading
+        record.kept("model"),
+        record.prompt_length,
+        record.task_choice,
+        record.loading,
+        record.suffix_length,
     )
     decoding = record.decoding_value
     frame, passes = study.frame(), study.passes()

@@ -67,6 +67,10 @@ class BundleModel:
         """Tokens of the prompt that asks `question`."""
         return self.runtime.prompt(question)
 
+    def suffix(self, text: str) -> list[int]:
+        """Tokens of a text behind the answer."""
+        return self.runtime.suffix(text)
+
 
 @dataclass(frozen=True)
 class EvaluationSettings:

@@ -85,6 +85,9 @@ class Finisher:
         """The bundle of a plan, with its predicted time; without questions it cannot be verified."""
         objective = self.objective
         workload, latency = objective.predictor.workload, objective.latency(plan)
+        behind: dict[str, Any] = {}
+        if workload.suffix_length:
+            behind["suffix_length"] = workload.suffix_length
         return self._exporter.export(
             objective.workbench.compress(plan),
             objective.workbench.keep(plan).kept,
@@ -97,6 +100,7 @@ class Finisher:
                 task=objective.task.model_dump(exclude_defaults=True),
                 device=objective.predictor.device.info.name,
                 prompt_length=workload.prompt_length,
+                **behind,
             ),
             overwrite=overwrite,
         )

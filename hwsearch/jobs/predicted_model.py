@@ -11,6 +11,7 @@ from hwsearch.compression import WeightBank, compress, own_calibration
 from hwsearch.decoding.kept import KeptPlan
 from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.denoisers.caching.digest import geometry_digest
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.config import autoregressive, read_config
@@ -41,6 +42,7 @@ class Subject:
         prompt_length: tokens of the prompt.
         profile: makes the sink profile when a plan first needs it; None where there are no weights.
         count: counts a plan's passes by answering calibration questions; None where there are no weights.
+        suffix_length: tokens given behind the blank.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Subject:
     prompt_length: int
     profile: Callable[[], SinkProfile] | None
     count: Callable[[KeptPlan], PassCounts] | None = None
+    suffix_length: int = 0
 
     def keep(self, plan: CompressionPlan) -> KeptPlan:
         """A plan with what its thresholds keep.
@@ -91,9 +94,14 @@ class Subject:
             )
         return predictor.given(self.count(kept))
 
+    def workload(self, decoding: Decoding | None = None) -> Workload:
+        """What it generates; None decodes as its makers do."""
+        decoding = decoding or self.decoding
+        return Workload(self.prompt_length, decoding, suffix_length=self.suffix_length)
+
     def predictor(self, device: Device, decoding: Decoding | None = None) -> Predictor:
         """Predicts this model on a device, calibrated where the device has run it whole."""
-        workload = Workload(self.prompt_length, decoding or self.decoding)
+        workload = self.workload(decoding)
         known = device.info.calibration(self.name, geometry_digest(self.geometry))
         return Predictor(device, self.geometry, workload, known)
 
@@ -111,15 +119,17 @@ def subject_of(
     prompt_length: int | None = None,
     task: TaskChoice | None = None,
     options: ModelOptions | None = None,
+    suffix_length: int = 0,
 ) -> Subject:
     """A model by name or folder, or the sizes in a ``config.json`` alone.
 
     Args:
         model: a bundled name, a folder, a GGUF file, a hub id, or the path of a ``config.json``.
-        prompt_length: tokens of the prompt; None takes the task's median, or `PROMPT_LENGTH` for
+        prompt_length: tokens of the prompt; None takes the task's medians, or `PROMPT_LENGTH` for
             a config.
         task: what is asked; None is the default task.
         options: how the model is loaded.
+        suffix_length: tokens behind the blank, where the prompt's length is given.
 
     Raises:
         UnknownNameError: nothing goes by that name.
@@ -132,7 +142,9 @@ def subject_of(
         length = prompt_length or PROMPT_LENGTH
         return Subject(config_name(model), config.geometry, config.decoding, length, None)
     denoiser = task.asking(options.load(model))
-    length = prompt_length or default_workload(denoiser, task).prompt_length
+    if not prompt_length:
+        usual = default_workload(denoiser, task)
+        prompt_length, suffix_length = usual.prompt_length, usual.suffix_length
 
     @cache
     def profile() -> SinkProfile:
@@ -141,11 +153,12 @@ def subject_of(
     def count(kept: KeptPlan) -> PassCounts:
         return count_passes(denoiser, kept, task.calibration_questions())
 
-    return Subject(denoiser.name, denoiser.geometry, denoiser.decoding, length, profile, count)
+    sizes = (denoiser.name, denoiser.geometry, denoiser.decoding)
+    return Subject(*sizes, prompt_length, profile, count, suffix_length)
 
 
 def count_passes(
-    denoiser: Denoiser, kept: KeptPlan, questions: Sequence[str] | None = None
+    denoiser: Denoiser, kept: KeptPlan, questions: Sequence[Question] | None = None
 ) -> PassCounts:
     """Passes of a plan's generations, counted by answering calibration questions in torch.
 
@@ -159,6 +172,6 @@ def count_passes(
     bank = WeightBank(denoiser, own_calibration(denoiser, questions) if prunes else None)
     network = compress(denoiser, kept.plan, bank).network
     # as many as a search asks, so that both tell the same passes
-    asked = [Problem(question, "") for question in questions[:DEFAULT_PROBLEMS]]
+    asked = [Problem.of(question) for question in questions[:DEFAULT_PROBLEMS]]
     problems = DecodedProblems(denoiser, asked)
     return problems.passes(problems.decoded(network, kept.kept, kept.plan.decoding))

@@ -47,6 +47,7 @@ def predict_plan(
         "provenance": device.info.provenance.value,
         "calibrated": predictor.calibration is not None,
         "prompt_length": subject.prompt_length,
+        **({"suffix_length": subject.suffix_length} if subject.suffix_length else {}),
         "generation_ms": latency.generation_ms,
         "refresh_ms": latency.refresh_ms,
         "step_ms": latency.step_ms,

@@ -10,8 +10,8 @@ from typing import Any, Unpack
 
 from tokenizers import Tokenizer
 
-from hwsearch.decoding.batches import groups_of_equal_length
-from hwsearch.denoisers.chat.asking import Asks
+from hwsearch.decoding.batches import Given, groups_of_equal_length
+from hwsearch.denoisers.chat.asking import Asks, Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass
 from hwsearch.denoisers.loading.options import ModelOptions
@@ -39,7 +39,7 @@ def study_sinks(
     out: Path,
     *,
     against: str | Denoiser | None = None,
-    questions: Sequence[str] | None = None,
+    questions: Sequence[Question] | None = None,
     count: int = 32,
     k: float = TOP_K,
     options: ModelOptions | None = None,
@@ -96,7 +96,7 @@ def _loaded(subject: str | Denoiser, options: ModelOptions, task: TaskChoice) ->
 
 def _measure(
     subject: Runtime | Denoiser,
-    questions: Sequence[str],
+    questions: Sequence[Question],
     k: float,
     asks: Asks,
     progress: Callable[[int], None] | None,
@@ -111,7 +111,7 @@ def _measure(
     recorded = record_sinks(denoiser, questions, k=k, keep_passes=True, progress=progress)
     causal = denoiser.is_causal
     measures = measure_sinks(denoiser.name, causal, recorded)
-    prompts = [denoiser.prompt(question) for question in questions]
+    prompts = [denoiser.given(question) for question in questions]
     return _in_order(measures, prompts), partial(_text, denoiser.tokenizer)
 
 
@@ -123,7 +123,7 @@ def _text(tokenizer: Tokenizer, token: int) -> str:
     return text
 
 
-def _in_order(measures: SinkMeasures, prompts: Sequence[Sequence[int]]) -> SinkMeasures:
+def _in_order(measures: SinkMeasures, prompts: Sequence[Given]) -> SinkMeasures:
     """The same, problems in the order in which they were asked, so that models can be paired."""
     from dataclasses import replace
 
@@ -144,8 +144,8 @@ def _in_order(measures: SinkMeasures, prompts: Sequence[Sequence[int]]) -> SinkM
     return replace(measures, **{name: getattr(measures, name)[order] for name in names})
 
 
-def recorded_questions(path: Path) -> list[str]:
+def recorded_questions(path: Path) -> list[Question]:
     """Questions of a GSM8K-style JSONL file. Raises `InputError` as `read_problems` does."""
     from hwsearch.tasks.problem import read_problems
 
-    return [problem.question for problem in read_problems(path)]
+    return [problem.asked for problem in read_problems(path)]

@@ -49,7 +49,7 @@ def measure_bundles(
     first = next(iter(runtimes.values()))
     return time_answers(
         {name: _answerer(runtime) for name, runtime in runtimes.items()},
-        [first.prompt(question, asks) for question in task.sample(questions)],
+        [first.given(question, asks) for question in task.sample(questions)],
         rounds=rounds,
         threads=threads,
         progress=tracked("measuring bundles side by side"),

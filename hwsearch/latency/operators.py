@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -77,28 +77,34 @@ class OpKey:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is generated: a prompt of this many tokens, then what `decoding` says, batch 1.
+    """What is generated: to a prompt of this many tokens what `decoding` says, batch 1.
 
     Attributes:
         prompt_length: tokens of the prompt.
         decoding: how text is written.
         counted: passes of its generations as they were counted; None where the decoding's schedule
             tells them.
+        suffix_length: tokens that are given behind what is written.
     """
 
     prompt_length: int
     decoding: Decoding
     counted: PassCounts | None = None
+    suffix_length: int = 0
 
-    @classmethod
-    def of(cls, prompt_length: int, passes: PassCounts) -> Workload:
-        """That of counted passes."""
-        return cls(prompt_length, passes.decoding, passes)
+    def counting(self, passes: PassCounts) -> Workload:
+        """The same text around it, written in counted passes."""
+        return replace(self, decoding=passes.decoding, counted=passes)
 
     @property
     def length(self) -> int:
-        """Positions in all: prompt and generation."""
-        return self.prompt_length + self.decoding.gen_length
+        """Positions in all: prompt, generation and suffix."""
+        return self.prompt_length + self.decoding.gen_length + self.suffix_length
+
+    @property
+    def shape_counts(self) -> ShapeCounts:
+        """How often each problem's generation makes the passes of each shape, ``[problems]``."""
+        return self.passes.by_shape(self.prompt_length, self.suffix_length)
 
     @property
     def outside(self) -> int:
@@ -119,7 +125,7 @@ class Workload:
         stands for all: its attention is linear in them, and nothing else depends on them.
         """
         if not geometry.causal:
-            return self.passes.by_shape(self.prompt_length)
+            return self.shape_counts
         written = self.passes.array.sum(axis=1)
         keys = self.prompt_length + math.ceil(float(written.mean()) / 2)
         prompt = PassShape(PassKind.REFRESH, self.prompt_length, self.prompt_length, 1)

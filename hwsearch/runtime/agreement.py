@@ -37,7 +37,7 @@ def measure_agreement(runtime: Runtime) -> Agreement:
     same = total = 0
     first = None
     for reference in runtime.bundle.manifest.reference:
-        prompt = runtime.prompt(reference.question, runtime.bundle.manifest.asks)
+        prompt = runtime.given(reference.asked, runtime.bundle.manifest.asks)
         written = runtime.generate_tokens(prompt)
         equal = sum(a == b for a, b in zip(written, reference.tokens, strict=True))
         if equal < len(reference.tokens) and first is None:

@@ -107,7 +107,7 @@ class OnnxBackend:
             if self.listen is not None:
                 for layer, signal in signals.items():
                     self.listen(layer, signal)
-            self._keepers.see(tokens.shape[1], signals)
+            self._keepers.see(tokens.shape[1], signals, scope.tail)
         return found
 
     def _run_step(
@@ -152,7 +152,7 @@ class OnnxBackend:
         """Inputs of a step: its own, and those of the cache, chosen once between two refreshes."""
         first, last = scope.rows or (start, stop)
         if scope.store:
-            self._make_room(tokens.shape[1])
+            self._make_room(tokens.shape[1], scope.tail)
         feeds = {"tokens": tokens[:, first:last], "start": np.array(start), **self._carried(start)}
         if self.graphs.windowed:
             shown = np.arange(tokens.shape[1]) if scope.positions is None else scope.positions
@@ -164,10 +164,10 @@ class OnnxBackend:
             self._past[first, last] = HeldInputs(self.graphs.step, self.graphs.predictions, past)
         return feeds, self._past[first, last]
 
-    def _make_room(self, length: int) -> None:
+    def _make_room(self, length: int, tail: int) -> None:
         """Fit what is known to a sequence that shows more positions than before, all to be run."""
         self._past = {}
-        self._keepers.advance(length)
+        self._keepers.advance(length, tail)
 
     def _carried(self, start: int) -> dict[str, NDArray[Any]]:
         """Fresh noise and the state of the passes before, where the graphs take any."""

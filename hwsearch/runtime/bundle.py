@@ -13,15 +13,15 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from hwsearch.decoding.kept import KeptShares, StaticScores
-from hwsearch.denoisers.chat.asking import Asks
+from hwsearch.denoisers.chat.asking import Asks, Infilling, Question
 from hwsearch.errors import InputError, VerificationError
 from hwsearch.plan import CachePolicy, Decoding
-from hwsearch.schema import Frozen, explain
+from hwsearch.schema import Frozen, OmitsDefaults, explain
 
 BUNDLE_FILE = "bundle.json"
 REFRESH_FILE = "refresh.onnx"
@@ -49,11 +49,25 @@ Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
-class Reference(Frozen):
-    """What torch generated before the export: ``tokens`` are the generated ones, prompt left out."""
+class Reference(OmitsDefaults):
+    """What torch generated before the export.
+
+    Attributes:
+        question: what was asked.
+        tokens: the generated ones, all that was given left out.
+        suffix: text that was given behind them.
+    """
+
+    _omitted_defaults: ClassVar[frozenset[str]] = frozenset({"suffix"})
 
     question: str
     tokens: tuple[int, ...]
+    suffix: str = ""
+
+    @property
+    def asked(self) -> Question:
+        """The question, with its suffix where it has one."""
+        return Infilling(self.question, self.suffix).shortest
 
 
 class Chat(Frozen):

@@ -6,15 +6,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 
-import numpy as np
 from tokenizers import Tokenizer
 
 from hwsearch.decoding import sampler
 from hwsearch.decoding.answer import answer_text, end_token_ids, partial_text
 from hwsearch.decoding.backend import Tokens
+from hwsearch.decoding.batches import Given, Prompt, batches_of_equal_length
 from hwsearch.decoding.passes import PassRecord
 from hwsearch.decoding.sampler import Generation, OnPass
-from hwsearch.denoisers.chat.asking import Asks, prompt_tokens
+from hwsearch.denoisers.chat.asking import (
+    Asks,
+    Infilling,
+    Question,
+    prompt_tokens,
+    suffix_tokens,
+)
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.errors import InputError
 from hwsearch.runtime.backend import OnnxBackend
@@ -54,6 +60,7 @@ class Runtime:
         self,
         question: str,
         *,
+        suffix: str = "",
         seed: int = 0,
         plain: bool = False,
         stops: Sequence[str] = (),
@@ -63,6 +70,7 @@ class Runtime:
 
         Args:
             question: what to ask.
+            suffix: text that is given behind the answer, which fills the blank before it.
             seed: of all chance, where the bundle's decoding leaves anything to it.
             plain: leave a chat template aside.
             stops: texts that end the answer, special tokens among them; its end tokens always do.
@@ -72,42 +80,46 @@ class Runtime:
         Raises:
             CheckpointError: the bundle's chat template refuses the question.
         """
-        asked = self.prompt(question) if plain or self.chat is None else self.ask(question)
+        asks: Asks = "template" if plain or self.chat is None else "chat"
+        asked = self.given(Infilling(question, suffix), asks)
+        place = asked.blank(self.bundle.manifest.decoding.gen_length).place
 
         def show(tokens: Tokens, record: PassRecord) -> None:
             if on_text is not None:
-                on_text(self.partial_text(_written(tokens, asked), stops))
+                on_text(self.partial_text(tokens[0, place].tolist(), stops))
 
         found = self.generation(asked, seed=seed, on_pass=None if on_text is None else show)
-        return self.text(_written(found.tokens, asked), stops)
+        return self.text(found.tokens[0, place].tolist(), stops)
 
-    def generate_tokens(self, prompt: Sequence[int], *, seed: int = 0) -> list[int]:
+    def generate_tokens(self, prompt: Prompt, *, seed: int = 0) -> list[int]:
         """The tokens written after a prompt's tokens: always ``decoding.gen_length`` of them."""
-        return _written(self.generation(prompt, seed=seed).tokens, prompt)
+        found = self.generation(prompt, seed=seed)
+        return [int(token) for token in found.tokens[0, found.blank.place]]
 
     def generation(
-        self, prompt: Sequence[int], *, seed: int = 0, on_pass: OnPass | None = None
+        self, prompt: Prompt, *, seed: int = 0, on_pass: OnPass | None = None
     ) -> Generation:
         """What is written after a prompt's tokens, and in which passes.
 
         Args:
-            prompt: its tokens.
+            prompt: its tokens, or those on both sides of a blank.
             seed: of all chance.
             on_pass: called after each pass; see `hwsearch.decoding.sampler.OnPass`.
 
         Returns:
-            Of batch 1; its tokens are ``[1, prompt_length + gen_length]``, prompt included.
+            Of batch 1; its tokens are ``[1, length]``, all that was given included.
         """
         manifest = self.bundle.manifest
-        prompts: Tokens = np.array([prompt], dtype=np.int64)
+        (batch,) = batches_of_equal_length([prompt], 1)
         return sampler.generation(
             self.backend.sharing(),  # the sessions are everybody's, the cache is this call's
-            prompts,
+            batch.prompts,
             manifest.decoding,
             manifest.mask_token_id,
             seed=seed,
             end_tokens=end_token_ids(manifest),
             on_pass=on_pass,
+            suffixes=batch.suffixes,
         )
 
     def ask(self, text: str) -> list[int]:
@@ -126,6 +138,15 @@ class Runtime:
         template = self.bundle.manifest.prompt_template
         return prompt_tokens(question, asks, self.tokenizer, template, self.chat)
 
+    def suffix(self, text: str) -> list[int]:
+        """Tokens of a text that is given behind the answer; none of an empty one."""
+        return suffix_tokens(text, self.tokenizer)
+
+    def given(self, question: Question, asks: Asks = "template") -> Given:
+        """Tokens on both sides of the answer; the prompt as `prompt` makes it, and raises."""
+        both = Infilling.of(question)
+        return Given(tuple(self.prompt(both.question, asks)), tuple(self.suffix(both.suffix)))
+
     def text(self, tokens: Sequence[int], stops: Sequence[str] = ()) -> str:
         """Text of generated tokens, cut at the first of the end tokens and the stops."""
         return answer_text(self.tokenizer, tokens, end_token_ids(self.bundle.manifest), stops)
@@ -135,8 +156,3 @@ class Runtime:
         manifest = self.bundle.manifest
         ends = end_token_ids(manifest)
         return partial_text(self.tokenizer, tokens, manifest.mask_token_id, ends, stops)
-
-
-def _written(tokens: Tokens, prompt: Sequence[int]) -> list[int]:
-    """What follows the prompt in ``tokens [1, length]``."""
-    return [int(token) for token in tokens[0, len(prompt) :]]

@@ -26,16 +26,16 @@ class LayerKeepers:
     def __init__(self, kept: KeptShares) -> None:
         self._keepers = {layers: PositionKeeper(kept, layers[0]) for layers in layers_alike(kept)}
 
-    def see(self, length: int, signals: Mapping[int, NDArray[np.float32]]) -> None:
+    def see(self, length: int, signals: Mapping[int, NDArray[np.float32]], tail: int = 1) -> None:
         """Count one refresh; `signals` are ``[1, length]`` by layer, where the rule looks at any."""
         for layers, keeper in self._keepers.items():
             told = [signals[layer] for layer in layers if layer in signals]
-            keeper.see((len(layers), length), np.concatenate(told) if told else None)
+            keeper.see((len(layers), length), np.concatenate(told) if told else None, tail)
 
-    def advance(self, length: int) -> None:
+    def advance(self, length: int, tail: int = 1) -> None:
         """Count a block that began without a refresh; see `PositionKeeper.advance`."""
         for keeper in self._keepers.values():
-            keeper.advance(length)
+            keeper.advance(length, tail)
 
     def choose(self, length: int, start: int, stop: int) -> dict[int, NDArray[np.int64]]:
         """Positions ``[kept]`` outside start..stop that each of the layers keeps, ascending."""

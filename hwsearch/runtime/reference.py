@@ -32,7 +32,7 @@ class References:
 
     Attributes:
         prompt_lengths: of each generation, ``[generations]``.
-        tokens: all generations one after the other, prompts included.
+        tokens: all generations one after the other, all that was given included.
         written: the pass that wrote each token of the answers, ``[generations, gen_length]``.
         generation: of each judged position, ``[rows]``.
         index: the pass of each, ``[rows]``.
@@ -42,6 +42,8 @@ class References:
         disturbances: relative size of each run's disturbance, ``[runs]``.
         floor_kl: divergence of the disturbed simulation in nats, ``[runs, rows]``.
         floor_same: whether it makes the same choice, ``[runs, rows]``.
+        suffix_lengths: tokens given behind each generation, ``[generations]``; None for none, which is
+            not written.
     """
 
     prompt_lengths: NDArray[np.int64]
@@ -55,6 +57,7 @@ class References:
     disturbances: NDArray[np.float32]
     floor_kl: NDArray[np.float32]
     floor_same: NDArray[np.bool_]
+    suffix_lengths: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Judged positions."""
@@ -62,9 +65,13 @@ class References:
 
     def trajectories(self) -> list[Trajectory]:
         """The generations."""
-        lengths = self.prompt_lengths + self.written.shape[1]
+        behind = self.suffix_lengths
+        behind = np.zeros_like(self.prompt_lengths) if behind is None else behind
+        lengths = self.prompt_lengths + self.written.shape[1] + behind
         parts = np.split(self.tokens, np.cumsum(lengths)[:-1])
-        return [Trajectory(*pair) for pair in zip(parts, self.written, strict=True)]
+        return [
+            Trajectory(*each) for each in zip(parts, self.written, behind.tolist(), strict=True)
+        ]
 
     def passes(self, bundle: Bundle) -> Iterator[tuple[FrozenPass, NDArray[np.int64]]]:
         """Every judged pass of a bundle's references, and the rows that belong to it."""
@@ -80,7 +87,8 @@ class References:
 
     def write(self, path: Path) -> None:
         """Write them as a compressed numpy archive, integers as small as they are."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays = {name: array for name, array in values.items() if array is not None}
         small = {
             name: array.astype(np.int32) if array.dtype == np.int64 else array
             for name, array in arrays.items()
@@ -96,7 +104,11 @@ class References:
         """
         try:
             with np.load(path, allow_pickle=False) as archive:
-                arrays = {field.name: archive[field.name] for field in fields(cls)}
+                arrays = {
+                    field.name: archive[field.name]
+                    for field in fields(cls)
+                    if field.name != "suffix_lengths" or field.name in archive
+                }
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: not a file of references ({error}); export again") from error
         return cls(

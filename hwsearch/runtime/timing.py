@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hwsearch.decoding.answer import answer_length, end_token_ids
+from hwsearch.decoding.batches import Prompt
 from hwsearch.decoding.passes import PassKind, counted, kinds
 from hwsearch.errors import InputError
 from hwsearch.runtime.engine import Runtime
@@ -79,7 +80,7 @@ class GenerationTimes:
 
 def time_generations(
     runtime: Runtime,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Prompt],
     *,
     rounds: int = 3,
     clock: Callable[[], float] = time.perf_counter,
@@ -89,7 +90,7 @@ def time_generations(
 
     Args:
         runtime: the bundle.
-        prompts: tokens of each.
+        prompts: tokens of each, or those on both sides of a blank.
         rounds: times that each is answered, with another seed in each.
         clock: seconds, monotonic.
         progress: wraps the numbers of the generations, to show them.
@@ -111,12 +112,12 @@ def time_generations(
 
 
 def _timed(
-    runtime: Runtime, prompt: Sequence[int], seed: int, clock: Callable[[], float]
+    runtime: Runtime, prompt: Prompt, seed: int, clock: Callable[[], float]
 ) -> TimedGeneration:
     began = clock()
     found = runtime.generation(prompt, seed=seed)
     ms = 1e3 * (clock() - began)
-    written = found.tokens[0, len(prompt) :]
+    written = found.tokens[0, found.blank.place]
     count = answer_length(written, end_token_ids(runtime.bundle.manifest))
     return TimedGeneration(ms, count, dict(kinds(counted(found.passes))))
 

@@ -8,14 +8,13 @@ keeps `variance <= threshold` keeps on average the share this module reports. By
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field, ValidationError
 
-from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.batches import Given, batches_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, TOP_SHARE, Floats, SinkHistory
 from hwsearch.decoding.kept import FIRST, KeptPlan, KeptShares, StaticScores
 from hwsearch.decoding.passes import PassRecord, Tokens
@@ -23,6 +22,7 @@ from hwsearch.decoding.rules import SINK_SCORES
 from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.backends import backend_of, check_tells_mass
 from hwsearch.denoisers.caching.results import remembered
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
 from hwsearch.plan import CacheRule, CompressionPlan
@@ -128,7 +128,7 @@ class SinkProfile(Frozen):
             raise InputError(f"{path}: {explain(error)}") from error
 
 
-def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile:
+def calibrate_sinks(denoiser: Denoiser, questions: Sequence[Question]) -> SinkProfile:
     """Sink profile of a model from how it answers some questions.
 
     Args:
@@ -141,17 +141,17 @@ def calibrate_sinks(denoiser: Denoiser, questions: Sequence[str]) -> SinkProfile
     if not questions:
         raise InputError("calibrating sinks needs at least one question; none are given")
     check_tells_mass(denoiser)
-    prompts = [denoiser.prompt(question) for question in questions]
+    prompts = [denoiser.given(question) for question in questions]
     text = remembered(
         "sinks",
         denoiser,
-        [json.dumps(prompts)],
+        [repr(prompts)],
         lambda: _calibrated(denoiser, prompts).model_dump_json(),
     )
     return SinkProfile.model_validate_json(text)
 
 
-def _calibrated(denoiser: Denoiser, prompts: Sequence[list[int]]) -> SinkProfile:
+def _calibrated(denoiser: Denoiser, prompts: Sequence[Given]) -> SinkProfile:
     decoding = denoiser.decoding.scheduled().model_copy(update={"refresh_interval": 1})
     layers = denoiser.num_layers
     backend = backend_of(denoiser.network, KeptShares((ALMOST_ALL,) * layers))
@@ -161,9 +161,15 @@ def _calibrated(denoiser: Denoiser, prompts: Sequence[list[int]]) -> SinkProfile
         def passed(tokens: Tokens, _record: PassRecord) -> None:
             advance(len(tokens))
 
-        for group in groups_of_equal_length(prompts, BATCH):
-            tokens = np.array([prompts[index] for index in group])
-            generation(backend, tokens, decoding, denoiser.mask_token_id, on_pass=passed)
+        for group in batches_of_equal_length(prompts, BATCH):
+            generation(
+                backend,
+                group.prompts,
+                decoding,
+                denoiser.mask_token_id,
+                on_pass=passed,
+                suffixes=group.suffixes,
+            )
             sums.add(backend.history())
     return SinkProfile(
         passes=decoding.steps,

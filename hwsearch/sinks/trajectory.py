@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwsearch.decoding.backend import GREEDY, Backend, Prediction, Sampling, Tokens
+from hwsearch.decoding.batches import batches_of_equal_length
 from hwsearch.decoding.kept import KeptShares, Signal
 from hwsearch.decoding.passes import Scope
 from hwsearch.decoding.sampler import generate
 from hwsearch.denoisers.backends import FullPassBackend, check_tells_mass
-from hwsearch.denoisers.chat.asking import Asks
+from hwsearch.denoisers.chat.asking import Asks, Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.torch_backend import TorchBackend
 from hwsearch.errors import InputError
@@ -22,12 +23,11 @@ from hwsearch.runtime.engine import Runtime
 from hwsearch.sinks.capture import Capture
 from hwsearch.sinks.formulas import TOP_K
 from hwsearch.sinks.recorder import SinkRecorder, SinkStatistics
-from hwsearch.tasks.evaluation import groups_of_equal_length
 
 
 def record_sinks(
     denoiser: Denoiser,
-    questions: Sequence[str],
+    questions: Sequence[Question],
     *,
     k: float = TOP_K,
     keep_passes: bool = False,
@@ -56,16 +56,21 @@ def record_sinks(
     if not questions:
         raise InputError("recording sinks needs at least one question; none are given")
     decoding = denoiser.decoding.scheduled().model_copy(update={"refresh_interval": 1})
-    prompts = [denoiser.prompt(question) for question in questions]
+    prompts = [denoiser.given(question) for question in questions]
     found = []
-    for group in groups_of_equal_length(prompts, batch):
-        tokens = np.array([prompts[index] for index in group])
-        lengths = [len(prompts[index]) for index in group]
+    for group in batches_of_equal_length(prompts, batch):
+        lengths = [group.prompts.shape[1]] * len(group.indices)
         recorder = SinkRecorder(k, keep_passes=keep_passes, prompts=lengths)
-        generate(_recorded(denoiser, recorder), tokens, decoding, denoiser.mask_token_id)
+        generate(
+            _recorded(denoiser, recorder),
+            group.prompts,
+            decoding,
+            denoiser.mask_token_id,
+            suffixes=group.suffixes,
+        )
         found.append(recorder.statistics())
         if progress is not None:
-            progress(len(group))
+            progress(len(group.indices))
     return found
 
 
@@ -128,7 +133,7 @@ def _add_told(denoiser: Denoiser, recorder: SinkRecorder, tokens: Tensor) -> Non
 
 def record_bundle(
     runtime: Runtime,
-    questions: Sequence[str],
+    questions: Sequence[Question],
     *,
     k: float = TOP_K,
     keep_passes: bool = False,
@@ -149,11 +154,12 @@ def record_bundle(
         )
     decoding = manifest.decoding.scheduled().model_copy(update={"refresh_interval": 1})
     found = []
-    for question in questions:
-        prompt = np.array([runtime.prompt(question, asks)])
-        recorder = SinkRecorder(k, keep_passes=keep_passes, prompts=[prompt.shape[1]])
+    given = [runtime.given(question, asks) for question in questions]
+    for one in given:
+        (batch,) = batches_of_equal_length([one], 1)
+        recorder = SinkRecorder(k, keep_passes=keep_passes, prompts=[len(one.prompt)])
         backend = _RecordedBundle(runtime, recorder)
-        generate(backend, prompt, decoding, manifest.mask_token_id)
+        generate(backend, batch.prompts, decoding, manifest.mask_token_id, suffixes=batch.suffixes)
         found.append(recorder.statistics())
     return found
 

@@ -79,7 +79,7 @@ def stopped(whole: Decoded, decoding: Decoding) -> Decoded:
     problems = []
     for problem in whole.problems:
         blocks = -(-problem.text_count // decoding.block_length)
-        last = problem.prompt_length + blocks * decoding.block_length
+        last = problem.blank.start + blocks * decoding.block_length
         passes = _before(problem.found.passes, last)
         problems.append(replace(problem, found=_with(problem.found, passes)))
     return Decoded(decoding, tuple(problems))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Unpack
 
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.devices.device import Device
-from hwsearch.latency.operators import Workload
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.finalists import judge_finalists
 from hwsearch.study.preparation import (
@@ -18,6 +18,7 @@ from hwsearch.study.preparation import (
     describe,
     forecast,
     prepare,
+    prompted_workload,
 )
 from hwsearch.study.records.identity import check_known
 from hwsearch.study.records.study import Study, load_study
@@ -36,7 +37,7 @@ def search(
     device: Device,
     settings: StudySettings | None = None,
     *,
-    questions: Sequence[str] | None = None,
+    questions: Sequence[Question] | None = None,
     on_trial: Callable[[int], None] | None = None,
     on_problem: Callable[[int], None] | None = None,
     **changes: Unpack[StudyOptions],
@@ -70,14 +71,14 @@ def search(
     if questions is None:
         problems = task.calibration_problems()
     else:
-        problems = [Problem(question, "") for question in task.word(questions)]
-    asked = [problem.question for problem in problems]
+        problems = [Problem.of(question) for question in task.word(questions)]
+    asked = [problem.asked for problem in problems]
     content = describe(denoiser, device, asked, settings.loss, task)
     check_known(name, location_of(name, settings.storage), content)
     if settings.prompt_length is None:
         workload = default_workload(denoiser, task)
     else:
-        workload = Workload(settings.prompt_length, denoiser.decoding)
+        workload = prompted_workload(denoiser, settings.prompt_length, asked)
     loss_function = choose_loss(settings.loss, denoiser, problems)
     objective = prepare(
         denoiser, space, device, workload, settings.goal, asked, loss_function, content

@@ -1,5 +1,6 @@
 """Problems in, score out: gsm-mini, answer extraction, evaluation, confidence intervals."""
 
+from hwsearch.denoisers.chat.asking import Infilling
 from hwsearch.tasks.evaluation import Evaluation, Prompted, evaluate
 from hwsearch.tasks.problem import Problem, read_problems
 from hwsearch.tasks.statistics import Comparison, Interval, compare, wilson
@@ -9,6 +10,7 @@ __all__ = [
     "GSM_MINI",
     "Comparison",
     "Evaluation",
+    "Infilling",
     "Interval",
     "Problem",
     "Prompted",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 from pydantic import Field
 
 from hwsearch.decoding.backend import Backend
-from hwsearch.denoisers.chat.asking import Asks
+from hwsearch.denoisers.chat.asking import Asks, Question
 from hwsearch.errors import InputError
 from hwsearch.schema import Keywords
 from hwsearch.tasks.catalog import DEFAULT_TASK, load_task
@@ -125,23 +125,23 @@ class TaskChoice(Keywords):
         most = min(limit if count is None else count, limit, most_questions())
         return self._calibration(most)
 
-    def calibration_questions(self, count: int | None = None) -> list[str]:
+    def calibration_questions(self, count: int | None = None) -> list[Question]:
         """Their questions."""
-        return [problem.question for problem in self.calibration_problems(count)]
+        return [problem.asked for problem in self.calibration_problems(count)]
 
-    def sample(self, count: int) -> list[str]:
+    def sample(self, count: int) -> list[Question]:
         """The first worded calibration questions, however few are calibrated on."""
-        return [problem.question for problem in self._calibration(count)]
+        return [problem.asked for problem in self._calibration(count)]
 
-    def word(self, questions: Sequence[str]) -> list[str]:
+    def word(self, questions: Sequence[Question]) -> list[Question]:
         """Questions of a user's own as a model reads them, shots and all."""
-        asked = self._worded([Problem(question, "") for question in questions])
-        return [problem.question for problem in asked]
+        asked = self._worded([Problem.of(question) for question in questions])
+        return [problem.asked for problem in asked]
 
-    def reference_questions(self) -> list[str]:
+    def reference_questions(self) -> list[Question]:
         """Worded validation questions; a quick look asks fewer, but enough to judge by."""
         count = max(FEW_QUESTIONS, min(REFERENCE_QUESTIONS, most_questions()))
-        return [problem.question for problem in self.worded("validation", count)]
+        return [problem.asked for problem in self.worded("validation", count)]
 
     @property
     def asks(self) -> Asks:

@@ -8,11 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from hwsearch.decoding.answer import answer_text, end_token_ids
 from hwsearch.decoding.backend import Backend
-from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.batches import Given, batches_of_equal_length
 from hwsearch.decoding.passes import PassKind, PassShape, counted, kinds
 from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.chat.template import ChatTemplate
@@ -55,6 +53,9 @@ class Prompted(Protocol):
 
     def prompt(self, question: str) -> list[int]:
         """Tokens of the prompt that asks `question`."""
+
+    def suffix(self, text: str) -> list[int]:
+        """Tokens of a text behind the answer. Raises `InputError`: the model takes none."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def evaluate(
 ) -> Evaluation:
     """Decode an answer to every problem and score them.
 
-    Prompts of equal token length are decoded together, so nothing is padded.
+    Prompts of equal token length are decoded together, so nothing is padded. A problem's suffix
+    follows the answer as bare text, whatever shots or chat template are before it.
 
     Args:
         backend: the model's passes.
@@ -135,25 +137,35 @@ def evaluate(
     Raises:
         ValueError: there are no problems.
         CheckpointError: the model's logits are not finite numbers.
+        InputError: a problem has a suffix, and the model is autoregressive.
     """
     backend = FiniteBackend(backend, model)
     decoding = decoding or model.decoding
     asked = [prompt_text(task, index, problem, chat) for index, problem in enumerate(problems)]
     encode = _encoder(model, task, chat)
     prompts = [encode(text) for text in asked]
+    given = [
+        Given(tuple(prompt), tuple(model.suffix(problem.suffix) if problem.suffix else ()))
+        for prompt, problem in zip(prompts, problems, strict=True)
+    ]
     texts, ends = [""] * len(prompts), end_token_ids(model)
     passes = [Counter[PassShape]()] * len(prompts)
     began = time.perf_counter()
-    for group in groups_of_equal_length(prompts, batch):
-        tokens = np.array([prompts[index] for index in group], dtype=np.int64)
-        found = generation(backend, tokens, decoding, model.mask_token_id, end_tokens=ends)
-        written = found.tokens[:, tokens.shape[1] :]
-        for index, row in zip(group, written, strict=True):
-            texts[index] = answer_text(model.tokenizer, row.tolist(), ends, task.stops)
-        for place, index in enumerate(group):
+    for group in batches_of_equal_length(given, batch):
+        found = generation(
+            backend,
+            group.prompts,
+            decoding,
+            model.mask_token_id,
+            end_tokens=ends,
+            suffixes=group.suffixes,
+        )
+        for place, index in enumerate(group.indices):
+            row = found.tokens[place, found.blank.place].tolist()
+            texts[index] = answer_text(model.tokenizer, row, ends, task.stops)
             passes[index] = counted(found.passes, place)
         if progress is not None:
-            progress(len(group))
+            progress(len(group.indices))
     return Evaluation(
         task=task,
         decoding=decoding,

@@ -96,6 +96,8 @@ def _task_config(evaluation: Evaluation) -> dict[str, Any]:
 def _sample(evaluation: Evaluation, name: str, found: str, index: int) -> dict[str, Any]:
     problem, prompt = evaluation.problems[index], evaluation.prompt_texts[index]
     doc = {"question": problem.question, "answer": problem.answer}
+    if problem.suffix:
+        doc["suffix"] = problem.suffix
     return {
         "doc_id": index,
         "doc": doc,

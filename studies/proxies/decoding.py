@@ -250,9 +250,9 @@ class Read:
     def decoded(self, row: dict[str, Any], count: int) -> Decoded:
         """The first problems of a record."""
         found = []
-        for (tokens, written), prompt in zip(row["rows"][:count], self.judge.prompts, strict=False):
+        for tokens, written in row["rows"][: min(count, len(self.judge.prompts))]:
             generation = Generation(np.array([tokens]), np.array([written]), ())
-            found.append(DecodedProblem.of(generation, 0, len(prompt), self.judge.ends))
+            found.append(DecodedProblem.of(generation, 0, self.judge.ends))
         return Decoded(self.judge.denoiser.decoding, tuple(found))
 
 

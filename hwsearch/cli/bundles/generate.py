@@ -18,6 +18,9 @@ from hwsearch.cli.options import PipedConsole, json_option, print_json, seed_opt
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("question")
 @click.option("--threads", default=1, show_default=True, help="Threads of onnxruntime.")
+@click.option(
+    "--suffix", default="", help="Text behind the answer, which fills the blank before it."
+)
 @click.option("--plain", is_flag=True, help="Leave the model's chat template aside.")
 @click.option(
     "--stop", "stops", multiple=True, help="A text that ends the answer; may be repeated."
@@ -28,6 +31,7 @@ from hwsearch.cli.options import PipedConsole, json_option, print_json, seed_opt
 def command(
     bundle: Path,
     question: str,
+    suffix: str,
     threads: int,
     plain: bool,
     stops: tuple[str, ...],
@@ -40,9 +44,12 @@ def command(
 
     runtime = Runtime(bundle, threads=threads)
     with _shown(stream and not as_json and sys.stdout.isatty()) as on_text:
-        text = runtime.generate(question, seed=seed, plain=plain, stops=stops, on_text=on_text)
+        text = runtime.generate(
+            question, suffix=suffix, seed=seed, plain=plain, stops=stops, on_text=on_text
+        )
     if as_json:
-        print_json({"question": question, "answer": text})
+        behind = {"suffix": suffix} if suffix else {}
+        print_json({"question": question, **behind, "answer": text})
     else:
         click.echo(text)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hwsearch.decoding.batches import Given, Prompt
 from hwsearch.decoding.cache import soft_scores
 from hwsearch.decoding.kept import FIRST
 from hwsearch.denoisers.denoiser import Denoiser
@@ -46,7 +47,7 @@ class Activations:
 
 def noisy_passes(
     denoiser: Denoiser,
-    sequences: Sequence[tuple[Sequence[int], Sequence[int]]],
+    sequences: Sequence[tuple[Prompt, Sequence[int]]],
     *,
     times: Sequence[float] = TIMES,
     seed: int = 0,
@@ -55,7 +56,7 @@ def noisy_passes(
 
     Args:
         denoiser: whose mask token is used.
-        sequences: prompts, which stay as they are, and what follows, which is masked.
+        sequences: what is given, which stays as it is, and what was written to it, which is masked.
         times: noise levels in 0..1.
         seed: of the masks.
 
@@ -70,9 +71,11 @@ def noisy_passes(
     generator = torch.Generator().manual_seed(seed)
     device = denoiser.network.device
     found: list[Passes] = []
-    for group in _by_length(sequences):
-        tokens = torch.tensor([[*prompt, *rest] for prompt, rest in group])
-        maskable = torch.tensor([[False] * len(p) + [True] * len(r) for p, r in group])
+    for group in _by_length([(Given.of(prompt), rest) for prompt, rest in sequences]):
+        tokens = torch.tensor([given.around(rest) for given, rest in group])
+        maskable = torch.zeros_like(tokens, dtype=torch.bool)
+        for row, (given, rest) in enumerate(group):
+            maskable[row, given.blank(len(rest)).place] = True
         levels = []
         for time in times:
             drawn = torch.rand(tokens.shape, generator=generator) < (1 - EPS) * time + EPS
@@ -82,14 +85,14 @@ def noisy_passes(
 
 
 def _by_length(
-    sequences: Sequence[tuple[Sequence[int], Sequence[int]]], most: int = 16
-) -> list[list[tuple[Sequence[int], Sequence[int]]]]:
-    groups: dict[int, list[list[tuple[Sequence[int], Sequence[int]]]]] = {}
-    for prompt, rest in sequences:
-        same = groups.setdefault(len(prompt) + len(rest), [[]])
+    sequences: Sequence[tuple[Given, Sequence[int]]], most: int = 16
+) -> list[list[tuple[Given, Sequence[int]]]]:
+    groups: dict[int, list[list[tuple[Given, Sequence[int]]]]] = {}
+    for given, rest in sequences:
+        same = groups.setdefault(len(given) + len(rest), [[]])
         if len(same[-1]) == most:
             same.append([])
-        same[-1].append((prompt, rest))
+        same[-1].append((given, rest))
     return [group for same in groups.values() for group in same]
 
 

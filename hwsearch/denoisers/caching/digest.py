@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from hwsearch.denoisers.caching.folder import cache_folder
+from hwsearch.denoisers.chat.asking import Infilling, Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.network import LinearSizes, linear_sizes
@@ -132,7 +134,11 @@ def geometry_digest(geometry: Geometry) -> str:
     return text_digest(json.dumps(asdict(geometry), sort_keys=True, default=str))
 
 
-def questions_digest(denoiser: Denoiser, questions: list[str]) -> str:
-    """Digest of questions, and of the tokens that the model reads them as."""
-    prompts = [denoiser.prompt(question) for question in questions]
-    return text_digest(json.dumps(questions), json.dumps(prompts))
+def questions_digest(denoiser: Denoiser, questions: Sequence[Question]) -> str:
+    """Digest of questions, and of the tokens that the model reads them as; of suffixes, if there are any."""
+    asked = [Infilling.of(question) for question in questions]
+    given = [denoiser.given(question) for question in questions]
+    texts = [[one.question for one in asked], [one.prompt for one in given]]
+    if any(one.suffix for one in asked):
+        texts += [[one.suffix for one in asked], [one.suffix for one in given]]
+    return text_digest(*map(json.dumps, texts))

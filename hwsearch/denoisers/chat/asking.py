@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hwsearch.denoisers.chat.template import ChatTemplate
@@ -13,6 +14,37 @@ if TYPE_CHECKING:
 #: ``template`` puts a question into the model's own template, ``text`` leaves it as it is, since a task
 #: worded it, and ``chat`` makes it a message of a user.
 Asks = Literal["template", "text", "chat"]
+
+
+@dataclass(frozen=True)
+class Infilling:
+    """A question whose answer stands before a text that is given, too.
+
+    Attributes:
+        question: the text before the blank.
+        suffix: the text behind it.
+    """
+
+    question: str
+    suffix: str
+
+    @classmethod
+    def of(cls, question: Question) -> Infilling:
+        """A question of either kind; behind a plain one there is nothing."""
+        return question if isinstance(question, Infilling) else cls(question, "")
+
+    @property
+    def shortest(self) -> Question:
+        """The plain question where there is nothing behind the blank.
+
+        >>> Infilling("2 + 2 = ", "").shortest
+        '2 + 2 = '
+        """
+        return self if self.suffix else self.question
+
+
+#: What a model can be asked.
+Question = str | Infilling
 
 
 def prompt_tokens(
@@ -42,3 +74,8 @@ def prompt_tokens(
         return list(tokenizer.encode(chat.ask(question), add_special_tokens=False).ids)
     text = question if asks == "text" else prompt_template.format(question=question)
     return list(tokenizer.encode(text).ids)
+
+
+def suffix_tokens(text: str, tokenizer: Tokenizer) -> list[int]:
+    """Tokens of a text behind a blank: the bare text, in no template."""
+    return list(tokenizer.encode(text, add_special_tokens=False).ids) if text else []

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hwsearch.denoisers.chat.asking import Asks, Infilling, Question
 from hwsearch.errors import InputError
 from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.runtime import Runtime
 from hwsearch.runtime.timing import GenerationTimes, time_generations
 from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.files.jsonl import read_jsonl
+from hwsearch.tasks.problem import read_suffix
 
 
 def benchmark_questions(
     runtime: Runtime, path: Path | None = None, problems: int | None = None
-) -> list[str]:
+) -> list[Question]:
     """Questions to time a bundle with: of a file, of gsm-mini's validation problems, or its own.
 
     Args:
         runtime: the bundle.
-        path: a JSONL file whose lines hold a text ``question``; other keys are passed over.
+        path: a JSONL file whose lines hold a text ``question``, and may hold a text ``suffix`` behind its
+            answer; other keys are passed over.
         problems: so many validation problems of gsm-mini.
 
     Raises:
@@ -32,8 +35,8 @@ def benchmark_questions(
     if path is not None:
         return _read_questions(path)
     if problems is not None:
-        return [problem.question for problem in TaskChoice().of_split("validation", problems)]
-    own = [reference.question for reference in runtime.bundle.manifest.reference]
+        return [problem.asked for problem in TaskChoice().of_split("validation", problems)]
+    own = [reference.asked for reference in runtime.bundle.manifest.reference]
     if not own:
         raise InputError(
             f"bundle {runtime.bundle.path} holds no questions of its own; give some by --questions "
@@ -44,7 +47,7 @@ def benchmark_questions(
 
 def benchmark(
     runtime: Runtime,
-    questions: Sequence[str],
+    questions: Sequence[Question],
     *,
     rounds: int = 3,
     plain: bool = False,
@@ -63,22 +66,22 @@ def benchmark(
         InputError: there are no questions or no rounds.
         CheckpointError: the bundle's chat template refuses a question.
     """
-    ask = runtime.prompt if plain or runtime.chat is None else runtime.ask
+    asks: Asks = "template" if plain or runtime.chat is None else "chat"
     return time_generations(
         runtime,
-        [ask(question) for question in questions],
+        [runtime.given(question, asks) for question in questions],
         rounds=rounds,
         progress=tracked("answering questions"),
     )
 
 
-def _read_questions(path: Path) -> list[str]:
-    questions = []
+def _read_questions(path: Path) -> list[Question]:
+    questions: list[Question] = []
     for where, record in read_jsonl(path):
         question = record.get("question")
         if not isinstance(question, str):
             raise InputError(f'{where}: a line must be an object with a text "question"')
-        questions.append(question)
+        questions.append(Infilling(question, read_suffix(record, where)).shortest)
     if not questions:
         raise InputError(f'{path} holds no questions; it needs a line with "question" for each')
     return questions

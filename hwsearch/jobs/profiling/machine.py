@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from hwsearch.errors import InputError
@@ -12,7 +13,7 @@ from hwsearch.jobs.profiling.request import ProfileRequest
 from hwsearch.jobs.progress import Tracked, silent, untracked
 from hwsearch.latency.devices.device import Device
 from hwsearch.latency.kit.models import KitModels, kit_models
-from hwsearch.latency.operators import OpKey, Workload
+from hwsearch.latency.operators import OpKey
 from hwsearch.latency.timing.operator_times import Kept, operators_of
 from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU, Engine
 from hwsearch.latency.timing.shape_grid import ShapeGrid
@@ -64,7 +65,7 @@ def _profile_onnxruntime(request: ProfileRequest, tracked: Tracked) -> Device:
     denoiser = request.options.load(model)
     workload = default_workload(denoiser, request.task)
     if prompt_length is not None:
-        workload = Workload(prompt_length, denoiser.decoding)
+        workload = replace(workload, prompt_length=prompt_length)
     return profiler.time_model(denoiser, workload, request.kept)
 
 
@@ -75,8 +76,7 @@ def wanted_operators(
     if grid is not None:
         return ShapeGrid.parse(grid).operators()
     subject = subject_of(model, prompt_length)
-    workload = Workload(subject.prompt_length, subject.decoding)
-    return operators_of(subject.geometry, workload, kept=kept)
+    return operators_of(subject.geometry, subject.workload(), kept=kept)
 
 
 def wanted_models(model: str, grid: str | None, prompt_length: int | None) -> KitModels | None:
@@ -84,5 +84,4 @@ def wanted_models(model: str, grid: str | None, prompt_length: int | None) -> Ki
     if grid is not None:
         return None
     subject = subject_of(model, prompt_length)
-    workload = Workload(subject.prompt_length, subject.decoding)
-    return kit_models(subject.name, subject.geometry, workload)
+    return kit_models(subject.name, subject.geometry, subject.workload())

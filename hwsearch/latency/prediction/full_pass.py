@@ -95,7 +95,7 @@ class FullPassPredictor:
     def given(self, passes: PassCounts) -> FullPassPredictor:
         """The same for other passes."""
         found = copy(self)
-        found.workload = Workload.of(self.workload.prompt_length, passes)
+        found.workload = self.workload.counting(passes)
         found._generations = _sums_of(found.workload)
         return found
 
@@ -149,8 +149,7 @@ class FullPassPredictor:
 
 
 def _sums_of(workload: Workload) -> GenerationSums:
-    counts = workload.passes.by_shape(workload.prompt_length)
-    return GenerationSums(counts, workload.passes.mean_tokens)
+    return GenerationSums(workload.shape_counts, workload.passes.mean_tokens)
 
 
 def predictor_of(

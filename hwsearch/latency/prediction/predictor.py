@@ -86,7 +86,7 @@ class Predictor:
     def given(self, passes: PassCounts) -> Predictor:
         """The same for other passes; what both have priced is priced once."""
         found = copy(self)
-        found.workload = Workload.of(self.workload.prompt_length, passes)
+        found.workload = self.workload.counting(passes)
         found._parts = {}
         found._generations = self._sums_of(found.workload)
         return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwsearch.decoding.batches import Prompt
 from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.decoding.sampler import Generation
 from hwsearch.latency.timing.bundles import reference
@@ -15,7 +16,7 @@ from hwsearch.latency.timing.pinning import pinned
 from hwsearch.plan import Decoding
 
 #: A prompt's tokens answered.
-Answer = Callable[[Sequence[int]], Generation]
+Answer = Callable[[Prompt], Generation]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ _REFERENCE = ""
 
 def time_answers(
     models: Mapping[str, Answerer],
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Prompt],
     *,
     rounds: int = 5,
     threads: int = 1,
@@ -73,7 +74,8 @@ def time_answers(
 
     Args:
         models: by name.
-        prompts: tokens of each; every model answers all of them in every round.
+        prompts: tokens of each, or those on both sides of a blank; every model answers all of them in
+            every round.
         rounds: samples of each model.
         threads: processors to stay on.
         progress: wraps the rounds, to show them.
@@ -93,7 +95,7 @@ def time_answers(
     )
 
 
-def _passes(model: Answerer, prompts: Sequence[Sequence[int]]) -> PassCounts:
+def _passes(model: Answerer, prompts: Sequence[Prompt]) -> PassCounts:
     """The passes that a model's answers take; asking for them also warms it."""
     samples = [(model.answer(prompt), 0) for prompt in prompts]
     return PassCounts.of(model.decoding, samples, model.end_tokens)

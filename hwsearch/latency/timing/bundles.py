@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwsearch.decoding.backend import Backend, Tokens
+from hwsearch.decoding.batches import PromptBatch
 from hwsearch.decoding.sampler import generate
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.timing.clock import interleave
@@ -69,7 +70,7 @@ def time_backends(
 
     Args:
         backends: the models by name, each with batch 1.
-        workload: what each generates; the prompt is random tokens.
+        workload: what each generates; what is given is random tokens.
         mask_token_id: fills the part to be written.
         rounds: samples of each pass and of each generation.
         threads: processors to stay on.
@@ -99,13 +100,16 @@ def backend_runs(
 
     Arguments are those of `time_backends`.
     """
-    prompt = np.random.default_rng(seed).integers(0, vocab_size, (1, workload.prompt_length))
+    rng = np.random.default_rng(seed)
+    prompt = rng.integers(0, vocab_size, (1, workload.prompt_length))
+    suffix = rng.integers(0, vocab_size, (1, workload.suffix_length))
     blank = np.full((1, workload.decoding.gen_length), mask_token_id)
-    tokens = np.concatenate((prompt, blank), axis=1).astype(np.int64)
+    batch = PromptBatch([0], prompt, suffix)
+    tokens = batch.around(blank).astype(np.int64)
     runs: dict[tuple[str, int], Callable[[], object]] = {}
     for name, backend in backends.items():
         runs[name, 0], runs[name, 1] = _passes(backend, tokens, workload)
-        runs[name, 2] = _generation(backend, prompt, workload, mask_token_id)
+        runs[name, 2] = _generation(backend, batch, workload, mask_token_id)
     return runs
 
 
@@ -138,6 +142,8 @@ def _passes(
 
 
 def _generation(
-    backend: Backend, prompt: Tokens, workload: Workload, mask_token_id: int
+    backend: Backend, batch: PromptBatch, workload: Workload, mask_token_id: int
 ) -> Callable[[], object]:
-    return lambda: generate(backend, prompt, workload.decoding, mask_token_id)
+    return lambda: generate(
+        backend, batch.prompts, workload.decoding, mask_token_id, suffixes=batch.suffixes
+    )

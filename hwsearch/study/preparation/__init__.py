@@ -1,7 +1,11 @@
 """Everything that the trials of a study share, made and checked before the first."""
 
 from hwsearch.study.preparation.assembly import bank_of, calibration_of, describe, prepare
-from hwsearch.study.preparation.calibration import SINK_QUESTIONS, default_workload
+from hwsearch.study.preparation.calibration import (
+    SINK_QUESTIONS,
+    default_workload,
+    prompted_workload,
+)
 from hwsearch.study.preparation.feasibility import check_feasible, fastest_plan
 from hwsearch.study.preparation.forecast import Forecast, forecast
 from hwsearch.study.preparation.loss_choice import check_own_loss, choose_loss
@@ -22,6 +26,7 @@ __all__ = [
     "fastest_plan",
     "forecast",
     "prepare",
+    "prompted_workload",
     "reopen",
     "sink_profile",
     "sinks_for_space",

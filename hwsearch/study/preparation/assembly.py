@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hwsearch.compression import WeightBank, own_calibration
 from hwsearch.denoisers.caching.digest import sizes_digest
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.errors import InputError, StudyError
@@ -33,7 +34,7 @@ def prepare(
     device: Device,
     workload: Workload,
     goal: Goal,
-    questions: list[str],
+    questions: Sequence[Question],
     loss_function: Loss | None = None,
     content: Content | None = None,
 ) -> Objective:
@@ -96,7 +97,7 @@ def prepare(
 
 
 def answering_for(
-    denoiser: Denoiser, space: SearchSpace, questions: Sequence[str], loss_function: Loss
+    denoiser: Denoiser, space: SearchSpace, questions: Sequence[Question], loss_function: Loss
 ) -> Answering | None:
     """Who asks plans calibration questions; None where all are decoded as the makers do.
 
@@ -104,7 +105,7 @@ def answering_for(
     """
     if set(space.decodings) == {None}:
         return None
-    asked = [Problem(question, "") for question in questions[:DEFAULT_PROBLEMS]]
+    asked = [Problem.of(question) for question in questions[:DEFAULT_PROBLEMS]]
     written = loss_function.written if isinstance(loss_function, FrozenStates) else None
     if written is not None:
         written = written.first(len(asked))
@@ -120,7 +121,7 @@ def calibration_of(device: Device, denoiser: Denoiser) -> Calibration | None:
 def describe(
     denoiser: Denoiser,
     device: Device,
-    questions: Sequence[str],
+    questions: Sequence[Question],
     loss: Loss | str | None,
     task: TaskChoice | None = None,
 ) -> dict[str, str]:
@@ -130,6 +131,6 @@ def describe(
     return content_of(denoiser, device, calibration, questions, name, words)
 
 
-def bank_of(denoiser: Denoiser, space: SearchSpace, questions: Sequence[str]) -> WeightBank:
+def bank_of(denoiser: Denoiser, space: SearchSpace, questions: Sequence[Question]) -> WeightBank:
     """Modules for the plans of a space; calibrated only where it prunes weights, which takes a while."""
     return WeightBank(denoiser, own_calibration(denoiser, questions) if space.prunes else None)

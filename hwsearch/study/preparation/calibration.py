@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from hwsearch.denoisers.chat.asking import Infilling, Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.operators import Workload
 from hwsearch.tasks.choice import TaskChoice
@@ -15,7 +18,7 @@ MEDIAN_OF = 32
 
 
 def default_workload(denoiser: Denoiser, task: TaskChoice | None = None) -> Workload:
-    """A task's median prompt, answered as the model's makers decode it.
+    """A task's median prompt and suffix, answered as the model's makers decode it.
 
     Args:
         denoiser: the model.
@@ -24,5 +27,24 @@ def default_workload(denoiser: Denoiser, task: TaskChoice | None = None) -> Work
     """
     task = task or TaskChoice()
     asked = task.asking(denoiser)
-    lengths = sorted(len(asked.prompt(question)) for question in task.sample(MEDIAN_OF))
-    return Workload(lengths[len(lengths) // 2], denoiser.decoding)
+    given = [asked.given(question) for question in task.sample(MEDIAN_OF)]
+    return Workload(
+        _median(len(one.prompt) for one in given),
+        denoiser.decoding,
+        suffix_length=_median(len(one.suffix) for one in given),
+    )
+
+
+def prompted_workload(
+    denoiser: Denoiser, prompt_length: int, questions: Sequence[Question]
+) -> Workload:
+    """A prompt of some length and the median suffix of some questions, answered likewise."""
+    suffixes = [Infilling.of(question).suffix for question in questions[:MEDIAN_OF]]
+    behind = _median(len(denoiser.suffix(text)) for text in suffixes)
+    return Workload(prompt_length, denoiser.decoding, suffix_length=behind)
+
+
+def _median(lengths: Iterable[int]) -> int:
+    """The upper of the two in the middle, where there are two."""
+    ordered = sorted(lengths)
+    return ordered[len(ordered) // 2]

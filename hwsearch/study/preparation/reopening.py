@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.devices.device import Device
 from hwsearch.latency.operators import Workload
@@ -23,7 +24,7 @@ PREDICTED = ("weights", "settings", "questions", "device figures")
 
 
 def reopen(
-    study: Study, denoiser: Denoiser, device: Device, questions: Sequence[str] | None = None
+    study: Study, denoiser: Denoiser, device: Device, questions: Sequence[Question] | None = None
 ) -> Objective:
     """The objective that a study was searched with, made again.
 
@@ -41,9 +42,11 @@ def reopen(
     denoiser = task.asking(denoiser)
     problems = task.calibration_problems()
     if questions is not None:
-        problems = [Problem(question, "") for question in questions]
-    asked = [problem.question for problem in problems]
-    workload = Workload(known.prompt_length, known.decoding_value)
+        problems = [Problem.of(question) for question in questions]
+    asked = [problem.asked for problem in problems]
+    workload = Workload(
+        known.prompt_length, known.decoding_value, suffix_length=known.suffix_length
+    )
     content = describe(denoiser, device, asked, known.loss_name, task)
     check_content(study.optuna, content, PREDICTED)
     limits: dict[str, Any] = {"max_bytes": known.max_bytes, "max_joules": known.max_joules}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import StudyError
 from hwsearch.sinks import SinkProfile, calibrate_sinks
@@ -66,7 +68,9 @@ def check_causal(space: SearchSpace, denoiser: Denoiser) -> None:
         )
 
 
-def sinks_for_space(denoiser: Denoiser, space: SearchSpace, questions: list[str]) -> SinkProfile:
+def sinks_for_space(
+    denoiser: Denoiser, space: SearchSpace, questions: Sequence[Question]
+) -> SinkProfile:
     """The sink profile of a model; one that caches nothing, is autoregressive or shall keep all, keeps all.
 
     Calibration takes a pass a token, which a large model has no time for unless it is needed.
@@ -88,6 +92,6 @@ def sinks_for_space(denoiser: Denoiser, space: SearchSpace, questions: list[str]
 
 
 @lru_cache(maxsize=1)
-def sink_profile(denoiser: Denoiser, questions: tuple[str, ...]) -> SinkProfile:
+def sink_profile(denoiser: Denoiser, questions: tuple[Question, ...]) -> SinkProfile:
     """As `calibrate_sinks`, once: timing a machine and searching for it ask for the same profile."""
     return calibrate_sinks(denoiser, questions)

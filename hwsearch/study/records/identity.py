@@ -22,6 +22,7 @@ from hwsearch.denoisers.caching.digest import (
     text_digest,
     weights_digest,
 )
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
 from hwsearch.latency.devices.device import Calibration, Device
@@ -66,7 +67,7 @@ def content_of(
     denoiser: Denoiser,
     device: Device,
     calibration: Calibration | None,
-    questions: Sequence[str],
+    questions: Sequence[Question],
     loss: str,
     task: str,
 ) -> dict[str, str]:
@@ -83,7 +84,7 @@ def content_of(
     return {
         "weights": weights_digest(denoiser.network),
         "settings": settings_digest(denoiser),
-        "questions": questions_digest(denoiser, list(questions)),
+        "questions": questions_digest(denoiser, questions),
         "device figures": figures_digest(device, calibration),
         "task": task,
         "loss": f"{loss} (scheme {LOSS_SCHEME})",
@@ -160,11 +161,14 @@ def check_known(name: str, location: StudyLocation, now: Content) -> None:
 def identity(objective: Objective) -> dict[str, str]:
     """What a study is about by name: two studies of one name must agree in all but `MOVABLE`."""
     workload = objective.predictor.workload
+    lengths = {"prompt_length": workload.prompt_length}
+    if workload.suffix_length:  # left out elsewhere, as it was before there were suffixes
+        lengths["suffix_length"] = workload.suffix_length
     found = {
         "model": objective.denoiser.name,
         "device": objective.predictor.device.info.name,
         "space": objective.space.model_dump_json(),
-        "workload": json.dumps({"prompt_length": workload.prompt_length}),
+        "workload": json.dumps(lengths),
         "decoding": workload.decoding.model_dump_json(),
         "loss": objective.loss_function.name,
         "objective": objective.goal.objective.value,

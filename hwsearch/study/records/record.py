@@ -30,7 +30,7 @@ class StudyRecord(BaseModel):
         device: name of the device.
         device_folder: where the device's files lie.
         space: the choices, as JSON.
-        workload: length of the prompt, as JSON.
+        workload: lengths of the prompt and of what is given behind the blank, as JSON.
         decoding: how text is written, as JSON.
         task: on which task, as JSON; None in studies from before there were several.
         model_options: how the model was loaded, as JSON.
@@ -105,6 +105,11 @@ class StudyRecord(BaseModel):
     def prompt_length(self) -> int:
         """Tokens of the prompt. Raises `KeyError` where they are not kept."""
         return int(json.loads(self.kept("workload"))["prompt_length"])
+
+    @property
+    def suffix_length(self) -> int:
+        """Tokens given behind the blank. Raises as `prompt_length`."""
+        return int(json.loads(self.kept("workload")).get("suffix_length", 0))
 
     @property
     def decoding_value(self) -> Decoding:

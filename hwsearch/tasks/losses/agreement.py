@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from hwsearch.decoding.backend import Backend, Tokens
-from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.batches import PromptBatch, batches_of_equal_length
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.decoding.sampler import generate
+from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.plan import Decoding
@@ -25,7 +24,7 @@ class DecodeAgreement:
     decoding, in steps of whole tokens, and chaotic: one token chosen otherwise changes those that follow.
 
     Args:
-        prompts: batches of prompts, each ``[batch, length]``.
+        prompts: batches of prompts, with what is given behind the blanks.
         written: what the uncompressed model wrote, each ``[batch, gen_length]``.
         mask_token_id: the token that stands for "not written yet".
         decoding: how answers are decoded.
@@ -35,7 +34,7 @@ class DecodeAgreement:
 
     def __init__(
         self,
-        prompts: Sequence[Tokens],
+        prompts: Sequence[PromptBatch],
         written: Sequence[Tokens],
         mask_token_id: int,
         decoding: Decoding,
@@ -46,12 +45,11 @@ class DecodeAgreement:
 
     @classmethod
     def record(
-        cls, denoiser: Denoiser, questions: Sequence[str], *, batch: int = 16
+        cls, denoiser: Denoiser, questions: Sequence[Question], *, batch: int = 16
     ) -> DecodeAgreement:
         """Let the uncompressed model answer the questions."""
-        asked = [denoiser.prompt(question) for question in questions]
-        groups = groups_of_equal_length(asked, batch)
-        prompts = [np.array([asked[index] for index in group], dtype=np.int64) for group in groups]
+        asked = [denoiser.given(question) for question in questions]
+        prompts = list(batches_of_equal_length(asked, batch))
         decoding = denoiser.decoding.scheduled()
         made = cls(prompts, (), denoiser.mask_token_id, decoding)
         written = made.write(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
@@ -86,17 +84,23 @@ class DecodeAgreement:
         yield from in_turn(shuffled(len(self.prompts)), measure, describe, total)
 
     def write(self, network: Network, kept: KeptShares) -> list[Tokens]:
-        """What a network writes after the prompts, each ``[batch, gen_length]``."""
+        """What a network writes into the blanks, each ``[batch, gen_length]``."""
         backend = backend_of(network, kept)
         return [self._answer(backend, prompts) for prompts in self.prompts]
 
-    def _answer(self, backend: Backend, prompts: Tokens) -> Tokens:
-        written = generate(backend, prompts, self.decoding, self.mask_token_id)
-        return written[:, prompts.shape[1] :]
+    def _answer(self, backend: Backend, batch: PromptBatch) -> Tokens:
+        found = generation(
+            backend,
+            batch.prompts,
+            self.decoding,
+            self.mask_token_id,
+            suffixes=batch.suffixes,
+        )
+        return found.tokens[:, found.blank.place]
 
-    def _passes(self, prompts: Tokens) -> float:
+    def _passes(self, batch: PromptBatch) -> float:
         """Work of answering one batch."""
         decoding = self.decoding
-        share = decoding.block_length / (prompts.shape[1] + decoding.gen_length)
+        share = decoding.block_length / (batch.given_length + decoding.gen_length)
         cached = decoding.steps - decoding.refreshes
-        return len(prompts) * (decoding.refreshes + cached * share)
+        return len(batch.indices) * (decoding.refreshes + cached * share)

@@ -16,11 +16,11 @@ from hwsearch.tasks.problem import Problem
 
 
 def _kl(denoiser: Denoiser, problems: Sequence[Problem]) -> Loss:
-    return FrozenStates.record(denoiser, [problem.question for problem in problems])
+    return FrozenStates.record(denoiser, [problem.asked for problem in problems])
 
 
 def _agreement(denoiser: Denoiser, problems: Sequence[Problem]) -> Loss:
-    return DecodeAgreement.record(denoiser, [problem.question for problem in problems])
+    return DecodeAgreement.record(denoiser, [problem.asked for problem in problems])
 
 
 #: How each loss is made from the uncompressed model and calibration problems.

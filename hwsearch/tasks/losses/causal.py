@@ -7,7 +7,6 @@ passes would, had it written the right tokens.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwsearch.decoding.backend import Tokens
-from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.batches import Given, groups_of_equal_length
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.backends import backend_of
@@ -216,21 +215,20 @@ def _batches(denoiser: Denoiser, problems: Sequence[Problem]) -> list[SolvedBatc
             'questions alone: calibrate on problems with "question" and "answer"'
         )
     solved = [
-        (row.prompt, row.target[: len(row.encoding.ids) + 1])
-        for row in answered(denoiser, problems)
+        (row.given, row.target[: len(row.encoding.ids) + 1]) for row in answered(denoiser, problems)
     ]
     return remembered(
-        "solved", denoiser, [json.dumps(solved)], lambda: _read(denoiser, solved), [SolvedBatch]
+        "solved", denoiser, [repr(solved)], lambda: _read(denoiser, solved), [SolvedBatch]
     )
 
 
-def _read(denoiser: Denoiser, solved: Sequence[tuple[list[int], list[int]]]) -> list[SolvedBatch]:
+def _read(denoiser: Denoiser, solved: Sequence[tuple[Given, list[int]]]) -> list[SolvedBatch]:
     """Let a model read prompts with their answers."""
-    whole, batches = [prompt + answer for prompt, answer in solved], []
+    whole, batches = [given.around(answer) for given, answer in solved], []
     groups = groups_of_equal_length(whole, BATCH)
     for group in each(groups, "reading solved problems", len(whole), len):
         tokens = np.array([whole[index] for index in group], dtype=np.int64)
-        first = np.array([max(1, len(solved[index][0])) for index in group])
+        first = np.array([max(1, len(solved[index][0].prompt)) for index in group])
         judged = np.arange(tokens.shape[1]) >= first[:, None]
         batches.append(_batch(denoiser, tokens, judged))
     return batches

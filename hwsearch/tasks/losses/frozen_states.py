@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
-from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.batches import Given, batches_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.passes import PassRecord, Scope
@@ -137,7 +137,7 @@ STATE_CLASSES = (
 
 
 def record_states(
-    denoiser: Denoiser, prompts: Sequence[list[int]], per_question: int, batch: int, seed: int
+    denoiser: Denoiser, prompts: Sequence[Given], per_question: int, batch: int, seed: int
 ) -> tuple[list[FrozenState], tuple[DecodedProblem, ...]]:
     """Answer prompts, and take snapshots on the way; see `hwsearch.tasks.losses.kl.FrozenStates.record`.
 
@@ -155,12 +155,17 @@ def record_states(
         def passed(tokens: Tokens, _record: PassRecord) -> None:
             advance(len(tokens))
 
-        for group in groups_of_equal_length(prompts, batch):
-            recorder = StateRecorder(denoiser, rng, judged[group])
-            asked = np.array([prompts[index] for index in group])
-            mask = denoiser.mask_token_id
-            found = generation(recorder, asked, decoding, mask, on_pass=passed)
+        for group in batches_of_equal_length(prompts, batch):
+            recorder = StateRecorder(denoiser, rng, judged[group.indices])
+            found = generation(
+                recorder,
+                group.prompts,
+                decoding,
+                denoiser.mask_token_id,
+                on_pass=passed,
+                suffixes=group.suffixes,
+            )
             states.extend(recorder.states)
-            for row, index in enumerate(group):
-                written[index] = DecodedProblem.of(found, row, asked.shape[1], ends)
+            for row, index in enumerate(group.indices):
+                written[index] = DecodedProblem.of(found, row, ends)
     return states, tuple(written[index] for index in range(len(prompts)))

@@ -7,7 +7,6 @@ plans are judged on the same states, so the noise of sampling states cancels bet
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.caching.results import remembered
+from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.large.lockstep import in_step, is_large
 from hwsearch.denoisers.network import Network
@@ -81,7 +81,7 @@ class FrozenStates:
     def record(
         cls,
         denoiser: Denoiser,
-        questions: Sequence[str],
+        questions: Sequence[Question],
         *,
         per_question: int = PER_QUESTION,
         batch: int = 16,
@@ -97,12 +97,12 @@ class FrozenStates:
             batch: most questions of one prompt length decoded together.
             seed: of the refreshes, and of the pass after each at which a snapshot is taken.
         """
-        prompts = [denoiser.prompt(question) for question in questions]
+        prompts = [denoiser.given(question) for question in questions]
         decoding = denoiser.decoding.scheduled()
         states, written = remembered(
             "states",
             denoiser,
-            [json.dumps([prompts, per_question, batch, seed])],
+            [repr((prompts, per_question, batch, seed))],
             lambda: record_states(denoiser, prompts, per_question, batch, seed),
             STATE_CLASSES,
         )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from hwsearch.decoding.backend import Tokens
-from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.batches import Given, PromptBatch, batches_of_equal_length
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
@@ -33,13 +33,13 @@ class Answered:
     """A problem with its right answer, as tokens.
 
     Attributes:
-        prompt: tokens of the prompt.
+        given: tokens on both sides of the answer.
         target: the answer, then end tokens up to the generated length.
         text: the answer's text.
         encoding: the answer alone, with its offsets in the text.
     """
 
-    prompt: list[int]
+    given: Given
     target: list[int]
     text: str
     encoding: Encoding
@@ -50,20 +50,19 @@ class ForcedBatch:
     """Sequences of one length.
 
     Attributes:
-        prompts: ``[batch, prompt]``.
+        given: tokens on both sides of the answers.
         targets: the right tokens, ``[batch, gen_length]``.
         weights: of each position's cross entropy, ``[batch, gen_length]``; a position is masked
             where its weight is not 0.
     """
 
-    prompts: Tokens
+    given: PromptBatch
     targets: Tokens
     weights: NDArray[np.float64]
 
     def masked(self, mask_token_id: int) -> Tokens:
-        """The sequences as the network sees them, ``[batch, prompt + gen_length]``."""
-        hidden = np.where(self.weights != 0, mask_token_id, self.targets)
-        return np.concatenate((self.prompts, hidden), axis=1)
+        """The sequences as the network sees them, ``[batch, length]``."""
+        return self.given.around(np.where(self.weights != 0, mask_token_id, self.targets))
 
 
 class ForcedStates:
@@ -105,8 +104,8 @@ class ForcedStates:
 
         def measure(index: int) -> _Entropy:
             batch, block = states[index]
-            tokens, length = batch.masked(self.mask_token_id), batch.prompts.shape[1]
-            span = (length + block.start, length + block.stop)
+            tokens, first = batch.masked(self.mask_token_id), batch.given.prompts.shape[1]
+            span = (first + block.start, first + block.stop)
             backend.begin()
             logits = backend.refresh_logits(tokens, *span)
             entropy = self.refresh_share * _entropy(logits, batch, block)
@@ -129,8 +128,8 @@ class ForcedStates:
     def _passes(self, batch: ForcedBatch) -> float:
         """Work of one block of a batch."""
         cached = self.decoding.block_length if self.refresh_share < 1 else 0
-        length = batch.prompts.shape[1] + self.decoding.gen_length
-        return len(batch.prompts) * (1 + cached / length)
+        length = batch.given.given_length + self.decoding.gen_length
+        return len(batch.targets) * (1 + cached / length)
 
     def _blocks(self, batch: ForcedBatch) -> list[slice]:
         """Blocks in which anything is judged."""
@@ -167,8 +166,8 @@ def answered(denoiser: Denoiser, problems: Sequence[Problem]) -> list[Answered]:
         if len(encoding.ids) < room:
             ends = [denoiser.end_token_id] * (room - len(encoding.ids))
             target = encoding.ids + ends
-            prompt = denoiser.prompt(problem.question)
-            found.append(Answered(prompt, target, problem.answer, encoding))
+            given = denoiser.given(problem.asked)
+            found.append(Answered(given, target, problem.answer, encoding))
     if not found:
         raise InputError(
             f"none of the {len(problems)} answers fits in the {room} tokens that "
@@ -180,12 +179,12 @@ def answered(denoiser: Denoiser, problems: Sequence[Problem]) -> list[Answered]:
 def batches_of(
     rows: Sequence[Answered], weights: NDArray[np.float64], batch: int = 16
 ) -> list[ForcedBatch]:
-    """Rows of equal prompt length together, with their weights ``[rows, gen_length]``."""
+    """Rows whose answers stand alike together, with their weights ``[rows, gen_length]``."""
     return [
         ForcedBatch(
-            np.array([rows[index].prompt for index in group], dtype=np.int64),
-            np.array([rows[index].target for index in group], dtype=np.int64),
-            weights[group],
+            group,
+            np.array([rows[index].target for index in group.indices], dtype=np.int64),
+            weights[group.indices],
         )
-        for group in groups_of_equal_length([row.prompt for row in rows], batch)
+        for group in batches_of_equal_length([row.given for row in rows], batch)
     ]

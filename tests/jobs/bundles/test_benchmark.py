@@ -57,7 +57,7 @@ def test_it_asks_by_the_chat_template_or_plainly(runtime, monkeypatch):
     asked, generation = [], runtime.generation
 
     def spy(prompt, **settings):
-        asked.append(list(prompt))
+        asked.append(list(prompt.prompt))
         return generation(prompt, **settings)
 
     monkeypatch.setattr(runtime, "generation", spy)

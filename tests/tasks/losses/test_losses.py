@@ -85,9 +85,10 @@ def test_the_likelihood_is_llada_s_bound(denoiser, bank):
     total, rows = 0.0, 0
     for batch in loss_function.batches:
         tokens = torch.from_numpy(batch.masked(denoiser.mask_token_id))
-        logp = denoiser.logits(tokens).log_softmax(-1)[:, batch.prompts.shape[1] :]
+        start = batch.given.prompts.shape[1]
+        logp = denoiser.logits(tokens).log_softmax(-1)[:, start:]
         right = logp.gather(-1, torch.from_numpy(batch.targets)[..., None])[..., 0].numpy()
-        masked = tokens[:, batch.prompts.shape[1] :].numpy() == denoiser.mask_token_id
+        masked = tokens[:, start:].numpy() == denoiser.mask_token_id
         total += -(right * masked / masked.sum(axis=1, keepdims=True)).sum()
         rows += len(right)
     assert rows == 3

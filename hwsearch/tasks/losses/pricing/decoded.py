@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsearch.decoding.answer import answer_length, answer_text, end_token_ids
-from hwsearch.decoding.batches import groups_of_equal_length
+from hwsearch.decoding.batches import Blank, Prompt, batches_of_equal_length
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.decoding.passes import PASS_CLASSES, PassShape, counted
@@ -36,30 +35,31 @@ class DecodedProblem:
     Attributes:
         found: the generation of the batch that it was in.
         row: its row in that batch.
-        prompt_length: tokens of the prompt.
         text_count: tokens of the text, up to and with the first that ends it; what is written
             behind that never counts.
     """
 
     found: Generation
     row: int
-    prompt_length: int
     text_count: int
 
     @classmethod
-    def of(
-        cls, found: Generation, row: int, prompt_length: int, ends: Collection[int]
-    ) -> DecodedProblem:
+    def of(cls, found: Generation, row: int, ends: Collection[int]) -> DecodedProblem:
         """One row of a batch, whose text the tokens `ends` end."""
-        generated = found.tokens[row, prompt_length:]
+        generated = found.tokens[row, found.blank.place]
         # with the token that ends it, if there is one
         count = min(answer_length(generated, ends) + 1, len(generated))
-        return cls(found, row, prompt_length, count)
+        return cls(found, row, count)
+
+    @property
+    def blank(self) -> Blank:
+        """Where it was written."""
+        return self.found.blank
 
     @property
     def generated(self) -> NDArray[np.int64]:
-        """Prompt left out, ``[gen_length]``."""
-        tokens: NDArray[np.int64] = self.found.tokens[self.row, self.prompt_length :]
+        """All that was given left out, ``[gen_length]``."""
+        tokens: NDArray[np.int64] = self.found.tokens[self.row, self.blank.place]
         return tokens
 
     @property
@@ -81,22 +81,22 @@ class DecodedProblem:
     @property
     def trajectory(self) -> Trajectory:
         """Its generation, pass by pass."""
-        return Trajectory(self.found.tokens[self.row], self.written)
+        return Trajectory(self.found.tokens[self.row], self.written, self.found.suffix_length)
 
     @cached_property
     def finished(self) -> NDArray[np.int64]:
-        """Prompt and text, ``[length]``, its last token repeated where it ended before the last place.
+        """All that was given, and the text, ``[length]``; its last token fills the rest of the blank.
 
         So two generations of one text are the same tokens, whatever was written behind the end.
         """
         tokens = self.found.tokens[self.row].copy()
-        stop = self.prompt_length + self.text_count
-        tokens[stop:] = tokens[stop - 1]
+        stop = self.blank.start + self.text_count
+        tokens[stop : self.blank.stop] = tokens[stop - 1]
         return tokens
 
 
 #: What decoded problems consist of.
-WRITTEN_CLASSES = (DecodedProblem, Generation, *PASS_CLASSES)
+WRITTEN_CLASSES = (DecodedProblem, Generation, Blank, *PASS_CLASSES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ def decode(
     network: Network,
     kept: KeptShares,
     decoding: Decoding,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Prompt],
     *,
     mask_token_id: int,
     ends: Collection[int],
@@ -141,7 +141,7 @@ def decode(
         network: a (compressed) network.
         kept: for each layer the share of cached positions it keeps, and by which rule.
         decoding: how text is written; chance, where it leaves any, has seed 0.
-        prompts: tokens of each prompt.
+        prompts: tokens of each prompt, or those on both sides of a blank.
         mask_token_id: the token that stands for "not written yet".
         ends: tokens that end a text.
         batch: most prompts decoded together.
@@ -151,11 +151,17 @@ def decode(
     """
     backend = backend_of(network, kept)
     found: dict[int, DecodedProblem] = {}
-    for group in groups_of_equal_length(prompts, batch):
-        tokens = np.array([prompts[index] for index in group], dtype=np.int64)
-        wrote = generation(backend, tokens, decoding, mask_token_id, end_tokens=ends)
-        for row, index in enumerate(group):
-            found[index] = DecodedProblem.of(wrote, row, tokens.shape[1], ends)
+    for group in batches_of_equal_length(prompts, batch):
+        wrote = generation(
+            backend,
+            group.prompts,
+            decoding,
+            mask_token_id,
+            end_tokens=ends,
+            suffixes=group.suffixes,
+        )
+        for row, index in enumerate(group.indices):
+            found[index] = DecodedProblem.of(wrote, row, ends)
     return Decoded(decoding, tuple(found[index] for index in range(len(prompts))))
 
 
@@ -179,7 +185,7 @@ class DecodedProblems:
     ) -> None:
         self._written = written
         self.denoiser, self.problems, self.batch = denoiser, tuple(problems), batch
-        self.prompts = tuple(tuple(denoiser.prompt(problem.question)) for problem in problems)
+        self.prompts = tuple(denoiser.given(problem.asked) for problem in problems)
         self.ends = end_token_ids(denoiser)
 
     def decoded(self, network: Network, kept: KeptShares, decoding: Decoding | None) -> Decoded:
@@ -207,7 +213,7 @@ class DecodedProblems:
         problems = remembered(
             "decoded",
             denoiser,
-            [json.dumps([self.prompts, self.batch]), decoding.model_dump_json()],
+            [repr((self.prompts, self.batch)), decoding.model_dump_json()],
             lambda: self.decoded(denoiser.network, kept, decoding).problems,
             WRITTEN_CLASSES,
         )

@@ -89,7 +89,7 @@ class EveryNth:
 
 @dataclass(frozen=True)
 class LeftToRight:
-    """The text up to a token, all behind it hidden: the chain rule, taken `run` tokens at a time.
+    """The text up to a token, all of it behind that hidden: the chain rule, taken `run` tokens at a time.
 
     With `run` 1 the sum is the likelihood of the text written in that order. Unlike `EveryNth` it
     does not find a wrong number confirmed by its repetition further on.
@@ -105,7 +105,7 @@ class LeftToRight:
         states = []
         for first in range(0, problem.text_count, self.run):
             tokens = problem.finished.copy()
-            tokens[problem.prompt_length + first :] = mask_token_id
+            tokens[problem.blank.start + first : problem.blank.stop] = mask_token_id
             judged = np.arange(first, min(first + self.run, problem.text_count))
             states.append(_state(problem, tokens, judged, mask_token_id))
         return states
@@ -118,7 +118,7 @@ def _state(
     mask_token_id: int,
 ) -> JudgedState:
     """`tokens` with the judged places hidden; `judged` counts from the end of the prompt."""
-    places = judged + problem.prompt_length
+    places = judged + problem.blank.start
     seen = tokens.copy()
     seen[places] = mask_token_id
     return JudgedState(seen, places, problem.finished[places])

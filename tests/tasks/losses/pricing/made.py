@@ -17,4 +17,4 @@ def decoded_of(prompt, tokens, written=None):
     decoding = Decoding(
         gen_length=len(tokens), block_length=len(tokens), steps=len(tokens), refresh_interval=1
     )
-    return Decoded(decoding, (DecodedProblem.of(found, 0, len(prompt), {END}),))
+    return Decoded(decoding, (DecodedProblem.of(found, 0, {END}),))

@@ -25,10 +25,11 @@ def problems():
 def test_answers_come_in_the_order_of_the_problems(problems):
     denoiser = problems.denoiser
     backend = backend_of(denoiser.network, KeptShares.keeping_all(2))
-    for problem, prompt in zip(problems.reference.problems, problems.prompts, strict=True):
+    for problem, given in zip(problems.reference.problems, problems.prompts, strict=True):
+        prompt = given.prompt
         alone = generate(backend, np.array([prompt]), denoiser.decoding, denoiser.mask_token_id)
         assert problem.trajectory.tokens.tolist() == alone[0].tolist()
-        assert problem.prompt_length == len(prompt)
+        assert problem.blank.start == len(prompt)
         assert problem.written_count == denoiser.decoding.gen_length
 
 

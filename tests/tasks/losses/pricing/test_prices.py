@@ -46,12 +46,12 @@ def ended_at(place, decoded, behind, written=None):
     for problem in decoded.problems:
         tokens = problem.found.tokens[problem.row].copy()
         passes = np.arange(len(problem.written))
-        tokens[problem.prompt_length + place] = 1
-        tokens[problem.prompt_length + place + 1 :] = behind
+        tokens[problem.blank.start + place] = 1
+        tokens[problem.blank.start + place + 1 :] = behind
         if written is not None:
             passes[place + 1 :] = written
         found = Generation(tokens[None], passes[None], ())
-        changed.append(DecodedProblem.of(found, 0, problem.prompt_length, {1}))
+        changed.append(DecodedProblem.of(found, 0, {1}))
     return Decoded(decoded.decoding, tuple(changed))
 
 
@@ -84,7 +84,7 @@ def test_a_wrong_token_is_paid_for(name, problems):
     logits[1] = torch.inf  # an end token would not be worse here alone
     wrong[last] = int(logits.argmin())
     found = Generation(wrong[None], original.written[None], ())
-    changed = DecodedProblem.of(found, 0, original.prompt_length, {1})
+    changed = DecodedProblem.of(found, 0, {1})
     rest = problems.reference.problems[1:]
     assert price.price(Decoded(problems.reference.decoding, (changed, *rest))) > 0.01
 
