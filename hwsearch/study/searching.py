@@ -104,7 +104,8 @@ def run_spec(
 
     location_of(
         name_or_default(spec.name, "named", "later"), spec.storage
-    ).check()  # before a model is read
+    ).check()  # before a model is read, as is the task
+    spec.judged.check()
     denoiser, device = spec.load(spec.model), load_device(spec.device)
     chosen = spec.space.chosen(denoiser)
     settings: StudySettings = spec

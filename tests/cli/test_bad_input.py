@@ -34,6 +34,13 @@ def refused(run, tmp_path, monkeypatch):
     return call
 
 
+@pytest.fixture
+def unread(monkeypatch):
+    """No model is read, and nobody is asked on the network, before a command is refused."""
+    monkeypatch.setattr("hwsearch.denoisers.loading.options.load_denoiser", None)
+    monkeypatch.setattr("hwsearch.tasks.gsm8k._from_hub", None)
+
+
 def lines(path, *records):
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
@@ -101,3 +108,21 @@ def test_a_task_that_does_not_fit_the_loss(refused, model, tmp_path, loss, recor
     search = ("search", "--model", model, *SEARCH, "--loss", loss, *LENGTHS)
     assert said in refused(*search, "--calibration", "asked.jsonl")
     assert not (tmp_path / "s.db").exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["data/gsm", "gsm.jsonl", "nowhere/gsm.parquet", "./data/gsm", "../x", "~/gsm", "a/b/c", "gsm"],
+)
+@pytest.mark.parametrize("task", [("gsm8k",), ("gsm8k", "--num-shots", 0), ("gsm8k_cot",)])
+def test_a_mistyped_path_of_a_task(refused, unread, tmp_path, path, task):
+    (tmp_path / "data").mkdir()
+    asked = ("--task", *task, "--task-path", path)
+    for command in (
+        ("search", "--model", "mine", *SEARCH),
+        ("evaluate", "mine"),
+        ("sinks", "mine", "-o", "sinks"),
+    ):
+        said = refused(*command, *asked)
+        assert f"there is no file or folder {path} with problems" in said
+        assert "train.jsonl" in said and "a hub id such as openai/gsm8k" in said
