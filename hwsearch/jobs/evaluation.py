@@ -127,6 +127,7 @@ def evaluate_model(
     from hwsearch.denoisers.backends import backend_of  # bundles are scored without torch
     from hwsearch.denoisers.loading.options import ModelOptions
 
+    task.check()  # before a model is read
     denoiser = (settings.model or ModelOptions()).load(model)
     backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
     decoding = denoiser.decoding.changed(settings.decoding)

@@ -91,6 +91,7 @@ def _loaded(subject: str | Denoiser, options: ModelOptions, task: TaskChoice) ->
         return task.asking(subject)
     if (Path(subject) / BUNDLE_FILE).is_file():
         return Runtime(subject, threads=1)
+    task.check()  # before a model is read
     return task.asking(options.load(subject))
 
 

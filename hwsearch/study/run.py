@@ -10,10 +10,11 @@ from typing import Any, Unpack
 
 import optuna
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.denoisers.caching.results import remembered
 from hwsearch.errors import StudyError
+from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.loss_noise import record_noise
 from hwsearch.study.objective import Objective, size_bytes
 from hwsearch.study.records.identity import (
@@ -25,7 +26,7 @@ from hwsearch.study.records.identity import (
 )
 from hwsearch.study.records.record import StudyRecord, update_record
 from hwsearch.study.records.study import Study, ended
-from hwsearch.study.records.trial_record import copied_attributes
+from hwsearch.study.records.trial_record import FAILURE, copied_attributes
 from hwsearch.study.samplers.catalog import make_sampler
 from hwsearch.study.sensitivities import Sensitivities, measure_sensitivities
 from hwsearch.study.settings.values import RunOptions, RunSettings
@@ -87,7 +88,7 @@ def run_study(
         study, others = join(name, opened, 2 if objective.is_multi_objective else 1, prepare_study)
         study.sampler = make_sampler(run.sampler, seed_of_worker(run.seed, study, others), known)
         if not location.is_shared:
-            _recover(study)
+            _recover(study, objective.space)
         run_trials(study, objective, opened, run.trials, on_trial)
         done = Study(study, objective.space, objective.target_ms)
         record_noise(done, objective)
@@ -203,13 +204,24 @@ def described(objective: Objective) -> dict[str, Any]:
     }
 
 
-def _recover(study: optuna.Study) -> None:
+def _recover(study: optuna.Study, space: SearchSpace) -> None:
     """Fail trials that a killed run left running, and queue their plans again.
 
-    Only for SQLite, where this process is the study's only worker.
+    Only for SQLite, where this process is the study's only worker. It may be killed here as well, so a
+    plan is queued before its trial fails, and not where it is queued already.
     """
-    running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-    for trial in running:
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        if trial.params:
-            study.enqueue_trial(trial.params)
+    known = study.get_trials(deepcopy=False)
+    queued = [t.system_attrs.get("fixed_params") for t in known if t.state == TrialState.WAITING]
+    for trial in (trial for trial in known if trial.state == TrialState.RUNNING):
+        params = _params_of(trial, space)
+        if params and params not in queued and FAILURE not in trial.user_attrs:
+            study.enqueue_trial(params)
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _params_of(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
+    """The plan that a trial was to try; nothing if it was killed before all of it was chosen."""
+    queued: dict[str, Any] | None = trial.system_attrs.get("fixed_params")
+    if queued is not None:
+        return queued
+    return trial.params if trial.params.keys() == space.parameters().keys() else {}

@@ -126,6 +126,7 @@ def study_subject(spec: StudySpec) -> tuple[Denoiser, Device, SearchSpace]:
     """
     from hwsearch.latency.devices.device import load_device
 
+    spec.judged.check()  # before a model is read
     denoiser, device = spec.load(spec.model), load_device(spec.device)
     chosen = spec.space.chosen(denoiser)
     if chosen.get("groups") == "refine":

@@ -70,9 +70,13 @@ def join(
         )
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage)
-        _await_creator(study)
+        shared = is_shared(str(storage.url))
+        if shared:
+            _await_creator(study)  # elsewhere it was the only worker, and has been killed
         with proposal_lock(storage, name):
             prepare(study)
+        if not shared:
+            return study, False
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return study, bool(running)
     with proposal_lock(storage, name):

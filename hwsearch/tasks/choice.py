@@ -103,6 +103,10 @@ class TaskChoice(Keywords):
         """The task. Raises `UnknownNameError` or `InputError` as `load_task`."""
         return _loaded(self.judged)
 
+    def check(self) -> None:
+        """See that there is such a task, before anything is computed. Raises as `loaded` does."""
+        _ = self.loaded
+
     def of_split(self, split: str, count: int, seed: int = 0) -> list[Problem]:
         """Problems as the task has them, before they are worded. Raises `InputError`."""
         return self.loaded.problems(split, count, seed)

@@ -36,8 +36,8 @@ SPLITS = ("train", "test", "calibration", "validation")
 STOPS = ("Question:", "</s>", "<|im_end|>")
 COT_STOPS = ("Q:", "</s>", "<|im_end|>")
 
-#: A name of the hub's that is no file's: those end in something after a dot.
-_HUB_NAME = re.compile(r"[\w-]+/[\w-]+")
+#: How names on the hub look: an owner and a name, neither of which begins with a dot.
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 _NOTE = re.compile(r"<<.*?>>")
 
@@ -59,10 +59,29 @@ def read_split(source: str | Path | None, split: str) -> list[Problem]:
         raise UnknownNameError("split of gsm8k", split, SPLITS)
     if split in ("calibration", "validation"):
         return half_of(read_split(_beside(source), "train"), split)
+    check_source(source)
     if source is None or _is_hub_id(source):
         return _from_hub(split, HUB_ID if source is None else str(source))
     path = Path(source)
     return read_problems(path / f"{split}.jsonl" if path.is_dir() else path)
+
+
+def check_source(source: str | Path | None) -> None:
+    """See that there is something at a path; a name on the hub is not looked up.
+
+    Raises:
+        InputError: there is nothing.
+    """
+    if source is None or Path(source).exists() or _is_hub_id(source):
+        return
+    folder = Path(source).parent
+    there = (
+        f"folder {folder} has none" if folder.is_dir() else f"there is no folder {folder} either"
+    )
+    raise InputError(
+        f"there is no file or folder {source} with problems ({there}); give a JSONL file, a folder with "
+        "train.jsonl and test.jsonl, or a hub id such as openai/gsm8k"
+    )
 
 
 def gsm8k(
@@ -82,6 +101,7 @@ def gsm8k(
     Raises:
         InputError: the problems or the shots cannot be read.
     """
+    check_source(source)
     pool = _pool(source, shots, num_shots)
     drawn: list[str] = []
     rng = random.Random(seed)
@@ -114,6 +134,7 @@ def gsm8k_cot(
     Raises:
         InputError: the problems or the shots cannot be read.
     """
+    check_source(source)
     pool = _pool(source, shots, num_shots)
     fixed = pool[:num_shots] if shots is not None else random.Random(seed).sample(pool, num_shots)
     context = "".join(f"Q: {p.question}\nA: {cot_answer(p.answer)}\n\n" for p in fixed)
@@ -184,7 +205,14 @@ def _beside(source: str | Path | None) -> str | Path | None:
 
 
 def _is_hub_id(source: str | Path) -> bool:
-    return _HUB_NAME.fullmatch(str(source)) is not None and not Path(source).exists()
+    """Whether a place can only be on the hub, where a mistyped path would be looked for half a minute.
+
+    A path is what is there, what ends as a file does (``.jsonl``, where ``v1.2`` is a name's), and what
+    would lie in a folder that is there.
+    """
+    path = Path(source)
+    is_name = _HUB_NAME.fullmatch(str(source)) and not path.suffix[1:].isalpha()
+    return bool(is_name) and not path.exists() and not path.parent.exists()
 
 
 def _from_hub(split: str, hub_id: str) -> list[Problem]:

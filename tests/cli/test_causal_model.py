@@ -93,6 +93,21 @@ def test_what_it_cannot_search_is_one_line(search, tmp_path, monkeypatch, more, 
     assert not (tmp_path / "s.db").exists(), "a refused search leaves no study behind"
 
 
+def test_verbs_that_cannot_serve_it_say_so(run, model, asked, tmp_path):
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"layers": [{"attention": "w8"}] * 3, "head": "w8"}))
+    out = ("-o", tmp_path / "out")
+    for arguments, said in (
+        (("export", "--model", model, "--causal", "--plan", plan, *out), "not exported"),
+        (("baselines", model, "--causal", *asked[:-2], *out), "is autoregressive"),
+        (("evaluate", model, "--causal", *asked, "--apply-chat-template"), "has no chat template"),
+        (("evaluate", model, *asked), "an autoregressive model has none: --causal"),
+    ):
+        code, printed, err = run(*arguments)
+        assert (code, printed) == (2, "") and said in err, err
+        assert len(err.splitlines()) == 1
+
+
 def test_the_makers_decoding_may_be_named(search, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "makers.json").write_text("{}")

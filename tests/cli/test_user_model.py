@@ -1,4 +1,7 @@
-"""A user's model on a user's task, from the command line alone, through every verb."""
+"""A user's model on a user's task, from the command line alone, through every verb.
+
+Where torch sees an NVIDIA GPU, all of it is done on that as well.
+"""
 
 import json
 
@@ -12,6 +15,7 @@ from tests.denoisers.checkpoints import (
     stock_model,
     write,
 )
+from tests.denoisers.test_cuda import needs_gpu
 
 CHAT = "{% for m in messages %}tom {{ m.content }} ?{% endfor %}{% if add_generation_prompt %} has{% endif %}"
 LENGTHS = ("--gen-length", 8, "--block-length", 4, "--steps", 8)
@@ -32,6 +36,12 @@ def model(request, tmp_path_factory):
     return checkpoint(tmp_path_factory.mktemp("models") / request.param, request.param)
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, needs_gpu])])
+def loaded(request):
+    """How the model is loaded: where it runs, and what its files do not say."""
+    return ("--torch-device", request.param, *LENGTHS)
+
+
 @pytest.fixture
 def asked(tmp_path):
     for split, count in (("train", 10), ("test", 3)):
@@ -47,22 +57,23 @@ def asked(tmp_path):
 
 
 @pytest.mark.slow
-def test_from_search_to_verified_bundle(run, model, asked, tmp_path):
+def test_from_search_to_verified_bundle(run, model, asked, loaded, tmp_path):
     database = tmp_path / "study.db"
     search = (
         "search", "--model", model, "--device", "ryzen-7950x", "--objective", "loss", "--target-ratio", 1.0,
         "--formats", "w8,w4", "--thresholds", "1.0,0.5", "--trials", 4, "--finalists", 1,
         "--problems", 2, "--limit", 3, "--storage", database, "--name", "mine",
     )  # fmt: skip
-    code, out, err = run(*search, *asked, *LENGTHS, "--json")
+    code, out, err = run(*search, *asked, *loaded, "--json")
     assert code == 0, err
     assert json.loads(out)["finalists"]["problems"] == 2
     record = load_study("mine", str(database)).record
     assert record.task_choice.task == "gsm8k" and record.task_choice.apply_chat_template
     assert record.decoding_value.gen_length == 8
+    assert record.loading.torch_device == loaded[1]
     # another wording is another study
     other = [option for option in asked if option != "--apply-chat-template"]
-    code, _, err = run(*search, *other, *LENGTHS)
+    code, _, err = run(*search, *other, *loaded)
     assert code == 2 and "what differs: the calibration questions" in err and "the task" in err
 
     bundle = tmp_path / "bundle"
@@ -78,13 +89,13 @@ def test_from_search_to_verified_bundle(run, model, asked, tmp_path):
     assert code == 0, err
 
 
-def test_any_plan_of_a_model_is_exported_without_a_study(run, model, asked, tmp_path):
+def test_any_plan_of_a_model_is_exported_without_a_study(run, model, asked, loaded, tmp_path):
     layer = {"attention": "w8", "mlp": "w4", "sink_threshold": 0.5}
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"layers": [layer] * 3, "head": "w8"}))
     bundle = tmp_path / "bundle"
     export = ("export", "--model", model, "--plan", plan, "-o", bundle)
-    code, _, err = run(*export, *asked, *LENGTHS)
+    code, _, err = run(*export, *asked, *loaded)
     assert code == 0, err
     code, out, err = run("verify", bundle, "--json")
     assert code == 0, (out, err)
@@ -95,23 +106,23 @@ def test_any_plan_of_a_model_is_exported_without_a_study(run, model, asked, tmp_
     assert code == 2 and "a study knows its model and its task; leave --task out" in err
 
 
-def test_evaluate_and_sinks_take_the_same_task(run, model, asked, tmp_path):
-    code, out, err = run("evaluate", model, *asked, *LENGTHS, "--limit", 2, "--json")
+def test_evaluate_and_sinks_take_the_same_task(run, model, asked, loaded, tmp_path):
+    code, out, err = run("evaluate", model, *asked, *loaded, "--limit", 2, "--json")
     assert code == 0, err
     assert json.loads(out)["configs"]["gsm8k"]["num_fewshot"] == 1
     folder = tmp_path / "sinks"
-    code, out, err = run("sinks", model, *asked, *LENGTHS, "--limit", 2, "-o", folder, "--json")
+    code, out, err = run("sinks", model, *asked, *loaded, "--limit", 2, "-o", folder, "--json")
     assert code == 0, err
     assert (folder / "sinks.html").is_file()
 
 
-def test_half_precision_reaches_the_loss(run, model, asked, tmp_path):
+def test_half_precision_reaches_the_loss(run, model, asked, loaded, tmp_path):
     search = (
         "search", "--model", model, "--device", "ryzen-7950x", "--target-ratio", 1.0, "--trials", 2,
         "--limit", 2, "--formats", "fp16,w8", "--thresholds", "1.0",
         "--storage", tmp_path / "s.db", "--name", "half",
     )  # fmt: skip
-    code, _, err = run(*search, *asked, *LENGTHS, "--dtype", "bfloat16")
+    code, _, err = run(*search, *asked, *loaded, "--dtype", "bfloat16")
     assert code == 0, err
     record = load_study("half", str(tmp_path / "s.db")).record
     assert record.loading.dtype == "bfloat16"

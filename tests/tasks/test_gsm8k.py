@@ -147,9 +147,11 @@ def test_a_name_of_the_hub_is_no_path(folder, monkeypatch):
     read_split("someone/gsm8k-copy", "test")
     read_split(None, "train")
     read_split("someone/gsm8k-copy", "calibration")
+    read_split("some.one/gsm8k_v1.2", "test")
     assert asked == [
         ("test", "someone/gsm8k-copy"),
         ("train", "openai/gsm8k"),
         ("train", "someone/gsm8k-copy"),
+        ("test", "some.one/gsm8k_v1.2"),
     ]
     assert len(read_split(str(folder), "test")) == 4

@@ -43,7 +43,7 @@ def keeps_stored(geometry: Geometry, dtype: torch.dtype, memory: int | None) -> 
     if most < least:
         raise InputError(
             f"memory must be at least {least / 2**30:.2f} GiB for layers of this model; "
-            f"got {most / 2**30:.2f} GiB"
+            f"got {most / 2**30:.2f} GiB: give more by --memory, or take a smaller model"
         )
     return dtype.itemsize * count.total > COPIES_SHARE * most
 

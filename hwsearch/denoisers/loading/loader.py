@@ -26,6 +26,9 @@ from hwsearch.errors import CheckpointError, InputError, UnknownNameError
 #: Arithmetic a denoiser can be loaded in.
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+#: What is known of masks, for who must say one.
+MASKS = " (LLaDA's is 126336, Dream's 151666); an autoregressive model has none: --causal"
+
 
 def load_denoiser(
     name_or_path: str | Path,
@@ -140,8 +143,8 @@ def _token(given: int | None, stored: int | None, name: str, config: ModelConfig
     field = {"end_token_id": "eos_token_id"}.get(name, name)
     if token is None:
         raise CheckpointError(
-            f"{config.where}: {field} is missing; add it there, "
-            f"or give {name}= to load_denoiser (LLaDA's mask is 126336, Dream's 151666)"
+            f"{config.where}: {field} is missing; add it there, or give {name}= to load_denoiser, "
+            f"--{name.replace('_', '-')} to a verb{MASKS if name == 'mask_token_id' else ''}"
         )
     check_token(token, name, config.where, config)
     return token

@@ -102,6 +102,8 @@ def connect(path: Path) -> sqlite3.Connection:
 def foreign_tables(path: Path) -> list[str]:
     """Tables of a database that Optuna has not made; none for one that is new, or of Optuna.
 
+    Optuna makes its tables one after the other, so a run that was killed there leaves a part of them.
+
     Raises:
         sqlite3.DatabaseError: it is no database, or is locked.
     """
@@ -110,8 +112,10 @@ def foreign_tables(path: Path) -> list[str]:
         rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     finally:
         connection.close()
-    names = [name for (name,) in rows]
-    return [] if {"studies", "version_info"} <= set(names) else sorted(names)
+    from optuna.storages._rdb.models import BaseModel  # Optuna names its tables nowhere else
+
+    names, known = {name for (name,) in rows}, {*BaseModel.metadata.tables, "alembic_version"}
+    return [] if {"studies", "version_info"} <= names else sorted(names - known)
 
 
 def is_database(path: Path) -> bool:

@@ -37,7 +37,10 @@ class AnswerDigits(ForcedStates):
         length = denoiser.decoding.gen_length
         masked = np.array([result_tokens(row.text, row.encoding, length) for row in rows])
         if not masked.any():
-            raise InputError("no answer holds a result such as '<<3*4=12>>12' or '#### 12'")
+            raise InputError(
+                "no answer holds a result such as '<<3*4=12>>12' or '#### 12', which loss 'digits' asks "
+                "for; calibrate on problems whose answers do, or take the loss nll or kl"
+            )
         weights = masked / masked.sum()
         return cls(batches_of(rows, weights), denoiser.mask_token_id, denoiser.decoding)
 
