@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hwsearch.denoisers.caching.digest import questions_digest, text_digest
 
 from hwsearch.compression.pruning.calibration import noisy_passes
 from hwsearch.decoding.batches import Given
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.caching.digest import questions_digest, text_digest
 from hwsearch.denoisers.chat.asking import Infilling
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.errors import InputError
