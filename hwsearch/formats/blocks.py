@@ -67,8 +67,11 @@ class BlockFormat(Format):
         """Codes around zero times their block's scale."""
         packed: NDArray[np.uint8] = np.asarray(codes[f"_Q{self.bits}"], dtype=np.uint8)
         scales: NDArray[np.float32] = np.asarray(codes["_scales"], dtype=np.float32)
-        # one look-up a byte, which is several times as quick as taking halves of bytes apart
-        blocks = np.take(_values(self.bits), packed, axis=0).reshape(*scales.shape, self.block)
+        if self.bits == 8:
+            blocks = np.subtract(packed, np.float32(128), dtype=np.float32)
+        else:  # one look-up a byte, which is several times as quick as taking its parts from one another
+            values = np.take(_values(self.bits), packed, axis=0)
+            blocks = values.reshape(*scales.shape, self.block)
         blocks *= scales[..., None]
         return np.ascontiguousarray(blocks.reshape(len(blocks), -1)[:, :inputs])
 

@@ -143,7 +143,8 @@ class CodedLinear(nn.Module):
     @property
     def weight(self) -> Tensor:
         """All rounded weights ``[out, in]``, made now."""
-        return torch.cat([*self._pieces(torch.empty(0))])
+        pieces = [*self._pieces(torch.empty(0))]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def _pieces(self, like: Tensor) -> Iterator[Tensor]:
         for start, stop in outputs_at_once(self.out_features, self.in_features):

@@ -83,12 +83,17 @@ class MachineProfiler:
     ) -> Device:
         """Time a model's operators, and run plans of it whole where its calibration is missing.
 
+        An autoregressive model is not exported, so nothing of it is run whole.
+
         Raises:
             InputError: the device was timed on another machine or with other settings.
         """
         denoiser = self.task.asking(denoiser)
         workload, kept = workload or default_workload(denoiser, self.task), kept or Kept()
-        before, table = self._operators(_operators_of(denoiser, workload, kept))
+        keys = _operators_of(denoiser, workload, kept)
+        if denoiser.is_causal:
+            return self.time_operators(keys)
+        before, table = self._operators(keys)
         info = before or machine_info(self.name, self.effort)
         sizes, runs = sizes_digest(denoiser), None
         known = info.calibration(denoiser.name, sizes)
