@@ -135,3 +135,16 @@ def test_it_is_evaluated_token_by_token(run, model, asked):
     assert found.texts[0] == answer_text(tokenizer, tokens[0, -6:].tolist(), ends)
     code, _, err = run("evaluate", "mine:make", "--causal", "--limit", 2)
     assert code == 2 and "causal is for checkpoints" in err and len(err.splitlines()) == 1
+
+
+def test_its_device_is_timed_by_operators_alone(run, model, asked, tmp_path, monkeypatch):
+    """It is not exported, so there is no whole model to run, and no sinks to calibrate for one."""
+    monkeypatch.setattr("hwsearch.sinks.profile._calibrated", None)
+    effort = ("--rounds", 1, "--sessions", 1, "--out", tmp_path / "tables", "--gen-length", 8)
+    shapes = ("profile", "--device", "mine", "--shapes-of", model, "--causal", *asked, *effort)
+    code, _, err = run(*shapes)
+    assert code == 0 and "no whole model was run" in err
+    found = ("search", "--model", model, *asked, "--device", tmp_path / "tables" / "mine")
+    more = ("--target-ratio", 1.0, "--trials", 3, "--gen-length", 8, "--storage", tmp_path / "x.db")
+    code, _, err = run(*found, "--causal", *more)
+    assert code == 0, err
