@@ -50,6 +50,24 @@ def work(description: str, total: float) -> AbstractContextManager[Advance]:
     return nullcontext(_nothing) if show is None else show(description, total)
 
 
+def silent(_text: str) -> None:
+    """Says nothing."""
+
+
+def shown(description: str) -> Callable[[Iterable[int]], Iterator[int]]:
+    """Wraps numbers so that going through them is shown as work.
+
+    >>> list(shown("counting")(range(2)))
+    [0, 1]
+    """
+
+    def wrap(numbers: Iterable[int]) -> Iterator[int]:
+        listed = list(numbers)
+        return each(listed, description, len(listed))
+
+    return wrap
+
+
 def each(
     items: Iterable[ItemT],
     description: str,

@@ -212,15 +212,6 @@ class _Done(MofNCompleteColumn):
         return Text(f"{task.percentage:.0f} %")
 
 
-def tracked(bar: Progress) -> Callable[[str], Callable[[Iterable[int]], Iterable[int]]]:
-    """A way for jobs to show their loops on a progress bar."""
-
-    def describe(description: str) -> Callable[[Iterable[int]], Iterable[int]]:
-        return lambda items: bar.track(list(items), description=description)
-
-    return describe
-
-
 def shares(text: str | None) -> tuple[float, ...]:
     """Shares of a comma-separated list; none for no text.
 

@@ -28,9 +28,9 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError, UnknownNameError
-from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.latency.timing.bundles import time_backends
 from hwsearch.plan import CachePolicy, CompressionPlan
+from hwsearch.progress import each, shown
 from hwsearch.report.baselines import METHODS, BaselineRow, Method, write_baselines
 from hwsearch.runtime import OnnxBackend
 from hwsearch.sinks import SinkProfile, calibrate_sinks
@@ -112,7 +112,6 @@ def run_baselines(
     rows: RowSelection | None = None,
     *,
     rounds: int = 15,
-    tracked: Tracked = untracked,
 ) -> list[BaselineRow]:
     """Measure what `out` does not hold yet, and write its table, picture and CSV.
 
@@ -121,7 +120,6 @@ def run_baselines(
         out: the folder.
         rows: which rows; None takes all.
         rounds: rounds of timing.
-        tracked: shows progress.
 
     Raises:
         InputError: `out` holds rows of other settings, of a model or of problems with another content, or
@@ -135,13 +133,13 @@ def run_baselines(
     index, parts = asked.part
     finished = read_rows(out)
     mine = [job for job in jobs[index - 1 :: parts] if job.key not in finished]
-    for number in tracked(f"measuring {len(mine)} rows")(range(len(mine))):
-        row = bench.measure(mine[number])
+    for job in each(mine, f"measuring {len(mine)} rows", len(mine)):
+        row = bench.measure(job)
         # the line break comes first: the line before may have been cut off
         with (out / ROWS_FILE).open("a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps({"key": mine[number].key, **asdict(row)}))
+            file.write("\n" + json.dumps({"key": job.key, **asdict(row)}))
     if index == 1 and not (out / SPEED_FILE).exists():
-        speeds = bench.speeds([job for job in jobs if job.problems], rounds, tracked)
+        speeds = bench.speeds([job for job in jobs if job.problems], rounds)
         (out / SPEED_FILE).write_text(json.dumps(speeds, indent=2) + "\n", encoding="utf-8")
     return write_table(out)
 
@@ -292,7 +290,7 @@ class Bench:
             "kept_channels": channels or g.intermediate_size,
         }
 
-    def speeds(self, jobs: Sequence[Job], rounds: int, tracked: Tracked) -> dict[str, float]:
+    def speeds(self, jobs: Sequence[Job], rounds: int) -> dict[str, float]:
         """Measured generation time of the unpruned export over that of each kind of pruned one.
 
         Methods whose graphs are alike are timed once; single zeroed weights change no graph.
@@ -302,19 +300,19 @@ class Bench:
         }
         exporter = Exporter(self.denoiser)
         with tempfile.TemporaryDirectory() as folder:
-            backends = {}
-            names = list(kinds)
-            for index in tracked("exporting what is timed")(range(len(names))):
-                applied = self.apply(kinds[names[index]])
-                bundle = exporter.export(*applied, Path(folder) / str(index))
-                backends[names[index]] = OnnxBackend(bundle, threads=1)
+            backends: dict[str, OnnxBackend] = {}
+            for name in each(kinds, "exporting what is timed", len(kinds)):
+                bundle = exporter.export(
+                    *self.apply(kinds[name]), Path(folder) / str(len(backends))
+                )
+                backends[name] = OnnxBackend(bundle, threads=1)
             found = time_backends(
                 backends,
                 default_workload(self.denoiser, self.settings.task_choice),
                 self.denoiser.mask_token_id,
                 rounds=rounds,
                 vocab_size=self.denoiser.geometry.vocab_size,
-                progress=tracked("timing them side by side"),
+                progress=shown("timing them side by side"),
             )
         dense = found.generation_ms("none")
         return {kind: dense / found.generation_ms(kind) for kind in kinds}

@@ -13,7 +13,6 @@ from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError
 from hwsearch.jobs.finishing import Finisher, scored
-from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, Figures
@@ -107,7 +106,6 @@ def export_from_study(
     storage: str | None = None,
     overwrite: bool = False,
     limit: int = 200,
-    tracked: Tracked = untracked,
 ) -> Bundle:
     """Export a plan of a study, timed on this machine and scored.
 
@@ -118,7 +116,6 @@ def export_from_study(
         storage: Optuna storage.
         overwrite: replace a folder that is there.
         limit: test problems to score.
-        tracked: shows progress.
     """
     study = load_study(study_name, storage)
     plan = study.best_plan if number is None else study.plan(number)
@@ -126,7 +123,7 @@ def export_from_study(
     denoiser = record.loading.load(record.kept("model"))
     device = load_device(record.kept("device_folder"))
     objective = reopen(study, denoiser, device)
-    finisher = Finisher(objective, device.info.threads, tracked)
+    finisher = Finisher(objective, device.info.threads)
     bundle = finisher.export(plan, out, overwrite)
     measured = finisher.measure({bundle.path.name.replace("-", "_"): bundle})
     return scored(finisher, plan, bundle, measured, study.target_ms, limit).bundle

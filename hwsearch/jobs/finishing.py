@@ -9,11 +9,11 @@ from typing import Any
 
 from hwsearch.bundle import exporter_of
 from hwsearch.jobs.evaluation import evaluate_bundle
-from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.jobs.verification import measure_bundles
 from hwsearch.latency.prediction.uncertainty import Latency
 from hwsearch.latency.timing.answers import AnswerTimes
 from hwsearch.plan import CompressionPlan
+from hwsearch.progress import work
 from hwsearch.runtime import Bundle, Figures, Runtime, record_figures
 from hwsearch.study import Objective
 from hwsearch.tasks.choice import REFERENCE_QUESTIONS
@@ -66,13 +66,11 @@ class Finisher:
     Args:
         objective: what the study searched.
         threads: threads of the runtime.
-        tracked: shows progress.
     """
 
-    def __init__(self, objective: Objective, threads: int, tracked: Tracked = untracked) -> None:
+    def __init__(self, objective: Objective, threads: int) -> None:
         self.objective = objective
         self.threads = threads
-        self.tracked = tracked
         self._exporter = exporter_of(objective.denoiser)
 
     def export(
@@ -107,19 +105,13 @@ class Finisher:
 
     def measure(self, bundles: Mapping[str, Bundle]) -> AnswerTimes:
         """Time bundles side by side."""
-        return measure_bundles(
-            bundles, self.threads, task=self.objective.task, tracked=self.tracked
-        )
+        return measure_bundles(bundles, self.threads, task=self.objective.task)
 
     def score(self, bundle: Bundle, limit: int) -> Evaluation:
         """Score a bundle on the task's test problems."""
-        wait = iter(self.tracked(f"scoring {bundle.path.name}")(range(limit)))
-
-        def advance(count: int) -> None:
-            for _ in range(count):
-                next(wait, None)
-
-        return evaluate_bundle(Runtime(bundle, self.threads), self.objective.task, limit, advance)
+        runtime = Runtime(bundle, self.threads)
+        with work(f"scoring {bundle.path.name}", limit) as advance:
+            return evaluate_bundle(runtime, self.objective.task, limit, advance)
 
 
 def scored(

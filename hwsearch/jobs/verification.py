@@ -16,8 +16,8 @@ from hwsearch.jobs.bundle_checks import (
     prompt_check,
 )
 from hwsearch.jobs.evaluation import evaluate_bundle
-from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.latency.timing.answers import Answerer, AnswerTimes, time_answers
+from hwsearch.progress import shown
 from hwsearch.runtime import Bundle, Runtime
 from hwsearch.runtime.probe import ProbeBackend
 from hwsearch.runtime.reference import read_references
@@ -40,7 +40,6 @@ def measure_bundles(
     task: TaskChoice | None = None,
     questions: int = TIMED_QUESTIONS,
     rounds: int = 5,
-    tracked: Tracked = untracked,
 ) -> AnswerTimes:
     """Time bundles side by side on the same calibration questions of a task."""
     task = task or TaskChoice()
@@ -52,7 +51,7 @@ def measure_bundles(
         [first.given(question, asks) for question in task.sample(questions)],
         rounds=rounds,
         threads=threads,
-        progress=tracked("measuring bundles side by side"),
+        progress=shown("measuring bundles side by side"),
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from analyse import Drawn, draw_figure, judge, predictions, print_summary
 from sample import Sampler, read_sessions
 
-from hwsearch.cli.options import progress_bar, tracked
+from hwsearch.cli.options import progress_bar
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.formats.catalog import ONNX_FORMATS
@@ -70,10 +70,10 @@ def study(
     )
     plans = [*fitted, *plans]
     sinks = calibrate_sinks(denoiser, TaskChoice().calibration_questions(16))
-    with progress_bar() as bar:
-        bundles = export_plans(denoiser, plans, sinks, options.out / "bundles", tracked(bar))
+    with progress_bar():
+        bundles = export_plans(denoiser, plans, sinks, options.out / "bundles")
         sampler = Sampler(denoiser, workload, keys, bundles, options.threads)
-        sampler.run(options.out / "samples.csv", options.sessions, options.rounds, tracked(bar))
+        sampler.run(options.out / "samples.csv", options.sessions, options.rounds)
     table, measured = read_sessions(options.out / "samples.csv", options.sessions, keys)
     drawn = Drawn(denoiser, workload, [sinks.keep(plan) for plan in plans])
     frame, microseconds = predictions(drawn, table, measured, len(fitted))

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.jobs.progress import Tracked
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.timing.bundles import backend_runs
@@ -17,6 +16,7 @@ from hwsearch.latency.timing.clock import interleave
 from hwsearch.latency.timing.operator_graphs import build_probe, copies_of
 from hwsearch.latency.timing.operator_times import open_probes
 from hwsearch.latency.timing.pinning import pinned
+from hwsearch.progress import shown
 from hwsearch.runtime import Bundle, OnnxBackend
 
 COLUMNS = ["what", "pass", "session", "sample_us"]
@@ -40,12 +40,12 @@ class Sampler:
         self.probes = {key: build_probe(key) for key in keys}
         self.threads = threads
 
-    def run(self, path: Path, sessions: int, rounds: int, tracked: Tracked) -> None:
+    def run(self, path: Path, sessions: int, rounds: int) -> None:
         """Time the sessions that `path` does not hold yet."""
         done = int(pd.read_csv(path)["session"].max()) + 1 if path.exists() else 0
         for session in range(done, sessions):
             with pinned(self.threads):
-                show = tracked(f"session {session + 1} of {sessions}")
+                show = shown(f"session {session + 1} of {sessions}")
                 samples = interleave(self.runs(), rounds, seed=session, progress=show)
             copies = {repr(key): copies_of(key) for key in self.probes}
             keep(path, session, samples, copies)

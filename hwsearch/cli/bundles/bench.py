@@ -14,7 +14,6 @@ from hwsearch.cli.options import (
     print_json,
     print_table,
     progress_bar,
-    tracked,
 )
 
 if TYPE_CHECKING:
@@ -57,8 +56,8 @@ def command(
 
     runtime = Runtime(bundle, threads=threads)
     asked = benchmark_questions(runtime, questions, problems)[:limit]
-    with progress_bar() as bar:
-        found = benchmark(runtime, asked, rounds=rounds, plain=plain, tracked=tracked(bar))
+    with progress_bar():
+        found = benchmark(runtime, asked, rounds=rounds, plain=plain)
     if as_json:
         print_json({"bundle": str(bundle), "threads": threads, **_document(found)})
     else:

@@ -18,7 +18,6 @@ from hwsearch.cli.options import (
     progress_bar,
     storage_option,
     task_options,
-    tracked,
 )
 
 if TYPE_CHECKING:
@@ -106,15 +105,16 @@ def of_model(
 
     if plan is None:
         raise InputError("--model needs --plan FILE: a plan, such as a bundle's plan.json")
-    return export_model(
-        model,
-        CompressionPlan.read(Path(plan)),
-        out,
-        ModelOptions(**given(flags, MODEL_OPTIONS)),
-        overwrite=overwrite,
-        references=references,
-        **given(flags, TASK_OPTIONS),
-    )
+    with progress_bar():
+        return export_model(
+            model,
+            CompressionPlan.read(Path(plan)),
+            out,
+            ModelOptions(**given(flags, MODEL_OPTIONS)),
+            overwrite=overwrite,
+            references=references,
+            **given(flags, TASK_OPTIONS),
+        )
 
 
 def of_study(
@@ -126,7 +126,7 @@ def of_study(
 
     if plan is not None and not plan.isdigit():
         raise InputError(f"--plan of a study is the number of a trial; got {plan!r}")
-    with progress_bar() as bar:
+    with progress_bar():
         return export_from_study(
             name,
             None if plan is None else int(plan),
@@ -134,5 +134,4 @@ def of_study(
             storage=storage,
             overwrite=overwrite,
             limit=limit,
-            tracked=tracked(bar),
         )

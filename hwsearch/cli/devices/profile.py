@@ -23,7 +23,6 @@ from hwsearch.cli.options import (
     shares,
     stderr,
     task_options,
-    tracked,
 )
 from hwsearch.latency.timing.runtimes import (
     ONNXRUNTIME_CPU,
@@ -185,8 +184,8 @@ def timed(flags: dict[str, Any]) -> Device:
     """A device timed now, by the runtime that is asked for."""
     from hwsearch.jobs.profiling.machine import profile_here
 
-    with progress_bar() as bar:
-        return profile_here(request(flags), tracked=tracked(bar), say=stderr.print)
+    with progress_bar():
+        return profile_here(request(flags), say=stderr.print)
 
 
 def request(flags: dict[str, Any]) -> ProfileRequest:

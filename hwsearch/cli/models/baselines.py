@@ -19,7 +19,6 @@ from hwsearch.cli.options import (
     progress_bar,
     seed_option,
     task_options,
-    tracked,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def command(
     from hwsearch.jobs.baselines import RowSelection, Settings, run_baselines
     from hwsearch.report.baselines import documents
 
-    with progress_bar() as bar:
+    with progress_bar():
         rows = run_baselines(
             Settings(
                 model,
@@ -90,7 +89,6 @@ def command(
                 part=_part(part),
             ),
             rounds=rounds,
-            tracked=tracked(bar),
         )
     if as_json:
         print_json(documents(rows))

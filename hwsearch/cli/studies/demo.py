@@ -18,7 +18,6 @@ from hwsearch.cli.options import (
     quiet_optuna,
     seed_option,
     stderr,
-    tracked,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +54,6 @@ def command(
         demo = run_demo(
             out,
             DemoOptions(ratio=target_ratio, trials=trials, limit=limit, seed=seed),
-            tracked=tracked(bar),
             on_trial=lambda done: bar.update(task, completed=done),
             say=stderr.print,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hwsearch.denoisers.chat.asking import Asks, Infilling, Question
 from hwsearch.errors import InputError
-from hwsearch.jobs.progress import Tracked, untracked
+from hwsearch.progress import shown
 from hwsearch.runtime import Runtime
 from hwsearch.runtime.timing import GenerationTimes, time_generations
 from hwsearch.tasks.choice import TaskChoice
@@ -51,7 +51,6 @@ def benchmark(
     *,
     rounds: int = 3,
     plain: bool = False,
-    tracked: Tracked = untracked,
 ) -> GenerationTimes:
     """Time a bundle while it answers questions.
 
@@ -60,7 +59,6 @@ def benchmark(
         questions: what to ask.
         rounds: times that each is asked.
         plain: leave a chat template aside.
-        tracked: shows the progress.
 
     Raises:
         InputError: there are no questions or no rounds.
@@ -71,7 +69,7 @@ def benchmark(
         runtime,
         [runtime.given(question, asks) for question in questions],
         rounds=rounds,
-        progress=tracked("answering questions"),
+        progress=shown("answering questions"),
     )
 
 

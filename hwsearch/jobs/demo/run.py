@@ -15,8 +15,8 @@ from hwsearch.jobs.demo.waterfall import TITLES
 from hwsearch.jobs.finishing import Contestant, Finisher
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.onnxruntime import profile_machine
-from hwsearch.jobs.progress import Tracked, silent, untracked
 from hwsearch.latency.devices.device import Device, load_device
+from hwsearch.progress import silent
 from hwsearch.study import Goal, Objective, check_feasible, prepare
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.preparation import default_workload
@@ -133,7 +133,6 @@ def run_demo(
     out: Path,
     options: DemoOptions | None = None,
     *,
-    tracked: Tracked = untracked,
     on_trial: Callable[[int], None] | None = None,
     say: Callable[[str], None] = silent,
 ) -> Demo:
@@ -144,7 +143,6 @@ def run_demo(
     Args:
         out: folder of everything that the demo writes.
         options: how much to do.
-        tracked: shows progress.
         on_trial: called with the number of finished trials after each.
         say: told the target and its reason before the search.
 
@@ -153,7 +151,7 @@ def run_demo(
     """
     options = options or DemoOptions()
     denoiser = load_denoiser(options.model)
-    device = machine(denoiser, out / "latency_tables", tracked)
+    device = machine(denoiser, out / "latency_tables")
     space = SearchSpace.of(denoiser, device)
     workload, questions = default_workload(denoiser), TaskChoice().calibration_questions()
     # the uncompressed plan meets its own time; the target proper is chosen by what is known then
@@ -170,7 +168,7 @@ def run_demo(
         lower = objective.with_target_ms(target_ms)
         return _search(lower, options, out, len(study.frame()) + AGAIN)
 
-    finisher = Finisher(objective, device.info.threads, tracked)
+    finisher = Finisher(objective, device.info.threads)
     contestants = contest(finisher, study, target.ratio, out, options.limit, again)
     winner, uniform = contestants["winner"].evaluation, contestants["best_uniform"].evaluation
     assert winner is not None and uniform is not None, "contest scores everyone"
@@ -203,9 +201,9 @@ def _search(
     )
 
 
-def machine(denoiser: Denoiser, tables: Path, tracked: Tracked) -> Device:
+def machine(denoiser: Denoiser, tables: Path) -> Device:
     """This machine as a device, timed now unless it was before."""
     folder = tables / DEVICE
     if (folder / "device.toml").is_file():
         return load_device(folder)
-    return profile_machine(denoiser, DEVICE, tables, effort=EFFORT, tracked=tracked)
+    return profile_machine(denoiser, DEVICE, tables, effort=EFFORT)

@@ -10,19 +10,17 @@ from hwsearch.errors import InputError
 from hwsearch.jobs.predicted_model import subject_of
 from hwsearch.jobs.profiling.onnxruntime import MachineProfiler
 from hwsearch.jobs.profiling.request import ProfileRequest
-from hwsearch.jobs.progress import Tracked, silent, untracked
 from hwsearch.latency.devices.device import Device
 from hwsearch.latency.kit.models import KitModels, kit_models
 from hwsearch.latency.operators import OpKey
 from hwsearch.latency.timing.operator_times import Kept, operators_of
 from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU, Engine
 from hwsearch.latency.timing.shape_grid import ShapeGrid
+from hwsearch.progress import silent
 from hwsearch.study.preparation import default_workload
 
 
-def profile_here(
-    request: ProfileRequest, *, tracked: Tracked = untracked, say: Callable[[str], None] = silent
-) -> Device:
+def profile_here(request: ProfileRequest, *, say: Callable[[str], None] = silent) -> Device:
     """Time this machine for a model, for the sizes in a ``config.json``, or for a grid.
 
     Only a model with weights is also run whole, to calibrate; the torch runtimes run one of random
@@ -30,7 +28,6 @@ def profile_here(
 
     Args:
         request: what to time.
-        tracked: shows progress.
         say: told what a torch runtime will do.
 
     Raises:
@@ -45,17 +42,16 @@ def profile_here(
                 f"--grid is timed by {ONNXRUNTIME_CPU.name}; give --shapes-of with "
                 f"{request.runtime.name}"
             )
-        return profile_torch(request, tracked=tracked, say=say)
-    return _profile_onnxruntime(request, tracked)
+        return profile_torch(request, say=say)
+    return _profile_onnxruntime(request)
 
 
-def _profile_onnxruntime(request: ProfileRequest, tracked: Tracked) -> Device:
+def _profile_onnxruntime(request: ProfileRequest) -> Device:
     profiler = MachineProfiler(
         request.name,
         request.out,
         request.effort,
         request.overwrite,
-        tracked=tracked,
         task=request.task,
     )
     model, prompt_length = request.model, request.prompt_length

@@ -18,7 +18,6 @@ from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.timers import OnnxTimers, Timers
 from hwsearch.jobs.profiling.whole_model_runs import PassTimes
-from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.latency.devices.device import (
     Calibration,
     Device,
@@ -41,6 +40,7 @@ from hwsearch.latency.prediction.full_pass import full_pass_keys, predictor_of
 from hwsearch.latency.prediction.whole_models import Whole, whole_frame, with_runs
 from hwsearch.latency.timing.operator_times import Kept, operators_of, profile
 from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU
+from hwsearch.progress import shown
 from hwsearch.sinks import SinkProfile
 from hwsearch.study.choices.search_space import THRESHOLDS
 from hwsearch.study.preparation import SINK_QUESTIONS, default_workload, sink_profile
@@ -66,7 +66,6 @@ class MachineProfiler:
         effort: threads, rounds and sessions.
         overwrite: time everything anew.
         timers: what times; None is onnxruntime on this machine.
-        tracked: shows progress.
         task: whose questions say how long a prompt is, and which positions are sinks.
     """
 
@@ -75,7 +74,6 @@ class MachineProfiler:
     effort: Effort = field(default_factory=Effort)
     overwrite: bool = False
     timers: Timers | None = None
-    tracked: Tracked = untracked
     task: TaskChoice = field(default_factory=TaskChoice)
 
     def time_model(
@@ -112,7 +110,7 @@ class MachineProfiler:
 
     @property
     def _timers(self) -> Timers:
-        return self.timers or OnnxTimers(self.effort.threads, self.tracked)
+        return self.timers or OnnxTimers(self.effort.threads)
 
     def _operators(self, keys: Sequence[OpKey]) -> tuple[DeviceInfo | None, LatencyTable]:
         """Time what the device and its unfinished run lack; the device as it was, and all samples."""
@@ -137,7 +135,7 @@ class MachineProfiler:
             sessions=self.effort.sessions,
             known=known,
             keep=journal.keep,
-            progress=self.tracked(f"timing {len(keys)} operators"),
+            progress=shown(f"timing {len(keys)} operators"),
         )
         return before, table
 
@@ -170,7 +168,6 @@ def profile_machine(
     kept: Kept | None = None,
     effort: Effort | None = None,
     overwrite: bool = False,
-    tracked: Tracked = untracked,
 ) -> Device:
     """Time a model's operators on this machine and write the device's folder.
 
@@ -185,12 +182,11 @@ def profile_machine(
         kept: shares of heads and channels that pruned layers keep.
         effort: threads, rounds and sessions.
         overwrite: time everything anew.
-        tracked: shows progress.
 
     Raises:
         InputError: the device was timed on another machine or with other settings.
     """
-    profiler = MachineProfiler(name, out, effort or Effort(), overwrite, tracked=tracked)
+    profiler = MachineProfiler(name, out, effort or Effort(), overwrite)
     return profiler.time_model(denoiser, workload, kept)
 
 

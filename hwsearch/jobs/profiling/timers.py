@@ -8,7 +8,6 @@ from typing import Protocol
 
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.jobs.profiling.whole_model_runs import PassTimes, run_plans
-from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.timing.operator_times import OnnxOperatorTimer
 from hwsearch.plan import CompressionPlan
@@ -40,11 +39,9 @@ class OnnxTimers:
 
     Attributes:
         threads: threads of an operator.
-        tracked: shows the progress of exports and of whole runs.
     """
 
     threads: int = 1
-    tracked: Tracked = untracked
 
     def operators(
         self, keys: Sequence[OpKey], rounds: int, seed: int
@@ -68,5 +65,4 @@ class OnnxTimers:
             workload,
             threads=self.threads,
             sessions=sessions,
-            tracked=self.tracked,
         )

@@ -14,7 +14,6 @@ from hwsearch.errors import InputError
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.request import ProfileRequest
 from hwsearch.jobs.profiling.torch_job import HELD_OUT, torch_job
-from hwsearch.jobs.progress import Tracked, silent, untracked
 from hwsearch.latency.devices.device import Device, DeviceInfo, Provenance, load_device
 from hwsearch.latency.devices.environment import environment, processor
 from hwsearch.latency.devices.folder import check_device_name, write_device
@@ -32,16 +31,14 @@ from hwsearch.latency.timing.torch.clock import clock_of, sample
 from hwsearch.latency.timing.torch.model import RandomModel
 from hwsearch.latency.timing.torch.operator_probes import build_run
 from hwsearch.plan import CompressionPlan
+from hwsearch.progress import shown, silent
 
 
-def profile_torch(
-    request: ProfileRequest, *, tracked: Tracked = untracked, say: Callable[[str], None] = silent
-) -> Device:
+def profile_torch(request: ProfileRequest, *, say: Callable[[str], None] = silent) -> Device:
     """Time a model's shapes with torch, and write the device's folder with its whole-model check.
 
     Args:
         request: what to time; of its model no weights are read, and threads are left to torch.
-        tracked: shows progress.
         say: told beforehand what will be done, what is left out, and about how long it takes.
 
     Raises:
@@ -55,13 +52,12 @@ def profile_torch(
     job = torch_job(request)
     for line in job.lines():
         say(line)
-    table = time_torch_operators(job.keys, job.device, job.effort, tracked)
+    table = time_torch_operators(job.keys, job.device, job.effort)
     info = _info(name, request.runtime.name, job.device, job.refused)
     predictor = Predictor(Device(info, table, out / name), job.geometry, job.workload)
-    show = tracked("running plans whole")
     wholes = [
         time_random_model(job.plans[i], predictor, job.device, i, job.effort)
-        for i in show(range(len(job.plans)))
+        for i in shown("running plans whole")(range(len(job.plans)))
     ]
     calibration = calibrate_wholes(job.model, wholes[:-HELD_OUT])
     info = info.model_copy(update={"calibrations": (calibration,)})
@@ -70,7 +66,7 @@ def profile_torch(
 
 
 def time_torch_operators(
-    keys: Sequence[OpKey], device: torch.device, effort: Effort, tracked: Tracked = untracked
+    keys: Sequence[OpKey], device: torch.device, effort: Effort
 ) -> LatencyTable:
     """Time operators in several sessions, each with buffers of its own."""
     samples: dict[OpKey, list[tuple[float, ...]]] = {key: [] for key in keys}
@@ -78,8 +74,7 @@ def time_torch_operators(
     by_format = {
         fmt: [key for key in keys if key.format == fmt] for fmt in {k.format for k in keys}
     }
-    show = tracked(f"timing {len(keys)} operators")
-    for session in show(range(effort.sessions)):
+    for session in shown(f"timing {len(keys)} operators")(range(effort.sessions)):
         # one format's buffers at a time: all of them together would not fit
         for same in by_format.values():
             runs = {key: build_run(key, device, dtype) for key in same}

@@ -9,10 +9,10 @@ from pathlib import Path
 from hwsearch.bundle import exporter_of
 from hwsearch.compression import WeightBank, WeightCalibration, compress
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.jobs.progress import Tracked, untracked
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.timing.bundles import time_backends
 from hwsearch.plan import CompressionPlan
+from hwsearch.progress import each, shown
 from hwsearch.runtime import Bundle, OnnxBackend
 from hwsearch.runtime.bundle import read_bundle
 from hwsearch.sinks import SinkProfile
@@ -32,19 +32,17 @@ def run_plans(
     *,
     threads: int,
     sessions: int,
-    tracked: Tracked = untracked,
 ) -> list[list[PassTimes]]:
     """Export plans and run them whole: their times by session, then by plan.
 
     A session opens every bundle anew: where its weights come to lie in memory moves a model's times
     by a percent or so, however often they are sampled.
     """
-    show = tracked("running them whole")
     with tempfile.TemporaryDirectory() as temporary:
-        bundles = export_plans(denoiser, plans, sinks, Path(temporary), tracked)
+        bundles = export_plans(denoiser, plans, sinks, Path(temporary))
         return [
             time_bundles(bundles, denoiser, workload, threads=threads, seed=seed)
-            for seed in show(range(sessions))
+            for seed in shown("running them whole")(range(sessions))
         ]
 
 
@@ -74,16 +72,15 @@ def export_plans(
     plans: Sequence[CompressionPlan],
     sinks: SinkProfile,
     folder: Path,
-    tracked: Tracked = untracked,
 ) -> dict[str, Bundle]:
     """Bundles of plans, called by their place in `plans`; one that is in `folder` is kept."""
     # plans that prune do so by magnitude, which looks at no activations
     exporter, bank = exporter_of(denoiser), WeightBank(denoiser, WeightCalibration(denoiser, ()))
     bundles = {}
-    for index in tracked("exporting plans")(range(len(plans))):
+    for index, plan in enumerate(each(plans, "exporting plans", len(plans))):
         path = folder / f"plan{index}"
         if not path.exists():
-            compressed = compress(denoiser, plans[index], bank)
-            exporter.export(compressed, sinks.kept_shares(plans[index]), path)
+            compressed = compress(denoiser, plan, bank)
+            exporter.export(compressed, sinks.kept_shares(plan), path)
         bundles[str(index)] = read_bundle(path)
     return bundles

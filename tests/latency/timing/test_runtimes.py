@@ -62,7 +62,7 @@ def test_a_profile_goes_to_the_engine_of_its_runtime(runtime, monkeypatch, tmp_p
     monkeypatch.setattr(
         machine,
         "_profile_onnxruntime",
-        lambda request, tracked: asked.append((Engine.ONNXRUNTIME, request)),
+        lambda request: asked.append((Engine.ONNXRUNTIME, request)),
     )
     request = ProfileRequest("box", tmp_path, runtime=runtime)
     profile_here(request)
