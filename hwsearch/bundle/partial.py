@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hwsearch._version import __version__
 from hwsearch.bundle.weights import Graph, WeightGroup
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.kept import KeptShares
+from hwsearch.denoisers.caching.digest import code_digest
 from hwsearch.errors import InputError
 
 #: Bytes of graphs, tokenizer and references beside the weights, at most.
@@ -74,12 +74,7 @@ class PartialBundle:
             groups |= {weight.group for weight in graph.weights.values()}
         total = sum(spec.nbytes for group in groups for spec in group.specs.values())
         there = sum(path.stat().st_size for path in self.folder.iterdir())
-        needed, free = total + _REST - there, shutil.disk_usage(self._folder).free
-        if needed > free:
-            raise InputError(
-                f"{self._out}: the bundle takes {total / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} "
-                f"GB left; make room for {max(0, needed - free) / 1e9:.2f} GB more, or choose another disk"
-            )
+        _check_disk(self._out, total, there)
 
     def move(self) -> None:
         """Put the finished folder in its place; one that is there goes aside first, and back on failure."""
@@ -93,6 +88,27 @@ class PartialBundle:
         except OSError:
             replaced.rename(self._out)
             raise
+
+
+def check_room_for(out: Path, size_bytes: int) -> None:
+    """Raise `InputError` unless the disk has room for a bundle, before any work is done for it.
+
+    Args:
+        out: the bundle's place. One that was begun there has its room already.
+        size_bytes: of its weights.
+    """
+    if not (out.parent / f".{out.name}.partial").exists():
+        _check_disk(out, size_bytes, 0)
+
+
+def _check_disk(out: Path, size_bytes: int, there: int) -> None:
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    needed, free = size_bytes + _REST - there, shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{out}: the bundle takes {size_bytes / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} "
+            f"GB left; make room for {max(0, needed - free) / 1e9:.2f} GB more, or choose another disk"
+        )
 
 
 def key_of(compressed: CompressedDenoiser, kept: KeptShares, weights: str) -> str:
@@ -109,6 +125,6 @@ def key_of(compressed: CompressedDenoiser, kept: KeptShares, weights: str) -> st
             "plan": compressed.plan.model_dump(mode="json"),
             "decoding": compressed.decoding.model_dump(mode="json"),
             "kept": [*kept.shares, str(kept.policy), kept.signal.value],
-            "code": __version__,
+            "code": code_digest(),
         }
     )

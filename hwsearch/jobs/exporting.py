@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Unpack
 
 from hwsearch.bundle import Exporter
+from hwsearch.bundle.partial import check_room_for
 from hwsearch.compression import WeightBank, check_fits, compress, own_calibration
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.denoiser import Denoiser
@@ -51,6 +52,7 @@ def export(
         InputError: `out` exists and `overwrite` is false.
     """
     check_fits(plan, denoiser)
+    check_room_for(Path(out), denoiser.plan_bytes(plan))
     check_weights(denoiser)
     task = TaskChoice(**changes)
     denoiser, asked = task.asking(denoiser), task.reference_questions()[:references]
@@ -121,6 +123,7 @@ def export_from_study(
     plan = study.best_plan if number is None else study.plan(number)
     record = study.record
     denoiser = record.loading.load(record.kept("model"))
+    check_room_for(out, denoiser.plan_bytes(plan))
     device = load_device(record.kept("device_folder"))
     objective = reopen(study, denoiser, device)
     finisher = Finisher(objective, device.info.threads)

@@ -76,7 +76,12 @@ def test_a_disk_without_room_for_the_bundle(refused, model, plan, tmp_path, full
 def test_a_disk_without_room_for_the_codes_of_a_large_model(
     refused, model, plan, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+    small = tmp_path / "cache"
+    monkeypatch.setattr(
+        shutil,
+        "disk_usage",
+        lambda path: SimpleNamespace(free=100 if small in (path, *path.parents) else 10**12),
+    )
     monkeypatch.setattr("hwsearch.denoisers.large.stored_weights.COPIES_SHARE", 0.0)
     monkeypatch.setenv("HWSEARCH_CACHE", str(tmp_path / "cache"))
     said = refused("export", "--model", model, "--plan", plan, "-o", "bundle", *LENGTHS)
