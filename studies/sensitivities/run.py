@@ -35,7 +35,7 @@ from hwsearch.study.sensitivities import Sensitivities, measure_sensitivities
 from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses import make_loss
 from hwsearch.tasks.losses.loss import DivergenceLoss
-from tests.smollm2 import FOLDER
+from tests.smollm2 import FILE
 
 HERE = Path(__file__).parent
 FORMATS = (WeightFormat.W8A8, WeightFormat.W8, WeightFormat.W4)
@@ -49,9 +49,9 @@ def subject(name: str, questions: int) -> tuple[Denoiser, DivergenceLoss]:
     if name == "gsm-mini":
         denoiser = load_denoiser(name)
     else:
-        if not (FOLDER / "config.json").is_file():
-            sys.exit(f"{FOLDER} is not there; python -m tests.smollm2 --download makes it")
-        denoiser = load_denoiser(FOLDER, causal=True)
+        if not FILE.is_file():
+            sys.exit(f"{FILE} is not there; python -m tests.smollm2 --download fetches it")
+        denoiser = load_denoiser(FILE, causal=True)
         if path := os.environ.get("HWSEARCH_GSM8K"):
             task = TaskChoice(task="gsm8k", task_path=path, num_shots=0)
     problems = task.calibration_problems(questions)
