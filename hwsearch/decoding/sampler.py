@@ -21,6 +21,11 @@ Mask = NDArray[np.bool_]
 OnPass = Callable[[Tokens, PassRecord], None]
 
 
+def advancing(advance: Callable[[float], None]) -> OnPass:
+    """Tells how many samples each pass ran, to whoever shows how far a generation is."""
+    return lambda tokens, _record: advance(len(tokens))
+
+
 @dataclass(frozen=True, eq=False)
 class Generation:
     """What was written, and in which passes.

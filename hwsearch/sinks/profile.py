@@ -17,9 +17,8 @@ from pydantic import Field, ValidationError
 from hwsearch.decoding.batches import Given, batches_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, TOP_SHARE, Floats, SinkHistory
 from hwsearch.decoding.kept import FIRST, KeptPlan, KeptShares, StaticScores
-from hwsearch.decoding.passes import PassRecord, Tokens
 from hwsearch.decoding.rules import SINK_SCORES
-from hwsearch.decoding.sampler import generation
+from hwsearch.decoding.sampler import advancing, generation
 from hwsearch.denoisers.backends import backend_of, check_tells_mass
 from hwsearch.denoisers.caching.results import remembered
 from hwsearch.denoisers.chat.asking import Question
@@ -157,17 +156,13 @@ def _calibrated(denoiser: Denoiser, prompts: Sequence[Given]) -> SinkProfile:
     backend = backend_of(denoiser.network, KeptShares((ALMOST_ALL,) * layers))
     sums = _Accumulator(layers, decoding.steps)
     with work("calibrating sinks", len(prompts) * decoding.steps) as advance:
-
-        def passed(tokens: Tokens, _record: PassRecord) -> None:
-            advance(len(tokens))
-
         for group in batches_of_equal_length(prompts, BATCH):
             generation(
                 backend,
                 group.prompts,
                 decoding,
                 denoiser.mask_token_id,
-                on_pass=passed,
+                on_pass=advancing(advance),
                 suffixes=group.suffixes,
             )
             sums.add(backend.history())

@@ -1,11 +1,12 @@
 """An export that is killed at any moment: nothing half-made is seen, and the next run ends as if unharmed."""
 
-import random
 import subprocess
 import sys
 import time
 
 import pytest
+
+from tests.killing import killed_at_random
 
 SCRIPT = """
 import sys
@@ -55,12 +56,7 @@ def files(folder):
 def test_a_killed_export_is_gone_on_with(tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "bundle"
     seconds = finish(whole)
-    draw = random.Random(0)
-    for _ in range(3):
-        process = begin(out)
-        time.sleep(draw.uniform(0, seconds))
-        process.kill()
-        process.communicate()
+    for _ in killed_at_random(lambda: begin(out), seconds):
         assert not out.exists() or files(out) == files(whole), "half a bundle is never in its place"
     finish(out)
     assert files(out) == files(whole)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import multiprocessing
-import random
 import sqlite3
 import time
 
@@ -15,6 +14,7 @@ from hwsearch.study import Goal, SearchSpace, load_study
 from hwsearch.study.run import run_study
 from hwsearch.study.storage import sqlite
 from hwsearch.study.storage.databases import open_storage
+from tests.killing import killed_at_random
 from tests.study.test_run import make_objective
 
 #: As many as there are plans: in whatever order they are proposed, all have been tried in the end.
@@ -60,12 +60,8 @@ def losses(storage):
 def test_a_killed_search_is_gone_on_with(tmp_path):
     whole, out = tmp_path / "whole.db", tmp_path / "out.db"
     seconds = finish(whole)
-    draw = random.Random(0)
-    for _ in range(3):
-        process = begin(out)
-        time.sleep(draw.uniform(0, seconds))
-        process.kill()
-        process.join()
+    for _ in killed_at_random(lambda: begin(out), seconds):
+        pass  # the next run finds what is left
     finish(out)
     expected = losses(whole)
     assert losses(out) == pytest.approx(expected, rel=1e-4, abs=1e-9)

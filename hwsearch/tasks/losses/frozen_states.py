@@ -14,8 +14,8 @@ from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
 from hwsearch.decoding.batches import Given, batches_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, SinkHistory
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.decoding.passes import PassRecord, Scope
-from hwsearch.decoding.sampler import generation
+from hwsearch.decoding.passes import Scope
+from hwsearch.decoding.sampler import advancing, generation
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.torch_backend import TokenChooser
@@ -151,10 +151,6 @@ def record_states(
     written: dict[int, DecodedProblem] = {}
     ends = end_token_ids(denoiser)
     with work("recording states", len(prompts) * decoding.steps) as advance:
-
-        def passed(tokens: Tokens, _record: PassRecord) -> None:
-            advance(len(tokens))
-
         for group in batches_of_equal_length(prompts, batch):
             recorder = StateRecorder(denoiser, rng, judged[group.indices])
             found = generation(
@@ -162,7 +158,7 @@ def record_states(
                 group.prompts,
                 decoding,
                 denoiser.mask_token_id,
-                on_pass=passed,
+                on_pass=advancing(advance),
                 suffixes=group.suffixes,
             )
             states.extend(recorder.states)
