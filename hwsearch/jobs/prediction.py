@@ -10,7 +10,7 @@ from hwsearch.latency.devices.device import load_device
 from hwsearch.latency.prediction.energy import arithmetic
 from hwsearch.latency.prediction.operator_sums import OperatorChoice
 from hwsearch.latency.prediction.predictor import Latency, Predictor
-from hwsearch.plan import CompressionPlan
+from hwsearch.plan import SHORT_FORMS, CompressionPlan
 
 
 def predict_plan(
@@ -75,7 +75,9 @@ def where(predictor: Predictor, kept: KeptPlan) -> dict[str, dict[str, float]]:
     calibration found beside the operators (negative where they cost less in a model than alone).
     """
     groups: dict[str, list[OperatorChoice]] = {"projections": [], "attention": [], "mlp": []}
-    names = {"attention": "projections", "kept": "attention", "mlp": "mlp"}
+    names = {"kept": "attention"}
+    for short, name in (("attention", "projections"), ("mlp", "mlp")):
+        names |= dict.fromkeys(SHORT_FORMS[short], name)
     for choices in predictor.choices(kept):
         for choice in choices:
             groups[names[choice.part]].append(choice)
@@ -111,8 +113,7 @@ def _layers(predictor: Predictor, kept: KeptPlan, latency: Latency) -> list[dict
             {
                 "layer": index,
                 "kept_share": share,
-                "attention": layer.attention.value,
-                "mlp": layer.mlp.value,
+                **{name: fmt.value for name, fmt in layer.formats.items()},
                 "kept_heads": layer.kept_heads,
                 "kept_channels": layer.kept_channels,
                 "ms": ms,

@@ -20,7 +20,7 @@ from hwsearch.study.preparation import (
     prepare,
     prompted_workload,
 )
-from hwsearch.study.records.identity import check_known
+from hwsearch.study.records.identity import check_known, known_space
 from hwsearch.study.records.study import Study, load_study
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
@@ -131,7 +131,12 @@ def study_subject(spec: StudySpec) -> tuple[Denoiser, Device, SearchSpace]:
     chosen = spec.space.chosen(denoiser)
     if chosen.get("groups") == "refine":
         chosen["groups"] = "free"
-    return denoiser, device, SearchSpace.of(denoiser, device).model_copy(update=chosen)
+    # a study of before there were more linear groups goes on with its own unless told otherwise
+    name = name_or_default(spec.name, denoiser.name, device.info.name)
+    begun = known_space(name, location_of(name, spec.storage))
+    if begun is not None:
+        chosen.setdefault("linear_groups", begun.linear_groups)
+    return denoiser, device, SearchSpace.of(denoiser, device, **chosen)
 
 
 def forecast_spec(spec: StudySpec) -> Forecast:

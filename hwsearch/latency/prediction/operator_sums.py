@@ -17,14 +17,14 @@ class OperatorChoice(NamedTuple):
     """One thing that a plan chooses, as far as it takes time.
 
     Attributes:
-        part: what is chosen: a layer's ``attention`` projections, its ``mlp``, how many positions it
+        part: what is chosen: one of a layer's `hwsearch.plan.LINEAR_GROUPS`, how many positions it
             has ``kept``, or the ``ends`` of a pass.
         value: a format; the kept share of ``kept``.
         size: key / value heads, or channels of the mlp, that stay; None for all.
         caching: how ``kept`` positions are chosen.
     """
 
-    part: Literal["attention", "mlp", "ends", "kept"]
+    part: Literal["qkv", "out", "gate_up", "down", "ends", "kept"]
     value: WeightFormat | float
     size: int | None = None
     caching: Caching = PLAIN

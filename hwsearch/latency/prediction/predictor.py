@@ -1,8 +1,8 @@
 """Plan + device -> milliseconds: the sum of a pass's operators, calibrated on whole-model runs.
 
-A pass is a sum over layers, and a layer one over its projections (by format and kept heads), its mlp
-(by format and kept channels) and its attention (by kept positions and heads). Each such part is
-priced once, so that a plan costs a few look-ups. Where kept positions change within a generation,
+A pass is a sum over layers, and a layer one over the products of attention (by format and kept heads),
+those of the mlp (by format and kept channels) and the mixing (by kept positions and heads). Each such
+part is priced once, so that a plan costs a few look-ups. Where kept positions change within a generation,
 a step is the mean over the generation's steps, which leaves every sum exact.
 """
 
@@ -26,16 +26,15 @@ from hwsearch.latency.operators import (
     Workload,
     ends,
     generation_operators,
+    group_operators,
     keys_of,
     mixing,
-    mlp,
-    projections,
 )
 from hwsearch.latency.phases import PLAIN, Caching
 from hwsearch.latency.prediction.operator_sums import OperatorChoice, Part, total
 from hwsearch.latency.prediction.pass_sums import GenerationSums, PassLines
 from hwsearch.latency.prediction.uncertainty import Latency, Spread
-from hwsearch.plan import LayerPlan, WeightFormat
+from hwsearch.plan import SHORT_FORMS, LayerPlan, WeightFormat
 
 __all__ = ["Latency", "Predictor"]
 
@@ -215,7 +214,7 @@ class Predictor:
         """The error; the option that times a pruned size, where that is what is missing."""
         if choice.size is None:
             return error
-        mlp, g = choice.part == "mlp", self.geometry
+        mlp, g = choice.part in SHORT_FORMS["mlp"], self.geometry
         share = choice.size / (g.intermediate_size if mlp else g.num_kv_heads)
         return MissingShapeError(f"{error} --kept-{'channels' if mlp else 'heads'} {share:.3g}")
 
@@ -247,20 +246,22 @@ class Predictor:
         """Operators of a choice of a format; the ends run on the predicted rows alone."""
         fmt = choice.format
         assert fmt is not None, "products have a format"
-        if choice.part == "attention":
-            return projections(self.geometry.keeping(choice.size), fmt, shape.rows)
-        if choice.part == "mlp":
-            return mlp(self.geometry.keeping(kept_channels=choice.size), fmt, shape.rows)
-        return ends(self.geometry, fmt, shape.predicted)
+        if choice.part == "ends":
+            return ends(self.geometry, fmt, shape.predicted)
+        size = "kept_channels" if choice.part in SHORT_FORMS["mlp"] else "kept_heads"
+        g = self.geometry.keeping(**{size: choice.size})
+        return group_operators(g, choice.part, fmt, shape.rows)
 
 
 def layer_choices(
     layer: LayerPlan, kept_share: float, caching: Caching = PLAIN
 ) -> list[OperatorChoice]:
-    """The choices that make up a layer: its projections, its mlp, and what it keeps."""
+    """The choices that make up a layer: its products, and what it keeps."""
     return [
-        OperatorChoice("attention", layer.attention, layer.kept_heads),
-        OperatorChoice("mlp", layer.mlp, layer.kept_channels),
+        OperatorChoice("qkv", layer.qkv, layer.kept_heads),
+        OperatorChoice("out", layer.out, layer.kept_heads),
+        OperatorChoice("gate_up", layer.gate_up, layer.kept_channels),
+        OperatorChoice("down", layer.down, layer.kept_channels),
         # layers that keep all positions are alike, however others choose theirs
         OperatorChoice(
             "kept", float(kept_share), layer.kept_heads, caching if kept_share < 1.0 else PLAIN
