@@ -168,7 +168,7 @@ class LayerPlan(OmitsDefaults):
         return data
 
     @model_serializer(mode="wrap")
-    def _shorten(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return shortened(self._without_defaults(handler(self)))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
