@@ -160,8 +160,10 @@ def known_space(name: str, location: StudyLocation) -> SearchSpace | None:
         StudyError: the storage cannot be used.
     """
     study = _begun(name, location)
-    record = None if study is None else StudyRecord.of(study)
-    return None if record is None or record.space is None else record.search_space
+    try:
+        return None if study is None else StudyRecord.of(study).search_space
+    except (KeyError, ValueError):
+        return None  # `claim` says what it has instead
 
 
 def _begun(name: str, location: StudyLocation) -> optuna.Study | None:
