@@ -10,7 +10,7 @@ from hwsearch.latency.devices.device import load_device
 from hwsearch.latency.prediction.energy import arithmetic
 from hwsearch.latency.prediction.operator_sums import OperatorChoice
 from hwsearch.latency.prediction.predictor import Latency, Predictor
-from hwsearch.plan import SHORT_FORMS, CompressionPlan
+from hwsearch.plan import CompressionPlan, short_of
 
 
 def predict_plan(
@@ -75,12 +75,10 @@ def where(predictor: Predictor, kept: KeptPlan) -> dict[str, dict[str, float]]:
     calibration found beside the operators (negative where they cost less in a model than alone).
     """
     groups: dict[str, list[OperatorChoice]] = {"projections": [], "attention": [], "mlp": []}
-    names = {"kept": "attention"}
-    for short, name in (("attention", "projections"), ("mlp", "mlp")):
-        names |= dict.fromkeys(SHORT_FORMS[short], name)
+    names = {"attention": "projections", "kept": "attention", "mlp": "mlp"}
     for choices in predictor.choices(kept):
         for choice in choices:
-            groups[names[choice.part]].append(choice)
+            groups[names[short_of(choice.part)]].append(choice)
     groups["head"] = [OperatorChoice("ends", kept.plan.head)]
     found = {}
     for name, choices in groups.items():

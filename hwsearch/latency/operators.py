@@ -242,11 +242,9 @@ def group_operators(geometry: Geometry, group: str, fmt: WeightFormat, rows: int
         "gate_up": (g.hidden_size, 2 * g.intermediate_size),
         "down": (g.intermediate_size, g.hidden_size),
     }[group]
-    beside = {
-        "qkv": [OpKey("norm", rows, g.hidden_size)],
-        "gate_up": [OpKey("norm", rows, g.hidden_size), OpKey("swiglu", rows, g.intermediate_size)],
-    }
-    return Counter([*beside.get(group, ()), linear(rows, inputs, outputs, fmt)])
+    norm = [OpKey("norm", rows, g.hidden_size)] if group in ("qkv", "gate_up") else []
+    swiglu = [OpKey("swiglu", rows, g.intermediate_size)] if group == "gate_up" else []
+    return Counter([*norm, linear(rows, inputs, outputs, fmt), *swiglu])
 
 
 def mixing(

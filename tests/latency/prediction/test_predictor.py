@@ -93,6 +93,22 @@ def test_time_of_a_plan_with_down_apart_is_a_sum_by_hand(device):
     assert sum(count for key, count in counts.items() if key.format == "w8") == 1
 
 
+def test_layers_are_priced_by_short_forms_unless_any_of_them_tells_the_two_apart(device):
+    """So sums of plans of before stay as they were, and one operator has one error in all layers."""
+    predictor = Predictor(device, GEOMETRY, WORK)
+    apart = {"mlp": "w8a8", "down": "w8"}
+    for layers, parts in (
+        ([{}, {"mlp": "w8"}, {}], {"attention", "mlp", "kept"}),
+        ([{}, apart, {}], {"attention", "gate_up", "down", "kept"}),
+    ):
+        plan = KeptPlan.keeping_all(CompressionPlan.validate({"layers": layers}))
+        assert [{choice.part for choice in layer} for layer in predictor.choices(plan)] == [
+            parts
+        ] * 3
+        alone = [predictor.layer_ms(layer, 1.0) for layer in plan.plan.layers]
+        assert predictor.layers_ms(plan) == pytest.approx(alone)
+
+
 def test_a_layer_that_keeps_all_needs_no_mass():
     plan = CompressionPlan.uniform(3)
     refresh = refresh_operators(GEOMETRY, KeptPlan.drawn(plan, (1.0, 0.4, 1.0)), WORK)
