@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import (
@@ -51,11 +52,14 @@ class OmitsDefaults(Frozen):
 
     @model_serializer(mode="wrap")
     def _omit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return self._without_defaults(handler(self))
+
+    def _without_defaults(self, written: Mapping[str, Any]) -> dict[str, Any]:
         fields = type(self).model_fields
         omitted = {
             name for name in self._omitted_defaults if getattr(self, name) == fields[name].default
         }
-        return {name: value for name, value in handler(self).items() if name not in omitted}
+        return {name: value for name, value in written.items() if name not in omitted}
 
 
 def explain(error: ValidationError) -> str:
@@ -65,7 +69,8 @@ def explain(error: ValidationError) -> str:
     """
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "(whole)"
-    more = error.error_count() - 1
+    # one key may set several fields, and is wrong once
+    more = len({one["loc"] for one in error.errors()}) - 1
     suffix = f" (and {more} more)" if more else ""
     if first["type"] == "extra_forbidden":
         return f"{key}: no such key{suffix}"

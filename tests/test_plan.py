@@ -3,7 +3,7 @@ import json
 import pytest
 
 from hwsearch.errors import PlanError
-from hwsearch.plan import CompressionPlan, Decoding
+from hwsearch.plan import CompressionPlan, Decoding, LayerPlan
 
 
 def test_round_trip_is_equal_and_hashes_alike():
@@ -150,3 +150,61 @@ def test_a_file_of_changes_that_is_none_is_named(text, said, tmp_path):
 def test_decodings_of_old_files_are_written_as_they_were():
     text = '{"gen_length":8,"block_length":4,"steps":4,"refresh_interval":2}'
     assert Decoding.model_validate_json(text).model_dump_json() == text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"attention": "w8", "mlp": "w4"},
+        {"qkv": "w8", "out": "w8", "mlp": "w4"},
+        {"attention": "w8", "gate_up": "w4", "down": "w4"},
+        {"attention": "w8", "mlp": "w4", "down": "w4"},
+    ],
+    ids=str,
+)
+def test_formats_that_are_alike_are_written_in_the_short_form(said):
+    plan = CompressionPlan.validate({"layers": [said | {"kept_heads": 1}]})
+    (layer,) = plan.layers
+    assert layer.model_dump_json() == (
+        '{"sink_threshold":1.0,"attention":"w8","mlp":"w4","kept_heads":1}'
+    )
+    assert (layer.attention, layer.mlp) == (layer.out, layer.down) == ("w8", "w4")
+    assert plan == CompressionPlan.uniform(1, "w8", "w4", kept_heads=1)
+
+
+def test_formats_that_differ_are_written_by_their_own_names():
+    layers = [
+        {"attention": "w8", "mlp": "w8a8", "down": "w8"},
+        {"qkv": "w8a8", "out": "fp32", "gate_up": "w8", "down": "w4", "sparsity": 0.5},
+    ]
+    plan = CompressionPlan.validate({"layers": layers})
+    written = json.loads(plan.to_json())["layers"]
+    first = {"attention": "w8", "gate_up": "w8a8", "down": "w8"}
+    assert written == [{"sink_threshold": 1.0, **one} for one in (first, layers[1])]
+    assert list(written[0]) == ["sink_threshold", *first]
+    again = CompressionPlan.from_json(plan.to_json())
+    assert again == plan and hash(again) == hash(plan)
+    assert plan.layers[0].mlp is None and plan.layers[1].attention is None
+    assert plan.layers[0] == CompressionPlan.uniform(1, "w8", "w8a8", down="w8").layers[0]
+
+
+def test_a_copy_may_be_changed_by_short_forms():
+    layer = LayerPlan(attention="w8", mlp="w4")
+    assert layer.model_copy(update={"mlp": "w8"}) == LayerPlan(attention="w8", mlp="w8")
+    assert layer.model_copy(update={"mlp": "w8", "down": "w4"}).formats == {
+        "attention": "w8", "gate_up": "w8", "down": "w4"
+    }  # fmt: skip
+    assert layer.model_copy() == layer
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ({"mlp": "w8", "gate_up": "w4", "down": "w4"}, "mlp sets gate_up and down.*leave it out"),
+        ({"down": "int3"}, "layers.0.down: .*got 'int3'"),
+        ({"up": "w4"}, "layers.0.up: no such key"),
+    ],
+)
+def test_formats_that_cannot_be_are_refused_by_key(layer, said):
+    with pytest.raises(PlanError, match=said):
+        CompressionPlan.validate({"layers": [layer]})

@@ -17,20 +17,19 @@ from hwsearch.bundle.weights import Array, Graph, Weight, WeightGroup, declared,
 from hwsearch.errors import PlanError
 from hwsearch.formats.catalog import ONNX_FORMATS, format_of
 from hwsearch.formats.weight_format import CONTRIB, Spec
-from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.plan import LINEAR_GROUPS, CompressionPlan, WeightFormat
 from hwsearch.runtime.graphs import PAIRED
-
-#: Products of each group of a layer, as `hwsearch.bundle.graphs.pieces.LayerPiece` names them.
-_GROUP_PRODUCTS = {"attention": ("qkv", "out"), "mlp": ("gate_up", "down")}
 
 
 def product_formats(plan: CompressionPlan) -> dict[str, WeightFormat]:
-    """The format of every product of the exported graphs, by its node's name."""
+    """The format of every product of the exported graphs, by its node's name.
+
+    `hwsearch.bundle.graphs.pieces.LayerPiece` names them as plans do.
+    """
     formats = {
-        f"layers.{index}.{product}": WeightFormat(getattr(layer, group))
+        f"layers.{index}.{group}": WeightFormat(getattr(layer, group))
         for index, layer in enumerate(plan.layers)
-        for group, products in _GROUP_PRODUCTS.items()
-        for product in products
+        for group in LINEAR_GROUPS
     }
     return formats | {"head": plan.head}
 

@@ -87,9 +87,13 @@ class WeightBank:
 
 
 def linear_formats(plan: CompressionPlan, groups: LinearGroups) -> dict[str, WeightFormat]:
-    """The format of every linear of a network that has these groups, by its path."""
+    """The format of every linear of a network that has these groups, by its path.
+
+    Raises:
+        PlanError: formats differ within a group that the network names as one.
+    """
     formats = {
-        path: WeightFormat(getattr(layer, group))
+        path: layer.format_of(group)
         for layer, named in zip(plan.layers, groups.layers, strict=True)
         for group, paths in named.items()
         for path in paths

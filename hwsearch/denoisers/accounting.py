@@ -99,6 +99,13 @@ def mlp_matrices(geometry: Geometry) -> list[Matrix]:
     return [(inner, hidden), (inner, hidden), (hidden, inner)]
 
 
+def group_matrices(geometry: Geometry) -> dict[str, list[Matrix]]:
+    """(out, in) of one layer's projections by `hwsearch.plan.LINEAR_GROUPS`."""
+    *qkv, out = attention_matrices(geometry)
+    *gate_up, down = mlp_matrices(geometry)
+    return {"qkv": qkv, "out": [out], "gate_up": gate_up, "down": [down]}
+
+
 def matrix_bytes(matrix: Matrix, weight_format: WeightFormat) -> int:
     """Bytes of one weight matrix (out, in), scales and zero points included."""
     return format_of(weight_format).matrix_bytes(*matrix)
@@ -118,8 +125,11 @@ def layer_bytes(geometry: Geometry, layer: LayerPlan) -> int:
     """Bytes of one layer's projections under a plan, biases included and norms left out."""
     g = geometry.keeping(layer.kept_heads, layer.kept_channels)
     total = 4 * (g.query_size + 2 * g.kv_size) * g.qkv_bias
-    total += sum(matrix_bytes(matrix, layer.attention) for matrix in attention_matrices(g))
-    return total + sum(matrix_bytes(matrix, layer.mlp) for matrix in mlp_matrices(g))
+    return total + sum(
+        matrix_bytes(matrix, getattr(layer, group))
+        for group, matrices in group_matrices(g).items()
+        for matrix in matrices
+    )
 
 
 def plan_bytes(geometry: Geometry, plan: CompressionPlan) -> int:
@@ -150,8 +160,7 @@ def own_bytes(sizes: LinearSizes, plan: CompressionPlan) -> int:
     total = 4 * sizes.others
     for layer, named in zip(plan.layers, sizes.layers, strict=True):
         for group, matrices in named.items():
-            fmt = WeightFormat(getattr(layer, group))
-            total += sum(matrix_bytes(matrix, fmt) for matrix in matrices)
+            total += sum(matrix_bytes(matrix, layer.format_of(group)) for matrix in matrices)
     if sizes.head is None or (sizes.tied_head and plan.head is WeightFormat.FP32):
         return total
     return total + matrix_bytes(sizes.head, plan.head)

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from hwsearch.errors import InputError
+from hwsearch.plan import LINEAR_GROUPS, SHORT_FORMS, groups_of
 
-#: The groups of a layer that a plan gives a format each.
-GROUPS = ("attention", "mlp")
+#: What a network may call the groups of a layer: by what plans have a format for, or by a short form
+#: where it does not tell the two apart.
+GROUPS = (*SHORT_FORMS, *LINEAR_GROUPS)
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,39 @@ class LinearGroups:
     """Paths of a network's linears, by what a plan calls them.
 
     Attributes:
-        layers: for each layer the paths of each of `GROUPS`; a group may be empty.
+        layers: for each layer its paths by some of `GROUPS`; a group may be empty. Linears of a group
+            that is named by a short form, such as ``mlp``, have one format together, so they take plans
+            that say the same of both it stands for.
         head: path of the output head; None where it is no linear or shall stay as it is.
     """
 
     layers: tuple[Mapping[str, tuple[str, ...]], ...]
     head: str | None
+
+    def joined(self, groups: Sequence[str]) -> tuple[Mapping[str, tuple[str, ...]], ...]:
+        """For each layer the paths of other groups, each made of whole groups of these.
+
+        Args:
+            groups: short forms and others of `GROUPS`, which together hold all that are named here.
+
+        Raises:
+            InputError: the network names as one what `groups` tell apart.
+        """
+        whole = {group: set(groups_of(group)) for group in groups}
+        found = []
+        for layer in self.layers:
+            paths: dict[str, tuple[str, ...]] = dict.fromkeys(groups, ())
+            for named, own in layer.items():
+                place = [group for group in groups if whole[group].issuperset(groups_of(named))]
+                if place:
+                    paths[place[0]] += tuple(own)
+                elif own:
+                    raise InputError(
+                        f"the network names {named} as one group of linears, so "
+                        f"{' and '.join(groups_of(named))} cannot have formats apart"
+                    )
+            found.append(paths)
+        return tuple(found)
 
     def paths(self) -> list[str]:
         """Every path."""

@@ -170,13 +170,15 @@ class Transformer(Network):
             self.lm_head.weight = self.model.embed_tokens.weight
 
     def linear_groups(self) -> LinearGroups:
-        """Query, key, value and output projections of a layer together; gate, up and down too."""
+        """Query, key and value projections of a layer together, the output's; gate and up, down."""
         layers = (f"model.layers.{index}" for index in range(self.geometry.num_layers))
         return LinearGroups(
             tuple(
                 {
-                    "attention": tuple(f"{layer}.self_attn.{name}_proj" for name in "qkvo"),
-                    "mlp": tuple(f"{layer}.mlp.{name}_proj" for name in ("gate", "up", "down")),
+                    "qkv": tuple(f"{layer}.self_attn.{name}_proj" for name in "qkv"),
+                    "out": (f"{layer}.self_attn.o_proj",),
+                    "gate_up": tuple(f"{layer}.mlp.{name}_proj" for name in ("gate", "up")),
+                    "down": (f"{layer}.mlp.down_proj",),
                 }
                 for layer in layers
             ),

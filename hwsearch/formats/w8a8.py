@@ -34,6 +34,7 @@ class W8A8(Format):
     text = "8-bit weights (one scale an output channel) and 8-bit activations, quantised per pass."
     bits = 8
     bytes_per_weight = 1.0
+    rounds_inputs_whole = True
     mac_pj = 0.2 + 0.1
     operator = ("MatMulInteger", "_quant")
 

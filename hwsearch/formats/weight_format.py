@@ -55,6 +55,8 @@ class Format(ABC):
         bits: of a weight.
         block: inputs that share one scale; None where there are no blocks.
         bytes_per_weight: as a runtime holds it, scales of blocks included.
+        rounds_inputs_whole: whether all inputs of a sample share one scale, so that the largest of them
+            costs the others their precision.
         mac_pj: picojoules of a multiplication and an addition (45 nm, 0.9 V; Horowitz, ISSCC 2014).
         operator: what a product becomes in a graph: operator, and what is added to its name; None
             where onnxruntime runs no such product.
@@ -65,6 +67,7 @@ class Format(ABC):
     bits: ClassVar[int]
     block: ClassVar[int | None] = None
     bytes_per_weight: ClassVar[float]
+    rounds_inputs_whole: ClassVar[bool] = False
     mac_pj: ClassVar[float]
     operator: ClassVar[tuple[str, str] | None] = None
 

@@ -10,7 +10,7 @@ from hwsearch.latency.devices.device import load_device
 from hwsearch.latency.prediction.energy import arithmetic
 from hwsearch.latency.prediction.operator_sums import OperatorChoice
 from hwsearch.latency.prediction.predictor import Latency, Predictor
-from hwsearch.plan import CompressionPlan
+from hwsearch.plan import CompressionPlan, short_of
 
 
 def predict_plan(
@@ -78,7 +78,7 @@ def where(predictor: Predictor, kept: KeptPlan) -> dict[str, dict[str, float]]:
     names = {"attention": "projections", "kept": "attention", "mlp": "mlp"}
     for choices in predictor.choices(kept):
         for choice in choices:
-            groups[names[choice.part]].append(choice)
+            groups[names[short_of(choice.part)]].append(choice)
     groups["head"] = [OperatorChoice("ends", kept.plan.head)]
     found = {}
     for name, choices in groups.items():
@@ -111,8 +111,7 @@ def _layers(predictor: Predictor, kept: KeptPlan, latency: Latency) -> list[dict
             {
                 "layer": index,
                 "kept_share": share,
-                "attention": layer.attention.value,
-                "mlp": layer.mlp.value,
+                **{name: fmt.value for name, fmt in layer.formats.items()},
                 "kept_heads": layer.kept_heads,
                 "kept_channels": layer.kept_channels,
                 "ms": ms,

@@ -21,7 +21,7 @@ from hwsearch.decoding.passes import PassKind, PassShape
 from hwsearch.denoisers.accounting import check_sizes
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.latency.phases import Caching
-from hwsearch.plan import Decoding, LayerPlan, WeightFormat
+from hwsearch.plan import LINEAR_GROUPS, Decoding, LayerPlan, WeightFormat
 
 #: How often each problem's generation makes the passes of each shape, ``[problems]``.
 ShapeCounts = dict[PassShape, NDArray[np.float64]]
@@ -224,23 +224,27 @@ def layer_operators(
 ) -> Counter[OpKey]:
     """Operators of one layer with the heads and channels it keeps; arguments as of `mixing`."""
     g = geometry.keeping(layer.kept_heads, layer.kept_channels)
-    return (
-        projections(g, layer.attention, rows)
-        + mixing(g, rows, keys, signal, block)
-        + mlp(g, layer.mlp, rows)
+    qkv, out, gate_up, down = (
+        group_operators(g, group, getattr(layer, group), rows) for group in LINEAR_GROUPS
     )
+    return qkv + out + mixing(g, rows, keys, signal, block) + gate_up + down
 
 
-def projections(geometry: Geometry, fmt: WeightFormat, rows: int) -> Counter[OpKey]:
-    """Of one layer: its first norm, the fused q, k, v product and the output product."""
+def group_operators(geometry: Geometry, group: str, fmt: WeightFormat, rows: int) -> Counter[OpKey]:
+    """Of one layer: the product of one of `LINEAR_GROUPS`, and what runs for it alone.
+
+    That is the norm before ``qkv`` and before ``gate_up``, and the SwiGLU behind ``gate_up``.
+    """
     g = geometry
-    return Counter(
-        [
-            OpKey("norm", rows, g.hidden_size),
-            linear(rows, g.hidden_size, g.query_size + 2 * g.kv_size, fmt),
-            linear(rows, g.query_size, g.hidden_size, fmt),
-        ]
-    )
+    inputs, outputs = {
+        "qkv": (g.hidden_size, g.query_size + 2 * g.kv_size),
+        "out": (g.query_size, g.hidden_size),
+        "gate_up": (g.hidden_size, 2 * g.intermediate_size),
+        "down": (g.intermediate_size, g.hidden_size),
+    }[group]
+    norm = [OpKey("norm", rows, g.hidden_size)] if group in ("qkv", "gate_up") else []
+    swiglu = [OpKey("swiglu", rows, g.intermediate_size)] if group == "gate_up" else []
+    return Counter([*norm, linear(rows, inputs, outputs, fmt), *swiglu])
 
 
 def mixing(
@@ -283,19 +287,6 @@ def mean_query_product(geometry: Geometry, block: int, keys: int) -> OpKey:
 def _shared(geometry: Geometry) -> int:
     """Key / value heads where queries share them, else 0."""
     return 0 if geometry.num_kv_heads == geometry.num_heads else geometry.num_kv_heads
-
-
-def mlp(geometry: Geometry, fmt: WeightFormat, rows: int) -> Counter[OpKey]:
-    """Of one layer: its second norm, the fused gate and up product, SwiGLU and the down product."""
-    g = geometry
-    return Counter(
-        [
-            OpKey("norm", rows, g.hidden_size),
-            linear(rows, g.hidden_size, 2 * g.intermediate_size, fmt),
-            OpKey("swiglu", rows, g.intermediate_size),
-            linear(rows, g.intermediate_size, g.hidden_size, fmt),
-        ]
-    )
 
 
 def linear(rows: int, in_features: int, out_features: int, weight_format: WeightFormat) -> OpKey:

@@ -11,16 +11,23 @@ weights and names no model. Two plans that say the same are equal and hash the s
 from hwsearch.plan.compression import SCHEMA_VERSION, CompressionPlan
 from hwsearch.plan.decoding import CommitRule, Decoding, Window
 from hwsearch.plan.layers import (
+    LINEAR_GROUPS,
+    SHORT_FORMS,
     CachePolicy,
     CacheRule,
     LayerPlan,
     WeightFormat,
     WeightPruning,
+    format_words,
+    groups_of,
     kept_of,
+    short_of,
 )
 
 __all__ = [
+    "LINEAR_GROUPS",
     "SCHEMA_VERSION",
+    "SHORT_FORMS",
     "CachePolicy",
     "CacheRule",
     "CommitRule",
@@ -30,5 +37,8 @@ __all__ = [
     "WeightFormat",
     "WeightPruning",
     "Window",
+    "format_words",
+    "groups_of",
     "kept_of",
+    "short_of",
 ]

@@ -9,7 +9,14 @@ from pydantic import Field, ValidationError, model_validator
 
 from hwsearch.errors import PlanError
 from hwsearch.plan.decoding import Decoding
-from hwsearch.plan.layers import CachePolicy, CacheRule, LayerPlan, WeightFormat, WeightPruning
+from hwsearch.plan.layers import (
+    LINEAR_GROUPS,
+    CachePolicy,
+    CacheRule,
+    LayerPlan,
+    WeightFormat,
+    WeightPruning,
+)
 from hwsearch.schema import OmitsDefaults, explain
 
 SCHEMA_VERSION: Final = 1
@@ -56,9 +63,13 @@ class CompressionPlan(OmitsDefaults):
         sink_threshold: float = 1.0,
         **rest: Any,
     ) -> CompressionPlan:
-        """The plan that treats every layer alike; with no further argument, the uncompressed one."""
+        """The plan that treats every layer alike; with no further argument, the uncompressed one.
+
+        `rest` are further fields of `LayerPlan`, such as ``down="w8"``, and of the plan.
+        """
         layer = {"sink_threshold": sink_threshold, "attention": attention, "mlp": mlp}
-        layer |= {name: rest.pop(name) for name in LayerPlan.PRUNING if name in rest}
+        own = (*LINEAR_GROUPS, *LayerPlan.PRUNING)
+        layer |= {name: rest.pop(name) for name in own if name in rest}
         return cls.validate({"layers": [layer] * num_layers, **rest})
 
     @classmethod

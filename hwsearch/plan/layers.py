@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from hwsearch.errors import PlanError
 from hwsearch.schema import Frozen, OmitsDefaults
 
 
@@ -87,13 +96,39 @@ class WeightPruning(Frozen):
     sinks: Literal["ignore", "global", "layer", "preserve"] = "layer"
 
 
+#: The linear groups that a short form sets together.
+SHORT_FORMS: Final[Mapping[str, tuple[str, str]]] = {
+    "attention": ("qkv", "out"),
+    "mlp": ("gate_up", "down"),
+}
+
+#: The linears of a layer that have one format each, in the order in which a pass runs them.
+LINEAR_GROUPS: Final = tuple(group for groups in SHORT_FORMS.values() for group in groups)
+
+_SHORT_OF = {group: short for short, groups in SHORT_FORMS.items() for group in groups}
+
+
+def _set_by(group: str) -> Any:
+    """A format that its own name sets, or else its short form."""
+    return Field(default=WeightFormat.FP32, validation_alias=AliasChoices(group, _SHORT_OF[group]))
+
+
 class LayerPlan(OmitsDefaults):
     """What is done to one layer.
 
+    Two short forms stand for two formats each: ``attention`` sets `qkv` and `out`, ``mlp`` sets
+    `gate_up` and `down`. A format that is also named by itself is what that says. Where two are
+    alike, the short form is what is written.
+
+    >>> LayerPlan(mlp="w8a8", down="w8").model_dump(mode="json")
+    {'sink_threshold': 1.0, 'attention': 'fp32', 'gate_up': 'w8a8', 'down': 'w8'}
+
     Attributes:
         sink_threshold: 1.0 keeps every cached position; lower keeps only more stable sinks.
-        attention: format of the q, k, v and o projections together.
-        mlp: format of the gate, up and down projections together.
+        qkv: format of the q, k and v projections, which are one product.
+        out: format of the o projection, attention's output.
+        gate_up: format of the gate and up projections of the mlp, which are one product.
+        down: format of its down projection, whose inputs have the largest outliers.
         kept_heads: key / value heads that stay, each with its query heads; None keeps all.
         kept_channels: inner channels of the mlp that stay; None keeps all.
         sparsity: share of the layer's weights that are zeroed, output by output; or ``"2:4"``, which
@@ -101,8 +136,10 @@ class LayerPlan(OmitsDefaults):
     """
 
     sink_threshold: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
-    attention: WeightFormat = WeightFormat.FP32
-    mlp: WeightFormat = WeightFormat.FP32
+    qkv: WeightFormat = _set_by("qkv")
+    out: WeightFormat = _set_by("out")
+    gate_up: WeightFormat = _set_by("gate_up")
+    down: WeightFormat = _set_by("down")
     kept_heads: Annotated[int, Field(ge=1)] | None = None
     kept_channels: Annotated[int, Field(ge=1)] | None = None
     sparsity: float | str | None = None
@@ -120,10 +157,108 @@ class LayerPlan(OmitsDefaults):
             raise ValueError("a share of zeroed weights must be at least 0 and below 1")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _names_once(cls, data: Any) -> Any:
+        for short, groups in SHORT_FORMS.items():
+            if isinstance(data, dict) and {short, *groups} <= data.keys():
+                raise ValueError(
+                    f"{short} sets {' and '.join(groups)}, which are named; leave it out"
+                )
+        return data
+
+    @model_serializer(mode="wrap")
+    def _omit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return shortened(self._without_defaults(handler(self)))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some fields changed, which are not validated; short forms set both of theirs."""
+        changes = dict(update or {})
+        for short, groups in SHORT_FORMS.items():
+            if short in changes:
+                changes = dict.fromkeys(groups, changes.pop(short)) | changes
+        return super().model_copy(update=changes, deep=deep)
+
+    @property
+    def attention(self) -> WeightFormat | None:
+        """Format of the q, k, v and o projections; None where `qkv` and `out` differ."""
+        return self.qkv if self.qkv == self.out else None
+
+    @property
+    def mlp(self) -> WeightFormat | None:
+        """Format of the gate, up and down projections; None where `gate_up` and `down` differ."""
+        return self.gate_up if self.gate_up == self.down else None
+
+    @property
+    def formats(self) -> dict[str, WeightFormat]:
+        """The format of each of `LINEAR_GROUPS`, by short forms where two are alike."""
+        return shortened({group: getattr(self, group) for group in LINEAR_GROUPS})
+
+    def format_of(self, group: str) -> WeightFormat:
+        """The one format of linears that a network names as one group, by a short form or by itself.
+
+        Raises:
+            PlanError: `group` is a short form, and its two formats differ.
+        """
+        found = {name: WeightFormat(getattr(self, name)) for name in groups_of(group)}
+        first, *others = found.values()
+        if any(fmt != first for fmt in others):
+            told = ", ".join(f"{name} is {fmt.value}" for name, fmt in found.items())
+            raise PlanError(
+                f"the network names {group} as one, so {' and '.join(found)} must be alike ({told}); "
+                "give them one format, or name them apart in the network's linear_groups"
+            )
+        return first
+
     @property
     def prunes(self) -> bool:
         """Whether any weight goes."""
         return any(getattr(self, name) is not None for name in self.PRUNING)
+
+
+def shortened(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by name, those of `LINEAR_GROUPS` under their short form where both are there and alike.
+
+    >>> shortened({"qkv": "w8", "out": "w8", "gate_up": "w8", "down": "w4", "kept_heads": 1})
+    {'attention': 'w8', 'gate_up': 'w8', 'down': 'w4', 'kept_heads': 1}
+    """
+    alike = {
+        group: short
+        for short, (first, second) in SHORT_FORMS.items()
+        if {first, second} <= values.keys() and values[first] == values[second]
+        for group in (first, second)
+    }
+    return {alike.get(name, name): value for name, value in values.items()}
+
+
+def groups_of(name: str) -> tuple[str, ...]:
+    """The linear groups that a name stands for: two of a short form, else itself.
+
+    >>> groups_of("mlp"), groups_of("down")
+    (('gate_up', 'down'), ('down',))
+    """
+    return SHORT_FORMS.get(name, (name,))
+
+
+def short_of(name: str) -> str:
+    """The short form that a linear group belongs to; a short form is its own.
+
+    >>> short_of("down"), short_of("mlp")
+    ('mlp', 'mlp')
+    """
+    return _SHORT_OF.get(name, name)
+
+
+def format_words(formats: Mapping[str, str], short: str) -> str:
+    """What `LayerPlan.formats` say of a short form, for people to read.
+
+    >>> formats = LayerPlan(attention="w8", gate_up="w8a8").formats
+    >>> format_words(formats, "attention"), format_words(formats, "mlp")
+    ('w8', 'gate_up w8a8, down fp32')
+    """
+    if short in formats:
+        return str(formats[short])
+    return ", ".join(f"{group} {formats[group]}" for group in SHORT_FORMS[short])
 
 
 def kept_of(pattern: str) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.denoisers.caching.results import remembered
 from hwsearch.errors import StudyError
+from hwsearch.study.choices.linear_groups import TOGETHER
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.loss_noise import record_noise
 from hwsearch.study.objective import Objective, size_bytes
@@ -107,14 +108,24 @@ def expected_losses(
         return None
     if kept is not None and kept.sensitivities is not None:
         known = Sensitivities.model_validate(kept.sensitivities)
-        if known.covers(objective.space.formats):
+        if known.covers(objective.space.formats, objective.space.linear_groups):
             return known
+    return _estimated(objective, loss)
+
+
+def _estimated(objective: Objective, loss: DivergenceLoss) -> Sensitivities:
+    """Estimates for the formats and linear groups of a space; those that are on disk are read."""
     denoiser, formats = objective.denoiser, objective.space.formats
+    groups = objective.space.linear_groups
+    # the two short forms are left out of the key, as they were when there were no other groups
+    apart = () if groups == TOGETHER else groups
     text = remembered(
         "sensitivities",
         denoiser,
-        [loss.judges.digest, *formats],
-        lambda: measure_sensitivities(denoiser.network, loss, formats).model_dump_json(),
+        [loss.judges.digest, *formats, *apart],
+        lambda: measure_sensitivities(
+            denoiser.network, loss, formats, groups=groups
+        ).model_dump_json(),
     )
     return Sensitivities.model_validate_json(text)
 

@@ -20,7 +20,7 @@ from hwsearch.study.preparation import (
     prepare,
     prompted_workload,
 )
-from hwsearch.study.records.identity import check_known
+from hwsearch.study.records.identity import check_known, known_space
 from hwsearch.study.records.study import Study, load_study
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
@@ -111,6 +111,8 @@ def run_spec(
     # before a model is read
     location_of(name_or_default(spec.name, "named", "later"), spec.storage).check()
     denoiser, device, space = study_subject(spec)
+    name = name_or_default(spec.name, denoiser.name, device.info.name)
+    space = continued_space(spec, name, space)
     settings: StudySettings = spec
     if spec.space.groups == "refine":
         settings = spec.model_copy(update={"coarse_to_fine": True})
@@ -131,7 +133,21 @@ def study_subject(spec: StudySpec) -> tuple[Denoiser, Device, SearchSpace]:
     chosen = spec.space.chosen(denoiser)
     if chosen.get("groups") == "refine":
         chosen["groups"] = "free"
-    return denoiser, device, SearchSpace.of(denoiser, device).model_copy(update=chosen)
+    return denoiser, device, SearchSpace.of(denoiser, device, **chosen)
+
+
+def continued_space(spec: StudySpec, name: str, space: SearchSpace) -> SearchSpace:
+    """The space with the linear groups of the study of this name, if there is one and none are said.
+
+    So a study goes on that was begun when fewer groups were offered.
+
+    Raises:
+        StudyError: the storage cannot be used.
+    """
+    if spec.space.linear_groups is not None:
+        return space
+    begun = known_space(name, location_of(name, spec.storage))
+    return space.model_copy(update={"linear_groups": (begun or space).linear_groups})
 
 
 def forecast_spec(spec: StudySpec) -> Forecast:

@@ -65,6 +65,15 @@ class FormatContract:
         held = sum(numpy_helper.to_array(one).nbytes for one in model.graph.initializer)
         assert form.matrix_bytes(24, 80) == held
 
+    def test_it_says_whether_one_large_input_costs_the_others_their_precision(self) -> None:
+        """Searches tell linears apart by `Format.rounds_inputs_whole`."""
+        form = self.make()
+        x = torch.linspace(-1, 1, 3 * 64).reshape(1, 3, 64)
+        spiked = x.clone()
+        spiked[0, 0, 0] = 1e4
+        alike = torch.equal(form.round_inputs(x)[0, 1:], form.round_inputs(spiked)[0, 1:])
+        assert form.rounds_inputs_whole != alike
+
     def test_the_linear_is_left_as_it_was(self) -> None:
         """And its bias is added unrounded."""
         form = self.make()

@@ -33,6 +33,7 @@ from hwsearch.latency.timing.answers import Answerer, AnswerTimes, time_answers
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime.engine import Runtime
 from hwsearch.study import Goal, Objective, SearchSpace, prepare
+from hwsearch.study.choices.linear_groups import TOGETHER
 from hwsearch.study.preparation import default_workload
 from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.gsm_mini.generator import problems
@@ -74,7 +75,7 @@ def objective_of(denoiser: Denoiser, tables: Path) -> Objective:
         device = load_device(tables / "this-machine")
     else:
         device = profile_machine(denoiser, "this-machine", tables)
-    space = SearchSpace.of(denoiser, device)
+    space = SearchSpace.of(denoiser, device, linear_groups=TOGETHER)
     goal = Goal(target_ratio=1.0)
     return prepare(
         denoiser,

@@ -17,6 +17,7 @@ from race import Problem
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.latency.devices.device import load_device
 from hwsearch.study import Goal, SearchSpace, prepare
+from hwsearch.study.choices.linear_groups import TOGETHER
 from hwsearch.study.choices.search_space import DECODING
 from hwsearch.study.preparation import default_workload
 from hwsearch.study.samplers.additive.cost import AdditiveCost
@@ -28,7 +29,8 @@ QUESTIONS = 6
 def load_problem(results: Path = RESULTS) -> tuple[Problem, Losses]:
     """The problem, and what evaluates it."""
     denoiser, device = load_denoiser("gsm-mini"), load_device("cpu")
-    space, goal = SearchSpace.of(denoiser, device), Goal(target_ratio=1.0)
+    space = SearchSpace.of(denoiser, device, linear_groups=TOGETHER)
+    goal = Goal(target_ratio=1.0)
     asked = TaskChoice().calibration_questions(QUESTIONS)
     objective = prepare(denoiser, space, device, default_workload(denoiser), goal, asked)
     losses = Losses(objective, results / "decodings-losses.csv", keeps_times=True)

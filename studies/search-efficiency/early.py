@@ -36,6 +36,7 @@ from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.study import Goal, Objective, ObjectiveKind, SearchSpace, prepare
+from hwsearch.study.choices.linear_groups import TOGETHER
 from hwsearch.study.early_stopping import EarlyStopping, Peer, estimate
 from hwsearch.study.preparation import default_workload
 from hwsearch.study.records.study import ended
@@ -153,7 +154,8 @@ def row_of(objective: Objective, trial: optuna.trial.FrozenTrial) -> dict[str, A
 
 def make_objective() -> Objective:
     denoiser, device = load_denoiser("gsm-mini"), load_device(DEVICE)
-    space, workload = SearchSpace.of(denoiser, device), default_workload(denoiser)
+    space = SearchSpace.of(denoiser, device, linear_groups=TOGETHER)
+    workload = default_workload(denoiser)
     questions = TaskChoice().calibration_questions()
     return prepare(denoiser, space, device, workload, Goal(target_ratio=0.5), questions)
 

@@ -15,6 +15,7 @@ from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.latency.devices.device import load_device
 from hwsearch.sinks import calibrate_sinks
 from hwsearch.study import Goal, Objective, SearchSpace, prepare
+from hwsearch.study.choices.linear_groups import TOGETHER
 from hwsearch.study.preparation import default_workload
 from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses.kl import FrozenStates
@@ -34,7 +35,7 @@ def make_objective(questions: int, prompt_length: int = 24) -> Objective:
     alike = [q for q in asked if len(denoiser.prompt(q)) == prompt_length][:questions]
     states = FrozenStates.record(denoiser, alike, per_question=denoiser.decoding.refreshes)
     # what is in results/ was found as the makers decode
-    space = SearchSpace.of(denoiser, device).model_copy(update={"decodings": (None,)})
+    space = SearchSpace.of(denoiser, device, decodings=(None,), linear_groups=TOGETHER)
     workload = default_workload(denoiser)
     objective = prepare(denoiser, space, device, workload, Goal(target_ratio=1.0), asked, states)
     return replace(objective, sinks=calibrate_sinks(denoiser, asked[:SINK_QUESTIONS]))

@@ -28,6 +28,7 @@ from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.sinks import calibrate_sinks
+from hwsearch.study.choices.linear_groups import TOGETHER
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.goal import Goal
 from hwsearch.study.objective import Objective
@@ -120,7 +121,7 @@ def run(model: str, device: str, trials: int, every: int, seed: int) -> dict[str
 
 
 def prepared(denoiser, device, questions: list[str]) -> Objective:
-    space = SearchSpace.of(denoiser, device)
+    space = SearchSpace.of(denoiser, device, linear_groups=TOGETHER)
     workload = default_workload(denoiser)
     return prepare(denoiser, space, device, workload, Goal(target_ratio=0.5), questions)
 

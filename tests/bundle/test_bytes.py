@@ -71,7 +71,8 @@ def test_files_hold_what_the_plan_says(exporter, tmp_path):
 def test_files_hold_what_a_pruned_plan_says(tmp_path):
     denoiser = denoiser_of(tie_embeddings=True, heads=4)
     layer = {"kept_heads": 2, "kept_channels": 96, "attention": "w8a8", "mlp": "w4"}
-    plan = CompressionPlan.validate({"layers": [layer, {}], "head": "w8"})
+    apart = {"qkv": "w8", "out": "w8a8", "gate_up": "w8a8", "down": "w4"}
+    plan = CompressionPlan.validate({"layers": [layer, apart], "head": "w8"})
     sequences = [([10, 11, 12, 13], list(range(20, 28)))]
     calibration = WeightCalibration(denoiser, noisy_passes(denoiser, sequences, times=(0.5,)))
     compressed = compress(denoiser, plan, WeightBank(denoiser, calibration))

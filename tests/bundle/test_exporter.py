@@ -11,7 +11,13 @@ from hwsearch.runtime.bundle import REFERENCE_FILE
 from hwsearch.testing.tiny import tiny_denoiser
 
 MIXED = CompressionPlan.validate(
-    {"layers": [{"attention": "w8a8", "mlp": "w4"}, {"attention": "w8"}], "head": "w8a8"}
+    {
+        "layers": [
+            {"attention": "w8a8", "mlp": "w4"},
+            {"qkv": "w8", "out": "fp32", "gate_up": "w8a8", "down": "w4"},
+        ],
+        "head": "w8a8",
+    }
 )
 
 

@@ -20,6 +20,14 @@ TOKENS = np.random.default_rng(0).integers(0, 64, (1, LENGTH))
 MIXED = CompressionPlan.validate(
     {"layers": [{"attention": "w8a8", "mlp": "w4"}, {"attention": "w8"}], "head": "w8a8"}
 )
+APART = CompressionPlan.validate(
+    {
+        "layers": [
+            {"qkv": "w8a8", "out": "w8", "gate_up": "w4", "down": "fp32"},
+            {"attention": "w8", "gate_up": "w8a8", "down": "w4"},
+        ]
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +86,8 @@ def test_float_graphs_are_the_transformer(denoiser, graphs):
 
 @pytest.mark.parametrize(
     "plan",
-    [MIXED, *(CompressionPlan.uniform(2, f, f, head=f) for f in ("w8a8", "w8", "w4"))],
-    ids=["mixed", "w8a8", "w8", "w4"],
+    [MIXED, APART, *(CompressionPlan.uniform(2, f, f, head=f) for f in ("w8a8", "w8", "w4"))],
+    ids=["mixed", "apart", "w8a8", "w8", "w4"],
 )
 def test_quantised_graphs_are_the_simulated_transformer(denoiser, graphs, plan):
     network = compress(denoiser, plan).network
@@ -122,3 +130,13 @@ def test_keys_meet_the_mean_query_of_the_block_itself(shift, is_windowed):
     for layer, mass in enumerate(masses):
         size = float(mass.abs().max())
         np.testing.assert_allclose(found[f"mass_{layer}"], mass.numpy(), rtol=0, atol=5e-6 * size)
+
+
+def test_each_product_of_a_graph_is_in_its_own_format(graphs):
+    nodes = graphs.quantised(graphs.step(), APART).model.graph.node
+    found = {node.name: node.op_type for node in nodes if ".layers.0." in f".{node.name}"}
+    wanted = {
+        "qkv_quant": "MatMulInteger", "out_Q8": "MatMulNBits", "gate_up_Q4": "MatMulNBits",
+        "down": "MatMul",
+    }  # fmt: skip
+    assert {name: found[f"layers.0.{name}"] for name in wanted} == wanted

@@ -122,6 +122,16 @@ def test_inspect_tells_a_plan_layer_by_layer(run, tmp_path):
     assert (second["kept_channels"], second["size_bytes"]) == (448, products)
     code, out, _ = run("inspect", "gsm-mini", "--plan", tmp_path / "plan.json")
     assert code == 0 and "448" in out
+    plan["layers"][1] |= {"down": "w8"}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    code, out, err = run("inspect", "gsm-mini", "--plan", tmp_path / "plan.json", "--json")
+    assert code == 0, err
+    apart = json.loads(out)["plan"]["layers"][1]
+    assert list(apart)[1:6] == ["attention", "kept_heads", "gate_up", "down", "kept_channels"]
+    blocks = 320 * 448 * 36 // 32  # 8 bits, and a float scale for each 32
+    assert apart["size_bytes"] == products - 320 * (448 + 5) + blocks
+    code, out, _ = run("inspect", "gsm-mini", "--plan", tmp_path / "plan.json")
+    assert code == 0 and "gate_up" in out and "down w8" in out
     plan["layers"].pop()
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     code, _, err = run("inspect", "gsm-mini", "--plan", tmp_path / "plan.json")

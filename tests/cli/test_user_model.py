@@ -8,6 +8,7 @@ import json
 import pytest
 
 from hwsearch.study import load_study
+from hwsearch.study.choices.linear_groups import DOWN_APART
 from tests.denoisers.checkpoints import (
     llada_config,
     llada_tensors,
@@ -126,3 +127,22 @@ def test_half_precision_reaches_the_loss(run, model, asked, loaded, tmp_path):
     assert code == 0, err
     record = load_study("half", str(tmp_path / "s.db")).record
     assert record.loading.dtype == "bfloat16"
+
+
+def test_a_study_of_before_goes_on_with_its_own_linear_groups(run, model, asked, loaded, tmp_path):
+    search = (
+        "search", "--model", model, "--device", "h100-sxm", "--target-ratio", 1.0, "--limit", 2,
+        "--formats", "fp16,w8a8", "--thresholds", "1.0", "--storage", tmp_path / "s.db",
+        "--decoding", tmp_path / "own.json",
+    )  # fmt: skip
+    (tmp_path / "own.json").write_text("{}")
+    begun = ("--name", "before", "--trials", 2, "--linear-groups", "attention,mlp")
+    for words in (begun, ("--name", "before", "--trials", 4), ("--name", "new", "--trials", 2)):
+        code, _, err = run(*search, *words, *asked, *loaded)
+        assert code == 0, err
+    kept = {name: load_study(name, str(tmp_path / "s.db")) for name in ("before", "new")}
+    assert len(kept["before"].frame()) == 4 and "linear_groups" not in kept["before"].record.space
+    assert kept["new"].space.linear_groups == DOWN_APART
+    again = (*search, "--name", "before", "--linear-groups", "attention,gate_up,down")
+    code, _, err = run(*again, *asked, *loaded)
+    assert code == 2 and "was created with space" in err

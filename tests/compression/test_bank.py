@@ -24,6 +24,20 @@ def test_the_plan_reaches_exactly_its_linears_and_the_original_stays():
     assert not torch.allclose(network(TOKENS), before, atol=1e-3)
 
 
+APART = {"qkv": "w8a8", "out": "w8", "gate_up": "w4", "down": "fp32"}
+
+
+def test_each_of_a_layers_four_products_has_its_own_format():
+    groups = tiny_denoiser().network.linear_groups()
+    formats = linear_formats(CompressionPlan.validate({"layers": [APART, {}]}), groups)
+    found = {path.split(".", 3)[3]: fmt for path, fmt in formats.items() if ".layers.0." in path}
+    assert found == {
+        "self_attn.q_proj": "w8a8", "self_attn.k_proj": "w8a8", "self_attn.v_proj": "w8a8",
+        "self_attn.o_proj": "w8", "mlp.gate_proj": "w4", "mlp.up_proj": "w4", "mlp.down_proj": "fp32",
+    }  # fmt: skip
+    assert {fmt for path, fmt in formats.items() if ".layers.0." not in path} == {"fp32"}
+
+
 def test_unquantised_parts_are_shared_not_copied():
     denoiser = tiny_denoiser()
     network = compress(denoiser, MIXED).network

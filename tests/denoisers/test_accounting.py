@@ -6,11 +6,17 @@ import sys
 
 import pytest
 
-from hwsearch.denoisers.accounting import bytes_by_format, matrix_bytes, parameters, pass_flops
+from hwsearch.denoisers.accounting import (
+    bytes_by_format,
+    matrix_bytes,
+    parameters,
+    pass_flops,
+    plan_bytes,
+)
 from hwsearch.denoisers.loading.config import parse_config
 from hwsearch.denoisers.loading.json_fields import Fields
 from hwsearch.denoisers.transformer import Transformer
-from hwsearch.plan import WeightFormat
+from hwsearch.plan import CompressionPlan, WeightFormat
 from tests.denoisers.checkpoints import HIDDEN, VOCAB, llada_config, stock_config
 
 LLADA_8B = llada_config() | {
@@ -49,6 +55,19 @@ def test_matrix_bytes_count_scales_and_padding():
     assert matrix_bytes((3, 40), WeightFormat.W4) == 3 * 2 * (16 + 4)
     assert matrix_bytes((3, 40), WeightFormat.W8) == 3 * 2 * (32 + 4)
     assert matrix_bytes((3, 40), WeightFormat.W8A8) == 3 * (40 + 4 + 1)
+
+
+def test_bytes_of_a_plan_with_four_formats_are_a_sum_by_hand():
+    geometry = geometry_of(LLADA_8B)
+    layer = {"qkv": "w8", "out": "w4", "gate_up": "w8a8", "down": "fp32"}
+    plan = CompressionPlan.validate({"layers": [layer, *[{}] * 31]})
+    hidden, inner = 4096, 12288
+    # fp32: 4 bytes a weight; in blocks of 32 a float scale each; w8a8: a scale and a byte an output
+    whole = 4 * (4 * hidden * hidden + 2 * inner * hidden)
+    own = 3 * hidden * hidden * 36 // 32 + hidden * hidden * 20 // 32
+    own += 2 * inner * (hidden + 4 + 1)
+    same = plan_bytes(geometry, CompressionPlan.uniform(32))
+    assert plan_bytes(geometry, plan) == same - whole + own
 
 
 def test_work_of_a_pass():

@@ -12,7 +12,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from torch import nn
 
-from hwsearch.compression import compress
+from hwsearch.compression import compress, linear_formats
 from hwsearch.decoding.cache import ALMOST_ALL
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
@@ -227,13 +227,38 @@ def test_its_bytes_are_those_of_its_parameters():
     [
         ([{"attention": ["blocks.0.qvk"]}], r"blocks\.0\.qvk: .*there is nothing"),
         ([{"mlp": ["blocks.0.ff"]}], r"blocks\.0\.ff: .*there is Sequential"),
-        ([{"mpl": ["blocks.0.ff.0"]}], "one of attention, mlp; got 'mpl'"),
+        ([{"mpl": ["blocks.0.ff.0"]}], "one of attention, mlp, qkv, out, .*; got 'mpl'"),
         ([{"mlp": ["head"]}], "head: .*named twice"),
     ],
 )
 def test_wrong_paths_are_named(layers, said):
     with pytest.raises(InputError, match=said):
         character_denoiser(layers=layers)
+
+
+def apart(index):
+    """As `groups`, the feed-forward's two linears told apart."""
+    own = groups(index)
+    up, down = own.pop("mlp")
+    return own | {"gate_up": [up], "down": [down]}
+
+
+def test_groups_of_before_take_one_format_and_four_names_take_four():
+    together = character_denoiser()
+    named = character_denoiser(layers=[apart(index) for index in range(LAYERS)])
+    plan = CompressionPlan.uniform(LAYERS, "w8", "w8a8", down="w4")
+    formats = linear_formats(plan, named.network.linear_groups())
+    assert [formats[f"module.blocks.0.ff.{i}"] for i in (0, 2)] == ["w8a8", "w4"]
+    alike = CompressionPlan.uniform(LAYERS, "w8", "w4")
+    assert together.plan_bytes(alike) == named.plan_bytes(alike)
+    for reader in (together.plan_bytes, lambda plan: compress(together, plan)):
+        with pytest.raises(PlanError, match=r"names mlp as one.*gate_up is w8a8, down is w4"):
+            reader(plan)
+
+
+class TestGroupsApart(DenoiserContract):
+    def make(self):
+        return character_denoiser(layers=[apart(index) for index in range(LAYERS)])
 
 
 def test_its_sinks_are_recorded_as_the_docs_say(tmp_path):

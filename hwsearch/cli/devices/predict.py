@@ -91,12 +91,14 @@ def headline(forecast: dict[str, Any]) -> str:
 
 def layer_row(layer: dict[str, Any]) -> tuple[object, ...]:
     """A layer as a row."""
+    from hwsearch.plan import format_words
+
     return (
         layer["layer"],
         f"{layer['kept_share']:.3g}",
-        layer["attention"],
+        format_words(layer, "attention"),
         layer["kept_heads"] or "all",
-        layer["mlp"],
+        format_words(layer, "mlp"),
         layer["kept_channels"] or "all",
         f"{layer['ms']:.2f}",
         between(layer["percentiles_10_90_ms"]),

@@ -11,7 +11,7 @@ from hwsearch.cli.options import json_option, megabytes, print_json, print_table
 
 if TYPE_CHECKING:
     from hwsearch.denoisers.geometry import Geometry
-    from hwsearch.plan import CompressionPlan
+    from hwsearch.plan import CompressionPlan, LayerPlan
 
 
 @click.command(name="inspect")
@@ -76,9 +76,9 @@ def planned(geometry: Geometry, plan: CompressionPlan, length: int) -> dict[str,
     layers = [
         {
             "layer": index,
-            "attention": layer.attention.value,
+            **named_formats(layer, "attention"),
             "kept_heads": layer.kept_heads or geometry.num_kv_heads,
-            "mlp": layer.mlp.value,
+            **named_formats(layer, "mlp"),
             "kept_channels": layer.kept_channels or geometry.intermediate_size,
             "size_bytes": layer_bytes(geometry, layer),
             "work_flop": layer_work(geometry, layer, length, length),
@@ -88,7 +88,24 @@ def planned(geometry: Geometry, plan: CompressionPlan, length: int) -> dict[str,
     return {"size_bytes": size_bytes, "layers": layers}
 
 
+def named_formats(layer: LayerPlan, short: str) -> dict[str, str]:
+    """A layer's formats of attention or mlp: one under the short form, or two under their own names."""
+    from hwsearch.plan import SHORT_FORMS
+
+    names = (short, *SHORT_FORMS[short])
+    return {name: fmt.value for name, fmt in layer.formats.items() if name in names}
+
+
 def layer_row(layer: dict[str, Any]) -> tuple[object, ...]:
     """A layer as a row."""
-    *rest, size, flop = layer.values()
-    return (*rest, megabytes(size), f"{flop / 1e9:.3f}")
+    from hwsearch.plan import format_words
+
+    return (
+        layer["layer"],
+        format_words(layer, "attention"),
+        layer["kept_heads"],
+        format_words(layer, "mlp"),
+        layer["kept_channels"],
+        megabytes(layer["size_bytes"]),
+        f"{layer['work_flop'] / 1e9:.3f}",
+    )

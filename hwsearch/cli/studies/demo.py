@@ -96,10 +96,8 @@ def _show(demo: Demo) -> None:
     )
     click.echo(f"decoding: {demo.contestants['winner'].bundle.manifest.decoding.words}")
     for index, layer in enumerate(demo.contestants["winner"].plan.layers):
-        click.echo(
-            f"layer {index}: sink threshold {layer.sink_threshold}, "
-            f"attention {layer.attention}, mlp {layer.mlp}"
-        )
+        formats = ", ".join(f"{name} {fmt}" for name, fmt in layer.formats.items())
+        click.echo(f"layer {index}: sink threshold {layer.sink_threshold}, {formats}")
     if not demo.target_met:
         over = demo.contestants["winner"].measured_ms / demo.target_ms - 1.0
         click.echo(

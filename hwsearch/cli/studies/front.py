@@ -128,13 +128,15 @@ def answer_target(
 
 def plan_rows(plan: CompressionPlan) -> tuple[list[str], list[tuple[object, ...]]]:
     """A plan as a table's columns and rows."""
+    from hwsearch.plan import format_words
+
     rows: list[tuple[object, ...]] = [
         (
             index,
             layer.sink_threshold,
-            layer.attention.value,
+            format_words(layer.formats, "attention"),
             layer.kept_heads or "all",
-            layer.mlp.value,
+            format_words(layer.formats, "mlp"),
             layer.kept_channels or "all",
         )
         for index, layer in enumerate(plan.layers)

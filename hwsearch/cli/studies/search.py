@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 @click.option("--loss", help="kl, nll, digits or agreement; see hwsearch proxies.")
 @click.option("--name", help="Name of the study; one that exists is continued.")
 @click.option("--formats", help="Formats to offer, comma separated.")
+@click.option(
+    "--linear-groups",
+    help="Linears of a layer that take one format together: attention or qkv,out; mlp or gate_up,down.",
+)
 @click.option("--thresholds", help="Sink thresholds to offer, comma separated.")
 @click.option(
     "--groups",

@@ -31,7 +31,13 @@ from numpy.typing import ArrayLike, NDArray
 from hwsearch.latency.devices.costs import Sums
 from hwsearch.latency.devices.device import Calibration, Line
 from hwsearch.latency.operators import Workload
-from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat, WeightPruning
+from hwsearch.plan import (
+    SHORT_FORMS,
+    CompressionPlan,
+    LayerPlan,
+    WeightFormat,
+    WeightPruning,
+)
 
 #: Relative errors that are expected: of a whole-model run, and of what a group's probes say; the latter
 #: is also the share of a pass that may lie beside its operators.
@@ -189,7 +195,8 @@ def calibration_plans(
 
     def layer() -> LayerPlan:
         chosen: dict[str, Any] = {"sink_threshold": rng.choice(thresholds)}
-        chosen |= {group: rng.choice(formats) for group in ("attention", "mlp")}
+        # factors are of formats, not of products: two of them a layer mix all formats as well as four
+        chosen |= {short: rng.choice(formats) for short in SHORT_FORMS}
         return LayerPlan.model_validate(
             chosen | {name: rng.choice(counts) for name, counts in pruned.items()}
         )

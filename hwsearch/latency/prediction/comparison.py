@@ -167,7 +167,7 @@ def adapt(plan: CompressionPlan, formats: Sequence[WeightFormat]) -> tuple[Compr
     if WeightFormat.FP32 not in formats and WeightFormat.FP16 in formats:
         plan = _halved(plan)
     for index, layer in enumerate(plan.layers):
-        for group, fmt in (("attention", layer.attention), ("mlp", layer.mlp)):
+        for group, fmt in layer.formats.items():
             if fmt not in formats:
                 return plan, f"no {fmt.value} here (layer {index}: {group})"
     if plan.head not in formats:
@@ -180,7 +180,7 @@ def _halved(plan: CompressionPlan) -> CompressionPlan:
         return WeightFormat.FP16 if fmt is WeightFormat.FP32 else fmt
 
     layers = tuple(
-        layer.model_copy(update={"attention": half(layer.attention), "mlp": half(layer.mlp)})
+        layer.model_copy(update={name: half(fmt) for name, fmt in layer.formats.items()})
         for layer in plan.layers
     )
     return plan.model_copy(update={"layers": layers, "head": half(plan.head)})

@@ -48,7 +48,7 @@ def full_pass_operators(
 def layer_linears(sizes: LinearSizes, index: int, layer: LayerPlan, rows: int) -> Counter[OpKey]:
     """The named linears of one layer on `rows` rows."""
     return Counter(
-        linear(rows, inputs, outputs, WeightFormat(getattr(layer, group)))
+        linear(rows, inputs, outputs, layer.format_of(group))
         for group, matrices in sizes.layers[index].items()
         for outputs, inputs in matrices
     )

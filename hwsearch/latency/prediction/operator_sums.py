@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from hwsearch.latency.devices.costs import Costs, Group
 from hwsearch.latency.operators import OpKey
@@ -17,14 +17,14 @@ class OperatorChoice(NamedTuple):
     """One thing that a plan chooses, as far as it takes time.
 
     Attributes:
-        part: what is chosen: a layer's ``attention`` projections, its ``mlp``, how many positions it
-            has ``kept``, or the ``ends`` of a pass.
+        part: what is chosen: one of a layer's `hwsearch.plan.LINEAR_GROUPS` or a short form of two, how
+            many positions it has ``kept``, or the ``ends`` of a pass.
         value: a format; the kept share of ``kept``.
         size: key / value heads, or channels of the mlp, that stay; None for all.
         caching: how ``kept`` positions are chosen.
     """
 
-    part: Literal["attention", "mlp", "ends", "kept"]
+    part: str
     value: WeightFormat | float
     size: int | None = None
     caching: Caching = PLAIN

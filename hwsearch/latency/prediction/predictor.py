@@ -1,8 +1,8 @@
 """Plan + device -> milliseconds: the sum of a pass's operators, calibrated on whole-model runs.
 
-A pass is a sum over layers, and a layer one over its projections (by format and kept heads), its mlp
-(by format and kept channels) and its attention (by kept positions and heads). Each such part is
-priced once, so that a plan costs a few look-ups. Where kept positions change within a generation,
+A pass is a sum over layers, and a layer one over the products of attention (by format and kept heads),
+those of the mlp (by format and kept channels) and the mixing (by kept positions and heads). Each such
+part is priced once, so that a plan costs a few look-ups. Where kept positions change within a generation,
 a step is the mean over the generation's steps, which leaves every sum exact.
 """
 
@@ -26,16 +26,23 @@ from hwsearch.latency.operators import (
     Workload,
     ends,
     generation_operators,
+    group_operators,
     keys_of,
     mixing,
-    mlp,
-    projections,
 )
 from hwsearch.latency.phases import PLAIN, Caching
 from hwsearch.latency.prediction.operator_sums import OperatorChoice, Part, total
 from hwsearch.latency.prediction.pass_sums import GenerationSums, PassLines
 from hwsearch.latency.prediction.uncertainty import Latency, Spread
-from hwsearch.plan import LayerPlan, WeightFormat
+from hwsearch.plan import (
+    LINEAR_GROUPS,
+    SHORT_FORMS,
+    CompressionPlan,
+    LayerPlan,
+    WeightFormat,
+    groups_of,
+    short_of,
+)
 
 __all__ = ["Latency", "Predictor"]
 
@@ -154,7 +161,8 @@ class Predictor:
     def choices(self, plan: KeptPlan) -> list[list[OperatorChoice]]:
         """The choices that make up each layer of a plan."""
         caching = Caching.of(plan.kept, self.workload.passes.steps_after)
-        return [layer_choices(layer, share, caching) for layer, share in plan.layers()]
+        groups = _told_apart(plan.plan)
+        return [layer_choices(layer, share, caching, groups) for layer, share in plan.layers()]
 
     def head_ms(self, head: WeightFormat) -> float:
         """What the last norm, the head and the choice of tokens add to a generation."""
@@ -215,7 +223,7 @@ class Predictor:
         """The error; the option that times a pruned size, where that is what is missing."""
         if choice.size is None:
             return error
-        mlp, g = choice.part == "mlp", self.geometry
+        mlp, g = short_of(choice.part) == "mlp", self.geometry
         share = choice.size / (g.intermediate_size if mlp else g.num_kv_heads)
         return MissingShapeError(f"{error} --kept-{'channels' if mlp else 'heads'} {share:.3g}")
 
@@ -247,22 +255,57 @@ class Predictor:
         """Operators of a choice of a format; the ends run on the predicted rows alone."""
         fmt = choice.format
         assert fmt is not None, "products have a format"
-        if choice.part == "attention":
-            return projections(self.geometry.keeping(choice.size), fmt, shape.rows)
-        if choice.part == "mlp":
-            return mlp(self.geometry.keeping(kept_channels=choice.size), fmt, shape.rows)
-        return ends(self.geometry, fmt, shape.predicted)
+        if choice.part == "ends":
+            return ends(self.geometry, fmt, shape.predicted)
+        g = self.geometry.keeping(**{_size_of(choice.part): choice.size})
+        total: Counter[OpKey] = Counter()
+        for group in groups_of(choice.part):
+            total += group_operators(g, group, fmt, shape.rows)
+        return total
 
 
 def layer_choices(
-    layer: LayerPlan, kept_share: float, caching: Caching = PLAIN
+    layer: LayerPlan,
+    kept_share: float,
+    caching: Caching = PLAIN,
+    groups: Sequence[str] = LINEAR_GROUPS,
 ) -> list[OperatorChoice]:
-    """The choices that make up a layer: its projections, its mlp, and what it keeps."""
+    """The choices that make up a layer: its products, and what it keeps.
+
+    Args:
+        layer: what is done to it.
+        kept_share: of its cached positions.
+        caching: how these are chosen.
+        groups: its products by linear groups, or by short forms whose two formats are alike.
+    """
+    products = [
+        OperatorChoice(group, getattr(layer, group), getattr(layer, _size_of(group)))
+        for group in groups
+    ]
     return [
-        OperatorChoice("attention", layer.attention, layer.kept_heads),
-        OperatorChoice("mlp", layer.mlp, layer.kept_channels),
+        *products,
         # layers that keep all positions are alike, however others choose theirs
         OperatorChoice(
             "kept", float(kept_share), layer.kept_heads, caching if kept_share < 1.0 else PLAIN
         ),
     ]
+
+
+def _told_apart(plan: CompressionPlan) -> list[str]:
+    """Linear groups of a plan, by short forms where no layer tells the two apart.
+
+    All layers have the same, since errors of one operator in several layers are one error. Sums of
+    plans in short form are then, to the last bit, what they were before plans could say more.
+    """
+    return [
+        name
+        for short, groups in SHORT_FORMS.items()
+        for name in (
+            [short] if all(getattr(layer, short) is not None for layer in plan.layers) else groups
+        )
+    ]
+
+
+def _size_of(group: str) -> str:
+    """The field of a layer's plan that says how large a linear group is."""
+    return "kept_channels" if short_of(group) == "mlp" else "kept_heads"

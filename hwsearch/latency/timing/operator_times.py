@@ -17,18 +17,17 @@ from hwsearch.latency.devices.table import LatencyTable, Samples
 from hwsearch.latency.operators import (
     OpKey,
     Workload,
+    group_operators,
     mean_query_product,
     mixing,
-    mlp,
     pass_operators,
-    projections,
     refresh_operators,
     step_operators,
 )
 from hwsearch.latency.timing.clock import interleave
 from hwsearch.latency.timing.operator_graphs import Feeds, build_probe, copies_of, weight_bytes
 from hwsearch.latency.timing.pinning import pinned
-from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.plan import LINEAR_GROUPS, CompressionPlan, WeightFormat
 from hwsearch.runtime.graphs import open_session
 
 #: Kept shares at which attention is timed; between them it is interpolated.
@@ -122,7 +121,12 @@ def _windowed(g: Geometry, workload: Workload, formats: Sequence[WeightFormat]) 
     length, rows = workload.length, 2 * workload.decoding.block_length
     if rows >= length:
         return set()
-    keys = {key for fmt in formats for key in (*projections(g, fmt, rows), *mlp(g, fmt, rows))}
+    keys = {
+        key
+        for fmt in formats
+        for group in LINEAR_GROUPS
+        for key in group_operators(g, group, fmt, rows)
+    }
     ranges = ((rows, length - rows), (length, workload.outside))
     for count, cached in ranges:
         for most in (kept_count(0.0, cached), cached):

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsearch.plan import CompressionPlan
+from hwsearch.plan import CompressionPlan, short_of
 from hwsearch.study.choices.search_space import DECODING
 
 if TYPE_CHECKING:
@@ -111,8 +111,14 @@ class CostTables:
                 for field in ("kept_heads", "kept_channels")
             )
             found.append(table([f"{group}.sink_threshold", *heads, *shared], shared))
-            found.append(table([f"{group}.attention", *heads, *often], [*heads, *often]))
-            found.append(table([f"{group}.mlp", *channels, *often], often))
+            # what heads cost beside formats is in the table above, what channels do in the first of theirs
+            beside = {"attention": heads, "mlp": []}
+            for field in space.linear_groups:
+                short = short_of(field)
+                size = heads if short == "attention" else channels
+                name = f"{group}.{field}"
+                found.append(table([name, *size, *often], [*beside[short], *often]))
+                beside[short] = size
         found.append(table(["head", *often], often))
         return cls(at(), tuple(found))
 

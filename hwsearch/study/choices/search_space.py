@@ -15,15 +15,18 @@ from hwsearch.errors import StudyError
 from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.latency.devices.device import Device
 from hwsearch.plan import (
+    SHORT_FORMS,
     CachePolicy,
     CacheRule,
     CompressionPlan,
     Decoding,
     LayerPlan,
     WeightFormat,
+    groups_of,
 )
 from hwsearch.schema import OmitsDefaults
 from hwsearch.study.choices.decodings import offered_decodings
+from hwsearch.study.choices.linear_groups import TOGETHER, LinearGroupNames, offered_linear_groups
 
 #: Thresholds offered unless a study says otherwise, most careful first.
 THRESHOLDS = (1.0, 0.9, 0.7, 0.5, 0.25)
@@ -54,8 +57,10 @@ class SearchSpace(OmitsDefaults):
     Attributes:
         num_layers: layers of the model.
         thresholds: sink thresholds that any layer may take.
-        formats: weight formats that any layer's attention and mlp, and the head, may take; those of
+        formats: weight formats that any layer's linear groups, and the head, may take; those of
             an exported bundle unless a device says otherwise.
+        linear_groups: the linears of a layer that take one format together: ``attention`` or ``qkv`` and
+            ``out``, ``mlp`` or ``gate_up`` and ``down``. Studies that do not say have the two of before.
         groups: which layers are treated alike.
         kept_heads: key / value heads that any layer may keep.
         kept_channels: channels of the mlp that any layer may keep.
@@ -69,6 +74,7 @@ class SearchSpace(OmitsDefaults):
     num_layers: Annotated[int, Field(ge=1)]
     thresholds: Annotated[tuple[float, ...], Field(min_length=1)] = THRESHOLDS
     formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] = ONNX_FORMATS
+    linear_groups: LinearGroupNames = TOGETHER
     groups: Groups = "free"
     kept_heads: Counts = (None,)
     kept_channels: Counts = (None,)
@@ -89,20 +95,32 @@ class SearchSpace(OmitsDefaults):
         "boundary": "boundaries",
     }
     # studies are known by their space's text, which was there before these
-    _omitted_defaults = frozenset({*SIZES, *CACHE.values(), "decodings"})
+    _omitted_defaults = frozenset({*SIZES, *CACHE.values(), "decodings", "linear_groups"})
 
     @classmethod
-    def of(cls, denoiser: Denoiser, device: Device) -> SearchSpace:
+    def of(cls, denoiser: Denoiser, device: Device, **chosen: Any) -> SearchSpace:
         """Every threshold, if the model caches anything, every format that the device runs, and the
         decodings of `hwsearch.study.choices.decodings`; of an autoregressive model formats alone.
+
+        ``gate_up`` and ``down`` are apart where a format rounds inputs with one scale a sample, as
+        ``w8a8`` does: what flows into ``down`` has outliers, which then cost all other inputs their
+        precision. Elsewhere the two are one group, since a larger space takes more trials.
+
+        Args:
+            denoiser: the model.
+            device: where the plan will run.
+            chosen: fields that shall be otherwise.
         """
         drops = denoiser.is_cached and not denoiser.is_causal
-        return cls(
-            num_layers=denoiser.num_layers,
-            thresholds=THRESHOLDS if drops else (1.0,),
-            formats=tuple(device.costs.formats()),
-            decodings=offered_decodings(denoiser),
-        )
+        formats = chosen.get("formats", device.costs.formats())
+        offered = {
+            "num_layers": denoiser.num_layers,
+            "thresholds": THRESHOLDS if drops else (1.0,),
+            "formats": tuple(formats),
+            "linear_groups": offered_linear_groups(denoiser, formats),
+            "decodings": offered_decodings(denoiser),
+        }
+        return cls(**{**offered, **chosen})
 
     @property
     def keeps_all(self) -> bool:
@@ -143,9 +161,13 @@ class SearchSpace(OmitsDefaults):
     @property
     def dials(self) -> dict[str, tuple[Any, ...]]:
         """Choices of each field of a `LayerPlan` that the space varies: add one here to search it."""
-        formats = tuple(fmt.value for fmt in self.formats)
+        formats = dict.fromkeys(self.linear_groups, self._formats)
         sizes = {name: getattr(self, name) for name in self.SIZES if self._varies(name)}
-        return {"sink_threshold": self.thresholds, "attention": formats, "mlp": formats, **sizes}
+        return {"sink_threshold": self.thresholds, **formats, **sizes}
+
+    @property
+    def _formats(self) -> tuple[str, ...]:
+        return tuple(fmt.value for fmt in self.formats)
 
     @property
     def plan_dials(self) -> dict[str, tuple[Any, ...]]:
@@ -186,7 +208,7 @@ class SearchSpace(OmitsDefaults):
             for group in self.spans
             for field, choices in self.dials.items()
         }
-        return {**named, "head": self.dials["mlp"], **self.plan_dials}
+        return {**named, "head": self._formats, **self.plan_dials}
 
     def kinds(self) -> dict[str, str]:
         """What each parameter sets, by name: parameters of one kind have like effects."""
@@ -217,7 +239,7 @@ class SearchSpace(OmitsDefaults):
                 for field, choices in self.dials.items()
             }
             layers.extend([LayerPlan.model_validate(chosen)] * len(span))
-        head = _choice(self.dials["mlp"], params["head"])
+        head = _choice(self._formats, params["head"])
         return CompressionPlan(
             layers=tuple(layers),
             head=WeightFormat(head),
@@ -256,8 +278,13 @@ class SearchSpace(OmitsDefaults):
         for group, span in self.spans.items():
             for field, choices in self.dials.items():
                 value = getattr(plan.layers[span.start], field)
+                if value is None and field in SHORT_FORMS:
+                    raise StudyError(
+                        f"{group}.{field}: {' and '.join(groups_of(field))} differ, and "
+                        "[space].linear_groups has them as one"
+                    )
                 named[f"{group}.{field}"] = _index(choices, value, f"{group}.{field}")
-        named["head"] = _index(self.dials["mlp"], plan.head, "head")
+        named["head"] = _index(self._formats, plan.head, "head")
         named |= self._cache_params(plan)
         if DECODING in self.plan_dials:
             named[DECODING] = _index(self.decodings, plan.decoding, DECODING)
@@ -308,7 +335,7 @@ class SearchSpace(OmitsDefaults):
     ) -> CompressionPlan:
         params: dict[str, Any] = dict.fromkeys(self.parameters(), 0) | {DECODING: decoding}
         params["head"] = fmt.value
-        layer = {"attention": fmt.value, "mlp": fmt.value, **changed}
+        layer = {**dict.fromkeys(self.linear_groups, fmt.value), **changed}
         for group, (field, value) in product(self.spans, layer.items()):
             params[f"{group}.{field}"] = self.dials[field].index(value)
         return self.plan(params)
@@ -327,7 +354,7 @@ def of_whole_plan(name: str) -> bool:
 def is_uniform(plan: CompressionPlan) -> bool:
     """Whether a plan treats all layers, and the head, alike."""
     first = plan.layers[0]
-    return set(plan.layers) == {first} and first.attention == first.mlp == plan.head
+    return set(plan.layers) == {first} and set(first.formats.values()) == {plan.head}
 
 
 def _name(span: range) -> str:

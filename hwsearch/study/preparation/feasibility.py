@@ -77,4 +77,5 @@ def _said(layer: LayerPlan) -> str:
         for name in ("kept_heads", "kept_channels")
         if (kept := getattr(layer, name)) is not None
     )
-    return f"attention {layer.attention}, mlp {layer.mlp}, sink_threshold {layer.sink_threshold:g}{sizes}"
+    formats = ", ".join(f"{name} {fmt}" for name, fmt in layer.formats.items())
+    return f"{formats}, sink_threshold {layer.sink_threshold:g}{sizes}"

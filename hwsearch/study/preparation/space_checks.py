@@ -9,6 +9,7 @@ from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import StudyError
 from hwsearch.sinks import SinkProfile, calibrate_sinks
+from hwsearch.study.choices.linear_groups import check_linear_groups
 from hwsearch.study.choices.search_space import WHOLE, SearchSpace
 from hwsearch.study.preparation.calibration import SINK_QUESTIONS
 from hwsearch.tasks.losses import Loss
@@ -22,11 +23,12 @@ def check_model(space: SearchSpace, denoiser: Denoiser, loss_function: Loss | No
 
     Raises:
         StudyError: heads or channels are offered that the model does not have; phases, and the
-            loss judges every pass as a generation's first; or an autoregressive model shall be
-            changed otherwise than by formats.
+            loss judges every pass as a generation's first; linears are told apart that the model
+            names as one group; or an autoregressive model shall be changed otherwise than by formats.
     """
     if denoiser.is_causal:
         check_causal(space, denoiser)
+    check_linear_groups(denoiser, space.linear_groups)
     if space.prunes and not denoiser.is_cached:
         raise StudyError(
             f"model {denoiser.name!r} is not in Llama form, so it has no heads or channels to search: "

@@ -27,6 +27,7 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
 from hwsearch.latency.devices.device import Calibration, Device
 from hwsearch.latency.devices.table import LatencyTable
+from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.records.record import StudyRecord, update_record
 from hwsearch.study.storage.databases import StudyLocation, open_storage, storage_errors
 
@@ -147,15 +148,33 @@ def check_known(name: str, location: StudyLocation, now: Content) -> None:
         InputError: there is one, and it is about something else.
         StudyError: the storage cannot be used.
     """
+    study = _begun(name, location)
+    if study is not None and StudyRecord.of(study).content is not None:  # else `claim` warns
+        check_content(study, now)
+
+
+def known_space(name: str, location: StudyLocation) -> SearchSpace | None:
+    """The space of a study that exists; None where there is none of this name, or it does not say.
+
+    Raises:
+        StudyError: the storage cannot be used.
+    """
+    study = _begun(name, location)
+    try:
+        return None if study is None else StudyRecord.of(study).search_space
+    except (KeyError, ValueError):
+        return None  # `claim` says what it has instead
+
+
+def _begun(name: str, location: StudyLocation) -> optuna.Study | None:
     location.check()
     if location.path is not None and not location.path.exists():
-        return
+        return None
     opened = open_storage(location)
     with storage_errors(location):
-        if name in optuna.get_all_study_names(opened):
-            study = optuna.load_study(study_name=name, storage=opened)
-            if StudyRecord.of(study).content is not None:  # else `claim` warns
-                check_content(study, now)
+        if name not in optuna.get_all_study_names(opened):
+            return None
+        return optuna.load_study(study_name=name, storage=opened)
 
 
 def identity(objective: Objective) -> dict[str, str]:

@@ -21,16 +21,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from hwsearch.denoisers.large.lockstep import is_large
-from hwsearch.denoisers.network import LinearGroups, Network
+from hwsearch.denoisers.network import Network
 from hwsearch.formats.catalog import simulate
-from hwsearch.plan import WeightFormat
+from hwsearch.plan import SHORT_FORMS, WeightFormat
 from hwsearch.progress import each
 from hwsearch.study.sensitivities.capture import Calls, LinearCall, LinearCapture, held_bytes
 from hwsearch.study.sensitivities.table import ByFormat, Sensitivities
@@ -58,6 +58,7 @@ def measure_sensitivities(
     loss: DivergenceLoss,
     formats: Sequence[WeightFormat],
     *,
+    groups: Sequence[str] = tuple(SHORT_FORMS),
     draws: int | None = None,
     seed: int = 0,
     memory_bytes: int = MEMORY_BYTES,
@@ -78,13 +79,19 @@ def measure_sensitivities(
         network: the uncompressed model's; it gets hooks meanwhile, and is left as it was.
         loss: its states.
         formats: what is estimated; ``fp32`` adds nothing.
+        groups: linears of a layer that have one format together, by `hwsearch.plan.LINEAR_GROUPS` or
+            short forms.
         draws: random directions a state; None takes `DRAWS`, and more for few sequences.
         seed: of the directions.
         memory_bytes: for what is kept of a sweep; a single group of a layer may take more.
+
+    Raises:
+        InputError: the network names as one what `groups` tell apart.
     """
     draws = draws or _draws(loss.cost)
     rounded = [fmt for fmt in dict.fromkeys(formats) if fmt is not WeightFormat.FP32]
-    units = _units(network.linear_groups())
+    layers = network.linear_groups().joined(groups)
+    units = _units(layers, network.linear_groups().head)
     found: dict[_Unit, ByFormat] = {}
     sweeps = 0
     while left := [unit for unit in units if unit not in found]:
@@ -93,7 +100,7 @@ def measure_sensitivities(
         for unit in each(watched, "rounding for sensitivities", len(watched)):
             found[unit] = _estimates(network, unit, states, rounded)
     cost = _passes(loss.cost, sweeps, draws, len(rounded), is_large(network))
-    return _table(len(network.linear_groups().layers), found, rounded, cost)
+    return _table([tuple(layer) for layer in layers], found, rounded, cost)
 
 
 def passes_needed(cost: float, formats: int, large: bool) -> float:
@@ -118,22 +125,25 @@ def _passes(cost: float, sweeps: int, draws: int, formats: int, large: bool) -> 
     return cost * (sweeps * (1 + 2 * draws) + plain + formats)
 
 
-def _units(groups: LinearGroups) -> list[_Unit]:
+def _units(layers: Sequence[Mapping[str, tuple[str, ...]]], head: str | None) -> list[_Unit]:
     """In the order in which a pass runs them."""
     units = [
         _Unit(index, group, paths)
-        for index, layer in enumerate(groups.layers)
+        for index, layer in enumerate(layers)
         for group, paths in layer.items()
         if paths
     ]
-    return units if groups.head is None else [*units, _Unit(None, "head", (groups.head,))]
+    return units if head is None else [*units, _Unit(None, "head", (head,))]
 
 
 def _table(
-    layers: int, found: dict[_Unit, ByFormat], formats: Sequence[WeightFormat], passes: float
+    layers: Sequence[tuple[str, ...]],
+    found: dict[_Unit, ByFormat],
+    formats: Sequence[WeightFormat],
+    passes: float,
 ) -> Sensitivities:
     none = dict.fromkeys(formats, 0.0)
-    by_layer: list[dict[str, ByFormat]] = [{"attention": none, "mlp": none} for _ in range(layers)]
+    by_layer: list[dict[str, ByFormat]] = [dict.fromkeys(groups, none) for groups in layers]
     head = none
     for unit, losses in found.items():
         if unit.layer is None:

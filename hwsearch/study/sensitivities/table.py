@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from hwsearch.plan import WeightFormat
+from hwsearch.plan import WeightFormat, groups_of
 from hwsearch.schema import Frozen
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ class Sensitivities(Frozen):
     """The loss that each choice of a format adds alone, in nats, as a backward pass tells it.
 
     Attributes:
-        layers: for each layer by group (``attention``, ``mlp``) and format; what is no finite number is
-            left out.
+        layers: for each layer by linear group and format; what is no finite number is left out. The
+            groups are those of the search, such as ``attention``, ``gate_up`` and ``down``.
         head: of the output head by format; all 0 where a network has none.
         passes: what the estimates cost, in full passes over one sequence.
     """
@@ -30,15 +30,26 @@ class Sensitivities(Frozen):
     passes: float
 
     def of(self, layer: int | None, group: str, fmt: WeightFormat) -> float | None:
-        """The estimate of one choice, the layer of the head being None; None where there is none."""
+        """The estimate of one choice, the layer of the head being None; None where there is none.
+
+        A short form that was not estimated itself is the sum of its two, as if their errors were
+        independent.
+        """
         if fmt == WeightFormat.FP32:
             return 0.0
-        known = self.head if layer is None else self.layers[layer].get(group, {})
-        return known.get(fmt)
+        known = {"head": self.head} if layer is None else self.layers[layer]
+        names = (group,) if group in known else groups_of(group)
+        parts = [known.get(name, {}).get(fmt) for name in names]
+        return None if None in parts else sum(part for part in parts if part is not None)
 
-    def covers(self, formats: Iterable[WeightFormat]) -> bool:
-        """Whether each of some formats was estimated."""
-        return set(formats) <= {WeightFormat.FP32, *self.head}
+    def covers(self, formats: Iterable[WeightFormat], groups: Iterable[str] = ()) -> bool:
+        """Whether each of some formats was estimated, in each of some linear groups of every layer."""
+        wanted = list(groups)
+        return set(formats) <= {WeightFormat.FP32, *self.head} and all(
+            group in layer or layer.keys() >= set(groups_of(group))
+            for layer in self.layers
+            for group in wanted
+        )
 
     def prior(self, space: SearchSpace) -> dict[str, dict[int, float]]:
         """Estimates by parameter of a space and the index of its choice.
@@ -49,7 +60,7 @@ class Sensitivities(Frozen):
         places: dict[str, list[tuple[int | None, str]]] = {
             f"{group}.{field}": [(layer, field) for layer in span]
             for group, span in space.spans.items()
-            for field in ("attention", "mlp")
+            for field in space.linear_groups
         }
         places["head"] = [(None, "head")]
         found = {}

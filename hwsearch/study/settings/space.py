@@ -9,6 +9,7 @@ from pydantic import Field
 from hwsearch.errors import StudyError
 from hwsearch.plan import CacheRule, WeightFormat
 from hwsearch.schema import Frozen
+from hwsearch.study.choices.linear_groups import LinearGroupNames
 from hwsearch.study.choices.search_space import Scales, SearchSpace
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ Shares = Annotated[tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...], Field(mi
 #: Lists of choices that flags may give as comma-separated text.
 LISTS = (
     "formats",
+    "linear_groups",
     "thresholds",
     "kept_heads",
     "kept_channels",
@@ -36,6 +38,7 @@ class SpaceSpec(Frozen):
     Attributes:
         thresholds: sink thresholds, least pruning first.
         formats: weight formats, least compression first.
+        linear_groups: the linears of a layer that take one format together; see `SearchSpace`.
         groups: which layers are treated alike: ``tied``, ``thirds`` or ``free``; or ``refine``, which
             goes from the first to the last.
         kept_heads: shares of the key / value heads that a layer may keep, 1.0 first.
@@ -50,6 +53,7 @@ class SpaceSpec(Frozen):
 
     thresholds: Annotated[tuple[Threshold, ...], Field(min_length=1)] | None = None
     formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] | None = None
+    linear_groups: LinearGroupNames | None = None
     groups: Literal["tied", "thirds", "free", "refine"] | None = None
     kept_heads: Shares | None = None
     kept_channels: Shares | None = None

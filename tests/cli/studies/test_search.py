@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from hwsearch.cli.studies.front import plan_rows
 from hwsearch.cli.studies.search import against_uniform, document, print_finalists
+from hwsearch.plan import CompressionPlan
 from hwsearch.study import Goal, load_study
 from hwsearch.study.finalists import judge_finalists
 from hwsearch.study.run import run_study
@@ -187,3 +189,11 @@ def test_energy_that_cannot_be_searched_is_one_line(run, tmp_path, monkeypatch, 
     assert re.search(said, err), err
     assert len(err.splitlines()) == 1
     assert not list(tmp_path.iterdir()), "a refused search leaves no study behind"
+
+
+def test_a_plan_is_shown_by_short_forms_where_formats_are_alike():
+    plan = CompressionPlan.validate({"layers": [{"mlp": "w8"}, {"mlp": "w8a8", "down": "w8"}]})
+    columns, rows = plan_rows(plan)
+    cells = [dict(zip(columns, row, strict=True)) for row in rows]
+    assert [row["mlp"] for row in cells] == ["w8", "gate_up w8a8, down w8", "fp32"]
+    assert [row["attention"] for row in cells] == ["fp32", "fp32", ""]

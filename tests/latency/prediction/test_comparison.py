@@ -9,7 +9,7 @@ from hwsearch.latency.devices.device import CHECKOUT, load_device
 from hwsearch.latency.prediction.comparison import ComparedPlan, adapt, compare_on, energy_cost
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.latency.timing.operator_times import Kept
-from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat
 from hwsearch.report.comparison import draw_cross
 from hwsearch.testing.device import formula_device
 from tests.latency.prediction.test_predictor import GEOMETRY, WORK
@@ -64,6 +64,11 @@ def test_only_fp32_is_run_as_something_else():
     plan, why = adapt(uniform("fp32"), ["fp16", "w4"])
     assert (plan, why) == (uniform("fp16"), "")
     assert adapt(uniform("w8"), ["fp16", "w4"])[1] == "no w8 here (layer 0: attention)"
+    layer = LayerPlan(attention="fp32", gate_up="w8a8", down="fp32")
+    apart = CompressionPlan(layers=(layer,), head="w4")
+    plan, why = adapt(apart, ["fp16", "w8a8", "w4"])
+    assert why == "" and plan.layers == (LayerPlan(attention="fp16", gate_up="w8a8", down="fp16"),)
+    assert adapt(apart, ["fp32", "w4"])[1] == "no w8a8 here (layer 0: gate_up)"
     head = uniform("w4").model_copy(update={"head": WeightFormat.W8A8})
     assert adapt(head, ["w4"])[1].endswith("(head)")
 

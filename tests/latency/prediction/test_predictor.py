@@ -14,6 +14,7 @@ from hwsearch.latency.devices.device import Calibration, Device, Line
 from hwsearch.latency.devices.roofline import FormatRate, Roofline
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import (
+    OpKey,
     Workload,
     pass_operators,
     refresh_operators,
@@ -24,7 +25,7 @@ from hwsearch.latency.prediction.pass_sums import PassLines
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.latency.prediction.roofline_fit import fit_table
 from hwsearch.latency.timing.operator_times import operators_of
-from hwsearch.plan import CompressionPlan, Decoding, LayerPlan, WeightFormat
+from hwsearch.plan import LINEAR_GROUPS, CompressionPlan, Decoding, LayerPlan, WeightFormat
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_geometry
 
@@ -44,8 +45,7 @@ def random_plan(rng):
         layers=tuple(
             LayerPlan(
                 sink_threshold=rng.choice(list(SHARES)),
-                attention=rng.choice(formats),
-                mlp=rng.choice(formats),
+                **{group: rng.choice(formats) for group in LINEAR_GROUPS},
             )
             for _ in range(3)
         ),
@@ -70,6 +70,43 @@ def test_operators_of_a_pass_by_hand():
     # the last norm runs on the rows that are predicted
     norms = {key.rows: n for key, n in refresh.items() if key.kind == "norm"}
     assert norms == {20: 6, 4: 1}
+
+
+def test_time_of_a_plan_with_down_apart_is_a_sum_by_hand(device):
+    together = CompressionPlan.uniform(3, "w8a8", "w8a8")
+    layers = (together.layers[0].model_copy(update={"down": WeightFormat.W8}), *together.layers[1:])
+    apart = together.model_copy(update={"layers": layers})
+    predictor = Predictor(device, GEOMETRY, WORK)
+    found = [predictor.predict(KeptPlan.keeping_all(plan)) for plan in (together, apart)]
+    inner, hidden = GEOMETRY.intermediate_size, GEOMETRY.hidden_size
+    # a refresh runs all 20 positions, a step the block of 4; the other products stay as they were
+    refresh, step = (
+        device.costs.cost_us(OpKey("linear", rows, inner, hidden, format="w8"))
+        - device.costs.cost_us(OpKey("linear", rows, inner, hidden, format="w8a8"))
+        for rows in (20, 4)
+    )
+    assert found[1].refresh_ms - found[0].refresh_ms == pytest.approx(refresh / 1e3)
+    assert found[1].step_ms - found[0].step_ms == pytest.approx(step / 1e3)
+    more = found[1].generation_ms - found[0].generation_ms
+    assert more == pytest.approx((4 * refresh + 4 * step) / 1e3)
+    counts = step_operators(GEOMETRY, KeptPlan.keeping_all(apart), WORK)
+    assert sum(count for key, count in counts.items() if key.format == "w8") == 1
+
+
+def test_layers_are_priced_by_short_forms_unless_any_of_them_tells_the_two_apart(device):
+    """So sums of plans of before stay as they were, and one operator has one error in all layers."""
+    predictor = Predictor(device, GEOMETRY, WORK)
+    apart = {"mlp": "w8a8", "down": "w8"}
+    for layers, parts in (
+        ([{}, {"mlp": "w8"}, {}], {"attention", "mlp", "kept"}),
+        ([{}, apart, {}], {"attention", "gate_up", "down", "kept"}),
+    ):
+        plan = KeptPlan.keeping_all(CompressionPlan.validate({"layers": layers}))
+        assert [{choice.part for choice in layer} for layer in predictor.choices(plan)] == [
+            parts
+        ] * 3
+        alone = [predictor.layer_ms(layer, 1.0) for layer in plan.plan.layers]
+        assert predictor.layers_ms(plan) == pytest.approx(alone)
 
 
 def test_a_layer_that_keeps_all_needs_no_mass():

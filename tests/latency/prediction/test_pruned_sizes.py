@@ -267,4 +267,4 @@ def test_choosing_is_weighed_where_a_refresh_is_asked_and_positions_are_dropped(
     assert OperatorChoice("kept", 0.5, None, Caching(Signal.QUERY)).group == "choosing"
     assert OperatorChoice("kept", 0.5, None, Caching(Signal.NONE)).group is None
     assert OperatorChoice("kept", 1.0, None, Caching(Signal.MASS)).group is None
-    assert OperatorChoice("mlp", WeightFormat.W4).group is WeightFormat.W4
+    assert OperatorChoice("down", WeightFormat.W4).group is WeightFormat.W4

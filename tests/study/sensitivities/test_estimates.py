@@ -1,5 +1,6 @@
 """Estimated losses of single choices, held to measured ones."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -11,8 +12,9 @@ from scipy.stats import spearmanr
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.transformer import Transformer
-from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.plan import LINEAR_GROUPS, SHORT_FORMS, CompressionPlan, WeightFormat
 from hwsearch.study import SearchSpace
+from hwsearch.study.choices.linear_groups import DOWN_APART
 from hwsearch.study.sensitivities import Sensitivities, estimates, measure_sensitivities
 from hwsearch.study.sensitivities.capture import LinearCapture
 from hwsearch.tasks.losses import make_loss
@@ -69,6 +71,27 @@ def test_estimates_are_what_single_choices_are_measured_to_cost(make):
     ratios = [estimate / measured for estimate, measured in pairs]
     assert np.median(ratios) == pytest.approx(1.0, abs=0.1)
     assert spearmanr(*zip(*pairs, strict=True)).statistic > 0.9
+
+
+def test_groups_apart_are_measured_apart_and_together_as_before():
+    denoiser = tiny_denoiser()
+    loss = make_loss("kl", denoiser, PROBLEMS)
+    apart = measure_sensitivities(denoiser.network, loss, FORMATS, groups=LINEAR_GROUPS, draws=300)
+    assert all(set(layer) == set(LINEAR_GROUPS) for layer in apart.layers)
+    kept, plain = KeptShares.keeping_all(2), CompressionPlan.uniform(2)
+    for group in LINEAR_GROUPS:
+        layers = (plain.layers[0], plain.layers[1].model_copy(update={group: WeightFormat.W8A8}))
+        network = compress(denoiser, plain.model_copy(update={"layers": layers})).network
+        ratio = apart.of(1, group, WeightFormat.W8A8) / loss.loss(network, kept)
+        assert 1 / 1.5 < ratio < 1.5, group
+    together = measure_sensitivities(denoiser.network, loss, FORMATS, draws=300)
+    assert all(set(layer) == {"attention", "mlp"} for layer in together.layers)
+    for layer, short in itertools.product(range(2), SHORT_FORMS):
+        # of one product less the other the errors are not told apart, but nearly independent
+        found = apart.of(layer, short, WeightFormat.W8A8)
+        parts = [apart.of(layer, group, WeightFormat.W8A8) for group in SHORT_FORMS[short]]
+        assert found == sum(parts)
+        assert 0.5 < together.of(layer, short, WeightFormat.W8A8) / found < 2.0
 
 
 def test_few_directions_are_dearer_by_two_passes_each():
@@ -168,3 +191,23 @@ def test_a_prior_adds_up_layers_of_a_group_and_leaves_out_what_nobody_estimated(
     }
     assert table.covers(["fp32", "w4"]) and not table.covers(["w8a8"])
     assert table.prior(space.model_copy(update={"formats": ("fp32", "w8a8")})) == {}
+
+
+def test_a_prior_is_of_the_groups_of_a_space():
+    def table(**nats):
+        return Sensitivities(
+            layers=({name: {WeightFormat.W8: loss} for name, loss in nats.items()},),
+            head={WeightFormat.W8: 0.0},
+            passes=1.0,
+        )
+
+    whole, parts = table(attention=0.5, mlp=1.0), table(attention=0.5, gate_up=0.25, down=1.0)
+    space = SearchSpace(num_layers=1, formats=("fp32", "w8"))
+    split = space.model_copy(update={"linear_groups": DOWN_APART})
+    assert whole.prior(space)["layer0.mlp"] == {0: 0.0, 1: 1.0}
+    assert parts.prior(space)["layer0.mlp"] == {0: 0.0, 1: 1.25}
+    assert parts.prior(split)["layer0.down"] == {0: 0.0, 1: 1.0}
+    assert whole.prior(split).keys() == {"layer0.attention", "head"}, "nobody told them apart"
+    formats = space.formats
+    assert parts.covers(formats, space.linear_groups) and parts.covers(formats, DOWN_APART)
+    assert not whole.covers(formats, DOWN_APART)

@@ -22,11 +22,11 @@ class RandomLayer:
             return linear_kernel(fmt.value, inner, outer, device)
 
         self.geometry, self.plan = g, plan
-        self.qkv = linear(plan.attention, g.hidden_size, g.query_size + 2 * g.kv_size)
-        self.out = linear(plan.attention, g.query_size, g.hidden_size)
-        self.gate_up = linear(plan.mlp, g.hidden_size, 2 * g.intermediate_size)
-        self.down = linear(plan.mlp, g.intermediate_size, g.hidden_size)
-        self.scale = torch.ones(g.hidden_size, device=device, dtype=_dtype(plan.attention))
+        self.qkv = linear(plan.qkv, g.hidden_size, g.query_size + 2 * g.kv_size)
+        self.out = linear(plan.out, g.query_size, g.hidden_size)
+        self.gate_up = linear(plan.gate_up, g.hidden_size, 2 * g.intermediate_size)
+        self.down = linear(plan.down, g.intermediate_size, g.hidden_size)
+        self.scale = torch.ones(g.hidden_size, device=device, dtype=_dtype(plan.qkv))
 
     def __call__(self, x: Tensor, rope: Tensor, past: Tensor | None, want_mass: bool) -> Tensor:
         """Rows ``[rows, hidden]`` after the layer; `past` is ``[2, 1, kv_heads, kept, dim]``."""
