@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
-from hwsearch.formats.weight_format import CONTRIB, Format, Spec
+from hwsearch.formats.integer_format import IntegerFormat
+from hwsearch.formats.weight_format import CONTRIB, Spec
 
 if TYPE_CHECKING:
     import onnx
@@ -27,7 +28,7 @@ BLOCK_SIZE: Final = 32
 _INT8_INPUTS = 4
 
 
-class BlockFormat(Format):
+class BlockFormat(IntegerFormat):
     """A number of bits a weight, a float scale a block. Block formats multiply in int8.
 
     The value of largest magnitude in a block, with its sign, gets the code ``-2^(bits-1)``; of two
@@ -36,6 +37,7 @@ class BlockFormat(Format):
 
     block: ClassVar[int] = BLOCK_SIZE
     mac_pj = 0.2 + 0.1
+    scaled_part = "_scales"
 
     def specs(self, inputs: int, outputs: int) -> dict[str, Spec]:
         """Packed codes ``[out, blocks, bytes]`` and scales ``[out, blocks]``; last blocks are padded."""
@@ -74,6 +76,21 @@ class BlockFormat(Format):
             blocks = values.reshape(*scales.shape, self.block)
         blocks *= scales[..., None]
         return np.ascontiguousarray(blocks.reshape(len(blocks), -1)[:, :inputs])
+
+    def scales(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Those that give the value of largest magnitude in a block the lowest number; 1 for zeros."""
+        found = np.asarray(self.encode(np.asarray(weight).T)["_scales"], dtype=np.float32)
+        return np.where(found == 0, np.float32(1), found)
+
+    def pack(self, numbers: NDArray[np.int8], scales: NDArray[np.float32]) -> Codes:
+        """Numbers from 0 up, the first of two in the lower half of a byte."""
+        outputs, inputs = numbers.shape
+        padded = np.zeros((outputs, scales.shape[1] * self.block), dtype=np.int16)
+        padded[:, :inputs] = numbers
+        codes = (padded - self.low).astype(np.uint8).reshape(*scales.shape, -1)
+        if self.bits == 4:
+            codes = codes[..., 0::2] | codes[..., 1::2] << 4
+        return {f"_Q{self.bits}": codes, "_scales": scales.astype(np.float32)}
 
     def round_inputs(self, x: Tensor) -> Tensor:
         """int8 in blocks of 32 features."""

@@ -12,5 +12,6 @@ class W8(BlockFormat):
     name = WeightFormat.W8
     text = "8-bit weights in blocks of 32 along the inputs, activations rounded in blocks."
     bits = 8
+    low, high = -128, 127
     bytes_per_weight = 1.125  # a float scale for each 32
     operator = ("MatMulNBits", "_Q8")
