@@ -18,6 +18,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from hwsearch.formats.rounded_weight import RoundedWeight
     from hwsearch.formats.weight_format import Format
 
 #: Weights of a matrix that are floats at the same time.
@@ -108,6 +109,7 @@ class CodedLinear(nn.Module):
     """
 
     bias: Tensor | None
+    rounded: RoundedWeight | None = None
 
     def __init__(
         self,
@@ -124,6 +126,14 @@ class CodedLinear(nn.Module):
         self.specs = form.specs(inputs, outputs)
         self.round_inputs = form.round_inputs
         self._floats: Tensor | None = None
+
+    @classmethod
+    def calibrated(cls, linear: nn.Linear, form: Format, weight: RoundedWeight) -> CodedLinear:
+        """A linear whose weight was rounded before, by what it sees."""
+        bias = None if linear.bias is None else linear.bias.detach()
+        found = cls(weight.codes, bias, form, linear.in_features, linear.out_features)
+        found.rounded, found.round_inputs = weight, weight.dividing(form.round_inputs)
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         """The product of rounded inputs ``[..., in]``."""

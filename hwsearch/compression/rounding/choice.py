@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,23 +16,11 @@ from hwsearch.compression.rounding.input_scaling import ALPHAS, balanced
 from hwsearch.compression.rounding.seen import Seen
 from hwsearch.errors import CheckpointError
 from hwsearch.formats.integer_format import IntegerFormat
+from hwsearch.formats.rounded_weight import RoundedWeight
 from hwsearch.formats.stored_linear import outputs_at_once
 
 if TYPE_CHECKING:
     from hwsearch.formats.weight_format import Codes
-
-
-@dataclass(frozen=True, eq=False)
-class RoundedWeight:
-    """A linear's weight in a format.
-
-    Attributes:
-        codes: the arrays of `Format.specs`, of weights that are multiplied by `scale`.
-        scale: powers of two that inputs are divided by before they are rounded, ``[in]``; None for 1.
-    """
-
-    codes: Codes
-    scale: Tensor | None
 
 
 @torch.inference_mode()
@@ -78,17 +66,14 @@ class _Rounding:
 
     def __init__(self, form: IntegerFormat, seen: Seen, scale: Tensor | None) -> None:
         self.form, self.seen, self.scale = form, seen, scale
-        self._rounded: list[Tensor] | None = None
 
-    @property
+    @cached_property
     def rounded(self) -> list[Tensor]:
         """Rounded inputs of each sample."""
-        if self._rounded is None:
-            self._rounded = [
-                self.form.round_inputs(x if self.scale is None else x / self.scale)
-                for x in self.seen.inputs
-            ]
-        return self._rounded
+        return [
+            self.form.round_inputs(x if self.scale is None else x / self.scale)
+            for x in self.seen.inputs
+        ]
 
     def scaled(self, weight: Tensor) -> Tensor:
         """Weights for the inputs as they are rounded."""
@@ -104,6 +89,7 @@ class _Rounding:
             total += (wrong * counts).sum().double().cpu()
         return float(total)
 
+    @cached_property
     def hessian(self) -> Tensor:
         """``Σ w x xᵀ`` of rounded inputs x, ``[in, in]``."""
         found = torch.zeros(())
@@ -114,19 +100,27 @@ class _Rounding:
 
 
 def _best_scale(linears: Mapping[str, Tensor], form: IntegerFormat, seen: Seen) -> Tensor | None:
-    """The scale of inputs with the least error where weights are rounded to nearest; None for 1."""
+    """The scale of inputs with the least error, weights rounded by the best method; None for 1."""
     best, least = None, float("inf")
-    _, judge = seen.split
     for scale in (None, *_scales(linears, form, seen)):
-        rounding = _Rounding(form, judge, scale)
-        error = 0.0
-        for weight in linears.values():
-            for piece in _pieces(weight):
-                scaled = rounding.scaled(piece)
-                error += rounding.error(piece, _nearest(scaled, form))
+        fit, judge = (_Rounding(form, part, scale) for part in seen.split)
+        error = sum(
+            judge.error(piece, _tried(fit.scaled(piece), fit))
+            for weight in linears.values()
+            for piece in _pieces(weight)
+        )
         if error < least:
             best, least = scale, error
     return best
+
+
+def _tried(weight: Tensor, fit: _Rounding) -> Tensor:
+    """Weights as a scale is judged by: as they will be, where rounding them is most of the error."""
+    if fit.form.rounds_inputs_whole:
+        return _nearest(weight, fit.form)
+    grid = clipped(weight, fit.form, fit.hessian.diagonal().float())
+    numbers = gptq(weight, fit.hessian, grid, by_activation=True)
+    return grid.value(grid.nearest(weight) if numbers is None else numbers)
 
 
 def _scales(linears: Mapping[str, Tensor], form: IntegerFormat, seen: Seen) -> Iterator[Tensor]:
@@ -139,7 +133,7 @@ def _scales(linears: Mapping[str, Tensor], form: IntegerFormat, seen: Seen) -> I
         torch.zeros(count, device=values.device).scatter_reduce(0, seen.sources, values, "amax")
         for values in (inputs, weights)
     )
-    for alpha in ALPHAS:
+    for alpha in ALPHAS[form.rounds_inputs_whole]:
         yield balanced(inputs, weights, alpha)[seen.sources]
 
 
@@ -166,7 +160,7 @@ def _best(weight: Tensor, fit: _Rounding, judge: _Rounding) -> Codes:
 
 def _methods(weight: Tensor, fit: _Rounding) -> Iterator[tuple[Grid, Tensor]]:
     """Numbers by each method, for weights as they are rounded."""
-    hessian = fit.hessian()
+    hessian = fit.hessian
     grid = Grid.of(weight, fit.form)
     if fit.form.block is not None:
         grid = clipped(weight, fit.form, hessian.diagonal().float())

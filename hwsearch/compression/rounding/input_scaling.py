@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Exponents of the inputs' magnitudes.
-ALPHAS = (0.25, 0.5, 0.75)
+#: Exponents of the inputs' magnitudes that are tried, by whether all inputs are rounded by one scale.
+ALPHAS = {True: (0.25, 0.5, 0.6, 0.7, 0.8, 0.85), False: (0.25, 0.5)}
 
 #: Scales reach so many powers of two either way.
 MOST = 24
