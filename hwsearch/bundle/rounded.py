@@ -50,7 +50,7 @@ class RoundedProducts:
             linears = {f"network.{path}": [network.get_submodule(path)] for path in paths}
             return cls(dict(_rounded(linears)))
         products = dict(_rounded({"head": [network.lm_head]}))
-        factors = {"norm.weight": 1 / scale for scale in _scale(products, "head")}
+        factors = {name: 1 / scale for name, scale in _scale(products, "head", "norm.weight")}
         for index, layer in enumerate(network.model.layers):
             assert isinstance(layer, Layer), "a transformer is made of these"
             prefix = f"layers.{index}."
@@ -180,28 +180,29 @@ def _rounded(
             yield name, weights
 
 
-def _scale(products: Mapping[str, tuple[RoundedWeight, ...]], name: str) -> Iterator[Factors]:
-    """The scale of a product's inputs, if there is one: all its linears have the same."""
-    scale = products[name][0].scale if name in products else None
+def _scale(
+    products: Mapping[str, tuple[RoundedWeight, ...]], product: str, *names: str
+) -> Iterator[tuple[str, Factors]]:
+    """The scale of a product's inputs, if there is one, for each of some weights: its linears share it."""
+    scale = products[product][0].scale if product in products else None
     if scale is not None:
-        yield scale.float().cpu().numpy()
+        for name in names:
+            yield name, scale.float().cpu().numpy()
 
 
 def _folds(
     layer: Layer, own: Mapping[str, tuple[RoundedWeight, ...]]
 ) -> Iterator[tuple[str, Factors]]:
     """Where the scales of a layer's products go, by name within the layer."""
-    for scale in _scale(own, "qkv"):
-        yield "input_norm.weight", 1 / scale
-    for scale in _scale(own, "gate_up"):
-        yield "mlp_norm.weight", 1 / scale
-    for scale in _scale(own, "down"):
-        yield "gate_up.weight", np.concatenate([np.ones_like(scale), 1 / scale])
-    for scale in _scale(own, "out"):
+    for name, scale in _scale(own, "qkv", "input_norm.weight"):
+        yield name, 1 / scale
+    for name, scale in _scale(own, "gate_up", "mlp_norm.weight"):
+        yield name, 1 / scale
+    for name, scale in _scale(own, "down", "gate_up.weight"):
+        yield name, np.concatenate([np.ones_like(scale), 1 / scale])
+    for name, scale in _scale(own, "out", "qkv.weight", "qkv.bias"):
         g = layer.self_attn.geometry
         # query heads that share a value head have the scale of its features
         heads = scale.reshape(g.num_kv_heads, -1, g.head_dim)[:, 0].reshape(-1)
         others = np.ones(g.query_size + g.kv_size, np.float32)
-        folded = np.concatenate([others, 1 / heads])
-        yield "qkv.weight", folded
-        yield "qkv.bias", folded
+        yield name, np.concatenate([others, 1 / heads])

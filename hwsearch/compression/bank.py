@@ -77,7 +77,9 @@ class WeightBank:
                 "WeightBank(denoiser, WeightCalibration(denoiser, noisy_passes(...)))"
             )
         own = self.denoiser.network
-        whole = {p: f for p, f in wanted.items() if network.get_submodule(p) is own.get_submodule(p)}
+        whole = {
+            p: f for p, f in wanted.items() if network.get_submodule(p) is own.get_submodule(p)
+        }
         missing = {path: fmt for path, fmt in whole.items() if (path, fmt) not in self._calibrated}
         for path, weight in self._weights.weights(missing).items():
             linear, form = own.get_submodule(path), format_of(whole[path])

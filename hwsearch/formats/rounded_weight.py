@@ -38,4 +38,5 @@ class DividedInputs:
         self._round, self._scale = round_inputs, scale
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Inputs ``[..., in]``, divided and rounded."""
         return self._round(x / self._scale.to(x))

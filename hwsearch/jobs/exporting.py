@@ -40,7 +40,8 @@ def export(
         plan: what to do to each layer.
         out: the bundle's folder.
         sinks: turns thresholds into kept shares; None calibrates on the task's questions if any
-            layer has a threshold below 1. Weights are pruned, and rounded by calibration, by those questions, too.
+            layer has a threshold below 1. Weights are pruned, and rounded by calibration, by those
+            questions, too.
         overwrite: replace a folder that is there.
         references: validation questions that torch answers now, for `hwsearch.verify` to ask again; a
             large model takes minutes for one.

@@ -32,7 +32,9 @@ PLANS = {
 
 @pytest.fixture(scope="module", params=["heads", "grouped-bias-shift"])
 def denoiser(request):
-    shape = {} if request.param == "heads" else {"grouped": True, "qkv_bias": True, "logit_shift": True}
+    shape = (
+        {} if request.param == "heads" else {"grouped": True, "qkv_bias": True, "logit_shift": True}
+    )
     found = tiny_denoiser(heads=4, **shape)
     _with_outliers(found.network)
     return found
@@ -92,7 +94,9 @@ def test_the_graphs_logits_are_the_simulations(name, denoiser, bank, graphs):
     assert_alike(found[LOGITS], wanted)
     if not network.geometry.logit_shift:
         assert_alike(*stepped(graphs, network, plan, rounded, found, state))
-    plain = refreshed(compress(denoiser, plan.model_copy(update={"rounding": "nearest"}), bank).network)
+    plain = refreshed(
+        compress(denoiser, plan.model_copy(update={"rounding": "nearest"}), bank).network
+    )
     assert np.abs(plain[1] - wanted).max() > 0.1, "calibration must change something"
 
 

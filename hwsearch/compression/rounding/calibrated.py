@@ -9,7 +9,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from hwsearch.compression.rounding.choice import round_group
-from hwsearch.compression.rounding.seen import samples_of, stream
+from hwsearch.compression.rounding.linear_inputs import calibration_samples, stream
 from hwsearch.compression.rounding.store import RoundedStore
 from hwsearch.denoisers.caching.digest import DIGITS, weights_digest
 from hwsearch.denoisers.caching.folder import cache_folder
@@ -49,7 +49,7 @@ class CalibratedWeights:
         self, denoiser: Denoiser, passes: Sequence[Sequence[Tensor]], most_rows: int = MOST_ROWS
     ) -> None:
         self._network = denoiser.network
-        self._samples = samples_of(passes, most_rows)
+        self._samples = calibration_samples(passes, most_rows)
         if not self._samples:
             raise InputError("rounding 'calibrated' needs at least one calibration question")
         self._known: dict[tuple[str, WeightFormat], RoundedWeight] = {}

@@ -13,7 +13,7 @@ from torch import Tensor
 from hwsearch.compression.rounding.gptq import gptq
 from hwsearch.compression.rounding.grid import Grid, clipped
 from hwsearch.compression.rounding.input_scaling import ALPHAS, balanced
-from hwsearch.compression.rounding.seen import Seen
+from hwsearch.compression.rounding.linear_inputs import LinearInputs
 from hwsearch.errors import CheckpointError
 from hwsearch.formats.integer_format import IntegerFormat
 from hwsearch.formats.rounded_weight import RoundedWeight
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @torch.inference_mode()
 def round_group(
-    linears: Mapping[str, Tensor], form: IntegerFormat, seen: Seen
+    linears: Mapping[str, Tensor], form: IntegerFormat, seen: LinearInputs
 ) -> Iterator[tuple[str, RoundedWeight]]:
     """Linears of the same inputs in a format, each by the method of least error.
 
@@ -42,7 +42,9 @@ def round_group(
     """
     for name, weight in linears.items():
         if not bool(weight.isfinite().all()):
-            raise CheckpointError(f"{name}.weight holds NaN or infinite values; take another checkpoint")
+            raise CheckpointError(
+                f"{name}.weight holds NaN or infinite values; take another checkpoint"
+            )
     scale = _best_scale(linears, form, seen)
     fit, judge = (_Rounding(form, part, scale) for part in seen.split)
     for name, weight in linears.items():
@@ -64,7 +66,7 @@ def _pieces(weight: Tensor) -> Iterator[Tensor]:
 class _Rounding:
     """A format's rounding of inputs that are divided by a scale first."""
 
-    def __init__(self, form: IntegerFormat, seen: Seen, scale: Tensor | None) -> None:
+    def __init__(self, form: IntegerFormat, seen: LinearInputs, scale: Tensor | None) -> None:
         self.form, self.seen, self.scale = form, seen, scale
 
     @cached_property
@@ -82,9 +84,7 @@ class _Rounding:
     def error(self, weight: Tensor, rounded: Tensor) -> float:
         """Mean squared error of outputs, rows by their weights."""
         total = torch.zeros((), dtype=torch.float64)
-        for x, known, counts in zip(
-            self.seen.inputs, self.rounded, self.seen.weights, strict=True
-        ):
+        for x, known, counts in zip(self.seen.inputs, self.rounded, self.seen.weights, strict=True):
             wrong = (known @ rounded.T).sub_(x @ weight.T).square_().sum(dim=-1)
             total += (wrong * counts).sum().double().cpu()
         return float(total)
@@ -99,7 +99,9 @@ class _Rounding:
         return found
 
 
-def _best_scale(linears: Mapping[str, Tensor], form: IntegerFormat, seen: Seen) -> Tensor | None:
+def _best_scale(
+    linears: Mapping[str, Tensor], form: IntegerFormat, seen: LinearInputs
+) -> Tensor | None:
     """The scale of inputs with the least error, weights rounded by the best method; None for 1."""
     best, least = None, float("inf")
     for scale in (None, *_scales(linears, form, seen)):
@@ -123,7 +125,9 @@ def _tried(weight: Tensor, fit: _Rounding) -> Tensor:
     return grid.value(grid.nearest(weight) if numbers is None else numbers)
 
 
-def _scales(linears: Mapping[str, Tensor], form: IntegerFormat, seen: Seen) -> Iterator[Tensor]:
+def _scales(
+    linears: Mapping[str, Tensor], form: IntegerFormat, seen: LinearInputs
+) -> Iterator[Tensor]:
     if seen.sources is None:
         return
     inputs = seen.largest if form.rounds_inputs_whole else seen.mean

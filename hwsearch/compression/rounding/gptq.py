@@ -20,7 +20,9 @@ DAMPINGS = (0.01, 0.1, 1.0)
 BLOCK = 128
 
 
-def gptq(weight: Tensor, hessian: Tensor, grid: Grid, *, by_activation: bool = False) -> Tensor | None:
+def gptq(
+    weight: Tensor, hessian: Tensor, grid: Grid, *, by_activation: bool = False
+) -> Tensor | None:
     """Numbers ``[out, in]`` for weights; None where no damping makes the Hessian invertible.
 
     Args:
@@ -35,13 +37,13 @@ def gptq(weight: Tensor, hessian: Tensor, grid: Grid, *, by_activation: bool = F
     order = torch.arange(len(diagonal), device=weight.device)
     if by_activation:
         order = diagonal.argsort(descending=True, stable=True)
-    upper = inverse_root(hessian[order][:, order])
+    upper = damped_inverse_root(hessian[order][:, order])
     if upper is None:
         return None
     return _rounded(weight, upper.to(torch.float32), grid, order)
 
 
-def inverse_root(hessian: Tensor) -> Tensor | None:
+def damped_inverse_root(hessian: Tensor) -> Tensor | None:
     """Upper Cholesky factor of the damped Hessian's inverse, in float64; None where there is none."""
     exact = hessian.double()
     dead = exact.diagonal() <= 0

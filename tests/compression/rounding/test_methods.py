@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from hwsearch.compression.rounding.choice import round_group
-from hwsearch.compression.rounding.gptq import gptq, inverse_root
+from hwsearch.compression.rounding.gptq import damped_inverse_root, gptq
 from hwsearch.compression.rounding.grid import Grid, clipped
 from hwsearch.compression.rounding.input_scaling import balanced, power_of_two
-from hwsearch.compression.rounding.seen import Seen
+from hwsearch.compression.rounding.linear_inputs import LinearInputs
 from hwsearch.errors import CheckpointError
 from hwsearch.formats.catalog import FORMATS, format_of
 from hwsearch.formats.integer_format import IntegerFormat
@@ -22,7 +22,7 @@ def drawn(*shape, seed=0):
 def seen_of(rows, inputs, samples=4, scales=None, seed=1):
     scales = torch.ones(inputs) if scales is None else scales
     xs = [drawn(1, rows, inputs, seed=seed + i) * scales for i in range(samples)]
-    return Seen(xs, [torch.ones(1, rows) for _ in xs], torch.arange(inputs))
+    return LinearInputs(xs, [torch.ones(1, rows) for _ in xs], torch.arange(inputs))
 
 
 def decoded(rounded, form, inputs):
@@ -80,9 +80,7 @@ def test_clipping_gives_up_the_largest_weight_where_the_others_are_worth_it():
 def test_clipped_scales_are_never_worse():
     weight, importance = drawn(6, 70), drawn(70).exp()
     plain, cut = Grid.of(weight, W4), clipped(weight, W4, importance)
-    errors = [
-        ((g.value(g.nearest(weight)) - weight) ** 2 * importance).sum() for g in (plain, cut)
-    ]
+    errors = [((g.value(g.nearest(weight)) - weight) ** 2 * importance).sum() for g in (plain, cut)]
     assert errors[1] < 0.9 * errors[0]
 
 
@@ -140,12 +138,12 @@ def test_a_hessian_that_is_not_positive_definite_is_damped_more_and_then_given_u
     rank_one = torch.full((8, 8), 1.0)
     rank_one[0, 1] = rank_one[1, 0] = 1.05  # indefinite until it is damped by more than .05
     assert torch.linalg.eigvalsh(rank_one * (1 - 0.01) + 0.02 * torch.eye(8)).min() < 0
-    assert inverse_root(rank_one) is not None
+    assert damped_inverse_root(rank_one) is not None
     hopeless = torch.full((8, 8), 5.0)
     hopeless.fill_diagonal_(1.0)
-    assert inverse_root(hopeless) is None
+    assert damped_inverse_root(hopeless) is None
     assert gptq(drawn(2, 8), hopeless, whole(drawn(2, 8))) is None
-    assert inverse_root(torch.full((8, 8), float("nan"))) is None
+    assert damped_inverse_root(torch.full((8, 8), float("nan"))) is None
 
 
 def test_scales_are_powers_of_two_and_1_where_there_is_nothing_to_balance():
@@ -169,7 +167,7 @@ def test_the_choice_is_no_worse_than_nearest_on_what_it_is_judged_by(form, rows)
 def test_correlated_inputs_leave_a_fraction_of_the_error_of_rounding_to_nearest():
     mix = drawn(8, 64, seed=9)
     xs = [drawn(1, 64, 8, seed=i) @ mix for i in range(4)]
-    seen = Seen(xs, [torch.ones(1, 64)] * 4)
+    seen = LinearInputs(xs, [torch.ones(1, 64)] * 4)
     weight = drawn(20, 64)
     ((_, rounded),) = round_group({"w": weight}, W4, seen)
     assert rounded.scale is None  # nobody said where inputs could be scaled
@@ -193,7 +191,7 @@ def test_inputs_that_come_from_one_place_have_one_scale():
     scales = torch.ones(64)
     scales[3] = 1e3
     xs = [drawn(1, 50, 64, seed=i) * scales for i in range(4)]
-    seen = Seen(xs, [torch.ones(1, 50)] * 4, torch.arange(64) % 32)
+    seen = LinearInputs(xs, [torch.ones(1, 50)] * 4, torch.arange(64) % 32)
     ((_, rounded),) = round_group({"w": drawn(20, 64)}, W8A8, seen)
     assert torch.equal(rounded.scale[:32], rounded.scale[32:])
     assert rounded.scale[3] > rounded.scale[4]

@@ -21,7 +21,7 @@ JUDGED = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class LinearInputs:
     """Inputs of linears that share them.
 
     Attributes:
@@ -37,7 +37,7 @@ class Seen:
     sources: Tensor | None = None
 
     @cached_property
-    def split(self) -> tuple[Seen, Seen]:
+    def split(self) -> tuple[LinearInputs, LinearInputs]:
         """What is fitted to, and what is judged by: all of it where there is one sample alone."""
         places = range(len(self.inputs))
         judged = [place for place in places if place % JUDGED == JUDGED - 1]
@@ -45,8 +45,8 @@ class Seen:
         fitted = [place for place in places if place not in judged] or judged
         return self._some(fitted), self._some(judged)
 
-    def _some(self, places: Sequence[int]) -> Seen:
-        return Seen(
+    def _some(self, places: Sequence[int]) -> LinearInputs:
+        return LinearInputs(
             [self.inputs[place] for place in places],
             [self.weights[place] for place in places],
             self.sources,
@@ -64,7 +64,7 @@ class Seen:
 
 
 #: Linears of one group, by path, and what they see.
-Group = tuple[tuple[str, ...], Seen]
+Group = tuple[tuple[str, ...], LinearInputs]
 
 
 @torch.inference_mode()
@@ -112,7 +112,7 @@ def _layers(network: Transformer, samples: Sequence[Tensor], wanted: set[str]) -
     if groups.head is not None:
         normed = [network.model.norm(x).float() for x in states]
         hidden = torch.arange(network.geometry.hidden_size)
-        yield (groups.head,), Seen(normed, _alike(normed), hidden.to(network.device))
+        yield (groups.head,), LinearInputs(normed, _alike(normed), hidden.to(network.device))
 
 
 def _depth(path: str) -> float:
@@ -152,14 +152,14 @@ class _Watch:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def seen(self, group: str, states: Sequence[Tensor]) -> Seen:
+    def seen(self, group: str, states: Sequence[Tensor]) -> LinearInputs:
         """What a group sees; `states` come out of the layer."""
         inputs = self._inputs[group]
         weights = _alike(inputs)
         if group in ("out", "down"):
             residual = self._inputs["middle"] if group == "out" else states
             weights = [1 / x.float().square().mean(dim=-1).clamp_min(1e-12) for x in residual]
-        return Seen(inputs, weights, self._sources(group, inputs[0].shape[-1]))
+        return LinearInputs(inputs, weights, self._sources(group, inputs[0].shape[-1]))
 
     def _sources(self, group: str, count: int) -> Tensor:
         place = torch.arange(count)
@@ -192,10 +192,10 @@ def _whole(network: Network, samples: Sequence[Tensor], wanted: set[str]) -> Ite
                 network(tokens)
         for path, held in inputs.items():
             rows = [x if x.dim() == 3 else x.reshape(1, -1, x.shape[-1]) for x in held]
-            yield (path,), Seen(rows, _alike(rows))
+            yield (path,), LinearInputs(rows, _alike(rows))
 
 
-def samples_of(passes: Sequence[Sequence[Tensor]], most_rows: int) -> list[Tensor]:
+def calibration_samples(passes: Sequence[Sequence[Tensor]], most_rows: int) -> list[Tensor]:
     """Calibration states as samples: each sequence at one noise level after the other, up to so many rows.
 
     Args:
@@ -210,7 +210,8 @@ def samples_of(passes: Sequence[Sequence[Tensor]], most_rows: int) -> list[Tenso
             for place in range(len(levels[0])):
                 number += 1
                 # neighbours at levels far apart, and all levels equally often
-                level = (number * 3 + turn) % len(levels)
+                stride = 3 if len(levels) % 3 else 1
+                level = (number * stride + turn) % len(levels)
                 if turn >= len(levels) or (found and rows + levels[0].shape[1] > most_rows):
                     continue
                 found.append(levels[level][place : place + 1])
