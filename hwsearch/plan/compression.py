@@ -14,6 +14,7 @@ from hwsearch.plan.layers import (
     CachePolicy,
     CacheRule,
     LayerPlan,
+    Rounding,
     WeightFormat,
     WeightPruning,
 )
@@ -43,7 +44,7 @@ class CompressionPlan(OmitsDefaults):
     decoding: Decoding | None = None
     cache: CachePolicy = CachePolicy()
     pruning: WeightPruning = WeightPruning()
-    rounding: Literal["nearest", "calibrated"] = "nearest"
+    rounding: Rounding = "nearest"
 
     _omitted_defaults = frozenset({"cache", "pruning", "rounding"})
 

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,12 +38,12 @@ from hwsearch.compression import (
     text_passes,
 )
 from hwsearch.decoding.kept import KeptShares
+from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.plan import CompressionPlan
 from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses import make_loss
-from hwsearch.tasks.losses.loss import Loss
 from hwsearch.tasks.losses.teacher_forcing import answered
 from tests.smollm2 import FILE
 
@@ -66,7 +67,7 @@ COLUMNS = (
 Losses = NDArray[np.float64]
 
 
-def subject(options: argparse.Namespace) -> tuple[Denoiser, WeightCalibration, list[Loss]]:
+def subject(options: argparse.Namespace) -> tuple[Denoiser, WeightCalibration, list[Any]]:
     """The model, what its linears see, and a loss a problem."""
     if options.model == "gsm-mini":
         task = TaskChoice()
@@ -80,15 +81,17 @@ def subject(options: argparse.Namespace) -> tuple[Denoiser, WeightCalibration, l
         calibration = WeightCalibration(denoiser, text_passes(denoiser, texts))
     kind = "kl" if options.model == "gsm-mini" else "nll"
     problems = task.worded("test", options.problems)
-    return denoiser, calibration, [make_loss(kind, denoiser, [problem]) for problem in problems]
+    losses = [make_loss(kind, denoiser, [problem]) for problem in problems]
+    for loss in losses:
+        loss.activations = ActivationCache(0)  # no plan is judged twice
+    return denoiser, calibration, losses
 
 
 def row(
-    fmt: str, denoiser: Denoiser, bank: WeightBank, losses: Sequence[Loss]
+    fmt: str, denoiser: Denoiser, bank: WeightBank, losses: Sequence[Any], plain: Losses
 ) -> dict[str, object]:
-    """A format's figures."""
+    """A format's figures, beside the uncompressed model's losses."""
     count = denoiser.num_layers
-    plain = _measured(CompressionPlan.uniform(count), denoiser, bank, losses)
     added: dict[str, Losses] = {}
     spent = 0.0
     for rounding in ("nearest", "calibrated"):
@@ -112,7 +115,7 @@ def row(
 
 
 def _measured(
-    plan: CompressionPlan, denoiser: Denoiser, bank: WeightBank, losses: Sequence[Loss]
+    plan: CompressionPlan, denoiser: Denoiser, bank: WeightBank, losses: Sequence[Any]
 ) -> Losses:
     kept = KeptShares.keeping_all(denoiser.num_layers)
     network = compress(denoiser, plan, bank).network
@@ -145,10 +148,12 @@ def main() -> None:
     torch.set_num_threads(1)
     denoiser, calibration, losses = subject(options)
     kind = f"{losses[0].name} nats"
+    uncompressed = CompressionPlan.uniform(denoiser.num_layers)
+    plain = _measured(uncompressed, denoiser, WeightBank(denoiser), losses)
     for fmt in options.formats.split(","):
         # a bank of its own a format: what was rounded is not needed again
         bank = WeightBank(denoiser, calibration)
-        found = row(fmt, denoiser, bank, losses)
+        found = row(fmt, denoiser, bank, losses, plain)
         named = {"model": options.model, "format": fmt, "loss": kind, "problems": len(losses)}
         write(named | found)
         print(named | found, flush=True)

@@ -69,11 +69,11 @@ def _rounded(weight: Tensor, upper: Tensor, grid: Grid, order: Tensor) -> Tensor
         errors = torch.empty_like(left[first:last])
         for index in range(first, last):
             place = places[index]
-            scale, high = scales[place], torch.tensor(float(form.high))
+            scale = scales[place]
             number = (left[index] / scale).round_().clamp_(form.low, form.high)
             if form.pair_sum is not None and place ^ 1 < len(places):
-                high = form.pair_sum - numbers[place ^ 1].abs()
-                number = number.minimum(high).maximum(-high)
+                most = form.pair_sum - numbers[place ^ 1].abs()
+                number = number.minimum(most).maximum(-most)
             numbers[place] = number
             error = (left[index] - number * scale).div_(upper[index, index])
             errors[index - first] = error
