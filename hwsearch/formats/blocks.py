@@ -87,9 +87,9 @@ class BlockFormat(IntegerFormat):
         outputs, inputs = numbers.shape
         padded = np.zeros((outputs, scales.shape[1] * self.block), dtype=np.int16)
         padded[:, :inputs] = numbers
-        codes = (padded - self.low).astype(np.uint8).reshape(*scales.shape, -1)
+        codes: NDArray[np.uint8] = (padded - self.low).astype(np.uint8).reshape(*scales.shape, -1)
         if self.bits == 4:
-            codes = codes[..., 0::2] | codes[..., 1::2] << 4
+            codes = codes[..., 0::2] | codes[..., 1::2] << np.uint8(4)
         return {f"_Q{self.bits}": codes, "_scales": scales.astype(np.float32)}
 
     def round_inputs(self, x: Tensor) -> Tensor:

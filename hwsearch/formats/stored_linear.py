@@ -7,7 +7,7 @@ codes of a format, and the system keeps in memory what it has room for.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,7 +124,7 @@ class CodedLinear(nn.Module):
         self.codes, self.form = codes, form
         self.in_features, self.out_features = inputs, outputs
         self.specs = form.specs(inputs, outputs)
-        self.round_inputs = form.round_inputs
+        self.round_inputs: Callable[[Tensor], Tensor] = form.round_inputs
         self._floats: Tensor | None = None
 
     @classmethod

@@ -336,9 +336,12 @@ def test_sqlite_commits_to_its_log_without_waiting_for_the_disk(tmp_path):
 def test_a_search_whose_plans_round_by_calibration_judges_them_so():
     denoiser = tiny_denoiser()
     device = formula_device(denoiser.geometry, WORK)
-    spaces = (SearchSpace(num_layers=2, rounding=rounding) for rounding in ("nearest", "calibrated"))
+    spaces = (
+        SearchSpace(num_layers=2, rounding=rounding) for rounding in ("nearest", "calibrated")
+    )
     objectives = [
-        prepare(denoiser, space, device, WORK, Goal(target_ratio=1.0), QUESTIONS) for space in spaces
+        prepare(denoiser, space, device, WORK, Goal(target_ratio=1.0), QUESTIONS)
+        for space in spaces
     ]
     assert identity(objectives[0]) != identity(objectives[1])
     losses = []

@@ -176,6 +176,8 @@ def test_a_stored_model_is_rounded_by_calibration_piece_by_piece(folder, monkeyp
     with torch.inference_mode():
         wanted = simulated.network(TOKENS)
         torch.testing.assert_close(coded.network(TOKENS), wanted, rtol=0, atol=0.05)
-    bundle = write_bundle(coded, KeptShares.keeping_all(3), tmp_path / "b", questions=["how many ?"])
+    bundle = write_bundle(
+        coded, KeptShares.keeping_all(3), tmp_path / "b", questions=["how many ?"]
+    )
     checks = verify(bundle.path)
     assert all(check.passed for check in checks if check.decides), checks
