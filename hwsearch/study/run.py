@@ -29,7 +29,12 @@ from hwsearch.study.records.record import StudyRecord, update_record
 from hwsearch.study.records.study import Study, ended
 from hwsearch.study.records.trial_record import FAILURE, copied_attributes
 from hwsearch.study.samplers.catalog import make_sampler
-from hwsearch.study.sensitivities import Sensitivities, measure_sensitivities
+from hwsearch.study.sensitivities import (
+    CalibratedLinears,
+    Sensitivities,
+    measure_sensitivities,
+    to_nearest,
+)
 from hwsearch.study.settings.values import RunOptions, RunSettings
 from hwsearch.study.storage.databases import STUDIES, location_of, open_storage, storage_errors
 from hwsearch.study.storage.names import name_or_default
@@ -119,15 +124,29 @@ def _estimated(objective: Objective, loss: DivergenceLoss) -> Sensitivities:
     groups = objective.space.linear_groups
     # the two short forms are left out of the key, as they were when there were no other groups
     apart = () if groups == TOGETHER else groups
+    calibrated = _calibrated(objective)
+    # nor is rounding to nearest, which all studies of before did
+    by = [] if calibrated is None else ["calibrated", calibrated.origin]
     text = remembered(
         "sensitivities",
         denoiser,
-        [loss.judges.digest, *formats, *apart],
+        [loss.judges.digest, *formats, *apart, *by],
         lambda: measure_sensitivities(
-            denoiser.network, loss, formats, groups=groups
+            denoiser.network,
+            loss,
+            formats,
+            groups=groups,
+            rounded=to_nearest if calibrated is None else calibrated,
         ).model_dump_json(),
     )
     return Sensitivities.model_validate_json(text)
+
+
+def _calibrated(objective: Objective) -> CalibratedLinears | None:
+    """Linears as plans of a space have them; None where they are rounded to nearest."""
+    if objective.space.rounding != "calibrated":
+        return None
+    return CalibratedLinears(objective.bank, objective.space.formats)
 
 
 def _kept(name: str, storage: RDBStorage) -> StudyRecord | None:

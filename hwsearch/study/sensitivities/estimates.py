@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +44,15 @@ DRAWS, MOST_DRAWS, DIRECTIONS = 2, 8, 192
 MEMORY_BYTES = 2 << 30
 
 
+#: Makes a linear as it computes in a format, of its path and the linear itself.
+Rounded = Callable[[str, nn.Linear, WeightFormat], nn.Module]
+
+
+def to_nearest(_path: str, linear: nn.Linear, fmt: WeightFormat) -> nn.Module:
+    """A linear whose weights are rounded each to the nearest."""
+    return simulate(linear, fmt)
+
+
 @dataclass(frozen=True)
 class _Unit:
     """What a plan gives one format: a group of a layer, or the head, whose layer is None."""
@@ -62,6 +71,7 @@ def measure_sensitivities(
     draws: int | None = None,
     seed: int = 0,
     memory_bytes: int = MEMORY_BYTES,
+    rounded: Rounded = to_nearest,
 ) -> Sensitivities:
     """Estimate the loss of every choice of a format in every layer.
 
@@ -84,12 +94,13 @@ def measure_sensitivities(
         draws: random directions a state; None takes `DRAWS`, and more for few sequences.
         seed: of the directions.
         memory_bytes: for what is kept of a sweep; a single group of a layer may take more.
+        rounded: makes linears in a format.
 
     Raises:
         InputError: the network names as one what `groups` tell apart.
     """
     draws = draws or _draws(loss.cost)
-    rounded = [fmt for fmt in dict.fromkeys(formats) if fmt is not WeightFormat.FP32]
+    lossy = [fmt for fmt in dict.fromkeys(formats) if fmt is not WeightFormat.FP32]
     layers = network.linear_groups().joined(groups)
     units = _units(layers, network.linear_groups().head)
     found: dict[_Unit, ByFormat] = {}
@@ -98,9 +109,9 @@ def measure_sensitivities(
         watched, states = _sweep(network, loss, left, draws, seed, memory_bytes)
         sweeps += 1
         for unit in each(watched, "rounding for sensitivities", len(watched)):
-            found[unit] = _estimates(network, unit, states, rounded)
-    cost = _passes(loss.cost, sweeps, draws, len(rounded), is_large(network))
-    return _table([tuple(layer) for layer in layers], found, rounded, cost)
+            found[unit] = _estimates(network, unit, states, lossy, rounded)
+    cost = _passes(loss.cost, sweeps, draws, len(lossy), is_large(network))
+    return _table([tuple(layer) for layer in layers], found, lossy, cost)
 
 
 def passes_needed(cost: float, formats: int, large: bool) -> float:
@@ -204,7 +215,11 @@ def _directions(
 
 @torch.no_grad()
 def _estimates(
-    network: Network, unit: _Unit, states: Sequence[Calls], formats: Sequence[WeightFormat]
+    network: Network,
+    unit: _Unit,
+    states: Sequence[Calls],
+    formats: Sequence[WeightFormat],
+    rounded: Rounded,
 ) -> ByFormat:
     """Half the squared movement by each format, in the mean over directions; one linear at a time."""
     moved: list[dict[WeightFormat, Tensor]] = [{} for _ in states]
@@ -213,7 +228,7 @@ def _estimates(
     for path in unit.paths:
         linear = _exact(network.get_submodule(path))
         for some in together:
-            modules = {fmt: simulate(linear, fmt) for fmt in some}
+            modules = {fmt: rounded(path, linear, fmt) for fmt in some}
             for calls, sums in zip(states, moved, strict=True):
                 for fmt, movement in _movements(linear, modules, calls[path]):
                     sums[fmt] = _added(sums[fmt], movement) if fmt in sums else movement
