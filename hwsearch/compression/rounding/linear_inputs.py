@@ -77,9 +77,10 @@ def stream(network: Network, samples: Sequence[Tensor], wanted: set[str]) -> Ite
     Raises:
         CheckpointError: a linear sees what is no finite number.
     """
-    found = _layers(network, samples, wanted) if isinstance(network, Transformer) else _whole(
-        network, samples, wanted
-    )  # fmt: skip
+    if isinstance(network, Transformer):
+        found = _layers(network, samples, wanted)
+    else:
+        found = _whole(network, samples, wanted)
     for paths, seen in found:
         if wanted.isdisjoint(paths):
             continue
