@@ -69,6 +69,14 @@ def test_a_search_over_formats_with_finalists(run, search, loss, tmp_path):
     assert code == 2 and "is autoregressive" in err and len(err.splitlines()) == 1
 
 
+def test_a_search_whose_plans_are_rounded_by_what_its_solved_problems_show(search, tmp_path):
+    code, _, err = search("--rounding", "calibrated", "--trials", 8)
+    assert code == 0, err
+    study = load_study("causal", str(tmp_path / "s.db"))
+    assert study.space.rounding == "calibrated"
+    assert {study.plan(number).rounding for number in range(8)} >= {"calibrated"}
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

@@ -78,8 +78,7 @@ class StudySpec(StudySettings, ModelOptions):
         space: dict[str, Any] = {k: given.pop(k).split(",") for k in LISTS if k in given}
         if "decoding" in given:
             space["decodings"] = [Decoding.read_changes(given.pop("decoding"))]
-        if "groups" in given:
-            space["groups"] = given.pop("groups")
+        space |= {k: given.pop(k) for k in ("groups", "rounding") if k in given}
         merged = replaced(data, given)
         if space:
             merged["space"] = {**merged.get("space", {}), **space}
