@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import optuna
 from pydantic import Field
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import StudyError
 from hwsearch.formats.catalog import ONNX_FORMATS
@@ -25,6 +26,7 @@ from hwsearch.plan import (
     groups_of,
 )
 from hwsearch.schema import OmitsDefaults
+from hwsearch.sinks import SinkProfile
 from hwsearch.study.choices.decodings import offered_decodings
 from hwsearch.study.choices.linear_groups import TOGETHER, LinearGroupNames, offered_linear_groups
 
@@ -329,6 +331,16 @@ class SearchSpace(OmitsDefaults):
         for name in (name for name in self.SIZES if name in self.dials):
             for fmt, count in product(self.formats, self.dials[name][1:]):
                 yield self._uniform(fmt, {name: count})
+
+    def dropping(self, sinks: SinkProfile) -> dict[float, KeptShares]:
+        """What layers keep at each threshold that drops positions, by the first choice of cache."""
+        return {
+            threshold: sinks.kept_shares(
+                self._uniform(self.formats[0], {"sink_threshold": threshold})
+            )
+            for threshold in self.thresholds
+            if threshold < 1.0
+        }
 
     def _uniform(
         self, fmt: WeightFormat, changed: Mapping[str, Any], decoding: int = 0
