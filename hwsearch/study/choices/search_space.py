@@ -13,7 +13,7 @@ from pydantic import Field
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import StudyError
-from hwsearch.formats.catalog import ONNX_FORMATS
+from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.latency.devices.device import Device
 from hwsearch.plan import (
     SHORT_FORMS,
@@ -75,7 +75,7 @@ class SearchSpace(OmitsDefaults):
 
     num_layers: Annotated[int, Field(ge=1)]
     thresholds: Annotated[tuple[float, ...], Field(min_length=1)] = THRESHOLDS
-    formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] = ONNX_FORMATS
+    formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] = USUAL_FORMATS
     linear_groups: LinearGroupNames = TOGETHER
     groups: Groups = "free"
     kept_heads: Counts = (None,)
