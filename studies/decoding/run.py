@@ -28,7 +28,7 @@ from hwsearch.decoding.passes import PassShape, kinds
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
-from hwsearch.latency.devices.environment import machine
+from hwsearch.latency.devices.environment import this_machine
 from hwsearch.latency.timing.clock import interleave
 from hwsearch.latency.timing.pinning import pinned
 from hwsearch.plan import CompressionPlan, Decoding
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
-    print(machine())
+    print(this_machine())
     denoiser = load_denoiser("gsm-mini")
     asked = list(islice(problems("validation"), options.problems))
     with tempfile.TemporaryDirectory() as folder:

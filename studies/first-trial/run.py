@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
-from hwsearch.latency.devices.environment import machine
+from hwsearch.latency.devices.environment import this_machine
 
 SEARCH = """
 import sys, time
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="gsm-mini")
     model = parser.parse_args().model
-    print(machine())
+    print(this_machine())
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {CACHE_VARIABLE: f"{folder}/cache"}
         for name in ("first", "second"):

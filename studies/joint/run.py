@@ -38,7 +38,7 @@ from race import hypervolume
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.jobs.finishing import Finisher
 from hwsearch.latency.devices.device import load_device
-from hwsearch.latency.devices.environment import machine
+from hwsearch.latency.devices.environment import this_machine
 from hwsearch.plan import CompressionPlan
 from hwsearch.study import Goal, Objective, ObjectiveKind, SearchSpace, prepare
 from hwsearch.study.preparation import default_workload
@@ -291,7 +291,7 @@ def measure(out: Path) -> None:
     ]
     table = pd.DataFrame(rows)
     table.to_csv(out / "measured.csv", index=False, float_format="%.4g")
-    print(machine())
+    print(this_machine())
     print(table.to_string(index=False))
 
 
@@ -308,7 +308,7 @@ def main() -> None:
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if options.stage == "search":
-        print(machine())
+        print(this_machine())
         search(options.out, options.trials, options.seeds, options.decodings)
     elif options.stage == "report":
         print(report(options.out).to_string(index=False))

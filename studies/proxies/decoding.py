@@ -31,7 +31,7 @@ from hwsearch.decoding.sampler import Generation
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
-from hwsearch.latency.devices.environment import machine
+from hwsearch.latency.devices.environment import this_machine
 from hwsearch.plan import CompressionPlan
 from hwsearch.report.proxies import COLUMNS, Ranking, careful, rank
 from hwsearch.sinks import calibrate_sinks
@@ -156,7 +156,7 @@ def plan_of(denoiser: Denoiser, policy: str, compression: str) -> CompressionPla
 
 def measure(out: Path, drawn: int, asked: int, calibration: int, seed: int) -> None:
     """Decode plans that `out` does not hold yet."""
-    print(machine())
+    print(this_machine())
     denoiser = load_denoiser("gsm-mini")
     questions = [problem.question for problem in TaskChoice().calibration_problems()]
     bank = WeightBank(denoiser, own_calibration(denoiser, questions[:16]))

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from hwsearch.latency.devices.environment import machine
+from hwsearch.latency.devices.environment import this_machine
 
 FIELDS = (
     "model", "parameters", "layers", "stage", "seconds", "cpu_seconds", "held_gib", "mapped_gib", "result",
@@ -94,7 +94,7 @@ def main() -> None:
             "parameters": count(config),
             "layers": config["n_layers"],
             "stage": stage,
-            "machine": machine(),
+            "machine": this_machine(),
             **found,
         }
         rows.append(row)

@@ -49,7 +49,7 @@ def instructions() -> list[str]:
     return [name for name in _INSTRUCTIONS if name in known]
 
 
-def machine() -> str:
+def this_machine() -> str:
     """Processor, cores and instructions, in one line for whoever reads a figure."""
     return f"{processor()}, {os.cpu_count()} cores: {', '.join(instructions()) or 'unknown'}"
 

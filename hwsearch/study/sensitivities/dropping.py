@@ -20,7 +20,7 @@ from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.network import Network
 from hwsearch.progress import each
 from hwsearch.study.sensitivities.capture import Calls, LinearCall
-from hwsearch.study.sensitivities.movement import Movement, total
+from hwsearch.study.sensitivities.movement import Movement, expected_loss
 from hwsearch.tasks.losses.loss import DivergenceLoss
 
 #: The linear group that ends a layer's attention.
@@ -60,7 +60,7 @@ def dropping_losses(
             next(found)
             for layer, movement in watch.moved.items():
                 moved[layer].append(movement)
-    return {layer: total(movements) for layer, movements in moved.items()}
+    return {layer: expected_loss(movements) for layer, movements in moved.items()}
 
 
 class _Watch:

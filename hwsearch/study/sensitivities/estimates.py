@@ -36,7 +36,7 @@ from hwsearch.plan import SHORT_FORMS, WeightFormat
 from hwsearch.progress import each
 from hwsearch.study.sensitivities.capture import Calls, LinearCall, LinearCapture, held_bytes
 from hwsearch.study.sensitivities.dropping import attention_outputs, dropping_losses
-from hwsearch.study.sensitivities.movement import Movement, total
+from hwsearch.study.sensitivities.movement import Movement, expected_loss
 from hwsearch.study.sensitivities.table import ByFormat, ByThreshold, Sensitivities
 from hwsearch.tasks.losses.loss import DivergenceLoss, JudgedLogits
 
@@ -246,7 +246,7 @@ def _estimates(
                 for call in calls[path]:
                     for fmt, error in _errors(linear, modules, call):
                         moved[fmt][index].add(call, error)
-    return _finite({fmt: total(movements) for fmt, movements in moved.items()})
+    return _finite({fmt: expected_loss(movements) for fmt, movements in moved.items()})
 
 
 def _errors(

@@ -36,7 +36,7 @@ class Movement:
             yield 0.5 * float((self._sum**2).mean(dim=0).sum())
 
 
-def total(states: Iterable[Movement]) -> float:
+def expected_loss(states: Iterable[Movement]) -> float:
     """The loss of movements, one a state, which are independent of each other."""
     return sum(loss for state in states for loss in state.losses())
 
