@@ -63,6 +63,7 @@ def _profile_onnxruntime(request: ProfileRequest) -> Device:
             model, request.grid, prompt_length, request.kept, formats=request.formats
         )
         return profiler.time_operators(keys)
+    request.task.check()  # before a model is read
     denoiser = request.options.load(model)
     workload = default_workload(denoiser, request.task)
     if prompt_length is not None:
