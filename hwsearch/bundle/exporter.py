@@ -13,6 +13,7 @@ from hwsearch.bundle.graphs.pieces import GraphLayout
 from hwsearch.bundle.graphs.traced import TracedGraphs
 from hwsearch.bundle.partial import PartialBundle, key_of
 from hwsearch.bundle.reference import answers
+from hwsearch.bundle.rounded import RoundedProducts
 from hwsearch.bundle.weights import Graph, WeightsFile
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.answer import end_token_ids
@@ -185,12 +186,13 @@ def _write_files(
     """Write all but references and manifest; checksums that are known by the way."""
     plan, folder = compressed.plan, partial.folder
     quantised: dict[str, Graph] = {}
+    rounded = RoundedProducts.of(compressed.network)
     if isinstance(graphs, TracedGraphs):
         refresh = graphs.refresh(kept.pruned, kept.signal)
-        quantised[REFRESH_FILE] = graphs.quantised(refresh, plan)
-        quantised[STEP_FILE] = graphs.quantised(graphs.step(), plan)
+        quantised[REFRESH_FILE] = graphs.quantised(refresh, plan, rounded)
+        quantised[STEP_FILE] = graphs.quantised(graphs.step(), plan, rounded)
     else:
-        quantised[REFRESH_FILE] = graphs.quantised(graphs.refresh(), plan)
+        quantised[REFRESH_FILE] = graphs.quantised(graphs.refresh(), plan, rounded)
     partial.check_room(quantised.values())
     with WeightsFile(folder / WEIGHTS_FILE, partial.journal) as weights:
         for name, graph in quantised.items():

@@ -13,6 +13,7 @@ from hwsearch.bundle.graphs.pieces import GraphLayout, Projection
 from hwsearch.bundle.graphs.predictions import example_inputs, input_names, output_names, predicted
 from hwsearch.bundle.graphs.tracing import trace
 from hwsearch.bundle.products import ProductBank
+from hwsearch.bundle.rounded import RoundedProducts
 from hwsearch.bundle.tied import share_head
 from hwsearch.bundle.weights import Graph
 from hwsearch.compression.bank import linear_formats
@@ -70,7 +71,12 @@ class TracedFullPass:
         """
         return self._traced.copy()
 
-    def quantised(self, graph: Graph, plan: CompressionPlan) -> Graph:
+    def quantised(
+        self,
+        graph: Graph,
+        plan: CompressionPlan,
+        rounded: RoundedProducts = RoundedProducts(),  # noqa: B008 - frozen
+    ) -> Graph:
         """The graph with each named linear in its planned format.
 
         Raises:
@@ -79,7 +85,7 @@ class TracedFullPass:
         groups = self._network.linear_groups()
         formats = linear_formats(plan, groups)
         named = {f"network.{path}": fmt for path, fmt in formats.items()}
-        quantised = self._bank.quantise(graph, named)
+        quantised = self._bank.quantise(graph, named, rounded)
         tied = linear_sizes(self._network).tied_head
         return share_head(quantised, f"network.{groups.head}") if tied else quantised
 

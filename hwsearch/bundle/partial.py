@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from hwsearch.bundle.rounded import RoundedProducts
 from hwsearch.bundle.weights import Graph, WeightGroup
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.kept import KeptShares
@@ -122,6 +123,7 @@ def key_of(compressed: CompressedDenoiser, kept: KeptShares, weights: str) -> st
     return json.dumps(
         {
             "weights": weights,
+            "rounded": RoundedProducts.of(compressed.network).origins,
             "plan": compressed.plan.model_dump(mode="json"),
             "decoding": compressed.decoding.model_dump(mode="json"),
             "kept": [*kept.shares, str(kept.policy), kept.signal.value],

@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from hwsearch.bundle.rounded import CodedMatrix, RoundedProducts
 from hwsearch.bundle.weights import Array, Graph, Weight, WeightGroup, declared, matrix_of
 from hwsearch.errors import PlanError
 from hwsearch.formats.catalog import ONNX_FORMATS, format_of
@@ -61,19 +62,26 @@ class ProductBank:
     """Products of one network by name and format, so that its graphs share their weights."""
 
     def __init__(self) -> None:
-        self._encoded: dict[tuple[str, WeightFormat], EncodedMatrix] = {}
+        self._encoded: dict[object, WeightGroup] = {}
 
-    def quantise(self, graph: Graph, formats: Mapping[str, WeightFormat]) -> Graph:
+    def quantise(
+        self,
+        graph: Graph,
+        formats: Mapping[str, WeightFormat],
+        rounded: RoundedProducts = RoundedProducts(),  # noqa: B008 - frozen
+    ) -> Graph:
         """A copy of a graph with each of its named products in a format.
 
         Args:
             graph: of the bank's network.
             formats: of each product, by its node's name.
+            rounded: what products were rounded to by calibration; others are rounded now.
 
         Raises:
             PlanError: a format that onnxruntime does not run.
         """
         refuse_unknown(formats)
+        graph = rounded.fold(graph)
         model, weights = graph.copy().model, dict(graph.weights)
         nodes, replaced = [], set()
         for node in graph.model.graph.node:
@@ -82,8 +90,9 @@ class ProductBank:
                 nodes.append(node)
                 continue
             replaced.add(node.input[1])
-            group = self._of(node.name, fmt, graph.weight(node.input[1]))
-            nodes.extend(_between(node, fmt, group))
+            weight = graph.weight(node.input[1])
+            group = self._of(node.name, fmt, weight, rounded)
+            nodes.extend(_between(node, fmt, weight.shape))
             for name, weight in group.weights().items():
                 tensor, apart = declared(name, weight)
                 model.graph.initializer.append(tensor)
@@ -97,10 +106,19 @@ class ProductBank:
         note_pairs(model, formats)
         return Graph(model, weights)
 
-    def _of(self, name: str, fmt: WeightFormat, weight: Weight) -> EncodedMatrix:
-        key = name, fmt
+    def _of(
+        self, name: str, fmt: WeightFormat, weight: Weight, rounded: RoundedProducts
+    ) -> WeightGroup:
+        known = rounded.weights.get(name)
+        key = name, fmt, weight.group, None if known is None else rounded
         if key not in self._encoded:
-            self._encoded[key] = EncodedMatrix(name, fmt, matrix_of(weight))
+            self._encoded[key] = (
+                EncodedMatrix(name, fmt, matrix_of(weight))
+                if known is None
+                else CodedMatrix(
+                    name, fmt, known, weight.shape[0], rounded.factors.get(f"{name}.weight")
+                )
+            )
         return self._encoded[key]
 
 
@@ -146,12 +164,11 @@ def note_pairs(model: onnx.ModelProto, formats: Mapping[str, WeightFormat]) -> N
 
 
 def _between(
-    place: onnx.NodeProto, fmt: WeightFormat, group: EncodedMatrix
+    place: onnx.NodeProto, fmt: WeightFormat, shape: tuple[int, ...]
 ) -> list[onnx.NodeProto]:
     """The product's nodes, with the input and the output of the node they replace."""
-    (whole,) = group.matrix.specs.values()
     ends = {"x": place.input[0], "y": place.output[0]}
-    nodes = format_of(fmt).nodes(place.name, *whole.shape)
+    nodes = format_of(fmt).nodes(place.name, *shape)
     for node in nodes:
         node.input[:] = [ends.get(part, part) for part in node.input]
         node.output[:] = [ends.get(part, part) for part in node.output]

@@ -2,7 +2,12 @@
 
 from hwsearch.compression.bank import WeightBank, check_fits, compress, linear_formats
 from hwsearch.compression.compressed import CompressedDenoiser
-from hwsearch.compression.pruning import WeightCalibration, noisy_passes, own_calibration
+from hwsearch.compression.pruning import (
+    WeightCalibration,
+    noisy_passes,
+    own_calibration,
+    text_passes,
+)
 from hwsearch.compression.workbench import Workbench
 from hwsearch.formats.catalog import simulate
 from hwsearch.formats.simulated_linear import SimulatedLinear
@@ -19,4 +24,5 @@ __all__ = [
     "noisy_passes",
     "own_calibration",
     "simulate",
+    "text_passes",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 from torch import nn
@@ -9,12 +10,14 @@ from torch import nn
 from hwsearch.compression.code_store import CodeStore
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.compression.pruning import WeightCalibration, prune_layer
+from hwsearch.compression.rounding import CalibratedWeights
 from hwsearch.compression.swap import swapped
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import LinearGroups, Network
 from hwsearch.errors import PlanError
-from hwsearch.formats.catalog import simulate
-from hwsearch.formats.stored_linear import StoredLinear
+from hwsearch.formats.catalog import format_of, simulate
+from hwsearch.formats.simulated_linear import calibrated
+from hwsearch.formats.stored_linear import CodedLinear, StoredLinear
 from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat, WeightPruning
 
 
@@ -27,7 +30,7 @@ class WeightBank:
 
     Args:
         denoiser: the uncompressed model.
-        calibration: what its linears see, for plans that prune weights.
+        calibration: what its linears see, for plans that prune weights or round them by calibration.
     """
 
     def __init__(self, denoiser: Denoiser, calibration: WeightCalibration | None = None) -> None:
@@ -35,6 +38,7 @@ class WeightBank:
         self.calibration = calibration
         self._simulated: dict[tuple[str, WeightFormat, nn.Module], nn.Module] = {}
         self._pruned: dict[tuple[int, LayerPlan, WeightPruning], dict[str, nn.Module]] = {}
+        self._calibrated: dict[tuple[str, WeightFormat], nn.Module] = {}
 
     def float_network(self, plan: CompressionPlan) -> Network:
         """The network with the plan's weights pruned and none rounded; its own where none is pruned.
@@ -50,10 +54,45 @@ class WeightBank:
         return swapped(network, replaced)
 
     def modules(self, plan: CompressionPlan, network: Network) -> dict[str, nn.Module]:
-        """The plan's replacement modules by path in a network; ``fp32`` replaces nothing."""
+        """The plan's replacement modules by path in a network; ``fp32`` replaces nothing.
+
+        Raises:
+            PlanError: the plan rounds by calibration, and the bank has none.
+        """
         formats = linear_formats(plan, network.linear_groups())
         wanted = {path: fmt for path, fmt in formats.items() if fmt is not WeightFormat.FP32}
-        return {path: self._round(network, path, fmt) for path, fmt in wanted.items()}
+        found = self._round_calibrated(plan, network, wanted)
+        rest = {path: fmt for path, fmt in wanted.items() if path not in found}
+        return found | {path: self._round(network, path, fmt) for path, fmt in rest.items()}
+
+    def _round_calibrated(
+        self, plan: CompressionPlan, network: Network, wanted: Mapping[str, WeightFormat]
+    ) -> dict[str, nn.Module]:
+        """Those modules that are rounded by calibration: none of a layer that was pruned."""
+        if plan.rounding != "calibrated":
+            return {}
+        if self.calibration is None:
+            raise PlanError(
+                "rounding 'calibrated' needs calibration; make the bank with "
+                "WeightBank(denoiser, WeightCalibration(denoiser, noisy_passes(...)))"
+            )
+        own = self.denoiser.network
+        whole = {
+            p: f for p, f in wanted.items() if network.get_submodule(p) is own.get_submodule(p)
+        }
+        missing = {path: fmt for path, fmt in whole.items() if (path, fmt) not in self._calibrated}
+        for path, weight in self._weights.weights(missing).items():
+            linear, form = own.get_submodule(path), format_of(whole[path])
+            assert isinstance(linear, nn.Linear)
+            make = CodedLinear.calibrated if isinstance(linear, StoredLinear) else calibrated
+            self._calibrated[path, whole[path]] = make(linear, form, weight)
+        known = {path: self._calibrated.get((path, fmt)) for path, fmt in whole.items()}
+        return {path: module for path, module in known.items() if module is not None}
+
+    @cached_property
+    def _weights(self) -> CalibratedWeights:
+        assert self.calibration is not None
+        return CalibratedWeights(self.denoiser, self.calibration.batches)
 
     def _prune(self, index: int, layer: LayerPlan, pruning: WeightPruning) -> dict[str, nn.Module]:
         if self.calibration is None:

@@ -299,6 +299,10 @@ class Transformer(Network):
             cache.append(fresh)
         return Refreshed(self.model.norm(x), cache, [None] * len(cache))
 
+    def rope(self, length: int) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of positions from 0 on, for those who run layers one by one."""
+        return self._rope(torch.arange(length, device=self.device))
+
     def _rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine ``[length, head_dim / 2]``; the angle stays in float32."""
         size = self.geometry.head_dim

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from hwsearch.formats.integer_format import IntegerFormat
 from hwsearch.formats.weight_format import CONTRIB, Format, Spec
 from hwsearch.plan import WeightFormat
 
@@ -28,26 +29,24 @@ BLOCK_SIZE: Final = 32
 _INT8_INPUTS = 4
 
 
-class BlockFormat(Format):
+class Blocks(Format):
     """A number of bits a weight, and a float scale a block. Block formats multiply in int8.
-
-    Symmetric blocks are scaled around zero: the value of largest magnitude, with its sign, gets the code
-    ``-2^(bits-1)``; of two equal ones the negative. Others have a zero point of as many bits, so that
-    codes reach from the smallest to the largest value.
 
     Args:
         bits: of a weight: 2, 4 or 8.
         block: inputs that share one scale.
-        symmetric: whether there are no zero points.
     """
 
     block: int
+    symmetric: bool
     mac_pj = 0.2 + 0.1
+    scaled_part = "_scales"
 
-    def __init__(self, bits: int, block: int = BLOCK_SIZE, symmetric: bool = True) -> None:
+    def __init__(self, bits: int, block: int = BLOCK_SIZE) -> None:
+        symmetric = self.symmetric
         size = "" if block == BLOCK_SIZE else f"-g{block}"
         self.name = WeightFormat(f"w{bits}{size}{'' if symmetric else '-asym'}")
-        self.bits, self.block, self.symmetric = bits, block, symmetric
+        self.bits, self.block = bits, block
         zero = 0.0 if symmetric else bits / 8
         self.bytes_per_weight = bits / 8 + (4 + zero) / block
         points = "" if symmetric else " with a zero point each"
@@ -131,6 +130,42 @@ class BlockFormat(Format):
                 accuracy_level=_INT8_INPUTS,
             )
         ]
+
+
+class BlockFormat(Blocks, IntegerFormat):
+    """Blocks that are scaled around zero.
+
+    The value of largest magnitude in a block, with its sign, gets the code ``-2^(bits-1)``; of two equal
+    ones the negative.
+    """
+
+    symmetric = True
+
+    def __init__(self, bits: int, block: int = BLOCK_SIZE) -> None:
+        super().__init__(bits, block)
+        self.low, self.high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+    def scales(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Those that give the value of largest magnitude in a block the lowest number; 1 for zeros."""
+        found = np.asarray(self.encode(np.asarray(weight).T)["_scales"], dtype=np.float32)
+        return np.where(found == 0, np.float32(1), found)
+
+    def pack(self, numbers: NDArray[np.int8], scales: NDArray[np.float32]) -> Codes:
+        """Numbers from 0 up, the first of those of a byte in its lowest bits."""
+        outputs, inputs = numbers.shape
+        padded = np.zeros((outputs, scales.shape[1] * self.block), dtype=np.int16)
+        padded[:, :inputs] = numbers
+        codes = (padded - self.low).astype(np.uint8).reshape(*scales.shape, -1)
+        each = 8 // self.bits
+        parts = [codes[..., part::each] << (part * self.bits) for part in range(each)]
+        packed = np.bitwise_or.reduce(parts)
+        return {f"_Q{self.bits}": packed, "_scales": scales.astype(np.float32)}
+
+
+class ZeroPointBlockFormat(Blocks):
+    """Blocks with a zero point of as many bits: codes reach from the smallest to the largest value."""
+
+    symmetric = False
 
 
 @cache

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from hwsearch.formats.rounded_weight import RoundedWeight
     from hwsearch.formats.weight_format import Format
 
 Rounding = Callable[[Tensor], Tensor]
@@ -28,8 +29,10 @@ class SimulatedLinear(nn.Module):
     Attributes:
         weight: rounded weights, float, ``[out_features, in_features]``.
         bias: the linear's own bias, never rounded; or None.
+        rounded: what the weight was made of, where it was rounded by what the linear sees.
     """
 
+    rounded: RoundedWeight | None = None
     weight: Tensor
     bias: Tensor | None
 
@@ -48,6 +51,15 @@ def simulated(linear: nn.Linear, form: Format) -> SimulatedLinear:
     """A linear with its weights, and its inputs at every call, rounded as a format does."""
     bias = None if linear.bias is None else linear.bias.detach()
     return SimulatedLinear(rounded(linear.weight, form), bias, form.round_inputs)
+
+
+def calibrated(linear: nn.Linear, form: Format, weight: RoundedWeight) -> SimulatedLinear:
+    """A linear whose weight was rounded before, by what it sees."""
+    bias = None if linear.bias is None else linear.bias.detach()
+    decoded = torch.from_numpy(form.decode(weight.codes, linear.in_features)).to(linear.weight)
+    found = SimulatedLinear(decoded, bias, weight.dividing(form.round_inputs))
+    found.rounded = weight
+    return found
 
 
 @torch.no_grad()

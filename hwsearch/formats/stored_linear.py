@@ -7,7 +7,7 @@ codes of a format, and the system keeps in memory what it has room for.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from hwsearch.formats.rounded_weight import RoundedWeight
     from hwsearch.formats.weight_format import Format
 
 #: Weights of a matrix that are floats at the same time.
@@ -108,6 +109,7 @@ class CodedLinear(nn.Module):
     """
 
     bias: Tensor | None
+    rounded: RoundedWeight | None = None
 
     def __init__(
         self,
@@ -122,8 +124,16 @@ class CodedLinear(nn.Module):
         self.codes, self.form = codes, form
         self.in_features, self.out_features = inputs, outputs
         self.specs = form.specs(inputs, outputs)
-        self.round_inputs = form.round_inputs
+        self.round_inputs: Callable[[Tensor], Tensor] = form.round_inputs
         self._floats: Tensor | None = None
+
+    @classmethod
+    def calibrated(cls, linear: nn.Linear, form: Format, weight: RoundedWeight) -> CodedLinear:
+        """A linear whose weight was rounded before, by what it sees."""
+        bias = None if linear.bias is None else linear.bias.detach()
+        found = cls(weight.codes, bias, form, linear.in_features, linear.out_features)
+        found.rounded, found.round_inputs = weight, weight.dividing(form.round_inputs)
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         """The product of rounded inputs ``[..., in]``."""

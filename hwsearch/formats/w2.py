@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from hwsearch.formats.blocks import BlockFormat
+from hwsearch.formats.blocks import BlockFormat, ZeroPointBlockFormat
 
 #: In blocks of 32, 64 and 128, around zero and with zero points.
 W2: Final = tuple(
-    BlockFormat(2, block, symmetric) for symmetric in (True, False) for block in (32, 64, 128)
+    kind(2, block) for kind in (BlockFormat, ZeroPointBlockFormat) for block in (32, 64, 128)
 )

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwsearch.formats.weight_format import Format, Spec
+from hwsearch.formats.integer_format import IntegerFormat
+from hwsearch.formats.weight_format import Spec
 from hwsearch.plan import WeightFormat
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from hwsearch.formats.weight_format import Codes
 
 
-class W8A8(Format):
+class W8A8(IntegerFormat):
     """8-bit weights and 8-bit activations, multiplied as integers."""
 
     name = WeightFormat.W8A8
@@ -37,6 +38,8 @@ class W8A8(Format):
     rounds_inputs_whole = True
     mac_pj = 0.2 + 0.1
     operator = ("MatMulInteger", "_quant")
+    scaled_part = "_scale"
+    low, high, pair_sum = -127, 127, 128
 
     def specs(self, inputs: int, outputs: int) -> dict[str, Spec]:
         """A byte a weight ``[in, out]``; a float scale and an 8-bit zero point an output."""
@@ -60,6 +63,16 @@ class W8A8(Format):
         """Codes times their output's scale."""
         scale: NDArray[np.float32] = np.asarray(codes["_scale"], dtype=np.float32)
         return codes["_quantized"].T.astype(np.float32) * scale[:, None]
+
+    def scales(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One an output, with paired room."""
+        return _paired_scale(np.abs(weight))[:, None]
+
+    def pack(self, numbers: NDArray[np.int8], scales: NDArray[np.float32]) -> Codes:
+        """Numbers as they are."""
+        scale = np.ascontiguousarray(scales[:, 0], dtype=np.float32)
+        zero = np.zeros(len(scale), np.int8)
+        return {"_quantized": numbers.astype(np.int8).T, "_scale": scale, "_zero_point": zero}
 
     def round_inputs(self, x: Tensor) -> Tensor:
         """uint8 by sample."""

@@ -60,6 +60,7 @@ class Format(ABC):
         mac_pj: picojoules of a multiplication and an addition (45 nm, 0.9 V; Horowitz, ISSCC 2014).
         operator: what a product becomes in a graph: operator, and what is added to its name; None
             where onnxruntime runs no such product.
+        scaled_part: the array of `specs` that outputs are proportional to.
     """
 
     name: WeightFormat
@@ -70,6 +71,7 @@ class Format(ABC):
     rounds_inputs_whole: bool = False
     mac_pj: float
     operator: tuple[str, str] | None = None
+    scaled_part: str = ""
 
     @abstractmethod
     def specs(self, inputs: int, outputs: int) -> dict[str, Spec]:
@@ -86,6 +88,16 @@ class Format(ABC):
     @abstractmethod
     def round_inputs(self, x: Tensor) -> Tensor:
         """Inputs ``[..., features]`` as the kernel rounds them."""
+
+    def scale_outputs(self, codes: Codes, factors: NDArray[np.float32]) -> Codes:
+        """Codes of a matrix whose outputs are multiplied by factors ``[out]``.
+
+        By powers of two that is exact: rounding and then scaling is scaling and then rounding.
+        """
+        array = codes[self.scaled_part]
+        # the axis of outputs is the first of scales, and the last of a float matrix
+        shape = (-1, *[1] * (array.ndim - 1)) if self.scaled_part else (1, -1)
+        return {**codes, self.scaled_part: array * factors.reshape(shape).astype(array.dtype)}
 
     def matrix_bytes(self, out_features: int, in_features: int) -> int:
         """Bytes of one weight matrix in a file, scales and zero points included."""

@@ -40,7 +40,8 @@ def export(
         plan: what to do to each layer.
         out: the bundle's folder.
         sinks: turns thresholds into kept shares; None calibrates on the task's questions if any
-            layer has a threshold below 1. Weights are pruned by those questions, too.
+            layer has a threshold below 1. Weights are pruned, and rounded by calibration, by those
+            questions, too.
         overwrite: replace a folder that is there.
         references: validation questions that torch answers now, for `hwsearch.verify` to ask again; a
             large model takes minutes for one.
@@ -61,8 +62,8 @@ def export(
             f"references must be at least 1, or nothing could be verified; got {references}"
         )
     check_pass(denoiser, asked[0])
-    prunes = any(layer.prunes for layer in plan.layers)
-    weights = own_calibration(denoiser, task.calibration_questions()) if prunes else None
+    questions = task.calibration_questions() if plan.needs_calibration else []
+    weights = own_calibration(denoiser, questions) if questions else None
     compressed = compress(denoiser, plan, WeightBank(denoiser, weights))
     kept = KeptShares.keeping_all(len(plan.layers))
     if any(layer.sink_threshold < 1.0 for layer in plan.layers):

@@ -169,8 +169,8 @@ def count_passes(
         questions: what is asked, as the model reads it; None takes the default task's.
     """
     questions = list(questions or TaskChoice().calibration_questions())
-    prunes = any(layer.prunes for layer in kept.plan.layers)
-    bank = WeightBank(denoiser, own_calibration(denoiser, questions) if prunes else None)
+    calibrated = kept.plan.needs_calibration
+    bank = WeightBank(denoiser, own_calibration(denoiser, questions) if calibrated else None)
     network = compress(denoiser, kept.plan, bank).network
     # as many as a search asks, so that both tell the same passes
     asked = [Problem.of(question) for question in questions[:DEFAULT_PROBLEMS]]

@@ -14,6 +14,7 @@ from hwsearch.plan.layers import (
     CachePolicy,
     CacheRule,
     LayerPlan,
+    Rounding,
     WeightFormat,
     WeightPruning,
 )
@@ -31,6 +32,9 @@ class CompressionPlan(OmitsDefaults):
         decoding: how text is decoded; None leaves it to the model's own default.
         cache: which cached positions layers with a threshold below 1 keep.
         pruning: which weights go, where layers prune any.
+        rounding: how weights become those of their formats: each to the ``nearest``, or ``calibrated``,
+            each linear by the method that leaves the least error in its outputs on calibration inputs.
+            Layers that prune weights are rounded to nearest anyway.
         schema_version: version of this schema.
     """
 
@@ -40,8 +44,9 @@ class CompressionPlan(OmitsDefaults):
     decoding: Decoding | None = None
     cache: CachePolicy = CachePolicy()
     pruning: WeightPruning = WeightPruning()
+    rounding: Rounding = "nearest"
 
-    _omitted_defaults = frozenset({"cache", "pruning"})
+    _omitted_defaults = frozenset({"cache", "pruning", "rounding"})
 
     @model_validator(mode="after")
     def _refreshes_for_its_rule(self) -> Self:
@@ -53,6 +58,11 @@ class CompressionPlan(OmitsDefaults):
                 "decoding.window.advance has blocks begin without one"
             )
         return self
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether its weights depend on what linears see of calibration questions."""
+        return self.rounding == "calibrated" or any(layer.prunes for layer in self.layers)
 
     @classmethod
     def uniform(

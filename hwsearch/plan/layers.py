@@ -110,6 +110,9 @@ class WeightPruning(Frozen):
     sinks: Literal["ignore", "global", "layer", "preserve"] = "layer"
 
 
+#: How weights become those of their formats: each the nearest, or each linear by what it sees.
+Rounding = Literal["nearest", "calibrated"]
+
 #: The linear groups that a short form sets together.
 SHORT_FORMS: Final[Mapping[str, tuple[str, str]]] = {
     "attention": ("qkv", "out"),

@@ -331,3 +331,22 @@ def test_sqlite_commits_to_its_log_without_waiting_for_the_disk(tmp_path):
             for name in ("journal_mode", "synchronous")
         ]
     assert modes == ["wal", 1]
+
+
+def test_a_search_whose_plans_round_by_calibration_judges_them_so():
+    denoiser = tiny_denoiser()
+    device = formula_device(denoiser.geometry, WORK)
+    spaces = (
+        SearchSpace(num_layers=2, rounding=rounding) for rounding in ("nearest", "calibrated")
+    )
+    objectives = [
+        prepare(denoiser, space, device, WORK, Goal(target_ratio=1.0), QUESTIONS)
+        for space in spaces
+    ]
+    assert identity(objectives[0]) != identity(objectives[1])
+    losses = []
+    for objective in objectives:
+        every = objective.space.uniform_plans()
+        plan = next(p for p in every if p.head == "w4" and p.layers[0].sink_threshold == 1.0)
+        losses.append(objective.loss(plan))
+    assert losses[1] != losses[0]

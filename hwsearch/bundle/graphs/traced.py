@@ -14,6 +14,7 @@ from hwsearch.bundle.graphs.predictions import input_names, output_names
 from hwsearch.bundle.graphs.sources import weights_of
 from hwsearch.bundle.graphs.traced_pieces import end_piece, layer_piece, rows_piece, start_piece
 from hwsearch.bundle.products import ProductBank, product_formats
+from hwsearch.bundle.rounded import RoundedProducts
 from hwsearch.bundle.tied import share_head
 from hwsearch.bundle.weights import Graph, Weight
 from hwsearch.decoding.kept import Signal
@@ -100,13 +101,18 @@ class TracedGraphs:
             [*output_names(layout.sampling), *(fresh if windowed else [])],
         )
 
-    def quantised(self, graph: Graph, plan: CompressionPlan) -> Graph:
+    def quantised(
+        self,
+        graph: Graph,
+        plan: CompressionPlan,
+        rounded: RoundedProducts = RoundedProducts(),  # noqa: B008 - frozen
+    ) -> Graph:
         """A graph of this network with each product in its planned format.
 
         Raises:
             PlanError: a format that onnxruntime does not run.
         """
-        quantised = self._bank.quantise(graph, product_formats(plan))
+        quantised = self._bank.quantise(graph, product_formats(plan), rounded)
         tied = self._geometry.tie_embeddings
         return share_head(quantised, "head", "embed.weight") if tied else quantised
 

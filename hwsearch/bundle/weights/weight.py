@@ -161,7 +161,8 @@ class FloatMatrix(FloatRows):
 def matrix_of(weight: Weight) -> WeightGroup:
     """What makes the float matrix ``[in, out]`` of a product, some outputs at a time."""
     group = weight.group
-    return group if isinstance(group, FloatMatrix) else _Columns(weight.array())
+    # what is made by its second axis is made by outputs already
+    return group if weight.spec.axis == 1 else _Columns(weight.array())
 
 
 class _Columns(WeightGroup):

@@ -56,6 +56,11 @@ if TYPE_CHECKING:
     "--linear-groups",
     help="Linears of a layer that take one format together: attention or qkv,out; mlp or gate_up,down.",
 )
+@click.option(
+    "--rounding",
+    type=click.Choice(["nearest", "calibrated"]),
+    help="How weights are rounded: each to the nearest, or each linear by what it sees.",
+)
 @click.option("--thresholds", help="Sink thresholds to offer, comma separated.")
 @click.option(
     "--groups",

@@ -84,6 +84,28 @@ def noisy_passes(
     return found
 
 
+def text_passes(
+    denoiser: Denoiser, sequences: Sequence[tuple[Prompt, Sequence[int]]]
+) -> list[Passes]:
+    """Sequences as they are, for autoregressive models, which know no mask: one pass over each.
+
+    Args:
+        denoiser: on whose device they are put.
+        sequences: what is given, and what was written to it.
+
+    Raises:
+        InputError: there are no sequences.
+    """
+    if not sequences:
+        raise InputError("calibrating weights needs at least one sequence; none are given")
+    device = denoiser.network.device
+    groups = _by_length([(Given.of(prompt), rest) for prompt, rest in sequences])
+    return [
+        [torch.tensor([given.around(rest) for given, rest in group], device=device)]
+        for group in groups
+    ]
+
+
 def _by_length(
     sequences: Sequence[tuple[Given, Sequence[int]]], most: int = 16
 ) -> list[list[tuple[Given, Sequence[int]]]]:

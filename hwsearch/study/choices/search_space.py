@@ -22,6 +22,7 @@ from hwsearch.plan import (
     CompressionPlan,
     Decoding,
     LayerPlan,
+    Rounding,
     WeightFormat,
     groups_of,
 )
@@ -71,6 +72,7 @@ class SearchSpace(OmitsDefaults):
         late_scales: and late.
         boundaries: unwritten shares of the generation at which early may end.
         decodings: how text may be written; None is as the model's makers do.
+        rounding: how every plan rounds its weights.
     """
 
     num_layers: Annotated[int, Field(ge=1)]
@@ -87,6 +89,7 @@ class SearchSpace(OmitsDefaults):
         0.5,
     )
     decodings: Annotated[tuple[Decoding | None, ...], Field(min_length=1)] = (None,)
+    rounding: Rounding = "nearest"
 
     #: The lists that hold choices of a layer's size, and of the whole plan's cache by its fields.
     SIZES: ClassVar[tuple[str, ...]] = ("kept_heads", "kept_channels")
@@ -97,7 +100,10 @@ class SearchSpace(OmitsDefaults):
         "boundary": "boundaries",
     }
     # studies are known by their space's text, which was there before these
-    _omitted_defaults = frozenset({*SIZES, *CACHE.values(), "decodings", "linear_groups"})
+    _LISTS: ClassVar[frozenset[str]] = frozenset(
+        {*SIZES, *CACHE.values(), "decodings", "linear_groups"}
+    )
+    _omitted_defaults = _LISTS | {"rounding"}
 
     @classmethod
     def of(cls, denoiser: Denoiser, device: Device, **chosen: Any) -> SearchSpace:
@@ -143,7 +149,7 @@ class SearchSpace(OmitsDefaults):
                     f"format {fmt.value} is not timed on device {device.info.name}, which has "
                     f"{', '.join(known)}; drop it from [space].formats or profile the device"
                 )
-        for name in ("thresholds", "formats", *sorted(self._omitted_defaults)):
+        for name in ("thresholds", "formats", *sorted(self._LISTS)):
             choices = getattr(self, name)
             if len(set(choices)) < len(choices):
                 twice = ", ".join(str(choice) for choice in choices)
@@ -188,8 +194,13 @@ class SearchSpace(OmitsDefaults):
 
     @property
     def prunes(self) -> bool:
-        """Whether any plan has fewer heads or channels, and so needs calibrated weights."""
+        """Whether any plan has fewer heads or channels."""
         return any(self._varies(name) for name in self.SIZES)
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether weights of any plan depend on what linears see of calibration questions."""
+        return self.prunes or self.rounding == "calibrated"
 
     def _varies(self, name: str) -> bool:
         """Whether a list offers anything but its default."""
@@ -247,7 +258,13 @@ class SearchSpace(OmitsDefaults):
             head=WeightFormat(head),
             decoding=self._decoding(params),
             cache=self._cache(params, layers),
+            rounding=self._rounding(layers, head),
         )
+
+    def _rounding(self, layers: Sequence[LayerPlan], head: str) -> Rounding:
+        """How weights are rounded; where none is, the default."""
+        formats = {head, *(fmt for layer in layers for fmt in layer.formats.values())}
+        return "nearest" if formats == {WeightFormat.FP32} else self.rounding
 
     def _decoding(self, params: Mapping[str, Any]) -> Decoding | None:
         if DECODING not in self.plan_dials:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hwsearch.compression import WeightBank, own_calibration
+import torch
+
+from hwsearch.compression import WeightBank, WeightCalibration, own_calibration
 from hwsearch.denoisers.caching.digest import sizes_digest
 from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
@@ -23,6 +25,7 @@ from hwsearch.study.preparation.space_checks import check_model, sinks_for_space
 from hwsearch.study.records.identity import Content, content_of
 from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses import Loss
+from hwsearch.tasks.losses.causal import SolvedProblems
 from hwsearch.tasks.losses.kl import FrozenStates
 from hwsearch.tasks.losses.pricing import DEFAULT_PROBLEMS, DecodedProblems, make_price
 from hwsearch.tasks.problem import Problem
@@ -86,7 +89,7 @@ def prepare(
         predictor=predictor,
         sinks=sinks,
         loss_function=loss_function,
-        bank=bank_of(denoiser, space, questions),
+        bank=bank_of(denoiser, space, questions, loss_function),
         goal=goal.on_device(device, baseline),
         content=content or describe(denoiser, device, questions, loss_function),
         answering=answering_for(denoiser, space, questions, loss_function),
@@ -131,6 +134,17 @@ def describe(
     return content_of(denoiser, device, calibration, questions, name, words)
 
 
-def bank_of(denoiser: Denoiser, space: SearchSpace, questions: Sequence[Question]) -> WeightBank:
-    """Modules for the plans of a space; calibrated only where it prunes weights, which takes a while."""
-    return WeightBank(denoiser, own_calibration(denoiser, questions) if space.prunes else None)
+def bank_of(
+    denoiser: Denoiser, space: SearchSpace, questions: Sequence[Question], loss_function: Loss
+) -> WeightBank:
+    """Modules for the plans of a space; calibrated only where some plan needs it, which takes a while.
+
+    Linears of an autoregressive model see the solved problems of its loss.
+    """
+    if not space.needs_calibration:
+        return WeightBank(denoiser)
+    if isinstance(loss_function, SolvedProblems):
+        texts = [torch.from_numpy(batch.tokens) for batch in loss_function.batches]
+        passes = [[tokens.to(denoiser.network.device)] for tokens in texts]
+        return WeightBank(denoiser, WeightCalibration(denoiser, passes))
+    return WeightBank(denoiser, own_calibration(denoiser, questions))

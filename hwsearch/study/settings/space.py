@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from hwsearch.errors import StudyError
-from hwsearch.plan import CacheRule, WeightFormat
+from hwsearch.plan import CacheRule, Rounding, WeightFormat
 from hwsearch.schema import Frozen
 from hwsearch.study.choices.linear_groups import LinearGroupNames
 from hwsearch.study.choices.search_space import Scales, SearchSpace
@@ -49,6 +49,7 @@ class SpaceSpec(Frozen):
         boundaries: unwritten shares of the generation at which early may end.
         decodings: what each changes of how the model's makers decode it, ``{}`` nothing; one alone
             is kept whatever else is searched.
+        rounding: how all plans round weights: ``nearest`` or ``calibrated``.
     """
 
     thresholds: Annotated[tuple[Threshold, ...], Field(min_length=1)] | None = None
@@ -62,6 +63,7 @@ class SpaceSpec(Frozen):
     late_scales: Scales | None = None
     boundaries: Annotated[tuple[Threshold, ...], Field(min_length=1)] | None = None
     decodings: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)] | None = None
+    rounding: Rounding | None = None
 
     def chosen(self, denoiser: Denoiser) -> dict[str, Any]:
         """What is said, as a `SearchSpace` of a model has it: sizes for shares.

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hwsearch.bundle import write_bundle
-from hwsearch.compression import WeightBank, compress
+from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
 from hwsearch.denoisers.large import stored_weights
@@ -16,6 +16,7 @@ from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError
 from hwsearch.formats import stored_linear
 from hwsearch.formats.stored_linear import CodedLinear, StoredLinear
+from hwsearch.jobs.verification import verify
 from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.study.sensitivities import measure_sensitivities
 from hwsearch.tasks.losses.kl import FrozenStates
@@ -156,3 +157,27 @@ def test_a_loss_goes_side_by_side_in_half_precision_too(folder, dtype):
     kept = KeptShares.keeping_all(3)
     own = states.loss(denoiser.network, kept)
     assert 0 <= own < 1e-2 < states.loss(compress(denoiser, MIXED).network, kept)
+
+
+def test_a_stored_model_is_rounded_by_calibration_piece_by_piece(folder, monkeypatch, tmp_path):
+    plan = MIXED.model_copy(update={"rounding": "calibrated"})
+    sequences = [([3, 4, 5], [6 + (7 * i + j) % 50 for j in range(9)]) for i in range(6)]
+    networks = []
+    for denoiser in (load_denoiser(folder), copied(folder, monkeypatch)):
+        passes = noisy_passes(denoiser, sequences)
+        bank = WeightBank(denoiser, WeightCalibration(denoiser, passes))
+        # each makes its own: the digest of weights is that of the types that they are in
+        networks.append(compress(denoiser, plan, bank))
+    coded, simulated = networks
+    linear = coded.network.get_submodule("model.layers.0.mlp.down_proj")
+    assert isinstance(linear, CodedLinear) and linear.rounded is not None
+    assert isinstance(next(iter(linear.codes.values())), np.memmap)
+    assert isinstance(coded.network.get_submodule("lm_head"), CodedLinear)
+    with torch.inference_mode():
+        wanted = simulated.network(TOKENS)
+        torch.testing.assert_close(coded.network(TOKENS), wanted, rtol=0, atol=0.05)
+    bundle = write_bundle(
+        coded, KeptShares.keeping_all(3), tmp_path / "b", questions=["how many ?"]
+    )
+    checks = verify(bundle.path)
+    assert all(check.passed for check in checks if check.decides), checks

@@ -129,3 +129,14 @@ def test_a_changed_copy_of_a_space_forgets_the_old_choices():
     assert len(space.spans) == 3 and len(space.dials["sink_threshold"]) == 5
     copy = space.model_copy(update={"groups": "tied", "thresholds": (1.0,)})
     assert (len(copy.spans), copy.dials["sink_threshold"]) == (1, (1.0,))
+
+
+def test_rounding_is_that_of_every_plan_that_rounds_and_is_not_told_where_it_is_the_default():
+    plain, space = (SearchSpace(num_layers=1, rounding=r) for r in ("nearest", "calibrated"))
+    assert "rounding" not in plain.model_dump_json()
+    zeros = dict.fromkeys(space.parameters(), 0)
+    assert space.plan(zeros) == CompressionPlan.uniform(1)  # in float: nothing to round
+    assert space.plan({**zeros, "head": "w4"}).rounding == "calibrated"
+    assert plain.plan({**zeros, "head": "w4"}).rounding == "nearest"
+    assert space.needs_calibration and not plain.needs_calibration
+    assert space.size == plain.size

@@ -1,0 +1,182 @@
+"""Of several ways to round a linear, the one with the least error in its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hwsearch.compression.rounding.gptq import gptq
+from hwsearch.compression.rounding.grid import Grid, clipped
+from hwsearch.compression.rounding.input_scaling import ALPHAS, balanced
+from hwsearch.compression.rounding.linear_inputs import LinearInputs
+from hwsearch.errors import CheckpointError
+from hwsearch.formats.integer_format import IntegerFormat
+from hwsearch.formats.rounded_weight import RoundedWeight
+from hwsearch.formats.stored_linear import outputs_at_once
+
+if TYPE_CHECKING:
+    from hwsearch.formats.weight_format import Codes
+
+
+@torch.inference_mode()
+def round_group(
+    linears: Mapping[str, Tensor], form: IntegerFormat, seen: LinearInputs
+) -> Iterator[tuple[str, RoundedWeight]]:
+    """Linears of the same inputs in a format, each by the method of least error.
+
+    Methods are fitted to most samples, and judged by the squared error of the outputs on the others.
+    All linears have one scale of their inputs; the rest is chosen for each piece of outputs.
+
+    Args:
+        linears: weights ``[out, in]`` by name.
+        form: the format.
+        seen: what they see.
+
+    Raises:
+        CheckpointError: a weight is no finite number.
+    """
+    for name, weight in linears.items():
+        if not bool(weight.isfinite().all()):
+            raise CheckpointError(
+                f"{name}.weight holds NaN or infinite values; take another checkpoint"
+            )
+    scale = _best_scale(linears, form, seen)
+    fit, judge = (_Rounding(form, part, scale) for part in seen.split)
+    for name, weight in linears.items():
+        pieces = [_best(piece, fit, judge) for piece in _pieces(weight)]
+        specs = form.specs(*weight.shape[::-1])
+        codes = {
+            part: np.concatenate([piece[part] for piece in pieces], axis=spec.axis)
+            for part, spec in specs.items()
+        }
+        yield name, RoundedWeight(codes, scale)
+
+
+def _pieces(weight: Tensor) -> Iterator[Tensor]:
+    """Weights that are floats at the same time."""
+    for start, stop in outputs_at_once(*weight.shape):
+        yield weight[start:stop].detach().float()
+
+
+class _Rounding:
+    """A format's rounding of inputs that are divided by a scale first."""
+
+    def __init__(self, form: IntegerFormat, seen: LinearInputs, scale: Tensor | None) -> None:
+        self.form, self.seen, self.scale = form, seen, scale
+
+    @cached_property
+    def rounded(self) -> list[Tensor]:
+        """Rounded inputs of each sample."""
+        return [
+            self.form.round_inputs(x if self.scale is None else x / self.scale)
+            for x in self.seen.inputs
+        ]
+
+    def scaled(self, weight: Tensor) -> Tensor:
+        """Weights for the inputs as they are rounded."""
+        return weight if self.scale is None else weight * self.scale
+
+    def error(self, weight: Tensor, rounded: Tensor) -> float:
+        """Mean squared error of outputs, rows by their weights."""
+        total = torch.zeros((), dtype=torch.float64)
+        for x, known, counts in zip(self.seen.inputs, self.rounded, self.seen.weights, strict=True):
+            wrong = (known @ rounded.T).sub_(x @ weight.T).square_().sum(dim=-1)
+            total += (wrong * counts).sum().double().cpu()
+        return float(total)
+
+    @cached_property
+    def hessian(self) -> Tensor:
+        """``Σ w x xᵀ`` of rounded inputs x, ``[in, in]``."""
+        found = torch.zeros(())
+        for x, counts in zip(self.rounded, self.seen.weights, strict=True):
+            rows = (x * counts.sqrt()[..., None]).flatten(0, 1)
+            found = found + (rows.T @ rows).double()
+        return found
+
+
+def _best_scale(
+    linears: Mapping[str, Tensor], form: IntegerFormat, seen: LinearInputs
+) -> Tensor | None:
+    """The scale of inputs with the least error, weights rounded by the best method; None for 1."""
+    judge = _Rounding(form, seen.split[1], None)
+    # a scale that only makes up for what another method than nearest does is none
+    best = None
+    least = sum(
+        judge.error(piece, _nearest(piece, form))
+        for weight in linears.values()
+        for piece in _pieces(weight)
+    )
+    for scale in (None, *_scales(linears, form, seen)):
+        fit, judge = (_Rounding(form, part, scale) for part in seen.split)
+        error = sum(
+            judge.error(piece, _tried(fit.scaled(piece), fit))
+            for weight in linears.values()
+            for piece in _pieces(weight)
+        )
+        if error < least:
+            best, least = scale, error
+    return best
+
+
+def _tried(weight: Tensor, fit: _Rounding) -> Tensor:
+    """Weights as a scale is judged by: as they will be, where rounding them is most of the error."""
+    if fit.form.rounds_inputs_whole:
+        return _nearest(weight, fit.form)
+    grid = clipped(weight, fit.form, fit.hessian.diagonal().float())
+    numbers = gptq(weight, fit.hessian, grid, by_activation=True)
+    return grid.value(grid.nearest(weight) if numbers is None else numbers)
+
+
+def _scales(
+    linears: Mapping[str, Tensor], form: IntegerFormat, seen: LinearInputs
+) -> Iterator[Tensor]:
+    if seen.sources is None:
+        return
+    inputs = seen.largest if form.rounds_inputs_whole else seen.mean
+    weights = torch.stack([_largest(weight) for weight in linears.values()]).amax(dim=0)
+    count = int(seen.sources.max()) + 1
+    inputs, weights = (
+        torch.zeros(count, device=values.device).scatter_reduce(0, seen.sources, values, "amax")
+        for values in (inputs, weights)
+    )
+    for alpha in ALPHAS[form.rounds_inputs_whole]:
+        yield balanced(inputs, weights, alpha)[seen.sources]
+
+
+def _largest(weight: Tensor) -> Tensor:
+    return torch.stack([piece.abs().amax(dim=0) for piece in _pieces(weight)]).amax(dim=0)
+
+
+def _nearest(weight: Tensor, form: IntegerFormat) -> Tensor:
+    decoded = form.decode(form.encode(weight.cpu().numpy().T), weight.shape[1])
+    return torch.from_numpy(decoded).to(weight.device)
+
+
+def _best(weight: Tensor, fit: _Rounding, judge: _Rounding) -> Codes:
+    """Codes of a piece of a weight by the method of least error; the simplest of equal ones."""
+    form, scaled = fit.form, fit.scaled(weight)
+    codes = form.encode(scaled.cpu().numpy().T)
+    least = judge.error(weight, _nearest(scaled, form))
+    for grid, numbers in _methods(scaled, fit):
+        error = judge.error(weight, grid.value(numbers))
+        if error < least:
+            codes, least = grid.codes(numbers), error
+    return codes
+
+
+def _methods(weight: Tensor, fit: _Rounding) -> Iterator[tuple[Grid, Tensor]]:
+    """Numbers by each method, for weights as they are rounded."""
+    hessian = fit.hessian
+    grid = Grid.of(weight, fit.form)
+    if fit.form.block is not None:
+        grid = clipped(weight, fit.form, hessian.diagonal().float())
+        yield grid, grid.nearest(weight)
+    for by_activation in (False, True):
+        numbers = gptq(weight, hessian, grid, by_activation=by_activation)
+        if numbers is not None:
+            yield grid, numbers

@@ -1,0 +1,59 @@
+"""Weights rounded by calibration, on disk: made once for each linear and format, and mapped after that."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hwsearch.formats.catalog import format_of
+from hwsearch.formats.rounded_weight import RoundedWeight
+from hwsearch.plan import WeightFormat
+
+_SCALE = "scale.npy"
+
+
+class RoundedStore:
+    """A folder of rounded weights, one folder for each linear and format.
+
+    Args:
+        folder: of one model and one calibration.
+        origin: digest of the calibration.
+    """
+
+    def __init__(self, folder: Path, origin: str) -> None:
+        self.folder, self.origin = folder, origin
+
+    def find(self, path: str, weight: Tensor, fmt: WeightFormat) -> RoundedWeight | None:
+        """A linear's weight, mapped from its files; None where there is none."""
+        folder, (outputs, inputs) = self._place(path, fmt), weight.shape
+        if not folder.is_dir():
+            return None
+        specs = format_of(fmt).specs(inputs, outputs)
+        codes = {name: np.load(folder / f"codes{name}.npy", mmap_mode="r") for name in specs}
+        scale = None
+        if (folder / _SCALE).exists():
+            scale = torch.from_numpy(np.load(folder / _SCALE)).to(weight.device)
+        return RoundedWeight(codes, scale, self.origin)
+
+    def keep(self, path: str, rounded: RoundedWeight, fmt: WeightFormat) -> None:
+        """Write a weight, whole or not at all; a disk that is full keeps none."""
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            fresh = Path(tempfile.mkdtemp(dir=self.folder, prefix=".making-"))
+            try:
+                for name, array in rounded.codes.items():
+                    np.save(fresh / f"codes{name}.npy", array)
+                if rounded.scale is not None:
+                    np.save(fresh / _SCALE, rounded.scale.cpu().numpy())
+                fresh.rename(self._place(path, fmt))
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+
+    def _place(self, path: str, fmt: WeightFormat) -> Path:
+        return self.folder / f"{path}.{fmt.value}"
