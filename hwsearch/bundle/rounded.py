@@ -29,8 +29,6 @@ from hwsearch.plan import WeightFormat
 #: What outputs, or entries of a norm, are multiplied by: powers of two.
 Factors = NDArray[np.float32]
 
-_ONE = np.float32(1)
-
 
 @dataclass(frozen=True, eq=False)
 class RoundedProducts:
@@ -52,7 +50,7 @@ class RoundedProducts:
             linears = {f"network.{path}": [network.get_submodule(path)] for path in paths}
             return cls(dict(_rounded(linears)))
         products = dict(_rounded({"head": [network.lm_head]}))
-        factors = {name: _ONE / scale for name, scale in _scale(products, "head", "norm.weight")}
+        factors = dict(_inverse_scale(products, "head", "norm.weight"))
         for index, layer in enumerate(network.model.layers):
             assert isinstance(layer, Layer), "a transformer is made of these"
             prefix = f"layers.{index}."
@@ -103,9 +101,9 @@ class ScaledOutputs(WeightGroup):
 
     def make(self, start: int, stop: int) -> Mapping[str, Array]:
         """Some outputs."""
-        made = self._weight.group.make(start, stop)[self._weight.part]
-        piece: NDArray[np.float32] = np.asarray(made, dtype=np.float32)
-        return {"": piece * _along(self._factors[start:stop], self._weight.spec)}
+        piece = self._weight.group.make(start, stop)[self._weight.part]
+        factors = _along(self._factors[start:stop], self._weight.spec)
+        return {"": np.multiply(piece, factors, dtype=np.float32)}
 
 
 class CodedMatrix(WeightGroup):
@@ -183,29 +181,27 @@ def _rounded(
             yield name, weights
 
 
-def _scale(
+def _inverse_scale(
     products: Mapping[str, tuple[RoundedWeight, ...]], product: str, *names: str
 ) -> Iterator[tuple[str, Factors]]:
-    """The scale of a product's inputs, if there is one, for each of some weights: its linears share it."""
+    """What folds of a product's scale, if it has one, into each of some weights: its linears share it."""
     scale = products[product][0].scale if product in products else None
     if scale is not None:
         for name in names:
-            yield name, scale.float().cpu().numpy()
+            yield name, scale.float().reciprocal().cpu().numpy()
 
 
 def _folds(
     layer: Layer, own: Mapping[str, tuple[RoundedWeight, ...]]
 ) -> Iterator[tuple[str, Factors]]:
     """Where the scales of a layer's products go, by name within the layer."""
-    for name, scale in _scale(own, "qkv", "input_norm.weight"):
-        yield name, _ONE / scale
-    for name, scale in _scale(own, "gate_up", "mlp_norm.weight"):
-        yield name, _ONE / scale
-    for name, scale in _scale(own, "down", "gate_up.weight"):
-        yield name, np.concatenate([np.ones_like(scale), _ONE / scale])
-    for name, scale in _scale(own, "out", "qkv.weight", "qkv.bias"):
+    yield from _inverse_scale(own, "qkv", "input_norm.weight")
+    yield from _inverse_scale(own, "gate_up", "mlp_norm.weight")
+    for name, inverse in _inverse_scale(own, "down", "gate_up.weight"):
+        yield name, np.concatenate([np.ones_like(inverse), inverse])
+    for name, inverse in _inverse_scale(own, "out", "qkv.weight", "qkv.bias"):
         g = layer.self_attn.geometry
         # query heads that share a value head have the scale of its features
-        heads = scale.reshape(g.num_kv_heads, -1, g.head_dim)[:, 0].reshape(-1)
+        heads = inverse.reshape(g.num_kv_heads, -1, g.head_dim)[:, 0].reshape(-1)
         others = np.ones(g.query_size + g.kv_size, np.float32)
-        yield name, np.concatenate([others, _ONE / heads])
+        yield name, np.concatenate([others, heads])

@@ -28,7 +28,12 @@ from hwsearch.study.records.record import StudyRecord, update_record
 from hwsearch.study.records.study import Study, ended
 from hwsearch.study.records.trial_record import FAILURE, copied_attributes
 from hwsearch.study.samplers.catalog import make_sampler
-from hwsearch.study.sensitivities import Sensitivities, measure_sensitivities
+from hwsearch.study.sensitivities import (
+    CalibratedLinears,
+    Sensitivities,
+    measure_sensitivities,
+    to_nearest,
+)
 from hwsearch.study.settings.values import RunOptions, RunSettings
 from hwsearch.study.storage.databases import STUDIES, location_of, open_storage, storage_errors
 from hwsearch.study.storage.names import name_or_default
@@ -115,16 +120,29 @@ def expected_losses(
 def _estimated(objective: Objective, loss: DivergenceLoss) -> Sensitivities:
     """Estimates for the choices of a space; those that are on disk are read."""
     denoiser, space = objective.denoiser, objective.space
-    dropping = space.dropping(objective.sinks)
+    calibrated, dropping = _calibrated(objective), space.dropping(objective.sinks)
+    by = [] if calibrated is None else ["calibrated", calibrated.origin]
     text = remembered(
         "sensitivities",
         denoiser,
-        [loss.judges.digest, *space.formats, *space.linear_groups, repr(dropping)],
+        [loss.judges.digest, *space.formats, *space.linear_groups, repr(dropping), *by],
         lambda: measure_sensitivities(
-            denoiser.network, loss, space.formats, groups=space.linear_groups, dropping=dropping
+            denoiser.network,
+            loss,
+            space.formats,
+            groups=space.linear_groups,
+            dropping=dropping,
+            rounded=to_nearest if calibrated is None else calibrated,
         ).model_dump_json(),
     )
     return Sensitivities.model_validate_json(text)
+
+
+def _calibrated(objective: Objective) -> CalibratedLinears | None:
+    """Linears as plans of a space have them; None where they are rounded to nearest."""
+    if objective.space.rounding != "calibrated":
+        return None
+    return CalibratedLinears(objective.bank, objective.space.formats)
 
 
 def _kept(name: str, storage: RDBStorage) -> StudyRecord | None:

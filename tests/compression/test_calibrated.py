@@ -102,8 +102,11 @@ def test_a_disk_that_is_full_costs_nothing_but_time(denoiser, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("hwsearch.compression.rounding.store.np.save", full)
-    compressed = compress(denoiser, plan_of(mlp="w4"), bank_of(denoiser))
-    assert rounded_of(compressed, "model.layers.0.mlp.up_proj") is not None
+    with torch.no_grad():
+        denoiser.network.model.layers[0].mlp.up_proj.weight[7] *= 300
+    compressed = compress(denoiser, plan_of(mlp="w8a8"), bank_of(denoiser))
+    rounded = rounded_of(compressed, "model.layers.0.mlp.down_proj")
+    assert rounded is not None and not rounded.scale.is_inference()
 
 
 def test_rounding_by_calibration_moves_predictions_less(denoiser):

@@ -333,20 +333,19 @@ def test_sqlite_commits_to_its_log_without_waiting_for_the_disk(tmp_path):
     assert modes == ["wal", 1]
 
 
-def test_a_search_whose_plans_round_by_calibration_judges_them_so():
+def test_a_search_whose_plans_round_by_calibration_judges_and_expects_them_so(tmp_path):
     denoiser = tiny_denoiser()
     device = formula_device(denoiser.geometry, WORK)
-    spaces = (
-        SearchSpace(num_layers=2, rounding=rounding) for rounding in ("nearest", "calibrated")
-    )
-    objectives = [
-        prepare(denoiser, space, device, WORK, Goal(target_ratio=1.0), QUESTIONS)
-        for space in spaces
-    ]
-    assert identity(objectives[0]) != identity(objectives[1])
-    losses = []
-    for objective in objectives:
-        every = objective.space.uniform_plans()
-        plan = next(p for p in every if p.head == "w4" and p.layers[0].sink_threshold == 1.0)
-        losses.append(objective.loss(plan))
+    identities, losses, expected = [], [], []
+    for rounding in ("nearest", "calibrated"):
+        space = SearchSpace(num_layers=2, thresholds=(1.0,), rounding=rounding)
+        objective = prepare(denoiser, space, device, WORK, Goal(target_ratio=0.8), QUESTIONS)
+        storage = str(tmp_path / f"{rounding}.db")
+        study = run_study(objective, trials=6, name=rounding, storage=storage)
+        assert {plan.rounding for plan in map(study.plan, range(1, 3))} == {rounding}
+        identities.append(identity(objective))
+        losses.append(objective.loss(next(p for p in space.uniform_plans() if p.head == "w4")))
+        expected.append(study.record.sensitivities["layers"][0]["mlp"]["w4"])
+    assert identities[0] != identities[1]
     assert losses[1] != losses[0]
+    assert expected[1] != expected[0]

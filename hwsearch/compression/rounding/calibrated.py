@@ -23,7 +23,7 @@ from hwsearch.plan import WeightFormat
 from hwsearch.progress import work
 
 #: Raised when the same calibration comes to mean other codes.
-METHOD = 2
+METHOD = 1
 
 #: Rows of all samples together.
 MOST_ROWS = 8192
@@ -84,7 +84,9 @@ class CalibratedWeights:
                 advance(len(missing.keys() & set(paths)))
 
     def _keep(self, path: str, rounded: RoundedWeight, fmt: WeightFormat) -> None:
-        made = RoundedWeight(rounded.codes, rounded.scale, self._origin)
+        # a copy, since what inference mode made can never take part in a backward pass
+        scale = None if rounded.scale is None else rounded.scale.clone()
+        made = RoundedWeight(rounded.codes, scale, self._origin)
         self._known[path, fmt] = made
         if self._store is not None:
             self._store.keep(path, made, fmt)

@@ -102,19 +102,12 @@ class _Rounding:
 def _best_scale(
     linears: Mapping[str, Tensor], form: IntegerFormat, seen: LinearInputs
 ) -> Tensor | None:
-    """The scale of inputs with the least error, weights rounded by the best method; None for 1."""
-    judge = _Rounding(form, seen.split[1], None)
-    # a scale that only makes up for what another method than nearest does is none
-    best = None
-    least = sum(
-        judge.error(piece, _nearest(piece, form))
-        for weight in linears.values()
-        for piece in _pieces(weight)
-    )
+    """The scale of inputs with the least error where weights are rounded to nearest; None for 1."""
+    best, least = None, float("inf")
     for scale in (None, *_scales(linears, form, seen)):
-        fit, judge = (_Rounding(form, part, scale) for part in seen.split)
+        rounding = _Rounding(form, seen.split[1], scale)
         error = sum(
-            judge.error(piece, _tried(fit.scaled(piece), fit))
+            rounding.error(piece, _nearest(rounding.scaled(piece), form))
             for weight in linears.values()
             for piece in _pieces(weight)
         )
@@ -123,28 +116,19 @@ def _best_scale(
     return best
 
 
-def _tried(weight: Tensor, fit: _Rounding) -> Tensor:
-    """Weights as a scale is judged by: as they will be, where rounding them is most of the error."""
-    if fit.form.rounds_inputs_whole:
-        return _nearest(weight, fit.form)
-    grid = clipped(weight, fit.form, fit.hessian.diagonal().float())
-    numbers = gptq(weight, fit.hessian, grid, by_activation=True)
-    return grid.value(grid.nearest(weight) if numbers is None else numbers)
-
-
 def _scales(
     linears: Mapping[str, Tensor], form: IntegerFormat, seen: LinearInputs
 ) -> Iterator[Tensor]:
-    if seen.sources is None:
+    """Scales that are tried beside 1: where one large input costs all others their precision."""
+    if seen.sources is None or not form.rounds_inputs_whole:
         return
-    inputs = seen.largest if form.rounds_inputs_whole else seen.mean
     weights = torch.stack([_largest(weight) for weight in linears.values()]).amax(dim=0)
     count = int(seen.sources.max()) + 1
     inputs, weights = (
         torch.zeros(count, device=values.device).scatter_reduce(0, seen.sources, values, "amax")
-        for values in (inputs, weights)
+        for values in (seen.largest, weights)
     )
-    for alpha in ALPHAS[form.rounds_inputs_whole]:
+    for alpha in ALPHAS:
         yield balanced(inputs, weights, alpha)[seen.sources]
 
 

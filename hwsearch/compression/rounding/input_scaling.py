@@ -1,8 +1,8 @@
 """Scales of inputs: large inputs are divided, and their weights multiplied, before both are rounded.
 
-SmoothQuant (arXiv 2211.10438) moves outliers of inputs into weights, AWQ (arXiv 2306.00978) gives weights
-of large inputs finer steps; both by ``max|x|^α / max|w|^(1 - α)``. Here scales are powers of two, so that
-dividing is exact, wherever in a graph it is done.
+SmoothQuant (arXiv 2211.10438) moves outliers of inputs into weights by ``max|x|^α / max|w|^(1 - α)``. Here
+scales are powers of two, so that dividing is exact, wherever in a graph it is done. Formats in blocks have
+none: AWQ's (arXiv 2306.00978), the same for their sake, were no better beside GPTQ (docs/formats.md).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Exponents of the inputs' magnitudes that are tried, by whether all inputs are rounded by one scale.
-ALPHAS = {True: (0.25, 0.5, 0.6, 0.7, 0.8, 0.85), False: (0.25, 0.5)}
+#: Exponents of the inputs' magnitudes that are tried.
+ALPHAS = (0.25, 0.5, 0.6, 0.7, 0.8, 0.85)
 
 #: Scales reach so many powers of two either way.
 MOST = 24
@@ -36,9 +36,3 @@ def balanced(inputs: Tensor, weights: Tensor, alpha: float) -> Tensor:
     alive = scale[(inputs > 0) & (weights > 0)]
     middle = alive.log().mean().exp() if len(alive) else torch.ones(())
     return power_of_two(torch.where((inputs > 0) & (weights > 0), scale / middle, 1.0))
-
-
-def capped(inputs: Tensor, quantile: float) -> Tensor:
-    """Scales ``[in]`` that bring the largest inputs down to a quantile of all, and leave the others."""
-    level = inputs.double().quantile(quantile)
-    return power_of_two((inputs / level).clamp_min(1.0))

@@ -57,11 +57,6 @@ class LinearInputs:
         """Largest magnitude of each input, ``[in]``."""
         return torch.stack([x.abs().amax(dim=(0, 1)) for x in self.inputs]).amax(dim=0)
 
-    @cached_property
-    def mean(self) -> Tensor:
-        """Mean magnitude of each input, ``[in]``."""
-        return torch.cat([x.abs().flatten(0, 1) for x in self.inputs]).mean(dim=0)
-
 
 #: Linears of one group, by path, and what they see.
 Group = tuple[tuple[str, ...], LinearInputs]
@@ -82,9 +77,10 @@ def stream(network: Network, samples: Sequence[Tensor], wanted: set[str]) -> Ite
     Raises:
         CheckpointError: a linear sees what is no finite number.
     """
-    found = _layers(network, samples, wanted) if isinstance(network, Transformer) else _whole(
-        network, samples, wanted
-    )  # fmt: skip
+    if isinstance(network, Transformer):
+        found = _layers(network, samples, wanted)
+    else:
+        found = _whole(network, samples, wanted)
     for paths, seen in found:
         if wanted.isdisjoint(paths):
             continue

@@ -1,6 +1,7 @@
 """What each format costs in each layer, estimated before the first trial."""
 
-from hwsearch.study.sensitivities.estimates import measure_sensitivities
+from hwsearch.study.sensitivities.calibrated import CalibratedLinears
+from hwsearch.study.sensitivities.estimates import measure_sensitivities, to_nearest
 from hwsearch.study.sensitivities.table import Sensitivities
 
-__all__ = ["Sensitivities", "measure_sensitivities"]
+__all__ = ["CalibratedLinears", "Sensitivities", "measure_sensitivities", "to_nearest"]

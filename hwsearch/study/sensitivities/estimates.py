@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -50,6 +50,15 @@ DRAWS, MOST_DRAWS, DIRECTIONS = 2, 8, 192
 MEMORY_BYTES = 2 << 30
 
 
+#: Makes a linear as it computes in a format, of its path and the linear itself.
+Rounded = Callable[[str, nn.Linear, WeightFormat], nn.Module]
+
+
+def to_nearest(_path: str, linear: nn.Linear, fmt: WeightFormat) -> nn.Module:
+    """A linear whose weights are rounded each to the nearest."""
+    return simulate(linear, fmt)
+
+
 @dataclass(frozen=True)
 class _Unit:
     """What a plan gives one format: a group of a layer, or the head, whose layer is None."""
@@ -69,6 +78,7 @@ def measure_sensitivities(
     draws: int | None = None,
     seed: int = 0,
     memory_bytes: int = MEMORY_BYTES,
+    rounded: Rounded = to_nearest,
 ) -> Sensitivities:
     """Estimate the loss of every choice of a format, and of a sink threshold, in every layer.
 
@@ -93,12 +103,13 @@ def measure_sensitivities(
         draws: random directions a state; None takes `DRAWS`, and more for few sequences.
         seed: of the directions.
         memory_bytes: for what is kept of a sweep; a single group of a layer may take more.
+        rounded: makes linears in a format.
 
     Raises:
         InputError: the network names as one what `groups` tell apart.
     """
     draws = draws or _draws(loss.cost)
-    rounded = [fmt for fmt in dict.fromkeys(formats) if fmt is not WeightFormat.FP32]
+    lossy = [fmt for fmt in dict.fromkeys(formats) if fmt is not WeightFormat.FP32]
     layers = network.linear_groups().joined(groups)
     units = _units(layers, network.linear_groups().head)
     ends, found, sweeps = attention_outputs(network), _Found(), 0
@@ -106,15 +117,15 @@ def measure_sensitivities(
         watched, states = _sweep(network, loss, left, draws, seed, memory_bytes)
         sweeps += 1
         for unit in each(watched, "rounding for sensitivities", len(watched)):
-            found.formats[unit] = _estimates(network, unit, states, rounded)
+            found.formats[unit] = _estimates(network, unit, states, lossy, rounded)
         seen = {path for unit in watched for path in unit.paths}
         here = {layer: path for layer, path in ends.items() if path in seen}
         for threshold, kept in (dropping or {}).items():
             for layer, nats in dropping_losses(network, loss, kept, here, states).items():
                 found.thresholds.setdefault(layer, {})[threshold] = nats
     thresholds = len(dropping or {})
-    cost = _passes(loss.cost, sweeps, draws, len(rounded), thresholds, is_large(network))
-    return found.table([tuple(layer) for layer in layers], rounded, cost)
+    cost = _passes(loss.cost, sweeps, draws, len(lossy), thresholds, is_large(network))
+    return found.table([tuple(layer) for layer in layers], lossy, cost)
 
 
 def passes_needed(cost: float, formats: int, thresholds: int, large: bool) -> float:
@@ -232,7 +243,11 @@ def _directions(
 
 @torch.no_grad()
 def _estimates(
-    network: Network, unit: _Unit, states: Sequence[Calls], formats: Sequence[WeightFormat]
+    network: Network,
+    unit: _Unit,
+    states: Sequence[Calls],
+    formats: Sequence[WeightFormat],
+    rounded: Rounded,
 ) -> ByFormat:
     """The loss of each format in a unit; one linear at a time."""
     moved = {fmt: [Movement() for _ in states] for fmt in formats}
@@ -241,7 +256,7 @@ def _estimates(
     for path in unit.paths:
         linear = _exact(network.get_submodule(path))
         for some in together:
-            modules = {fmt: simulate(linear, fmt) for fmt in some}
+            modules = {fmt: rounded(path, linear, fmt) for fmt in some}
             for index, calls in enumerate(states):
                 for call in calls[path]:
                     for fmt, error in _errors(linear, modules, call):

@@ -114,9 +114,9 @@ def test_what_does_not_fit_into_memory_is_left_to_a_further_sweep(monkeypatch):
     held = []
     old = estimates._estimates
 
-    def watched(network, unit, states, formats):
+    def watched(network, unit, states, formats, rounded):
         held.append({path for calls in states for path in calls})
-        return old(network, unit, states, formats)
+        return old(network, unit, states, formats, rounded)
 
     monkeypatch.setattr(estimates, "_estimates", watched)
     small = measure_sensitivities(denoiser.network, loss, FORMATS, draws=2, memory_bytes=1)
