@@ -1,4 +1,4 @@
-"""What ``w8`` and ``w4`` share: weights in blocks of inputs, symmetric (the operator MatMulNBits).
+"""What formats of blocks share: weights in blocks of inputs (the operator MatMulNBits).
 
 Inputs are int8 in the same blocks, which is what the operator's ``accuracy_level`` 4 means.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from functools import cache
 from math import ceil
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from hwsearch.formats.integer_format import IntegerFormat
-from hwsearch.formats.weight_format import CONTRIB, Spec
+from hwsearch.formats.weight_format import CONTRIB, Format, Spec
+from hwsearch.plan import WeightFormat
 
 if TYPE_CHECKING:
     import onnx
@@ -21,31 +22,53 @@ if TYPE_CHECKING:
 
     from hwsearch.formats.weight_format import Codes
 
-#: Inputs that share one scale.
+#: Inputs that share one scale in the formats whose names say no size.
 BLOCK_SIZE: Final = 32
 
 #: ``accuracy_level`` of MatMulNBits at which inputs are rounded to int8.
 _INT8_INPUTS = 4
 
 
-class BlockFormat(IntegerFormat):
-    """A number of bits a weight, a float scale a block. Block formats multiply in int8.
+class Blocks(Format):
+    """A number of bits a weight, and a float scale a block. Block formats multiply in int8.
 
-    The value of largest magnitude in a block, with its sign, gets the code ``-2^(bits-1)``; of two
-    equal ones the negative.
+    Args:
+        bits: of a weight: 2, 4 or 8.
+        block: inputs that share one scale.
     """
 
-    block: ClassVar[int] = BLOCK_SIZE
+    block: int
+    symmetric: bool
     mac_pj = 0.2 + 0.1
     scaled_part = "_scales"
 
+    def __init__(self, bits: int, block: int = BLOCK_SIZE) -> None:
+        symmetric = self.symmetric
+        size = "" if block == BLOCK_SIZE else f"-g{block}"
+        self.name = WeightFormat(f"w{bits}{size}{'' if symmetric else '-asym'}")
+        self.bits, self.block = bits, block
+        zero = 0.0 if symmetric else bits / 8
+        self.bytes_per_weight = bits / 8 + (4 + zero) / block
+        points = "" if symmetric else " with a zero point each"
+        self.text = (
+            f"{bits}-bit weights in blocks of {block} along the inputs{points}, activations rounded in "
+            "blocks."
+        )
+        self.operator = ("MatMulNBits", f"_Q{self.name.value.removeprefix('w')}")
+
     def specs(self, inputs: int, outputs: int) -> dict[str, Spec]:
-        """Packed codes ``[out, blocks, bytes]`` and scales ``[out, blocks]``; last blocks are padded."""
+        """Packed codes ``[out, blocks, bytes]``, scales ``[out, blocks]`` and, where there are any, packed
+        zero points; last blocks are padded.
+        """
         blocks, size = ceil(inputs / self.block), self.block * self.bits // 8
-        return {
+        found = {
             f"_Q{self.bits}": Spec(np.dtype(np.uint8), (outputs, blocks, size), 0),
             "_scales": Spec(np.dtype(np.float32), (outputs, blocks), 0),
         }
+        if not self.symmetric:
+            points = ceil(blocks * self.bits / 8)
+            found["_zero_points"] = Spec(np.dtype(np.uint8), (outputs, points), 0)
+        return found
 
     def encode(self, matrix: NDArray[np.float32]) -> Codes:
         """Codes and scales by the kernel that onnxruntime's own quantiser calls."""
@@ -56,57 +79,49 @@ class BlockFormat(IntegerFormat):
             name: np.zeros(spec.shape, spec.dtype)
             for name, spec in self.specs(inputs, outputs).items()
         }
-        packed, scales = found.values()
+        packed, scales = found[f"_Q{self.bits}"], found["_scales"]
         blocks = scales.shape[1]
         padded = np.zeros((blocks * self.block, outputs), dtype=np.float32)
         padded[:inputs] = matrix
-        zeros = np.zeros((outputs, ceil(blocks * self.bits / 8)), dtype=np.uint8)
-        quantise = {4: kernels.quantize_matmul_4bits, 8: kernels.quantize_matmul_8bits}[self.bits]
-        quantise(packed, padded, scales, zeros, self.block, outputs, inputs, True)
+        unused = np.zeros((outputs, ceil(blocks * self.bits / 8)), dtype=np.uint8)
+        zeros = found.get("_zero_points", unused)
+        quantise = getattr(kernels, f"quantize_matmul_{self.bits}bits")
+        quantise(packed, padded, scales, zeros, self.block, outputs, inputs, self.symmetric)
         return found
 
     def decode(self, codes: Codes, inputs: int) -> NDArray[np.float32]:
-        """Codes around zero times their block's scale."""
+        """Codes less their block's zero point, times its scale."""
         packed: NDArray[np.uint8] = np.asarray(codes[f"_Q{self.bits}"], dtype=np.uint8)
         scales: NDArray[np.float32] = np.asarray(codes["_scales"], dtype=np.float32)
+        half = np.float32(2 ** (self.bits - 1))
         if self.bits == 8:
-            blocks = np.subtract(packed, np.float32(128), dtype=np.float32)
+            blocks = np.subtract(packed, half, dtype=np.float32)
         else:  # one look-up a byte, which is several times as quick as taking its parts from one another
             values = np.take(_values(self.bits), packed, axis=0)
             blocks = values.reshape(*scales.shape, self.block)
+        if not self.symmetric:
+            points = unpacked(np.asarray(codes["_zero_points"])[:, None], self.bits)
+            blocks -= points[:, 0, : scales.shape[1], None].astype(np.float32) - half
         blocks *= scales[..., None]
         return np.ascontiguousarray(blocks.reshape(len(blocks), -1)[:, :inputs])
 
-    def scales(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Those that give the value of largest magnitude in a block the lowest number; 1 for zeros."""
-        found = np.asarray(self.encode(np.asarray(weight).T)["_scales"], dtype=np.float32)
-        return np.where(found == 0, np.float32(1), found)
-
-    def pack(self, numbers: NDArray[np.int8], scales: NDArray[np.float32]) -> Codes:
-        """Numbers from 0 up, the first of two in the lower half of a byte."""
-        outputs, inputs = numbers.shape
-        padded = np.zeros((outputs, scales.shape[1] * self.block), dtype=np.int16)
-        padded[:, :inputs] = numbers
-        codes: NDArray[np.uint8] = (padded - self.low).astype(np.uint8).reshape(*scales.shape, -1)
-        if self.bits == 4:
-            codes = codes[..., 0::2] | codes[..., 1::2] << np.uint8(4)
-        return {f"_Q{self.bits}": codes, "_scales": scales.astype(np.float32)}
-
     def round_inputs(self, x: Tensor) -> Tensor:
-        """int8 in blocks of 32 features."""
-        return round_input_blocks(x)
+        """int8 in blocks of as many features."""
+        return round_input_blocks(x, self.block)
 
     def nodes(self, name: str, inputs: int, outputs: int) -> list[onnx.NodeProto]:
         """One MatMulNBits."""
         from onnx import helper
 
-        weight = [f"{name}.weight{suffix}" for suffix in self.specs(inputs, outputs)]
+        assert self.operator is not None
+        operator, suffix = self.operator
+        weight = [f"{name}.weight{part}" for part in self.specs(inputs, outputs)]
         return [
             helper.make_node(
-                "MatMulNBits",
+                operator,
                 ["x", *weight],
                 ["y"],
-                f"{name}_Q{self.bits}",
+                name + suffix,
                 domain=CONTRIB,
                 K=inputs,
                 N=outputs,
@@ -115,6 +130,42 @@ class BlockFormat(IntegerFormat):
                 accuracy_level=_INT8_INPUTS,
             )
         ]
+
+
+class BlockFormat(Blocks, IntegerFormat):
+    """Blocks that are scaled around zero.
+
+    The value of largest magnitude in a block, with its sign, gets the code ``-2^(bits-1)``; of two equal
+    ones the negative.
+    """
+
+    symmetric = True
+
+    def __init__(self, bits: int, block: int = BLOCK_SIZE) -> None:
+        super().__init__(bits, block)
+        self.low, self.high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+    def scales(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Those that give the value of largest magnitude in a block the lowest number; 1 for zeros."""
+        found = np.asarray(self.encode(np.asarray(weight).T)["_scales"], dtype=np.float32)
+        return np.where(found == 0, np.float32(1), found)
+
+    def pack(self, numbers: NDArray[np.int8], scales: NDArray[np.float32]) -> Codes:
+        """Numbers from 0 up, the first of those of a byte in its lowest bits."""
+        outputs, inputs = numbers.shape
+        padded = np.zeros((outputs, scales.shape[1] * self.block), dtype=np.int16)
+        padded[:, :inputs] = numbers
+        codes = (padded - self.low).astype(np.uint8).reshape(*scales.shape, -1)
+        each = 8 // self.bits
+        parts = [codes[..., part::each] << (part * self.bits) for part in range(each)]
+        packed = np.bitwise_or.reduce(parts)
+        return {f"_Q{self.bits}": packed, "_scales": scales.astype(np.float32)}
+
+
+class ZeroPointBlockFormat(Blocks):
+    """Blocks with a zero point of as many bits: codes reach from the smallest to the largest value."""
+
+    symmetric = False
 
 
 @cache
@@ -126,22 +177,23 @@ def _values(bits: int) -> NDArray[np.float32]:
 
 
 def unpacked(packed: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
-    """Codes ``[out, blocks, 32]`` of packed ones; the lower half of a byte comes first."""
+    """Codes ``[out, blocks, codes]`` of packed ones; the lowest bits of a byte come first."""
     codes: NDArray[np.uint8] = np.asarray(packed, dtype=np.uint8)
     if bits == 8:
         return codes
-    return np.stack((codes & 15, codes >> 4), axis=-1).reshape(*codes.shape[:2], -1)
+    parts = [(codes >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
+    return np.stack(parts, axis=-1).reshape(*codes.shape[:2], -1)
 
 
-def round_input_blocks(x: Tensor) -> Tensor:
-    """Inputs ``[..., features]`` at int8 in blocks of 32 features, symmetric.
+def round_input_blocks(x: Tensor, block: int = BLOCK_SIZE) -> Tensor:
+    """Inputs ``[..., features]`` at int8 in blocks of features, symmetric.
 
     Blocks so small that 127 over their largest value is infinite count as zeros; what the kernels
     make of them is as small.
     """
     import torch
 
-    blocks, size = _blocks(x.float())
+    blocks, size = _blocks(x.float(), block)
     largest = blocks.abs().amax(dim=-1, keepdim=True)
     scale = largest / 127
     inverse = 127 / largest
@@ -149,11 +201,11 @@ def round_input_blocks(x: Tensor) -> Tensor:
     return ((blocks * inverse).round() * scale).flatten(-2)[..., :size].to(x.dtype)
 
 
-def _blocks(x: Tensor) -> tuple[Tensor, int]:
-    """``[..., size]`` as ``[..., size / 32, 32]``, the last block padded with zeros; and the size."""
+def _blocks(x: Tensor, block: int) -> tuple[Tensor, int]:
+    """``[..., size]`` as ``[..., blocks, block]``, the last block padded with zeros; and the size."""
     import torch.nn.functional as F
 
     size = x.shape[-1]
-    if size % BLOCK_SIZE:
-        x = F.pad(x, (0, -size % BLOCK_SIZE))
-    return x.unflatten(-1, (-1, BLOCK_SIZE)), size
+    if size % block:
+        x = F.pad(x, (0, -size % block))
+    return x.unflatten(-1, (-1, block)), size

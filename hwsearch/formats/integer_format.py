@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,9 +28,9 @@ class IntegerFormat(Format):
             None where they are free.
     """
 
-    low: ClassVar[int]
-    high: ClassVar[int]
-    pair_sum: ClassVar[int | None] = None
+    low: int
+    high: int
+    pair_sum: int | None = None
 
     @abstractmethod
     def scales(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,17 +1,12 @@
-"""``w4``: 4-bit weights in blocks, inputs rounded to 8 bits in the same blocks."""
+"""``w4`` and its like: 4-bit weights in blocks, inputs rounded to 8 bits in the same blocks."""
 
 from __future__ import annotations
 
-from hwsearch.formats.blocks import BlockFormat
-from hwsearch.plan import WeightFormat
+from typing import Final
 
+from hwsearch.formats.blocks import BlockFormat, ZeroPointBlockFormat
 
-class W4(BlockFormat):
-    """4-bit weights in blocks of 32 along the inputs."""
-
-    name = WeightFormat.W4
-    text = "4-bit weights in blocks of 32 along the inputs, activations rounded in blocks."
-    bits = 4
-    low, high = -8, 7
-    bytes_per_weight = 0.625  # a float scale for each 32
-    operator = ("MatMulNBits", "_Q4")
+#: In blocks of 32, 64 and 128, around zero and with zero points.
+W4: Final = tuple(
+    kind(4, block) for kind in (BlockFormat, ZeroPointBlockFormat) for block in (32, 64, 128)
+)

@@ -1,17 +1,13 @@
-"""``w8``: 8-bit weights in blocks, inputs rounded to 8 bits in the same blocks."""
+"""``w8`` and its like: 8-bit weights in blocks, inputs rounded to 8 bits in the same blocks.
+
+Zero points, which save a fraction of the last of eight bits, are not offered.
+"""
 
 from __future__ import annotations
 
+from typing import Final
+
 from hwsearch.formats.blocks import BlockFormat
-from hwsearch.plan import WeightFormat
 
-
-class W8(BlockFormat):
-    """8-bit weights in blocks of 32 along the inputs."""
-
-    name = WeightFormat.W8
-    text = "8-bit weights in blocks of 32 along the inputs, activations rounded in blocks."
-    bits = 8
-    low, high = -128, 127
-    bytes_per_weight = 1.125  # a float scale for each 32
-    operator = ("MatMulNBits", "_Q8")
+#: In blocks of 32, 64 and 128.
+W8: Final = tuple(BlockFormat(8, block) for block in (32, 64, 128))

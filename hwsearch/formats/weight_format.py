@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -63,15 +63,15 @@ class Format(ABC):
         scaled_part: the array of `specs` that outputs are proportional to.
     """
 
-    name: ClassVar[WeightFormat]
-    text: ClassVar[str]
-    bits: ClassVar[int]
-    block: ClassVar[int | None] = None
-    bytes_per_weight: ClassVar[float]
-    rounds_inputs_whole: ClassVar[bool] = False
-    mac_pj: ClassVar[float]
-    operator: ClassVar[tuple[str, str] | None] = None
-    scaled_part: ClassVar[str] = ""
+    name: WeightFormat
+    text: str
+    bits: int
+    block: int | None = None
+    bytes_per_weight: float
+    rounds_inputs_whole: bool = False
+    mac_pj: float
+    operator: tuple[str, str] | None = None
+    scaled_part: str = ""
 
     @abstractmethod
     def specs(self, inputs: int, outputs: int) -> dict[str, Spec]:

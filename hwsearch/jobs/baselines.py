@@ -320,6 +320,7 @@ class Bench:
     @cached_property
     def denoiser(self) -> Denoiser:
         """The unpruned model. Raises `CheckpointError` if its weights or logits are no numbers."""
+        self.settings.task_choice.check()  # before a model is read
         loaded = ModelOptions(**self.settings.options).load(self.settings.model)
         denoiser = self.settings.task_choice.asking(loaded)
         check_weights(denoiser)

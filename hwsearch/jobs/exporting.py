@@ -97,6 +97,7 @@ def export_model(
         references: validation questions that torch answers now.
         changes: the task.
     """
+    TaskChoice(**changes).check()  # before a model is read
     denoiser = (options or ModelOptions()).load(model)
     return export(denoiser, plan, out, overwrite=overwrite, references=references, **changes)
 

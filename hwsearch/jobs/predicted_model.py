@@ -141,6 +141,7 @@ def subject_of(
         config = autoregressive(read_config(path)) if options.causal else read_config(path)
         length = prompt_length or PROMPT_LENGTH
         return Subject(config_name(model), config.geometry, config.decoding, length, None)
+    task.check()  # before a model is read
     denoiser = task.asking(options.load(model))
     if not prompt_length:
         usual = default_workload(denoiser, task)

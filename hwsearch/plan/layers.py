@@ -22,14 +22,28 @@ from hwsearch.schema import Frozen, OmitsDefaults
 class WeightFormat(StrEnum):
     """A bit-width with its arithmetic, because fewer bits alone are often not faster.
 
-    What each is lies in its own file of `hwsearch.formats`; ``hwsearch ls formats`` lists them.
+    What each is lies in its own file of `hwsearch.formats`; ``hwsearch ls formats`` lists them. Weights in
+    blocks share a scale among 32 inputs, or as many as ``g`` says; ``asym`` have a zero point, too.
     """
 
     FP32 = "fp32"
     FP16 = "fp16"
     W8A8 = "w8a8"
     W8 = "w8"
+    W8_G64 = "w8-g64"
+    W8_G128 = "w8-g128"
     W4 = "w4"
+    W4_G64 = "w4-g64"
+    W4_G128 = "w4-g128"
+    W4_ASYM = "w4-asym"
+    W4_G64_ASYM = "w4-g64-asym"
+    W4_G128_ASYM = "w4-g128-asym"
+    W2 = "w2"
+    W2_G64 = "w2-g64"
+    W2_G128 = "w2-g128"
+    W2_ASYM = "w2-asym"
+    W2_G64_ASYM = "w2-g64-asym"
+    W2_G128_ASYM = "w2-g128-asym"
 
 
 class CacheRule(StrEnum):

@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.denoisers.caching.results import remembered
 from hwsearch.errors import StudyError
-from hwsearch.study.choices.linear_groups import TOGETHER
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.loss_noise import record_noise
 from hwsearch.study.objective import Objective, size_bytes
@@ -104,7 +103,7 @@ def run_study(
 def expected_losses(
     objective: Objective, run: RunSettings, kept: StudyRecord | None
 ) -> Sensitivities | None:
-    """What formats are estimated to cost: as a study keeps it, or estimated now.
+    """What formats and thresholds are estimated to cost: as a study keeps it, or estimated now.
 
     None where a search does without, or its loss cannot tell.
     """
@@ -113,29 +112,26 @@ def expected_losses(
         return None
     if kept is not None and kept.sensitivities is not None:
         known = Sensitivities.model_validate(kept.sensitivities)
-        if known.covers(objective.space.formats, objective.space.linear_groups):
+        if known.covers(objective.space):
             return known
     return _estimated(objective, loss)
 
 
 def _estimated(objective: Objective, loss: DivergenceLoss) -> Sensitivities:
-    """Estimates for the formats and linear groups of a space; those that are on disk are read."""
-    denoiser, formats = objective.denoiser, objective.space.formats
-    groups = objective.space.linear_groups
-    # the two short forms are left out of the key, as they were when there were no other groups
-    apart = () if groups == TOGETHER else groups
-    calibrated = _calibrated(objective)
-    # nor is rounding to nearest, which all studies of before did
+    """Estimates for the choices of a space; those that are on disk are read."""
+    denoiser, space = objective.denoiser, objective.space
+    calibrated, dropping = _calibrated(objective), space.dropping(objective.sinks)
     by = [] if calibrated is None else ["calibrated", calibrated.origin]
     text = remembered(
         "sensitivities",
         denoiser,
-        [loss.judges.digest, *formats, *apart, *by],
+        [loss.judges.digest, *space.formats, *space.linear_groups, repr(dropping), *by],
         lambda: measure_sensitivities(
             denoiser.network,
             loss,
-            formats,
-            groups=groups,
+            space.formats,
+            groups=space.linear_groups,
+            dropping=dropping,
             rounded=to_nearest if calibrated is None else calibrated,
         ).model_dump_json(),
     )

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from run import machine
 from scipy.stats import spearmanr
 
 from hwsearch.bundle.exporter import exporter_of
@@ -29,6 +28,7 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.jobs.profiling.onnxruntime import profile_machine
 from hwsearch.latency.devices.device import load_device
+from hwsearch.latency.devices.environment import this_machine
 from hwsearch.latency.timing.answers import Answerer, AnswerTimes, time_answers
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime.engine import Runtime
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--tables", type=Path)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
-    print(machine())
+    print(this_machine())
     denoiser = load_denoiser("gsm-mini")
     with tempfile.TemporaryDirectory() as folder:
         objective = objective_of(denoiser, options.tables or Path(folder) / "tables")

@@ -12,7 +12,6 @@ Prints machine and instruction set; writes `grid.csv` where a folder is given.
 from __future__ import annotations
 
 import argparse
-import platform
 import tempfile
 from collections import Counter
 from itertools import islice
@@ -29,6 +28,7 @@ from hwsearch.decoding.passes import PassShape, kinds
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.latency.devices.environment import this_machine
 from hwsearch.latency.timing.clock import interleave
 from hwsearch.latency.timing.pinning import pinned
 from hwsearch.plan import CompressionPlan, Decoding
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
-    print(machine())
+    print(this_machine())
     denoiser = load_denoiser("gsm-mini")
     asked = list(islice(problems("validation"), options.problems))
     with tempfile.TemporaryDirectory() as folder:
@@ -94,15 +94,6 @@ def main() -> None:
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         table.to_csv(options.out / "grid.csv", index=False, float_format="%.4f")
-
-
-def machine() -> str:
-    """Processor and the widest integer instructions it has."""
-    info = (
-        Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    )
-    kinds_of = [name for name in ("avx2", "avx512_vnni", "avx_vnni") if name in info]
-    return f"{platform.processor() or platform.machine()}: {', '.join(kinds_of) or 'unknown'}"
 
 
 def plan_of(denoiser: Denoiser, fmt: str, decoding: Decoding) -> CompressionPlan:

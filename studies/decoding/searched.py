@@ -19,12 +19,12 @@ from typing import Any
 
 import optuna
 import pandas as pd
-from run import machine
 
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InfeasibleTargetError
 from hwsearch.jobs.finishing import Finisher
 from hwsearch.latency.devices.device import load_device
+from hwsearch.latency.devices.environment import this_machine
 from hwsearch.latency.timing.answers import AnswerTimes
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.study import Goal, Objective, SearchSpace, prepare
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    print(machine())
+    print(this_machine())
     denoiser = load_denoiser("gsm-mini")
     device = load_device(options.tables / "this-machine")
     plain = SearchSpace.of(denoiser, device)

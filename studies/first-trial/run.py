@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
+from hwsearch.latency.devices.environment import this_machine
 
 SEARCH = """
 import sys, time
@@ -40,9 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="gsm-mini")
     model = parser.parse_args().model
-    info = Path("/proc/cpuinfo")
-    vnni = info.is_file() and "vnni" in info.read_text(encoding="utf-8")
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {'with' if vnni else 'without'} VNNI")
+    print(this_machine())
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {CACHE_VARIABLE: f"{folder}/cache"}
         for name in ("first", "second"):

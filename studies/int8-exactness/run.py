@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from hwsearch.bundle.products import quantise_products
+from hwsearch.latency.devices.environment import instructions, processor
 from hwsearch.latency.timing.clock import interleave
 from hwsearch.plan import WeightFormat
 
@@ -137,26 +137,17 @@ def largest_error(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
 
 
-def machine() -> dict[str, object]:
-    """Processor, and those of its instructions that matter here."""
-    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    names = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
-    flags = next(line for line in text.splitlines() if line.startswith("flags")).split()
-    known = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8")
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "instructions": [name for name in known if name in flags],
-        "onnxruntime": ort.__version__,
-    }
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
-    facts = machine()
+    facts = {
+        "processor": processor(),
+        "instructions": instructions(),
+        "onnxruntime": ort.__version__,
+    }
     print(json.dumps(facts), flush=True)
     rows = measure(options.rounds)
     over = {

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from hwsearch.decoding.sampler import Generation
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.latency.devices.environment import this_machine
 from hwsearch.plan import CompressionPlan
 from hwsearch.report.proxies import COLUMNS, Ranking, careful, rank
 from hwsearch.sinks import calibrate_sinks
@@ -156,7 +156,7 @@ def plan_of(denoiser: Denoiser, policy: str, compression: str) -> CompressionPla
 
 def measure(out: Path, drawn: int, asked: int, calibration: int, seed: int) -> None:
     """Decode plans that `out` does not hold yet."""
-    print(machine())
+    print(this_machine())
     denoiser = load_denoiser("gsm-mini")
     questions = [problem.question for problem in TaskChoice().calibration_problems()]
     bank = WeightBank(denoiser, own_calibration(denoiser, questions[:16]))
@@ -210,15 +210,6 @@ def measure(out: Path, drawn: int, asked: int, calibration: int, seed: int) -> N
             f"{seconds:.1f} + {found.seconds:.1f} s",
             flush=True,
         )
-
-
-def machine() -> str:
-    """Processor, and the instructions that matter to it."""
-    path = Path("/proc/cpuinfo")
-    info = path.read_text(encoding="utf-8") if path.exists() else ""
-    model = next((x.split(":")[1].strip() for x in info.splitlines() if "model name" in x), "")
-    found = [name for name in ("avx2", "avx512_vnni", "avx_vnni") if name in info]
-    return f"{model or platform.machine()}: {', '.join(found) or 'unknown'}"
 
 
 def rows_of(decoded: Decoded) -> list[list[list[int]]]:

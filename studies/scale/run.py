@@ -14,13 +14,14 @@ import argparse
 import csv
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from hwsearch.latency.devices.environment import this_machine
 
 FIELDS = (
     "model", "parameters", "layers", "stage", "seconds", "cpu_seconds", "held_gib", "mapped_gib", "result",
@@ -93,7 +94,7 @@ def main() -> None:
             "parameters": count(config),
             "layers": config["n_layers"],
             "stage": stage,
-            "machine": machine(),
+            "machine": this_machine(),
             **found,
         }
         rows.append(row)
@@ -157,14 +158,6 @@ def read_status(pid: int) -> dict[str, int]:
         return {}
     lines = (line.split() for line in text.splitlines() if line.startswith("Rss"))
     return {name.rstrip(":"): int(value) for name, value, *_ in lines}
-
-
-def machine() -> str:
-    """Processor, cores, and the instructions that matter."""
-    info = Path("/proc/cpuinfo").read_text()
-    model = next((x.split(":")[1].strip() for x in info.splitlines() if "model name" in x), "")
-    found = [name for name in ("avx2", "avx512_vnni", "avx_vnni") if name in info]
-    return f"{model or platform.machine()}, {os.cpu_count()} cores, {' '.join(found)}"
 
 
 def add(path: Path, row: dict[str, object]) -> None:

@@ -85,7 +85,9 @@ def load_problem(results: Path = RESULTS) -> tuple[Problem, Losses]:
     uniform = tuple(tuple(space.params(plan).values()) for plan in space.uniform_plans())
     network, states = objective.denoiser.network, objective.loss_function
     assert isinstance(states, DivergenceLoss)
-    prior = measure_sensitivities(network, states, space.formats).prior(space)
+    dropping = space.dropping(objective.sinks)
+    found = measure_sensitivities(network, states, space.formats, dropping=dropping)
+    prior = found.prior(space)
     return Problem(sizes, objective.costs(), losses, uniform, space.kinds(), prior), losses
 
 

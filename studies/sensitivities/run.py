@@ -1,15 +1,16 @@
-"""How well estimates from backward passes rank single choices of a format, beside measured losses.
+"""How well estimates from backward passes rank single choices, beside measured losses.
 
     python studies/sensitivities/run.py gsm-mini
     python -m tests.smollm2 --download; python studies/sensitivities/run.py smollm2 --questions 16
     python studies/sensitivities/run.py gsm-mini --report
 
-Every choice of a format in a layer's attention, its mlp or the head is made alone and its loss is
-measured; each is a row of MODEL.csv, kept so that a run that is cut off goes on. Estimates are made with
-one, two and four random directions, three seeds each. What is printed for each: Spearman's rank
-correlation with the measured losses, the standard deviation of the logarithm of their ratio, and what
-the estimates cost, in evaluations of the loss. SmolLM2 is read from left to right, on GSM8K's solved
-problems where HWSEARCH_GSM8K names their folder, else on gsm-mini's.
+Every choice of a format in a layer's attention, its mlp or the head, and of a sink threshold in a layer,
+is made alone and its loss is measured; each is a row of MODEL.csv, kept so that a run that is cut off
+goes on. Estimates are made with one, two and four random directions, three seeds each. What is printed for
+each: Spearman's rank correlation with the measured losses, the standard deviation of the logarithm of
+their ratio, and what the estimates cost, in evaluations of the loss; then, for what searches do, formats
+and thresholds apart. SmolLM2 is read from left to right, on GSM8K's solved problems where HWSEARCH_GSM8K
+names their folder, else on gsm-mini's.
 """
 
 from __future__ import annotations
@@ -19,18 +20,22 @@ import csv
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from hwsearch.compression import WeightBank, compress
-from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.sinks import SinkProfile, calibrate_sinks
+from hwsearch.study.choices.search_space import THRESHOLDS, SearchSpace
 from hwsearch.study.sensitivities import Sensitivities, measure_sensitivities
 from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses import make_loss
@@ -40,10 +45,47 @@ from tests.smollm2 import FILE
 HERE = Path(__file__).parent
 FORMATS = (WeightFormat.W8A8, WeightFormat.W8, WeightFormat.W4)
 DRAWS, SEEDS = (1, 2, 4), 3
-Choice = tuple[int | None, str, WeightFormat]
+THRESHOLD, SINK_QUESTIONS = "sink_threshold", 32
+Choice = tuple[int | None, str, WeightFormat | float]
 
 
-def subject(name: str, questions: int) -> tuple[Denoiser, DivergenceLoss]:
+@dataclass(frozen=True)
+class Subject:
+    """A model, its loss and, where it caches anything, its sinks."""
+
+    denoiser: Denoiser
+    loss: DivergenceLoss
+    sinks: SinkProfile
+
+    @property
+    def space(self) -> SearchSpace:
+        """All choices: an autoregressive model drops no position."""
+        thresholds = (1.0,) if self.denoiser.is_causal else THRESHOLDS
+        return SearchSpace(
+            num_layers=self.denoiser.num_layers, thresholds=thresholds, formats=FORMATS
+        )
+
+    def singles(self) -> Iterator[tuple[Choice, CompressionPlan]]:
+        """Every single choice, and the plan that makes it alone."""
+        plain = CompressionPlan.uniform(self.denoiser.num_layers)
+        for fmt in FORMATS:
+            yield (None, "head", fmt), plain.model_copy(update={"head": fmt})
+        fields = product(("attention", "mlp"), FORMATS)
+        dropping = [(THRESHOLD, threshold) for threshold in self.space.thresholds if threshold < 1]
+        for (field, value), layer in product([*fields, *dropping], range(len(plain.layers))):
+            changed = list(plain.layers)
+            changed[layer] = changed[layer].model_copy(update={field: value})
+            yield (layer, field, value), plain.model_copy(update={"layers": tuple(changed)})
+
+    def estimated(self, draws: int, seed: int) -> Sensitivities:
+        """Estimates of all of them."""
+        dropping = self.space.dropping(self.sinks)
+        return measure_sensitivities(
+            self.denoiser.network, self.loss, FORMATS, dropping=dropping, draws=draws, seed=seed
+        )
+
+
+def subject(name: str, questions: int) -> Subject:
     """The model and its loss."""
     task = TaskChoice()
     if name == "gsm-mini":
@@ -57,63 +99,63 @@ def subject(name: str, questions: int) -> tuple[Denoiser, DivergenceLoss]:
     problems = task.calibration_problems(questions)
     loss = make_loss("kl", task.asking(denoiser), problems)
     assert isinstance(loss, DivergenceLoss)
-    return denoiser, loss
-
-
-def singles(layers: int) -> Iterator[tuple[Choice, CompressionPlan]]:
-    """Every single choice, and the plan that makes it alone."""
-    plain = CompressionPlan.uniform(layers)
-    for fmt in FORMATS:
-        yield (None, "head", fmt), plain.model_copy(update={"head": fmt})
-        for layer in range(layers):
-            for group in ("attention", "mlp"):
-                changed = list(plain.layers)
-                changed[layer] = changed[layer].model_copy(update={group: fmt})
-                yield (layer, group, fmt), plain.model_copy(update={"layers": tuple(changed)})
+    if denoiser.is_causal:
+        return Subject(denoiser, loss, SinkProfile.keeping_all(denoiser.num_layers))
+    asked = task.calibration_questions()[:SINK_QUESTIONS]
+    return Subject(denoiser, loss, calibrate_sinks(denoiser, asked))
 
 
 def words(choice: Choice) -> tuple[str, str, str]:
     """A choice as the first cells of its row."""
-    layer, group, fmt = choice
-    return "" if layer is None else str(layer), group, fmt.value
+    layer, group, value = choice
+    return "" if layer is None else str(layer), group, str(value)
 
 
-def measured(path: Path, denoiser: Denoiser, loss: DivergenceLoss) -> dict[Choice, float]:
+def measured(path: Path, studied: Subject) -> dict[Choice, float]:
     """Measured losses, those that the file knows among them."""
     known: dict[tuple[str, str, str], float] = {}
     if path.exists():
         with path.open(newline="") as file:
             known = {
-                (row["layer"], row["group"], row["format"]): float(row["measured_nats"])
+                (row["layer"], row["group"], row["choice"]): float(row["measured_nats"])
                 for row in csv.DictReader(file)
             }
-    kept, found = KeptShares.keeping_all(denoiser.num_layers), {}
-    for choice, plan in singles(denoiser.num_layers):
+    found: dict[Choice, float] = {}
+    for choice, plan in studied.singles():
         cells = words(choice)
         if cells not in known:
             # a bank of its own a plan: what was rounded is not needed again
-            network = compress(denoiser, plan, WeightBank(denoiser)).network
-            known[cells] = loss.loss(network, kept)
+            network = compress(studied.denoiser, plan, WeightBank(studied.denoiser)).network
+            known[cells] = studied.loss.loss(network, studied.sinks.kept_shares(plan))
             write(path, {**found, choice: known[cells]}, None)
         found[choice] = known[cells]
     return found
+
+
+def estimate(choice: Choice, estimated: Sensitivities) -> float | None:
+    """What was estimated of a choice."""
+    layer, group, value = choice
+    if isinstance(value, WeightFormat):
+        return estimated.of(layer, group, value)
+    assert layer is not None
+    return estimated.of_threshold(layer, value)
 
 
 def write(path: Path, losses: dict[Choice, float], estimated: Sensitivities | None) -> None:
     """The table, estimates beside what was measured."""
     with path.open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["layer", "group", "format", "measured_nats", "estimated_nats"])
+        table.writerow(["layer", "group", "choice", "measured_nats", "estimated_nats"])
         for choice, nats in losses.items():
-            estimate = "" if estimated is None else f"{estimated.of(*choice):.6e}"
-            table.writerow([*words(choice), f"{nats:.6e}", estimate])
+            told = "" if estimated is None else f"{estimate(choice, estimated):.6e}"
+            table.writerow([*words(choice), f"{nats:.6e}", told])
 
 
 def agreement(losses: dict[Choice, float], estimated: Sensitivities) -> tuple[float, float, float]:
     """Spearman's rank correlation, median ratio and spread of the ratio's logarithm."""
     real = np.array(list(losses.values()))
-    guess = np.array([estimated.of(*choice) for choice in losses], dtype=float)
-    ratio = np.log(guess / np.maximum(real, 1e-12))
+    guess = np.array([estimate(choice, estimated) for choice in losses], dtype=float)
+    ratio = np.log(np.maximum(guess, 1e-12) / np.maximum(real, 1e-12))
     return (
         float(spearmanr(real, guess).statistic),
         float(np.exp(np.median(ratio))),
@@ -123,12 +165,12 @@ def agreement(losses: dict[Choice, float], estimated: Sensitivities) -> tuple[fl
 
 def report(path: Path) -> None:
     """What the table says of the estimates in it."""
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["estimated_nats"]]
-    real, guess = (
-        np.array([float(row[name]) for row in rows]) for name in ("measured_nats", "estimated_nats")
-    )
-    print(f"{path.name}: {len(rows)} choices, Spearman {spearmanr(real, guess).statistic:.3f}")
+    table = pd.read_csv(path)
+    drops = table["group"] == THRESHOLD
+    for name, part in ("all", table), ("formats", table[~drops]), ("thresholds", table[drops]):
+        if len(part):
+            rank = spearmanr(part["measured_nats"], part["estimated_nats"]).statistic
+            print(f"{path.name}, {name}: {len(part)} choices, Spearman {rank:.3f}")
 
 
 def main() -> None:
@@ -142,14 +184,14 @@ def main() -> None:
     if args.report:
         report(path)
         return
-    denoiser, loss = subject(args.model, args.questions)
-    losses = measured(path, denoiser, loss)
+    studied = subject(args.model, args.questions)
+    losses = measured(path, studied)
     print("draws seed   cost in evaluations   Spearman   median ratio   spread of its logarithm")
     for draws in DRAWS:
         for seed in range(SEEDS):
-            found = measure_sensitivities(denoiser.network, loss, FORMATS, draws=draws, seed=seed)
+            found = studied.estimated(draws, seed)
             rank, ratio, spread = agreement(losses, found)
-            cost = found.passes / loss.cost
+            cost = found.passes / studied.loss.cost
             print(f"{draws:5} {seed:4} {cost:21.1f} {rank:10.3f} {ratio:14.2f} {spread:25.2f}")
             if (draws, seed) == (2, 0):
                 write(path, losses, found)

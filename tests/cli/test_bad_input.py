@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from hwsearch.plan import CompressionPlan
 from tests.cli.test_user_model import LENGTHS, checkpoint
 
 SEARCH = ("--device", "ryzen-7950x", "--target-ratio", 1.0, "--trials", 2, "--storage", "s.db")
@@ -122,11 +123,15 @@ def test_a_task_that_does_not_fit_the_loss(refused, model, tmp_path, loss, recor
 @pytest.mark.parametrize("task", [("gsm8k",), ("gsm8k", "--num-shots", 0), ("gsm8k_cot",)])
 def test_a_mistyped_path_of_a_task(refused, unread, tmp_path, path, task):
     (tmp_path / "data").mkdir()
+    (tmp_path / "plan.json").write_text(CompressionPlan.uniform(1).model_dump_json())
     asked = ("--task", *task, "--task-path", path)
     for command in (
         ("search", "--model", "mine", *SEARCH),
         ("evaluate", "mine"),
         ("sinks", "mine", "-o", "sinks"),
+        ("export", "--model", "mine", "--plan", "plan.json", "-o", "out"),
+        ("baselines", "mine", "-o", "rows"),
+        ("profile", "--model", "mine", "--device", "new"),
     ):
         said = refused(*command, *asked)
         assert f"there is no file or folder {path} with problems" in said

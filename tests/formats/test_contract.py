@@ -8,40 +8,25 @@ import onnxruntime
 import pytest
 import torch
 
-from hwsearch.formats.catalog import FORMATS, ONNX_FORMATS, format_of
-from hwsearch.formats.w8 import W8
+from hwsearch.formats.blocks import BlockFormat
+from hwsearch.formats.catalog import FORMATS, ONNX_FORMATS, USUAL_FORMATS, format_of
 from hwsearch.plan import WeightFormat
 from hwsearch.testing.format import FormatContract, product_graph, seeded_linear
 
 
-class TestFp32(FormatContract):
+@pytest.mark.parametrize("name", list(FORMATS))
+class TestEvery(FormatContract):
+    @pytest.fixture(autouse=True)
+    def of(self, name):
+        self.name = name
+
     def make(self):
-        return format_of(WeightFormat.FP32)
-
-
-class TestFp16(FormatContract):
-    def make(self):
-        return format_of(WeightFormat.FP16)
-
-
-class TestW8a8(FormatContract):
-    def make(self):
-        return format_of(WeightFormat.W8A8)
-
-
-class TestW8(FormatContract):
-    def make(self):
-        return format_of(WeightFormat.W8)
-
-
-class TestW4(FormatContract):
-    def make(self):
-        return format_of(WeightFormat.W4)
+        return format_of(self.name)
 
 
 def test_every_name_of_a_plan_has_a_format_and_the_first_is_uncompressed():
     assert list(FORMATS) == list(WeightFormat)
-    assert ONNX_FORMATS[0] is WeightFormat.FP32
+    assert ONNX_FORMATS[0] is WeightFormat.FP32 and set(USUAL_FORMATS) <= set(ONNX_FORMATS)
     sizes = [form.matrix_bytes(64, 64) for form in FORMATS.values()]
     assert sizes[0] == max(sizes)
 
@@ -49,7 +34,7 @@ def test_every_name_of_a_plan_has_a_format_and_the_first_is_uncompressed():
 def test_a_simulation_that_is_off_by_one_code_is_noticed():
     """The contract can fail: weights of one block moved by the last place of eight bits."""
 
-    class Wrong(W8):
+    class Wrong(BlockFormat):
         def simulate(self, linear):
             moved = torch.nn.Linear(linear.in_features, linear.out_features, bias=False)
             moved.weight.data = linear.weight.detach().clone()
@@ -58,7 +43,7 @@ def test_a_simulation_that_is_off_by_one_code_is_noticed():
 
     class Held(FormatContract):
         def make(self):
-            return Wrong()
+            return Wrong(8)
 
     with pytest.raises(AssertionError):
         Held().test_the_simulation_is_the_kernel()

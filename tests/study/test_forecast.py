@@ -2,6 +2,7 @@
 
 import pytest
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.latency.devices.device import load_device
 from hwsearch.study import SearchSpace
@@ -30,7 +31,11 @@ def told(denoiser, space=None, **settings):
 def test_passes_are_those_that_are_made(denoiser):
     loss = make_loss("kl", denoiser, TaskChoice(limit=QUESTIONS).calibration_problems())
     space = SearchSpace.of(denoiser, load_device("cpu"))
-    estimated = measure_sensitivities(denoiser.network, loss, space.formats)
+    kept = KeptShares.keeping_all(denoiser.num_layers)
+    dropping = {threshold: kept for threshold in space.thresholds if threshold < 1.0}
+    estimated = measure_sensitivities(
+        denoiser.network, loss, space.formats, groups=space.linear_groups, dropping=dropping
+    )
     found, passes = told(denoiser, finalists=2, problems=7)
     assert found.pass_s > 0
     # prompts are taken to be of the median length

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hwsearch.jobs.profiling.request import ProfileRequest
     from hwsearch.latency.devices.device import Device
     from hwsearch.latency.timing.operator_times import Kept
+    from hwsearch.plan import WeightFormat
 
 
 @click.command(name="profile")
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
 @click.option(
     "--grid",
     help="Sizes to time instead: rows, features, keys, heads, head_dim and vocab, as in docs/latency.md.",
+)
+@click.option(
+    "--formats",
+    help="Formats to time, comma separated; see hwsearch ls formats. fp32 is always timed.",
 )
 @kept_heads_option
 @kept_channels_option
@@ -127,7 +132,8 @@ def make_kit(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
     from hwsearch.latency.kit.writer import write_kit
 
     wanted = (flags["model"], flags["grid"], flags["prompt_length"])
-    keys, models = wanted_operators(*wanted, kept(flags)), wanted_models(*wanted)
+    keys = wanted_operators(*wanted, kept(flags), formats=formats(flags))
+    models = wanted_models(*wanted)
     return {
         "kit": str(write_kit(keys, folder, models)),
         "operators": len(keys),
@@ -202,6 +208,7 @@ def request(flags: dict[str, Any]) -> ProfileRequest:
         grid=flags["grid"],
         prompt_length=flags["prompt_length"],
         runtime=timed_runtime(flags["runtime"]),
+        formats=formats(flags),
         kept=kept(flags),
         effort=Effort(flags["threads"], flags["rounds"], flags["sessions"]),
         overwrite=flags["overwrite"],
@@ -215,6 +222,19 @@ def kept(flags: dict[str, Any]) -> Kept:
     from hwsearch.latency.timing.operator_times import Kept
 
     return Kept(shares(flags["kept_heads"]), shares(flags["kept_channels"]))
+
+
+def formats(flags: dict[str, Any]) -> tuple[WeightFormat, ...]:
+    """Formats that are timed, in the order of all formats. Raises `InputError`."""
+    from hwsearch.errors import UnknownNameError
+    from hwsearch.formats.catalog import FORMATS, USUAL_FORMATS
+
+    if flags["formats"] is None:
+        return USUAL_FORMATS
+    names = {name.strip() for name in flags["formats"].split(",")}
+    for name in sorted(names - set(FORMATS)):
+        raise UnknownNameError("format", name, tuple(FORMATS))
+    return tuple(fmt for fmt in FORMATS if fmt in {"fp32", *names})
 
 
 def document(device: Device) -> dict[str, Any]:

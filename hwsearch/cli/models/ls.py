@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from hwsearch.cli.options import json_option, print_json, print_table
+from hwsearch.errors import InputError
 
 KINDS = ("models", "devices", "tasks", "formats", "policies", "methods", "studies")
 
 
 @click.command(name="ls")
 @click.argument("kind", type=click.Choice(KINDS))
+@click.option(
+    "--device", help="Of formats: which of them this device offers, and why not the others."
+)
 @json_option
-def command(kind: str, as_json: bool) -> None:
+def command(kind: str, device: str | None, as_json: bool) -> None:
     """List what a flag can name."""
-    rows = _LISTINGS[kind]()
+    if device is not None and kind != "formats":
+        raise InputError(f"--device is for ls formats; got ls {kind}")
+    rows = _LISTINGS[kind]() if device is None else _formats_on(device)
     if as_json:
         print_json(rows)
     elif rows:
@@ -62,6 +69,22 @@ def _formats() -> list[dict[str, str]]:
     from hwsearch.formats.catalog import FORMATS
 
     return [{"name": name.value, "description": form.text} for name, form in FORMATS.items()]
+
+
+def _formats_on(device: str) -> list[dict[str, Any]]:
+    from hwsearch.formats.catalog import format_of
+    from hwsearch.jobs.format_support import format_support
+    from hwsearch.latency.devices.device import load_device
+
+    return [
+        {
+            "name": found.name.value,
+            "offered": "yes" if found.offered else "no",
+            "why not": found.why_not,
+            "description": format_of(found.name).text,
+        }
+        for found in format_support(load_device(device))
+    ]
 
 
 def _policies() -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hwsearch.errors import InputError
+from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.jobs.predicted_model import subject_of
 from hwsearch.jobs.profiling.onnxruntime import MachineProfiler
 from hwsearch.jobs.profiling.request import ProfileRequest
@@ -16,6 +17,7 @@ from hwsearch.latency.operators import OpKey
 from hwsearch.latency.timing.operator_times import Kept, operators_of
 from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU, Engine
 from hwsearch.latency.timing.shape_grid import ShapeGrid
+from hwsearch.plan import WeightFormat
 from hwsearch.progress import silent
 from hwsearch.study.preparation import default_workload
 
@@ -53,11 +55,15 @@ def _profile_onnxruntime(request: ProfileRequest) -> Device:
         request.effort,
         request.overwrite,
         task=request.task,
+        formats=request.formats,
     )
     model, prompt_length = request.model, request.prompt_length
     if request.grid is not None or Path(model).suffix == ".json":
-        keys = wanted_operators(model, request.grid, prompt_length, request.kept)
+        keys = wanted_operators(
+            model, request.grid, prompt_length, request.kept, formats=request.formats
+        )
         return profiler.time_operators(keys)
+    request.task.check()  # before a model is read
     denoiser = request.options.load(model)
     workload = default_workload(denoiser, request.task)
     if prompt_length is not None:
@@ -66,13 +72,17 @@ def _profile_onnxruntime(request: ProfileRequest) -> Device:
 
 
 def wanted_operators(
-    model: str, grid: str | None, prompt_length: int | None, kept: Kept | None = None
+    model: str,
+    grid: str | None,
+    prompt_length: int | None,
+    kept: Kept | None = None,
+    formats: tuple[WeightFormat, ...] = USUAL_FORMATS,
 ) -> list[OpKey]:
     """Operators of a grid, or else of a model. Raises `InputError` for a grid that is none."""
     if grid is not None:
-        return ShapeGrid.parse(grid).operators()
+        return ShapeGrid.parse(grid).operators(formats)
     subject = subject_of(model, prompt_length)
-    return operators_of(subject.geometry, subject.workload(), kept=kept)
+    return operators_of(subject.geometry, subject.workload(), formats, kept)
 
 
 def wanted_models(model: str, grid: str | None, prompt_length: int | None) -> KitModels | None:

@@ -14,7 +14,7 @@ from hwsearch.denoisers.caching.digest import sizes_digest
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import linear_sizes
 from hwsearch.errors import InputError
-from hwsearch.formats.catalog import ONNX_FORMATS
+from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.timers import OnnxTimers, Timers
 from hwsearch.jobs.profiling.whole_model_runs import PassTimes
@@ -40,6 +40,7 @@ from hwsearch.latency.prediction.full_pass import full_pass_keys, predictor_of
 from hwsearch.latency.prediction.whole_models import Whole, whole_frame, with_runs
 from hwsearch.latency.timing.operator_times import Kept, operators_of, profile
 from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU
+from hwsearch.plan import WeightFormat
 from hwsearch.progress import shown
 from hwsearch.sinks import SinkProfile
 from hwsearch.study.choices.search_space import THRESHOLDS
@@ -67,6 +68,7 @@ class MachineProfiler:
         overwrite: time everything anew.
         timers: what times; None is onnxruntime on this machine.
         task: whose questions say how long a prompt is, and which positions are sinks.
+        formats: that a model is timed in.
     """
 
     name: str
@@ -75,6 +77,7 @@ class MachineProfiler:
     overwrite: bool = False
     timers: Timers | None = None
     task: TaskChoice = field(default_factory=TaskChoice)
+    formats: tuple[WeightFormat, ...] = USUAL_FORMATS
 
     def time_model(
         self, denoiser: Denoiser, workload: Workload | None = None, kept: Kept | None = None
@@ -88,7 +91,7 @@ class MachineProfiler:
         """
         denoiser = self.task.asking(denoiser)
         workload, kept = workload or default_workload(denoiser, self.task), kept or Kept()
-        keys = _operators_of(denoiser, workload, kept)
+        keys = self._operators_of(denoiser, workload, kept)
         if denoiser.is_causal:
             return self.time_operators(keys)
         before, table = self._operators(keys)
@@ -107,6 +110,16 @@ class MachineProfiler:
         """Time operators alone: no whole model, so no calibration. Raises as `time_model`."""
         before, table = self._operators(keys)
         return finish(before or machine_info(self.name, self.effort), before, table, self.out)
+
+    def _operators_of(self, denoiser: Denoiser, workload: Workload, kept: Kept) -> list[OpKey]:
+        if denoiser.is_cached:
+            return operators_of(denoiser.geometry, workload, self.formats, kept)
+        if kept != Kept():
+            raise InputError(
+                f"model {denoiser.name!r} has no heads and channels that hwsearch knows of, so there are "
+                "no pruned sizes to time; leave out --kept-heads and --kept-channels"
+            )
+        return full_pass_keys(linear_sizes(denoiser.network), workload, self.formats)
 
     @property
     def _timers(self) -> Timers:
@@ -245,14 +258,3 @@ def machine_info(name: str, effort: Effort) -> DeviceInfo:
         threads=effort.threads,
         environment=environment(),
     )
-
-
-def _operators_of(denoiser: Denoiser, workload: Workload, kept: Kept) -> list[OpKey]:
-    if denoiser.is_cached:
-        return operators_of(denoiser.geometry, workload, kept=kept)
-    if kept != Kept():
-        raise InputError(
-            f"model {denoiser.name!r} has no heads and channels that hwsearch knows of, so there are "
-            "no pruned sizes to time; leave out --kept-heads and --kept-channels"
-        )
-    return full_pass_keys(linear_sizes(denoiser.network), workload, ONNX_FORMATS)

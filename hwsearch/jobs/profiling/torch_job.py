@@ -11,6 +11,7 @@ from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.config import read_config
 from hwsearch.errors import InputError
+from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.jobs.predicted_model import PROMPT_LENGTH, config_name
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.request import ProfileRequest
@@ -74,7 +75,11 @@ def torch_job(request: ProfileRequest) -> TorchJob:
     device, effort = torch_device(request.runtime), request.effort
     config = read_config(request.model)
     workload = Workload(request.prompt_length or PROMPT_LENGTH, config.decoding)
-    formats, refused = usable_formats(config.geometry, workload, device, request.runtime)
+    runtime = request.runtime
+    if request.formats != USUAL_FORMATS:
+        asked = ("fp16", *(fmt.value for fmt in request.formats))
+        runtime = replace(runtime, formats=tuple(f for f in runtime.formats if f in asked))
+    formats, refused = usable_formats(config.geometry, workload, device, runtime)
     keys = torch_operators(config.geometry, workload, formats, request.kept)
     of_plans = [WeightFormat(fmt) for fmt in formats if fmt not in EXTRA_FORMATS]
     plans = calibration_plans(

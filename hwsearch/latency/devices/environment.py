@@ -10,11 +10,15 @@ from pathlib import Path
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _CPUINFO = Path("/proc/cpuinfo")
 
+#: Instructions that decide how fast, and how exactly, integer products are computed.
+_INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
+
 
 def environment() -> dict[str, str]:
     """Processor, cores, system, versions and governor, as far as they can be read."""
     facts = {
         "processor": processor(),
+        "instructions": " ".join(instructions()),
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -33,6 +37,21 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def instructions() -> list[str]:
+    """Those of the processor's instructions that integer products depend on; none where nobody tells."""
+    if not _CPUINFO.is_file():
+        return []
+    lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
+    told = [line.split(":", 1)[1] for line in lines if line.startswith(("flags", "Features"))]
+    known = set(told[0].split()) if told else set()
+    return [name for name in _INSTRUCTIONS if name in known]
+
+
+def this_machine() -> str:
+    """Processor, cores and instructions, in one line for whoever reads a figure."""
+    return f"{processor()}, {os.cpu_count()} cores: {', '.join(instructions()) or 'unknown'}"
 
 
 def _installed(package: str) -> bool:

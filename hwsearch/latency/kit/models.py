@@ -19,7 +19,7 @@ from hwsearch.bundle.weights import Graph
 from hwsearch.decoding.cache import kept_count
 from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.formats.catalog import ONNX_FORMATS
+from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.prediction.calibration import calibration_plans
 from hwsearch.latency.timing.operator_times import SHARES
@@ -90,11 +90,11 @@ def kit_models(model: str, geometry: Geometry, workload: Workload) -> KitModels 
     layers = min(geometry.num_layers, fitting_layers(geometry))
     if layers < min(2, geometry.num_layers) or geometry.causal:
         return None
-    plans = calibration_plans(layers, ONNX_FORMATS, (1.0,), MIXED)
+    plans = calibration_plans(layers, USUAL_FORMATS, (1.0,), MIXED)
     rng = random.Random(0)
     shares = [
         (1.0,) * layers
-        if index < len(ONNX_FORMATS)
+        if index < len(USUAL_FORMATS)
         else tuple(rng.choice(SHARES) for _ in range(layers))
         for index in range(len(plans))
     ]

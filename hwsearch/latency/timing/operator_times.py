@@ -12,7 +12,7 @@ import onnxruntime
 from hwsearch.decoding.cache import kept_count
 from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.formats.catalog import ONNX_FORMATS
+from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.latency.devices.table import LatencyTable, Samples
 from hwsearch.latency.operators import (
     OpKey,
@@ -70,7 +70,7 @@ class Kept:
 def operators_of(
     geometry: Geometry,
     workload: Workload,
-    formats: Sequence[WeightFormat] = ONNX_FORMATS,
+    formats: Sequence[WeightFormat] = USUAL_FORMATS,
     kept: Kept | None = None,
 ) -> list[OpKey]:
     """Every operator that some plan of the model may need for the workload.

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Self
 
 from hwsearch.errors import InputError
-from hwsearch.formats.catalog import ONNX_FORMATS
+from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.latency.operators import OpKey
 from hwsearch.plan import WeightFormat
 
@@ -46,7 +46,7 @@ class ShapeGrid:
             raise InputError(f"grid: {name} is {state}; it needs {', '.join(known)}, got {text!r}")
         return cls(**{name: _sizes(name, values) for name, values in pairs.items()})
 
-    def operators(self, formats: tuple[WeightFormat, ...] = ONNX_FORMATS) -> list[OpKey]:
+    def operators(self, formats: tuple[WeightFormat, ...] = USUAL_FORMATS) -> list[OpKey]:
         """Every operator of the grid, in order."""
         keys: set[OpKey] = set()
         widths = (*self.features, *self.vocab)

@@ -10,9 +10,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import optuna
 from pydantic import Field
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import StudyError
-from hwsearch.formats.catalog import ONNX_FORMATS
+from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.latency.devices.device import Device
 from hwsearch.plan import (
     SHORT_FORMS,
@@ -26,6 +27,7 @@ from hwsearch.plan import (
     groups_of,
 )
 from hwsearch.schema import OmitsDefaults
+from hwsearch.sinks import SinkProfile
 from hwsearch.study.choices.decodings import offered_decodings
 from hwsearch.study.choices.linear_groups import TOGETHER, LinearGroupNames, offered_linear_groups
 
@@ -75,7 +77,7 @@ class SearchSpace(OmitsDefaults):
 
     num_layers: Annotated[int, Field(ge=1)]
     thresholds: Annotated[tuple[float, ...], Field(min_length=1)] = THRESHOLDS
-    formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] = ONNX_FORMATS
+    formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] = USUAL_FORMATS
     linear_groups: LinearGroupNames = TOGETHER
     groups: Groups = "free"
     kept_heads: Counts = (None,)
@@ -346,6 +348,16 @@ class SearchSpace(OmitsDefaults):
         for name in (name for name in self.SIZES if name in self.dials):
             for fmt, count in product(self.formats, self.dials[name][1:]):
                 yield self._uniform(fmt, {name: count})
+
+    def dropping(self, sinks: SinkProfile) -> dict[float, KeptShares]:
+        """What layers keep at each threshold that drops positions, by the first choice of cache."""
+        return {
+            threshold: sinks.kept_shares(
+                self._uniform(self.formats[0], {"sink_threshold": threshold})
+            )
+            for threshold in self.thresholds
+            if threshold < 1.0
+        }
 
     def _uniform(
         self, fmt: WeightFormat, changed: Mapping[str, Any], decoding: int = 0

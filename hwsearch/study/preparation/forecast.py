@@ -131,8 +131,10 @@ class _Work:
         yield Stage("counting passes of decodings", asked * self._generation(made), at_most=True)
         if self.settings.sensitivities and self.settings.sampler == "additive" and loss == "kl":
             formats = [fmt for fmt in self.space.formats if fmt is not WeightFormat.FP32]
-            sizes = passes_needed(self._loss, len(formats), is_large(self.denoiser.network))
-            yield Stage("estimating sensitivities", sizes)
+            thresholds = [threshold for threshold in self.space.thresholds if threshold < 1.0]
+            large = is_large(self.denoiser.network)
+            passes = passes_needed(self._loss, len(formats), len(thresholds), large)
+            yield Stage("estimating sensitivities", passes)
 
     def each_trial(self) -> Iterator[Stage]:
         """For each trial."""

@@ -22,19 +22,25 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.large.lockstep import is_large
 from hwsearch.denoisers.network import Network
 from hwsearch.formats.catalog import simulate
 from hwsearch.plan import SHORT_FORMS, WeightFormat
 from hwsearch.progress import each
 from hwsearch.study.sensitivities.capture import Calls, LinearCall, LinearCapture, held_bytes
-from hwsearch.study.sensitivities.table import ByFormat, Sensitivities
+from hwsearch.study.sensitivities.dropping import attention_outputs, dropping_losses
+from hwsearch.study.sensitivities.movement import Movement, expected_loss
+from hwsearch.study.sensitivities.table import ByFormat, ByThreshold, Sensitivities
 from hwsearch.tasks.losses.loss import DivergenceLoss, JudgedLogits
+
+KeyT = TypeVar("KeyT")
 
 #: Random directions a state, at least and at most; more than the least where that makes fewer than so
 #: many over all sequences. The standard deviation of an estimate falls with the root of their number.
@@ -68,18 +74,20 @@ def measure_sensitivities(
     formats: Sequence[WeightFormat],
     *,
     groups: Sequence[str] = tuple(SHORT_FORMS),
+    dropping: Mapping[float, KeptShares] | None = None,
     draws: int | None = None,
     seed: int = 0,
     memory_bytes: int = MEMORY_BYTES,
     rounded: Rounded = to_nearest,
 ) -> Sensitivities:
-    """Estimate the loss of every choice of a format in every layer.
+    """Estimate the loss of every choice of a format, and of a sink threshold, in every layer.
 
     Idea: a format's error at a layer moves the predictions by its product with a gradient, and the
     divergence is half the square of that. Steps: the uncompressed model runs over the loss's states
     once, and back once a direction; then each linear is rounded in each format, and its error on
-    what it read is held against what flowed back. What does not fit into memory is left to a
-    further sweep, the last layers first, so large models are done a layer at a time.
+    what it read is held against what flowed back. A layer that drops cached positions errs at the output
+    of its attention; one more pass a threshold shows all layers' errors. What does not fit into memory
+    is left to a further sweep, the last layers first, so large models are done a layer at a time.
 
     Limits: errors are taken to be small and each format to be alone; where predictions saturate, a
     format that ruins a layer costs less than estimated. ``studies/sensitivities`` measures how well
@@ -91,6 +99,7 @@ def measure_sensitivities(
         formats: what is estimated; ``fp32`` adds nothing.
         groups: linears of a layer that have one format together, by `hwsearch.plan.LINEAR_GROUPS` or
             short forms.
+        dropping: what layers keep at each sink threshold that is estimated.
         draws: random directions a state; None takes `DRAWS`, and more for few sequences.
         seed: of the directions.
         memory_bytes: for what is kept of a sweep; a single group of a layer may take more.
@@ -103,37 +112,45 @@ def measure_sensitivities(
     lossy = [fmt for fmt in dict.fromkeys(formats) if fmt is not WeightFormat.FP32]
     layers = network.linear_groups().joined(groups)
     units = _units(layers, network.linear_groups().head)
-    found: dict[_Unit, ByFormat] = {}
-    sweeps = 0
-    while left := [unit for unit in units if unit not in found]:
+    ends, found, sweeps = attention_outputs(network), _Found(), 0
+    while left := [unit for unit in units if unit not in found.formats]:
         watched, states = _sweep(network, loss, left, draws, seed, memory_bytes)
         sweeps += 1
         for unit in each(watched, "rounding for sensitivities", len(watched)):
-            found[unit] = _estimates(network, unit, states, lossy, rounded)
-    cost = _passes(loss.cost, sweeps, draws, len(lossy), is_large(network))
-    return _table([tuple(layer) for layer in layers], found, lossy, cost)
+            found.formats[unit] = _estimates(network, unit, states, lossy, rounded)
+        seen = {path for unit in watched for path in unit.paths}
+        here = {layer: path for layer, path in ends.items() if path in seen}
+        for threshold, kept in (dropping or {}).items():
+            for layer, nats in dropping_losses(network, loss, kept, here, states).items():
+                found.thresholds.setdefault(layer, {})[threshold] = nats
+    thresholds = len(dropping or {})
+    cost = _passes(loss.cost, sweeps, draws, len(lossy), thresholds, is_large(network))
+    return found.table([tuple(layer) for layer in layers], lossy, cost)
 
 
-def passes_needed(cost: float, formats: int, large: bool) -> float:
+def passes_needed(cost: float, formats: int, thresholds: int, large: bool) -> float:
     """Work of `measure_sensitivities` where one sweep does, in full passes over one sequence.
 
     Args:
         cost: that of the loss.
         formats: how many are estimated.
+        thresholds: how many are estimated.
         large: whether the weights stay in their files.
     """
-    return _passes(cost, 1, _draws(cost), formats, large)
+    return _passes(cost, 1, _draws(cost), formats, thresholds, large)
 
 
 def _draws(cost: float) -> int:
     return max(DRAWS, min(MOST_DRAWS, math.ceil(DIRECTIONS / cost)))
 
 
-def _passes(cost: float, sweeps: int, draws: int, formats: int, large: bool) -> float:
+def _passes(
+    cost: float, sweeps: int, draws: int, formats: int, thresholds: int, large: bool
+) -> float:
     # a backward pass is worth two; each linear runs once a format, and once as it is or, where
     # formats are in turn, once more for each
     plain = formats if large else 1
-    return cost * (sweeps * (1 + 2 * draws) + plain + formats)
+    return cost * (sweeps * (1 + 2 * draws + thresholds) + plain + formats)
 
 
 def _units(layers: Sequence[Mapping[str, tuple[str, ...]]], head: str | None) -> list[_Unit]:
@@ -147,21 +164,32 @@ def _units(layers: Sequence[Mapping[str, tuple[str, ...]]], head: str | None) ->
     return units if head is None else [*units, _Unit(None, "head", (head,))]
 
 
-def _table(
-    layers: Sequence[tuple[str, ...]],
-    found: dict[_Unit, ByFormat],
-    formats: Sequence[WeightFormat],
-    passes: float,
-) -> Sensitivities:
-    none = dict.fromkeys(formats, 0.0)
-    by_layer: list[dict[str, ByFormat]] = [dict.fromkeys(groups, none) for groups in layers]
-    head = none
-    for unit, losses in found.items():
-        if unit.layer is None:
-            head = losses
-        else:
-            by_layer[unit.layer][unit.group] = losses
-    return Sensitivities(layers=tuple(by_layer), head=head, passes=passes)
+@dataclass
+class _Found:
+    """Losses so far: of formats by unit, of sink thresholds by layer."""
+
+    formats: dict[_Unit, ByFormat] = field(default_factory=dict)
+    thresholds: dict[int, ByThreshold] = field(default_factory=dict)
+
+    def table(
+        self, layers: Sequence[tuple[str, ...]], formats: Sequence[WeightFormat], passes: float
+    ) -> Sensitivities:
+        """All of them; formats of groups that hold no linear cost nothing."""
+        none = dict.fromkeys(formats, 0.0)
+        by_layer: list[dict[str, ByFormat]] = [dict.fromkeys(groups, none) for groups in layers]
+        head = none
+        for unit, losses in self.formats.items():
+            if unit.layer is None:
+                head = losses
+            else:
+                by_layer[unit.layer][unit.group] = losses
+        thresholds = [self.thresholds.get(layer, {}) for layer in range(len(layers))]
+        return Sensitivities(
+            layers=tuple(by_layer),
+            head=head,
+            thresholds=tuple(_finite(losses) for losses in thresholds),
+            passes=passes,
+        )
 
 
 def _sweep(
@@ -221,44 +249,34 @@ def _estimates(
     formats: Sequence[WeightFormat],
     rounded: Rounded,
 ) -> ByFormat:
-    """Half the squared movement by each format, in the mean over directions; one linear at a time."""
-    moved: list[dict[WeightFormat, Tensor]] = [{} for _ in states]
+    """The loss of each format in a unit; one linear at a time."""
+    moved = {fmt: [Movement() for _ in states] for fmt in formats}
     # what is read from a file may be large: then one format's weights are in memory at a time
     together = [[fmt] for fmt in formats] if is_large(network) else [list(formats)]
     for path in unit.paths:
         linear = _exact(network.get_submodule(path))
         for some in together:
             modules = {fmt: rounded(path, linear, fmt) for fmt in some}
-            for calls, sums in zip(states, moved, strict=True):
-                for fmt, movement in _movements(linear, modules, calls[path]):
-                    sums[fmt] = _added(sums[fmt], movement) if fmt in sums else movement
-    losses = {
-        fmt: 0.5 * sum(float((s[fmt] ** 2).mean(dim=0).sum()) for s in moved if fmt in s)
-        for fmt in formats
-    }
-    return {fmt: loss for fmt, loss in losses.items() if math.isfinite(loss)}
+            for index, calls in enumerate(states):
+                for call in calls[path]:
+                    for fmt, error in _errors(linear, modules, call):
+                        moved[fmt][index].add(call, error)
+    return _finite({fmt: expected_loss(movements) for fmt, movements in moved.items()})
 
 
-def _movements(
-    linear: nn.Linear, modules: dict[WeightFormat, nn.Module], calls: Sequence[LinearCall]
+def _errors(
+    linear: nn.Linear, modules: dict[WeightFormat, nn.Module], call: LinearCall
 ) -> Iterator[tuple[WeightFormat, Tensor]]:
-    """How far each call moves each direction of each sample by each format, ``[draws, batch]``."""
-    for call in calls:
-        if not call.gradients:  # nothing that is judged depends on it
-            continue
+    """Each format's error of a call's output; none where nothing that is judged depends on it."""
+    if call.gradients:
         inputs = call.inputs.to(linear.weight.dtype)
         plain = linear(inputs)
         for fmt, module in modules.items():
-            error = module(inputs) - plain
-            parts = torch.stack([gradient * error for gradient in call.gradients]).double()
-            # without an axis of samples they are one: their signs are independent, too
-            yield fmt, parts.flatten(2).sum(-1) if error.dim() > 2 else parts.sum((1, 2))[:, None]
+            yield fmt, module(inputs) - plain
 
 
-def _added(left: Tensor, right: Tensor) -> Tensor:
-    if left.shape == right.shape:
-        return left + right
-    return left.sum(dim=1, keepdim=True) + right.sum(dim=1, keepdim=True)
+def _finite(losses: Mapping[KeyT, float]) -> dict[KeyT, float]:
+    return {key: loss for key, loss in losses.items() if math.isfinite(loss)}
 
 
 def _exact(module: nn.Module) -> nn.Linear:

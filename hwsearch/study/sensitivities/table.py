@@ -1,4 +1,4 @@
-"""What each format is estimated to add to the loss, layer by layer, as one value."""
+"""What formats and sink thresholds are estimated to add to the loss, layer by layer, as one value."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ if TYPE_CHECKING:
 #: Nats by format.
 ByFormat = dict[WeightFormat, float]
 
+#: Nats by sink threshold.
+ByThreshold = dict[float, float]
+
 
 class Sensitivities(Frozen):
-    """The loss that each choice of a format adds alone, in nats, as a backward pass tells it.
+    """The loss that each choice of a format or threshold adds alone, in nats, as a backward pass tells it.
 
     Attributes:
         layers: for each layer by linear group and format; what is no finite number is left out. The
             groups are those of the search, such as ``attention``, ``gate_up`` and ``down``.
         head: of the output head by format; all 0 where a network has none.
+        thresholds: for each layer by sink threshold; empty where none was estimated.
         passes: what the estimates cost, in full passes over one sequence.
     """
 
     layers: tuple[dict[str, ByFormat], ...]
     head: ByFormat
+    thresholds: tuple[ByThreshold, ...] = ()
     passes: float
 
     def of(self, layer: int | None, group: str, fmt: WeightFormat) -> float | None:
@@ -39,37 +44,51 @@ class Sensitivities(Frozen):
             return 0.0
         known = {"head": self.head} if layer is None else self.layers[layer]
         names = (group,) if group in known else groups_of(group)
-        parts = [known.get(name, {}).get(fmt) for name in names]
-        return None if None in parts else sum(part for part in parts if part is not None)
+        return _sum(known.get(name, {}).get(fmt) for name in names)
 
-    def covers(self, formats: Iterable[WeightFormat], groups: Iterable[str] = ()) -> bool:
-        """Whether each of some formats was estimated, in each of some linear groups of every layer."""
-        wanted = list(groups)
-        return set(formats) <= {WeightFormat.FP32, *self.head} and all(
+    def of_threshold(self, layer: int, threshold: float) -> float | None:
+        """The estimate of a layer's sink threshold; None where there is none."""
+        if threshold == 1.0:
+            return 0.0
+        return self.thresholds[layer].get(threshold) if self.thresholds else None
+
+    def covers(self, space: SearchSpace) -> bool:
+        """Whether each choice of a space that could be estimated was."""
+        groups = all(
             group in layer or layer.keys() >= set(groups_of(group))
             for layer in self.layers
-            for group in wanted
+            for group in space.linear_groups
         )
+        formats = set(space.formats) <= {WeightFormat.FP32, *self.head}
+        thresholds = all({*space.thresholds} <= {1.0, *layer} for layer in self.thresholds or ({},))
+        return groups and formats and thresholds
 
     def prior(self, space: SearchSpace) -> dict[str, dict[int, float]]:
         """Estimates by parameter of a space and the index of its choice.
 
-        Layers of one group add up. Parameters without an estimate of each choice, such as sink
-        thresholds and sizes, are left out.
+        Layers of one group add up. Parameters without an estimate of each choice, such as sizes, are
+        left out.
         """
-        places: dict[str, list[tuple[int | None, str]]] = {
-            f"{group}.{field}": [(layer, field) for layer in span]
-            for group, span in space.spans.items()
-            for field in space.linear_groups
+        found: dict[str, list[float | None]] = {
+            "head": [self.of(None, "head", fmt) for fmt in space.formats]
         }
-        places["head"] = [(None, "head")]
-        found = {}
-        for name, summed in places.items():
-            losses = [self._sum(summed, fmt) for fmt in space.formats]
-            if None not in losses:
-                found[name] = {i: loss for i, loss in enumerate(losses) if loss is not None}
-        return found
+        for group, span in space.spans.items():
+            found[f"{group}.sink_threshold"] = [
+                _sum(self.of_threshold(layer, threshold) for layer in span)
+                for threshold in space.thresholds
+            ]
+            for field in space.linear_groups:
+                found[f"{group}.{field}"] = [
+                    _sum(self.of(layer, field, fmt) for layer in span) for fmt in space.formats
+                ]
+        return {
+            name: {place: loss for place, loss in enumerate(losses) if loss is not None}
+            for name, losses in found.items()
+            if None not in losses
+        }
 
-    def _sum(self, places: list[tuple[int | None, str]], fmt: WeightFormat) -> float | None:
-        parts = [self.of(layer, group, fmt) for layer, group in places]
-        return None if None in parts else sum(part for part in parts if part is not None)
+
+def _sum(parts: Iterable[float | None]) -> float | None:
+    """The sum; None where a part is unknown."""
+    known = list(parts)
+    return None if None in known else sum(part for part in known if part is not None)

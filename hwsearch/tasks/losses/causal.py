@@ -145,9 +145,11 @@ class SolvedProblems(ABC):
 
         yield from in_turn(self.order, measure, describe, total)
 
-    def judged(self, network: Network) -> Iterator[list[JudgedLogits]]:
+    def judged(
+        self, network: Network, kept: KeptShares | None = None
+    ) -> Iterator[list[JudgedLogits]]:
         """Differentiable logits; see `hwsearch.tasks.losses.loss.DivergenceLoss`."""
-        kept = KeptShares.keeping_all(len(network.linear_groups().layers))
+        kept = kept or KeptShares.keeping_all(len(network.linear_groups().layers))
         backend = backend_of(network, kept, differentiable=True)
         whole = sum(batch.count for batch in self.batches)
         for batch in self.batches:

@@ -142,13 +142,15 @@ class FrozenStates:
 
         yield from in_turn(self.order, measure, describe, self._total)
 
-    def judged(self, network: Network) -> Iterator[list[JudgedLogits]]:
+    def judged(
+        self, network: Network, kept: KeptShares | None = None
+    ) -> Iterator[list[JudgedLogits]]:
         """Differentiable logits; see `hwsearch.tasks.losses.loss.DivergenceLoss`."""
-        kept = KeptShares.keeping_all(len(network.linear_groups().layers))
+        kept = kept or KeptShares.keeping_all(len(network.linear_groups().layers))
         backend = backend_of(network, kept, differentiable=True)
         refresh, step = self._per_mask
         for state in self.states:
-            backend.begin()
+            backend.begin(state.history)
             span = (state.start, state.stop)
             passes = [(state.at_refresh, backend.refresh_logits, refresh)]
             if state.at_step is not None:

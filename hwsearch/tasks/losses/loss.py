@@ -91,5 +91,12 @@ class DivergenceLoss(Loss, Protocol):
     def judges(self) -> Judged:
         """What it judges."""
 
-    def judged(self, network: Network) -> Iterator[list[JudgedLogits]]:
-        """State by state the logits of its passes, of a network that drops no cached position."""
+    def judged(
+        self, network: Network, kept: KeptShares | None = None
+    ) -> Iterator[list[JudgedLogits]]:
+        """State by state the logits of its passes.
+
+        Args:
+            network: a (compressed) network.
+            kept: what share of cached positions its layers keep; None drops none.
+        """

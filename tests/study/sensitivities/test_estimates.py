@@ -179,18 +179,22 @@ def test_a_prior_adds_up_layers_of_a_group_and_leaves_out_what_nobody_estimated(
         Sensitivities.model_validate(json.loads(json.dumps(table.model_dump(mode="json")))) == table
     )
     space = SearchSpace(num_layers=3, formats=("fp32", "w8", "w4"), thresholds=(1.0, 0.5))
+    whole = space.model_copy(update={"thresholds": (1.0,)})
     free = table.prior(space)
     assert free["layer0.mlp"] == {0: 0.0, 1: 0.25, 2: 1.0} == free["head"]
     assert "layer0.sink_threshold" not in free
     assert "layer2.attention" not in free, "one of its choices has no estimate"
-    tied = table.prior(space.model_copy(update={"groups": "tied", "formats": ("fp32", "w8")}))
+    tied = table.prior(whole.model_copy(update={"groups": "tied", "formats": ("fp32", "w8")}))
     assert tied == {
+        "layers0-2.sink_threshold": {0: 0.0},
         "layers0-2.attention": {0: 0.0, 1: 1.0},
         "layers0-2.mlp": {0: 0.0, 1: 0.75},
         "head": {0: 0.0, 1: 0.25},
     }
-    assert table.covers(["fp32", "w4"]) and not table.covers(["w8a8"])
-    assert table.prior(space.model_copy(update={"formats": ("fp32", "w8a8")})) == {}
+    assert table.covers(whole) and not table.covers(space), "of thresholds nothing is known"
+    other = whole.model_copy(update={"formats": ("fp32", "w8a8")})
+    assert not table.covers(other)
+    assert not any(name.endswith(("attention", "mlp")) for name in table.prior(other))
 
 
 def test_a_prior_is_of_the_groups_of_a_space():
@@ -202,12 +206,61 @@ def test_a_prior_is_of_the_groups_of_a_space():
         )
 
     whole, parts = table(attention=0.5, mlp=1.0), table(attention=0.5, gate_up=0.25, down=1.0)
-    space = SearchSpace(num_layers=1, formats=("fp32", "w8"))
+    space = SearchSpace(num_layers=1, formats=("fp32", "w8"), thresholds=(1.0,))
     split = space.model_copy(update={"linear_groups": DOWN_APART})
     assert whole.prior(space)["layer0.mlp"] == {0: 0.0, 1: 1.0}
     assert parts.prior(space)["layer0.mlp"] == {0: 0.0, 1: 1.25}
     assert parts.prior(split)["layer0.down"] == {0: 0.0, 1: 1.0}
-    assert whole.prior(split).keys() == {"layer0.attention", "head"}, "nobody told them apart"
-    formats = space.formats
-    assert parts.covers(formats, space.linear_groups) and parts.covers(formats, DOWN_APART)
-    assert not whole.covers(formats, DOWN_APART)
+    told = {name for name, losses in whole.prior(split).items() if len(losses) > 1}
+    assert told == {"layer0.attention", "head"}, "nobody told the others apart"
+    assert parts.covers(space) and parts.covers(split) and not whole.covers(split)
+
+
+def test_thresholds_are_estimated_layer_by_layer_and_add_up():
+    table = Sensitivities(
+        layers=({}, {}),
+        head={},
+        thresholds=({0.9: 0.25, 0.5: 1.0}, {0.9: 0.5, 0.5: 3.0}),
+        passes=1.0,
+    )
+    again = Sensitivities.model_validate(json.loads(json.dumps(table.model_dump(mode="json"))))
+    assert again == table
+    space = SearchSpace(num_layers=2, formats=("fp32",), thresholds=(1.0, 0.9, 0.5))
+    assert table.prior(space)["layer1.sink_threshold"] == {0: 0.0, 1: 0.5, 2: 3.0}
+    tied = space.model_copy(update={"groups": "tied"})
+    assert table.prior(tied)["layers0-1.sink_threshold"] == {0: 0.0, 1: 0.75, 2: 4.0}
+    other = space.model_copy(update={"thresholds": (1.0, 0.7)})
+    assert "layer0.sink_threshold" not in table.prior(other)
+
+
+@pytest.mark.parametrize("memory", [2**31, 1], ids=["one sweep", "a group a sweep"])
+def test_dropping_is_estimated_as_it_is_measured(memory):
+    """Each layer alone, by running means of its own attention mass, in refreshes and cached passes."""
+    denoiser = tiny_denoiser()
+    loss = make_loss("kl", denoiser, PROBLEMS)
+    shares = {0.9: 0.9, 0.5: 0.6}
+    found = measure_sensitivities(
+        denoiser.network,
+        loss,
+        [],
+        dropping={threshold: KeptShares((share,) * 2) for threshold, share in shares.items()},
+        draws=300 if memory > 1 else 60,
+        memory_bytes=memory,
+    )
+    for layer, (threshold, share) in itertools.product(range(2), shares.items()):
+        kept = KeptShares(tuple(share if i == layer else 1.0 for i in range(2)))
+        ratio = found.of_threshold(layer, threshold) / loss.loss(denoiser.network, kept)
+        assert 1 / 2 < ratio < 2, (layer, threshold, ratio)
+    assert found.of_threshold(0, 1.0) == 0.0
+    plain = measure_sensitivities(denoiser.network, loss, [], draws=2, memory_bytes=memory)
+    more = measure_sensitivities(
+        denoiser.network,
+        loss,
+        [],
+        dropping={0.5: KeptShares((0.6, 0.6))},
+        draws=2,
+        memory_bytes=memory,
+    )
+    sweeps = (plain.passes / loss.cost - 1) / (1 + 2 * 2)
+    assert more.passes - plain.passes == pytest.approx(sweeps * loss.cost)
+    assert not any(module._forward_hooks for module in denoiser.network.modules())

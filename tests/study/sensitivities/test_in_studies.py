@@ -41,7 +41,7 @@ def test_a_study_keeps_them_and_is_continued_with_them(objective, counted, tmp_p
     first = run_study(objective, trials=9, **options)
     kept = Sensitivities.model_validate(first.record.sensitivities)
     assert len(counted) == 1 and kept == counted[0] and kept.passes > 0
-    assert kept.covers(objective.space.formats)
+    assert kept.covers(objective.space) and all(kept.thresholds)
     run_study(objective, trials=14, **options)
     assert len(counted) == 1, "a study that goes on reads them"
     assert load_study("s", options["storage"]).record.sensitivities == first.record.sensitivities

@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hwsearch.errors import InputError
-from hwsearch.formats.w4 import W4
+from hwsearch.formats.blocks import BLOCK_SIZE
 
 Linear = Callable[[Tensor], Tensor]
 
 #: Weights that share a scale and a zero, in ``w4``.
-GROUP = W4.block
+GROUP = BLOCK_SIZE
 
 #: Rows that some kernels need at least, or multiples of which they need.
 INT8_ROWS, FP8_ROWS = 32, 16
