@@ -66,6 +66,12 @@ class Answering:
             known = self._uncompressed[decoding] = self.problems.passes(self._written(decoding))
         return known
 
+    def uncompressed_price(self, decoding: Decoding) -> float:
+        """What a decoding costs the uncompressed model's own texts, in nats; 0 for a schedule."""
+        if decoding.commit is None:
+            return 0.0
+        return max(0.0, self.price.price(self._written(decoding)))
+
     def _written(self, decoding: Decoding) -> Decoded:
         """What the uncompressed model writes; a text that stops is one that was written and cut."""
         made = self.problems.denoiser.decoding.scheduled()

@@ -9,8 +9,10 @@ from hwsearch.errors import InfeasibleTargetError
 from hwsearch.jobs.demo import contest
 from hwsearch.plan import CompressionPlan
 
-FAST, SLOW, BETWEEN = (CompressionPlan.uniform(2, fmt, fmt) for fmt in ("w4", "w8a8", "w8"))
-PREDICTED = {FAST: 60.0, SLOW: 99.0, BETWEEN: 90.0, CompressionPlan.uniform(2): 200.0}
+FAST, SLOW, BETWEEN, WRONG = (
+    CompressionPlan.uniform(2, fmt, fmt) for fmt in ("w4", "w8a8", "w8", "w2")
+)
+PREDICTED = {FAST: 60.0, SLOW: 99.0, BETWEEN: 90.0, WRONG: 40.0, CompressionPlan.uniform(2): 200.0}
 
 
 class Study:
@@ -19,7 +21,7 @@ class Study:
     name, target_ms, finalists = "s", 100.0, None
 
     def __init__(self, *plans):
-        losses = {SLOW: 0.1, BETWEEN: 0.2, FAST: 0.5}
+        losses = {SLOW: 0.001, BETWEEN: 0.002, FAST: 0.005, WRONG: 0.8}
         self.rows = sorted((losses[plan], PREDICTED[plan], plan, plan == FAST) for plan in plans)
 
     def frame(self):
@@ -118,6 +120,21 @@ def test_nothing_is_searched_where_nothing_new_could_be_picked(tmp_path):
     found = contest.contest(Hopeless(), Study(FAST), 0.5, tmp_path, 1, again)
     assert found["winner"] == FAST
     assert len(aims) == 1
+
+
+@pytest.mark.usefixtures("scored")
+def test_a_miss_is_not_made_up_for_by_a_plan_that_gets_answers_wrong(tmp_path):
+    """It would be in time; but the first that was picked lost next to nothing."""
+    aims = []
+
+    def again(most_ms):
+        aims.append(most_ms)
+        return Study(SLOW, WRONG, FAST)
+
+    found = contest.contest(Hopeless(), Study(SLOW, WRONG, FAST), 0.5, tmp_path, 1, again)
+    assert aims and found["winner"] == FAST
+    only = contest.contest(Finisher(), Study(SLOW, WRONG, FAST), 0.2, tmp_path, 1)
+    assert only["winner"] == FAST, "nothing is in time, and the fastest of all is wrong"
 
 
 def test_a_pick_by_itself_says_what_the_fastest_takes():

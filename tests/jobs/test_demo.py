@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -12,14 +13,14 @@ from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError, VerificationError
 from hwsearch.jobs.demo.contest import ATTEMPTS
 from hwsearch.jobs.demo.run import AGAIN, DEVICE, DemoOptions, run_demo
-from hwsearch.jobs.demo.target import Reach, choose_target
+from hwsearch.jobs.demo.target import CARELESS, Reach, careful, choose_target
 from hwsearch.jobs.prediction import predict_plan
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.onnxruntime import profile_machine
 from hwsearch.jobs.verification import verify
 from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan
-from hwsearch.study import load_study
+from hwsearch.study import SearchSpace, load_study
 from hwsearch.tasks.gsm_mini.generator import problems
 
 pytestmark = pytest.mark.slow
@@ -99,6 +100,22 @@ def test_the_target_lies_a_little_above_the_fastest_plan(fastest_ms, ratio):
     chosen = choose_target(Reach(100.0, fastest_ms + 1.0, fastest_ms))
     assert chosen.ratio == pytest.approx(ratio)
     assert chosen.ratio * 100.0 >= min(1.08 * fastest_ms, 100.0) - 1e-9
+
+
+def test_a_decoding_that_gets_answers_wrong_sets_no_target():
+    """It is fast, and nobody wants it."""
+    right, wrong = (
+        load_denoiser("gsm-mini").decoding.changed(
+            {"commit": {"policy": "threshold", "threshold": threshold}}
+        )
+        for threshold in (0.9, 0.3)
+    )
+    space = SearchSpace(num_layers=2, decodings=(None, right, wrong))
+    prices = {right: 0.0, wrong: CARELESS + 0.01}
+    answering = SimpleNamespace(uncompressed_price=prices.__getitem__)
+    objective = SimpleNamespace(space=space, answering=answering)
+    assert careful(objective).decodings == (None, right)
+    assert careful(SimpleNamespace(space=space, answering=None)) == space
 
 
 def test_a_target_that_is_asked_for_is_taken_or_refused():

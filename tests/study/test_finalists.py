@@ -63,9 +63,9 @@ def test_a_winner_is_the_best_plan_until_the_study_goes_on(objective, study, mon
     marks = {True: (True,) * 12, False: (False,) * 12}
     monkeypatch.setattr(finalists, "solved", lambda _, plan, *__: marks[plan == good])
     judge_finalists(study, objective, 3, 12)
-    assert study.best_plan == good == pick(study, study.target_ms)
+    assert study.best_plan == good == pick(study, study.target_ms)["plan"]
     fastest = study.feasible()["generation_ms"].min()
-    assert pick(study, fastest) != good or rows["generation_ms"].iloc[2] == fastest
+    assert pick(study, fastest)["plan"] != good or rows["generation_ms"].iloc[2] == fastest
     storage = study.optuna._storage._backend.url
     further = run_study(objective, trials=20, name="s", storage=str(storage))
     assert further.finalists is None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pandas as pd
 
 from hwsearch.errors import InfeasibleTargetError
 from hwsearch.jobs.demo.waterfall import TITLES, stages
@@ -18,6 +21,10 @@ from hwsearch.tasks.choice import FEW_QUESTIONS, REFERENCE_QUESTIONS
 
 #: Times that plans are measured, and slower ones left, before giving up.
 ATTEMPTS = 4
+
+#: Nats that a plan may lose more than the one that was picked first and missed the target. A little time is
+#: not worth a decoding that gets answers wrong.
+ALLOWED = 0.01
 
 
 def contest(
@@ -34,8 +41,9 @@ def contest(
     predicted faster by as much as it missed. The trials of a study crowd below its target, so few
     lie there: `again` may search some more, given the milliseconds to aim at. Where nothing tried is
     predicted to be as fast as the misses ask for, the fastest is taken: a busy machine must not end
-    the job. After `ATTEMPTS`, or where there is nothing else to pick, the last picked stand as they
-    were measured, within the target or not.
+    the job. What loses `ALLOWED` more than the first that was picked is never taken for it. After
+    `ATTEMPTS`, or where there is nothing else to pick, the last picked stand as they were measured,
+    within the target or not.
 
     Between the uncompressed model and the winner stand the levers of the winner's decoding, one after
     the other (`hwsearch.jobs.demo.waterfall`); all are timed once more, side by side. What torch would answer
@@ -46,11 +54,13 @@ def contest(
     uncompressed = CompressionPlan.uniform(objective.space.num_layers)
     bundles = {"baseline": finisher.export(uncompressed, out / "baseline", questions=0)}
     plans, most_ms = {"baseline": uncompressed}, study.target_ms
+    most_loss: dict[str, float] = {}
     for left in reversed(range(ATTEMPTS)):
-        picked = {
-            "best_uniform": pick_or_fastest(study, most_ms, uniform=True),
-            "winner": pick_or_fastest(study, most_ms),
-        }
+        picked = {}
+        for name, uniform in (("best_uniform", True), ("winner", None)):
+            row = pick_or_fastest(study, most_ms, uniform, most_loss.get(name, math.inf))
+            picked[name] = row["plan"]
+            most_loss.setdefault(name, row["loss"] + ALLOWED)
         new = {name: plan for name, plan in picked.items() if plans.get(name) != plan}
         if not new:
             break
@@ -101,8 +111,10 @@ def _side_by_side(
         return {name: waiting[name].result() for name in TITLES if name in waiting}
 
 
-def pick(study: Study, most_ms: float, uniform: bool | None = None) -> CompressionPlan:
-    """The plan of least loss whose predicted time is at most `most_ms`.
+def pick(
+    study: Study, most_ms: float, uniform: bool | None = None, most_loss: float = math.inf
+) -> pd.Series:
+    """The trial of least loss, `most_loss` at most, whose predicted time is at most `most_ms`.
 
     Where the study's best plans were scored, their winner comes before all others.
 
@@ -110,7 +122,7 @@ def pick(study: Study, most_ms: float, uniform: bool | None = None) -> Compressi
         InfeasibleTargetError: there is none.
     """
     frame = study.feasible(uniform)
-    fitting = frame[frame["generation_ms"] <= most_ms]
+    fitting = frame[(frame["generation_ms"] <= most_ms) & (frame["loss"] <= most_loss)]
     if fitting.empty:
         fastest = study.frame()["generation_ms"].min()
         kind = "uniform plan" if uniform else "plan"
@@ -121,16 +133,17 @@ def pick(study: Study, most_ms: float, uniform: bool | None = None) -> Compressi
     if uniform is None and study.finalists is not None:
         won = fitting[fitting["number"] == study.finalists["winner"]]
         fitting = fitting if won.empty else won
-    plan: CompressionPlan = fitting["plan"].iloc[0]
-    return plan
+    return fitting.iloc[0]
 
 
-def pick_or_fastest(study: Study, most_ms: float, uniform: bool | None = None) -> CompressionPlan:
-    """As `pick`; the fastest plan tried where none is within `most_ms`."""
+def pick_or_fastest(
+    study: Study, most_ms: float, uniform: bool | None = None, most_loss: float = math.inf
+) -> pd.Series:
+    """As `pick`; the fastest trial of at most that loss where none is within `most_ms`."""
     try:
-        return pick(study, most_ms, uniform)
+        return pick(study, most_ms, uniform, most_loss)
     except InfeasibleTargetError:
         frame = study.frame()
-        tried = frame if uniform is None else frame[frame["uniform"] == uniform]
-        plan: CompressionPlan = tried.sort_values(["generation_ms", "loss"])["plan"].iloc[0]
-        return plan
+        tried = frame[frame["loss"] <= most_loss]
+        tried = tried if uniform is None else tried[tried["uniform"] == uniform]
+        return tried.sort_values(["generation_ms", "loss"]).iloc[0]
