@@ -22,7 +22,7 @@ from hwsearch.bundle.weights import Array, Graph, Weight, WeightGroup
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Layer, Transformer
 from hwsearch.formats.catalog import format_of
-from hwsearch.formats.rounded_weight import RoundedWeight
+from hwsearch.formats.integer_format import RoundedWeight
 from hwsearch.formats.weight_format import Spec
 from hwsearch.plan import WeightFormat
 

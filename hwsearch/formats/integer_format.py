@@ -1,8 +1,13 @@
-"""What formats of whole numbers times scales let others choose: the scales, and each number."""
+"""What formats of whole numbers times scales let others choose: the scales, and each number.
+
+A weight that was rounded by what its linear sees is its codes, and what its inputs are divided by.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +16,7 @@ from hwsearch.formats.weight_format import Format
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from hwsearch.formats.weight_format import Codes
 
@@ -39,3 +45,33 @@ class IntegerFormat(Format):
     @abstractmethod
     def pack(self, numbers: NDArray[np.int8], scales: NDArray[np.float32]) -> Codes:
         """The arrays of `specs` for numbers ``[out, in]`` times scales ``[out, groups]``."""
+
+
+@dataclass(frozen=True, eq=False)
+class RoundedWeight:
+    """A linear's weight in a format.
+
+    Attributes:
+        codes: the arrays of `Format.specs`, of weights that are multiplied by `scale`.
+        scale: powers of two that inputs are divided by before they are rounded, ``[in]``; None for 1.
+        origin: digest of the calibration that it was made by.
+    """
+
+    codes: Codes
+    scale: Tensor | None
+    origin: str = ""
+
+    def dividing(self, round_inputs: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """A format's rounding of inputs that are divided first."""
+        return round_inputs if self.scale is None else DividedInputs(round_inputs, self.scale)
+
+
+class DividedInputs:
+    """Rounds inputs that are divided by a scale first; see `RoundedWeight`."""
+
+    def __init__(self, round_inputs: Callable[[Tensor], Tensor], scale: Tensor) -> None:
+        self._round, self._scale = round_inputs, scale
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Inputs ``[..., in]``, divided and rounded."""
+        return self._round(x / self._scale.to(x))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from hwsearch.formats.rounded_weight import RoundedWeight
+    from hwsearch.formats.integer_format import RoundedWeight
     from hwsearch.formats.weight_format import Format
 
 Rounding = Callable[[Tensor], Tensor]

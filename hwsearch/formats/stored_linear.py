@@ -18,7 +18,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from hwsearch.formats.rounded_weight import RoundedWeight
+    from hwsearch.formats.integer_format import RoundedWeight
     from hwsearch.formats.weight_format import Format
 
 #: Weights of a matrix that are floats at the same time.

@@ -12,7 +12,7 @@ from hwsearch.compression import (
 )
 from hwsearch.compression.rounding import CalibratedWeights, calibrated
 from hwsearch.errors import InputError, PlanError
-from hwsearch.formats.rounded_weight import RoundedWeight
+from hwsearch.formats.integer_format import RoundedWeight
 from hwsearch.plan import CompressionPlan
 from hwsearch.testing.tiny import tiny_denoiser
 

@@ -13,7 +13,7 @@ from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError, VerificationError
 from hwsearch.jobs.demo.contest import ATTEMPTS
 from hwsearch.jobs.demo.run import AGAIN, DEVICE, DemoOptions, run_demo
-from hwsearch.jobs.demo.target import CARELESS, Reach, careful, choose_target
+from hwsearch.jobs.demo.target import CARELESS, Reach, careful_space, choose_target
 from hwsearch.jobs.prediction import predict_plan
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.onnxruntime import profile_machine
@@ -114,8 +114,8 @@ def test_a_decoding_that_gets_answers_wrong_sets_no_target():
     prices = {right: 0.0, wrong: CARELESS + 0.01}
     answering = SimpleNamespace(uncompressed_price=prices.__getitem__)
     objective = SimpleNamespace(space=space, answering=answering)
-    assert careful(objective).decodings == (None, right)
-    assert careful(SimpleNamespace(space=space, answering=None)) == space
+    assert careful_space(objective).decodings == (None, right)
+    assert careful_space(SimpleNamespace(space=space, answering=None)) == space
 
 
 def test_a_target_that_is_asked_for_is_taken_or_refused():

@@ -17,8 +17,7 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError
 from hwsearch.formats.catalog import format_of
-from hwsearch.formats.integer_format import IntegerFormat
-from hwsearch.formats.rounded_weight import RoundedWeight
+from hwsearch.formats.integer_format import IntegerFormat, RoundedWeight
 from hwsearch.plan import WeightFormat
 from hwsearch.progress import work
 

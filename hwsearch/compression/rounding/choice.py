@@ -15,8 +15,7 @@ from hwsearch.compression.rounding.grid import Grid, clipped
 from hwsearch.compression.rounding.input_scaling import ALPHAS, balanced
 from hwsearch.compression.rounding.linear_inputs import LinearInputs
 from hwsearch.errors import CheckpointError
-from hwsearch.formats.integer_format import IntegerFormat
-from hwsearch.formats.rounded_weight import RoundedWeight
+from hwsearch.formats.integer_format import IntegerFormat, RoundedWeight
 from hwsearch.formats.stored_linear import outputs_at_once
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hwsearch.formats.catalog import format_of
-from hwsearch.formats.rounded_weight import RoundedWeight
+from hwsearch.formats.integer_format import RoundedWeight
 from hwsearch.plan import WeightFormat
 
 _SCALE = "scale.npy"

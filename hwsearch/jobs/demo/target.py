@@ -47,7 +47,7 @@ class Reach:
         def ms(plan: CompressionPlan) -> float:
             return objective.expected_latency(plan).generation_ms
 
-        space = careful(objective)
+        space = careful_space(objective)
         uncompressed = objective.predictor.device.uncompressed(space.num_layers)
         uniform = [uncompressed, *space.uniform_plans()]
         offered = [plan for plan in uniform if space.offers(plan)]
@@ -60,7 +60,7 @@ class Reach:
         return self.fastest_uniform_ms / self.uncompressed_ms
 
 
-def careful(objective: Objective) -> SearchSpace:
+def careful_space(objective: Objective) -> SearchSpace:
     """An objective's space without the decodings that cost the uncompressed model more than `CARELESS`."""
     space, answering = objective.space, objective.answering
     if answering is None:

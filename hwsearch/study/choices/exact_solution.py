@@ -10,7 +10,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 from hwsearch.study.choices.cost_tables import CostTable, CostTables
-from hwsearch.study.choices.search_space import of_whole_plan
+from hwsearch.study.choices.search_space import DECODING, WHOLE
 
 Table = Mapping[str, Mapping[int, float]]
 
@@ -62,7 +62,7 @@ def cheapest_of(cost: CostTables, limited: CostTables, room: float | None) -> di
     if cost.is_additive and limited.is_additive:
         return cheapest(cost.by_choice, limited.by_choice, room)
     sizes = {name: len(found) for name, found in {**limited.by_choice, **cost.by_choice}.items()}
-    shared = [name for name in sizes if of_whole_plan(name)]
+    shared = [name for name in sizes if _of_whole_plan(name)]
     blocks = _blocks([*cost.tables, *limited.tables], shared)
     best: tuple[float, dict[str, int]] | None = None
     for row in product(*(range(sizes[name]) for name in shared)):
@@ -119,3 +119,8 @@ def _outside(tables: CostTables, fixed: Mapping[str, int]) -> float:
 
 def _unravel(number: int, names: Sequence[str], sizes: Mapping[str, int]) -> list[int]:
     return [int(i) for i in np.unravel_index(number, [sizes[name] for name in names])]
+
+
+def _of_whole_plan(name: str) -> bool:
+    """Whether a parameter is one that the whole plan shares and its layers' costs depend on."""
+    return name.startswith(WHOLE) or name == DECODING

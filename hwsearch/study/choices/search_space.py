@@ -375,11 +375,6 @@ class SearchSpace(OmitsDefaults):
         return prod(len(choices) for choices in self.parameters().values())
 
 
-def of_whole_plan(name: str) -> bool:
-    """Whether a parameter is one that the whole plan shares and its layers' costs depend on."""
-    return name.startswith(WHOLE) or name == DECODING
-
-
 def is_uniform(plan: CompressionPlan) -> bool:
     """Whether a plan treats all layers, and the head, alike."""
     first = plan.layers[0]

@@ -46,7 +46,8 @@ KeyT = TypeVar("KeyT")
 #: many over all sequences. The standard deviation of an estimate falls with the root of their number.
 DRAWS, MOST_DRAWS, DIRECTIONS = 2, 8, 192
 
-#: Memory for what linears read and what flows back to them; a layer at a time, if need be.
+#: Memory for what linears read and what flows back to them, kept of a sweep; a single group of a layer may
+#: take more.
 MEMORY_BYTES = 2 << 30
 
 
@@ -77,7 +78,6 @@ def measure_sensitivities(
     dropping: Mapping[float, KeptShares] | None = None,
     draws: int | None = None,
     seed: int = 0,
-    memory_bytes: int = MEMORY_BYTES,
     rounded: Rounded = to_nearest,
 ) -> Sensitivities:
     """Estimate the loss of every choice of a format, and of a sink threshold, in every layer.
@@ -102,7 +102,6 @@ def measure_sensitivities(
         dropping: what layers keep at each sink threshold that is estimated.
         draws: random directions a state; None takes `DRAWS`, and more for few sequences.
         seed: of the directions.
-        memory_bytes: for what is kept of a sweep; a single group of a layer may take more.
         rounded: makes linears in a format.
 
     Raises:
@@ -114,7 +113,7 @@ def measure_sensitivities(
     units = _units(layers, network.linear_groups().head)
     ends, found, sweeps = attention_outputs(network), _Found(), 0
     while left := [unit for unit in units if unit not in found.formats]:
-        watched, states = _sweep(network, loss, left, draws, seed, memory_bytes)
+        watched, states = _sweep(network, loss, left, draws, seed)
         sweeps += 1
         for unit in each(watched, "rounding for sensitivities", len(watched)):
             found.formats[unit] = _estimates(network, unit, states, lossy, rounded)
@@ -198,7 +197,6 @@ def _sweep(
     units: Sequence[_Unit],
     draws: int,
     seed: int,
-    memory_bytes: int,
 ) -> tuple[list[_Unit], list[Calls]]:
     """What the last of some units saw in each state, as many of them as memory holds."""
     watched, states = list(units), []
@@ -212,7 +210,7 @@ def _sweep(
             states.append(capture.take())
             for unit in watched:
                 held[unit] += held_bytes(states[-1], unit.paths)
-            while len(watched) > 1 and sum(held.values()) > memory_bytes:
+            while len(watched) > 1 and sum(held.values()) > MEMORY_BYTES:
                 first = watched.pop(0)
                 del held[first]
                 capture.drop(first.paths)

@@ -119,7 +119,8 @@ def test_what_does_not_fit_into_memory_is_left_to_a_further_sweep(monkeypatch):
         return old(network, unit, states, formats, rounded)
 
     monkeypatch.setattr(estimates, "_estimates", watched)
-    small = measure_sensitivities(denoiser.network, loss, FORMATS, draws=2, memory_bytes=1)
+    monkeypatch.setattr(estimates, "MEMORY_BYTES", 1)
+    small = measure_sensitivities(denoiser.network, loss, FORMATS, draws=2)
     assert len(held) == 5 and all(len(paths) <= 4 for paths in held), "a group at a time"
     assert small.passes > whole.passes
     for choice, _ in choices(denoiser):
@@ -234,32 +235,31 @@ def test_thresholds_are_estimated_layer_by_layer_and_add_up():
 
 
 @pytest.mark.parametrize("memory", [2**31, 1], ids=["one sweep", "a group a sweep"])
-def test_dropping_is_estimated_as_it_is_measured(memory):
+def test_dropping_is_estimated_as_it_is_measured(memory, monkeypatch):
     """Each layer alone, by running means of its own attention mass, in refreshes and cached passes."""
     denoiser = tiny_denoiser()
     loss = make_loss("kl", denoiser, PROBLEMS)
     shares = {0.9: 0.9, 0.5: 0.6}
+    monkeypatch.setattr(estimates, "MEMORY_BYTES", memory)
     found = measure_sensitivities(
         denoiser.network,
         loss,
         [],
         dropping={threshold: KeptShares((share,) * 2) for threshold, share in shares.items()},
         draws=300 if memory > 1 else 60,
-        memory_bytes=memory,
     )
     for layer, (threshold, share) in itertools.product(range(2), shares.items()):
         kept = KeptShares(tuple(share if i == layer else 1.0 for i in range(2)))
         ratio = found.of_threshold(layer, threshold) / loss.loss(denoiser.network, kept)
         assert 1 / 2 < ratio < 2, (layer, threshold, ratio)
     assert found.of_threshold(0, 1.0) == 0.0
-    plain = measure_sensitivities(denoiser.network, loss, [], draws=2, memory_bytes=memory)
+    plain = measure_sensitivities(denoiser.network, loss, [], draws=2)
     more = measure_sensitivities(
         denoiser.network,
         loss,
         [],
         dropping={0.5: KeptShares((0.6, 0.6))},
         draws=2,
-        memory_bytes=memory,
     )
     sweeps = (plain.passes / loss.cost - 1) / (1 + 2 * 2)
     assert more.passes - plain.passes == pytest.approx(sweeps * loss.cost)
