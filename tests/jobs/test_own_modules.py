@@ -13,7 +13,7 @@ from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.network import linear_sizes
 from hwsearch.denoisers.own import own_denoiser
 from hwsearch.errors import InputError, PlanError, StudyError
-from hwsearch.formats.catalog import ONNX_FORMATS
+from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.latency.devices.device import Calibration, Device, DeviceInfo, Line, Provenance
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import Workload
@@ -48,7 +48,7 @@ def exporter(denoiser):
 
 
 def device_of(denoiser, tmp_path, calibrated=True):
-    keys = full_pass_keys(linear_sizes(denoiser.network), WORKLOAD, ONNX_FORMATS)
+    keys = full_pass_keys(linear_sizes(denoiser.network), WORKLOAD, USUAL_FORMATS)
     line = Line(intercept_ms=0.5, slope=2.0, mape=0.0, plans=2)
     info = DeviceInfo(
         name="formula",

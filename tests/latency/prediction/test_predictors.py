@@ -8,7 +8,7 @@ import pytest
 from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.network import linear_sizes
 from hwsearch.errors import InputError
-from hwsearch.formats.catalog import ONNX_FORMATS
+from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.latency.devices.device import Calibration, Device, Line, Power
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import Workload
@@ -40,7 +40,7 @@ def cached():
 def full():
     denoiser = character_denoiser()
     work = Workload(9, denoiser.decoding)
-    keys = full_pass_keys(linear_sizes(denoiser.network), work, ONNX_FORMATS)
+    keys = full_pass_keys(linear_sizes(denoiser.network), work, USUAL_FORMATS)
     plain = formula_device(tiny_denoiser().geometry, work)
     table = LatencyTable({key: ((formula_us(key),),) for key in keys})
     return denoiser, Device(plain.info, table, Path("own"))
