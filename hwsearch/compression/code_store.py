@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from torch import Tensor, nn
 
 from hwsearch.denoisers.caching.digest import weights_digest
-from hwsearch.denoisers.caching.folder import CACHE_VARIABLE, cache_folder
+from hwsearch.denoisers.caching.folder import CACHE_VARIABLE, cache_folder, whole_folder
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
 from hwsearch.formats.catalog import format_of
@@ -19,6 +18,9 @@ from hwsearch.formats.stored_linear import CodedLinear, outputs_at_once
 from hwsearch.formats.weight_format import Format
 from hwsearch.plan import WeightFormat
 from hwsearch.progress import each
+
+if TYPE_CHECKING:
+    from hwsearch.formats.weight_format import Codes
 
 #: Raised when a format's codes come to mean something else.
 SCHEME = 2
@@ -55,10 +57,7 @@ class CodeStore:
         folder = self.folder / f"{path}.{fmt.value}"
         if not folder.is_dir():
             self._make(folder, linear.weight, form)
-        codes = {
-            name: np.load(folder / f"codes{name}.npy", mmap_mode="r")
-            for name in form.specs(inputs, outputs)
-        }
+        codes = mapped_codes(folder, form, inputs, outputs)
         bias = None if linear.bias is None else linear.bias.detach()
         return CodedLinear(codes, bias, form, inputs, outputs)
 
@@ -74,11 +73,10 @@ class CodeStore:
                 f"{self.folder}: codes take {needed / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB "
                 f"left; make room, or set {CACHE_VARIABLE} to a folder on another disk"
             )
-        fresh = Path(tempfile.mkdtemp(dir=self.folder, prefix=".making-"))
-        try:
+        with whole_folder(folder) as fresh:
             arrays = {
                 name: np.lib.format.open_memmap(
-                    fresh / f"codes{name}.npy", "w+", spec.dtype, spec.shape
+                    codes_file(fresh, name), "w+", spec.dtype, spec.shape
                 )
                 for name, spec in specs.items()
             }
@@ -88,12 +86,17 @@ class CodeStore:
                 for name, piece in form.encode(exact.T).items():
                     arrays[name][specs[name].outputs(start, stop)] = piece
             del arrays
-            fresh.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was quicker
-                raise
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def codes_file(folder: Path, name: str) -> Path:
+    """Where a folder has one of the arrays of `Format.specs`."""
+    return folder / f"codes{name}.npy"
+
+
+def mapped_codes(folder: Path, form: Format, inputs: int, outputs: int) -> Codes:
+    """A matrix's arrays, mapped from their files."""
+    names = form.specs(inputs, outputs)
+    return {name: np.load(codes_file(folder, name), mmap_mode="r") for name in names}
 
 
 def _rows(piece: tuple[int, int]) -> int:

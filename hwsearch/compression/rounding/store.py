@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hwsearch.compression.code_store import codes_file, mapped_codes
+from hwsearch.denoisers.caching.folder import whole_folder
 from hwsearch.formats.catalog import format_of
 from hwsearch.formats.integer_format import RoundedWeight
 from hwsearch.plan import WeightFormat
@@ -34,8 +34,7 @@ class RoundedStore:
         folder, (outputs, inputs) = self._place(path, fmt), weight.shape
         if not folder.is_dir():
             return None
-        specs = format_of(fmt).specs(inputs, outputs)
-        codes = {name: np.load(folder / f"codes{name}.npy", mmap_mode="r") for name in specs}
+        codes = mapped_codes(folder, format_of(fmt), inputs, outputs)
         scale = None
         if (folder / _SCALE).exists():
             scale = torch.from_numpy(np.load(folder / _SCALE)).to(weight.device)
@@ -43,17 +42,11 @@ class RoundedStore:
 
     def keep(self, path: str, rounded: RoundedWeight, fmt: WeightFormat) -> None:
         """Write a weight, whole or not at all; a disk that is full keeps none."""
-        with suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            fresh = Path(tempfile.mkdtemp(dir=self.folder, prefix=".making-"))
-            try:
-                for name, array in rounded.codes.items():
-                    np.save(fresh / f"codes{name}.npy", array)
-                if rounded.scale is not None:
-                    np.save(fresh / _SCALE, rounded.scale.cpu().numpy())
-                fresh.rename(self._place(path, fmt))
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
+        with suppress(OSError), whole_folder(self._place(path, fmt)) as fresh:
+            for name, array in rounded.codes.items():
+                np.save(codes_file(fresh, name), array)
+            if rounded.scale is not None:
+                np.save(fresh / _SCALE, rounded.scale.cpu().numpy())
 
     def _place(self, path: str, fmt: WeightFormat) -> Path:
         return self.folder / f"{path}.{fmt.value}"
