@@ -13,7 +13,7 @@ from hwsearch.bundle.graphs.pieces import GraphLayout, Projection
 from hwsearch.bundle.graphs.predictions import example_inputs, input_names, output_names, predicted
 from hwsearch.bundle.graphs.tracing import trace
 from hwsearch.bundle.products import ProductBank
-from hwsearch.bundle.rounded import RoundedProducts
+from hwsearch.bundle.rounded import NONE_ROUNDED, RoundedProducts
 from hwsearch.bundle.tied import share_head
 from hwsearch.bundle.weights import Graph
 from hwsearch.compression.bank import linear_formats
@@ -75,7 +75,7 @@ class TracedFullPass:
         self,
         graph: Graph,
         plan: CompressionPlan,
-        rounded: RoundedProducts = RoundedProducts(),  # noqa: B008 - frozen
+        rounded: RoundedProducts = NONE_ROUNDED,
     ) -> Graph:
         """The graph with each named linear in its planned format.
 

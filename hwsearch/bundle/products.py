@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from hwsearch.bundle.rounded import CodedMatrix, RoundedProducts
+from hwsearch.bundle.rounded import NONE_ROUNDED, CodedMatrix, RoundedProducts
 from hwsearch.bundle.weights import Array, Graph, Weight, WeightGroup, declared, matrix_of
 from hwsearch.errors import PlanError
 from hwsearch.formats.catalog import ONNX_FORMATS, format_of
@@ -68,7 +68,7 @@ class ProductBank:
         self,
         graph: Graph,
         formats: Mapping[str, WeightFormat],
-        rounded: RoundedProducts = RoundedProducts(),  # noqa: B008 - frozen
+        rounded: RoundedProducts = NONE_ROUNDED,
     ) -> Graph:
         """A copy of a graph with each of its named products in a format.
 

@@ -91,6 +91,10 @@ class RoundedProducts:
         return {}
 
 
+#: Of a network of which nothing was rounded by calibration.
+NONE_ROUNDED = RoundedProducts()
+
+
 class ScaledOutputs(WeightGroup):
     """A weight whose outputs are multiplied by factors ``[out]``."""
 

@@ -14,7 +14,7 @@ from hwsearch.bundle.graphs.predictions import input_names, output_names
 from hwsearch.bundle.graphs.sources import weights_of
 from hwsearch.bundle.graphs.traced_pieces import end_piece, layer_piece, rows_piece, start_piece
 from hwsearch.bundle.products import ProductBank, product_formats
-from hwsearch.bundle.rounded import RoundedProducts
+from hwsearch.bundle.rounded import NONE_ROUNDED, RoundedProducts
 from hwsearch.bundle.tied import share_head
 from hwsearch.bundle.weights import Graph, Weight
 from hwsearch.decoding.kept import Signal
@@ -105,7 +105,7 @@ class TracedGraphs:
         self,
         graph: Graph,
         plan: CompressionPlan,
-        rounded: RoundedProducts = RoundedProducts(),  # noqa: B008 - frozen
+        rounded: RoundedProducts = NONE_ROUNDED,
     ) -> Graph:
         """A graph of this network with each product in its planned format.
 
