@@ -89,6 +89,11 @@ class WeightBank:
         known = {path: self._calibrated.get((path, fmt)) for path, fmt in whole.items()}
         return {path: module for path, module in known.items() if module is not None}
 
+    @property
+    def calibration_origin(self) -> str:
+        """Digest of what linears are rounded by, for a bank that has a calibration."""
+        return self._weights.origin
+
     @cached_property
     def _weights(self) -> CalibratedWeights:
         assert self.calibration is not None

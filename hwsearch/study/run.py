@@ -120,8 +120,9 @@ def expected_losses(
 def _estimated(objective: Objective, loss: DivergenceLoss) -> Sensitivities:
     """Estimates for the choices of a space; those that are on disk are read."""
     denoiser, space = objective.denoiser, objective.space
-    calibrated, dropping = _calibrated(objective), space.dropping(objective.sinks)
-    by = [] if calibrated is None else ["calibrated", calibrated.origin]
+    dropping, bank = space.dropping(objective.sinks), objective.bank
+    calibrated = CalibratedLinears(bank) if space.rounding == "calibrated" else None
+    by = [] if calibrated is None else ["calibrated", bank.calibration_origin]
     text = remembered(
         "sensitivities",
         denoiser,
@@ -136,13 +137,6 @@ def _estimated(objective: Objective, loss: DivergenceLoss) -> Sensitivities:
         ).model_dump_json(),
     )
     return Sensitivities.model_validate_json(text)
-
-
-def _calibrated(objective: Objective) -> CalibratedLinears | None:
-    """Linears as plans of a space have them; None where they are rounded to nearest."""
-    if objective.space.rounding != "calibrated":
-        return None
-    return CalibratedLinears(objective.bank, objective.space.formats)
 
 
 def _kept(name: str, storage: RDBStorage) -> StudyRecord | None:

@@ -85,7 +85,7 @@ class CalibratedWeights:
     def _keep(self, path: str, rounded: RoundedWeight, fmt: WeightFormat) -> None:
         # a copy, since what inference mode made can never take part in a backward pass
         scale = None if rounded.scale is None else rounded.scale.clone()
-        made = RoundedWeight(rounded.codes, scale, self._origin)
+        made = RoundedWeight(rounded.codes, scale, self.origin)
         self._known[path, fmt] = made
         if self._store is not None:
             self._store.keep(path, made, fmt)
@@ -97,7 +97,8 @@ class CalibratedWeights:
         return linear.weight.detach()
 
     @cached_property
-    def _origin(self) -> str:
+    def origin(self) -> str:
+        """Digest of the calibration."""
         digest = hashlib.sha256(str(METHOD).encode())
         for tokens in self._samples:
             digest.update(repr(tokens.tolist()).encode())
@@ -108,7 +109,7 @@ class CalibratedWeights:
         if not isinstance(self._network, Transformer):
             return None  # nobody can tell whether its code is the same
         model = cache_folder() / "calibrated" / weights_digest(self._network)
-        return RoundedStore(model / self._origin, self._origin)
+        return RoundedStore(model / self.origin, self.origin)
 
 
 def _integer(fmt: WeightFormat) -> IntegerFormat:

@@ -102,8 +102,9 @@ def _best_scale(
     linears: Mapping[str, Tensor], form: IntegerFormat, seen: LinearInputs
 ) -> Tensor | None:
     """The scale of inputs with the least error where weights are rounded to nearest; None for 1."""
+    scales = [*_scales(linears, form, seen)]
     best, least = None, float("inf")
-    for scale in (None, *_scales(linears, form, seen)):
+    for scale in (None, *scales) if scales else ():
         rounding = _Rounding(form, seen.split[1], scale)
         error = sum(
             rounding.error(piece, _nearest(rounding.scaled(piece), form))

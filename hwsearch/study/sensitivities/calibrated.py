@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import nn
 
 from hwsearch.compression import WeightBank
@@ -12,31 +10,26 @@ from hwsearch.plan import CompressionPlan, WeightFormat
 
 
 class CalibratedLinears:
-    """Linears of a bank in formats, rounded by calibration: all of a format are made at once.
+    """Linears of a bank in formats, rounded by calibration: all of a format when the first is asked for.
 
     Args:
         bank: with a calibration.
-        formats: those that will be asked for.
     """
 
-    def __init__(self, bank: WeightBank, formats: Sequence[WeightFormat]) -> None:
-        network, count = bank.denoiser.network, bank.denoiser.num_layers
-        self._modules = {
-            fmt: bank.modules(
-                CompressionPlan.uniform(count, fmt, fmt, head=fmt, rounding="calibrated"), network
-            )
-            for fmt in formats
-        }
-
-    @property
-    def origin(self) -> str:
-        """Digest of the calibration."""
-        rounded = (
-            getattr(m, "rounded", None) for some in self._modules.values() for m in some.values()
-        )
-        return next((one.origin for one in rounded if one is not None), "")
+    def __init__(self, bank: WeightBank) -> None:
+        self._bank = bank
+        self._modules: dict[WeightFormat, dict[str, nn.Module]] = {}
 
     def __call__(self, path: str, linear: nn.Linear, fmt: WeightFormat) -> nn.Module:
         """One of them; one that no plan of the bank has, rounded to nearest."""
+        if fmt not in self._modules:
+            self._modules[fmt] = self._made(fmt)
         found = self._modules[fmt].get(path)
         return simulate(linear, fmt) if found is None else found
+
+    def _made(self, fmt: WeightFormat) -> dict[str, nn.Module]:
+        denoiser = self._bank.denoiser
+        plan = CompressionPlan.uniform(
+            denoiser.num_layers, fmt, fmt, head=fmt, rounding="calibrated"
+        )
+        return self._bank.modules(plan, denoiser.network)

@@ -111,7 +111,7 @@ def measure_sensitivities(
     lossy = [fmt for fmt in dict.fromkeys(formats) if fmt is not WeightFormat.FP32]
     layers = network.linear_groups().joined(groups)
     units = _units(layers, network.linear_groups().head)
-    ends, found, sweeps = attention_outputs(network), _Found(), 0
+    ends, found, sweeps, runs = attention_outputs(network), _Found(), 0, 0
     while left := [unit for unit in units if unit not in found.formats]:
         watched, states = _sweep(network, loss, left, draws, seed)
         sweeps += 1
@@ -119,11 +119,12 @@ def measure_sensitivities(
             found.formats[unit] = _estimates(network, unit, states, lossy, rounded)
         seen = {path for unit in watched for path in unit.paths}
         here = {layer: path for layer, path in ends.items() if path in seen}
-        for threshold, kept in (dropping or {}).items():
+        dropped = dropping or {} if here else {}
+        runs += len(dropped)
+        for threshold, kept in dropped.items():
             for layer, nats in dropping_losses(network, loss, kept, here, states).items():
                 found.thresholds.setdefault(layer, {})[threshold] = nats
-    thresholds = len(dropping or {})
-    cost = _passes(loss.cost, sweeps, draws, len(lossy), thresholds, is_large(network))
+    cost = _passes(loss.cost, sweeps, draws, len(lossy), runs, is_large(network))
     return found.table([tuple(layer) for layer in layers], lossy, cost)
 
 
@@ -144,12 +145,12 @@ def _draws(cost: float) -> int:
 
 
 def _passes(
-    cost: float, sweeps: int, draws: int, formats: int, thresholds: int, large: bool
+    cost: float, sweeps: int, draws: int, formats: int, dropping: int, large: bool
 ) -> float:
     # a backward pass is worth two; each linear runs once a format, and once as it is or, where
     # formats are in turn, once more for each
     plain = formats if large else 1
-    return cost * (sweeps * (1 + 2 * draws + thresholds) + plain + formats)
+    return cost * (sweeps * (1 + 2 * draws) + dropping + plain + formats)
 
 
 def _units(layers: Sequence[Mapping[str, tuple[str, ...]]], head: str | None) -> list[_Unit]:
