@@ -52,6 +52,17 @@ class Finisher:
         return SimpleNamespace(generation_ms=times.__getitem__)
 
 
+def searches(*plans):
+    """The aims of further searches, and one that always ends with these plans."""
+    aims = []
+
+    def again(most_ms):
+        aims.append(most_ms)
+        return Study(*plans)
+
+    return aims, again
+
+
 @pytest.fixture
 def scored(monkeypatch):
     monkeypatch.setattr(contest, "scored", lambda finisher, plan, *rest: plan)
@@ -59,12 +70,7 @@ def scored(monkeypatch):
 
 @pytest.mark.usefixtures("scored")
 def test_more_is_searched_where_the_winner_misses(tmp_path):
-    aims = []
-
-    def again(most_ms):
-        aims.append(most_ms)
-        return Study(SLOW, BETWEEN, FAST)
-
+    aims, again = searches(SLOW, BETWEEN, FAST)
     found = contest.contest(Finisher(), Study(SLOW, FAST), 0.5, tmp_path, 1, again)
     assert found["winner"] == BETWEEN
     assert found["best_uniform"] == FAST
@@ -111,12 +117,7 @@ def test_where_nothing_is_fast_enough_the_fastest_stands(tmp_path):
 
 @pytest.mark.usefixtures("scored")
 def test_nothing_is_searched_where_nothing_new_could_be_picked(tmp_path):
-    aims = []
-
-    def again(most_ms):
-        aims.append(most_ms)
-        return Study(FAST)
-
+    aims, again = searches(FAST)
     found = contest.contest(Hopeless(), Study(FAST), 0.5, tmp_path, 1, again)
     assert found["winner"] == FAST
     assert len(aims) == 1
@@ -125,12 +126,7 @@ def test_nothing_is_searched_where_nothing_new_could_be_picked(tmp_path):
 @pytest.mark.usefixtures("scored")
 def test_a_miss_is_not_made_up_for_by_a_plan_that_gets_answers_wrong(tmp_path):
     """It would be in time; but the first that was picked lost next to nothing."""
-    aims = []
-
-    def again(most_ms):
-        aims.append(most_ms)
-        return Study(SLOW, WRONG, FAST)
-
+    aims, again = searches(SLOW, WRONG, FAST)
     found = contest.contest(Hopeless(), Study(SLOW, WRONG, FAST), 0.5, tmp_path, 1, again)
     assert aims and found["winner"] == FAST
     only = contest.contest(Finisher(), Study(SLOW, WRONG, FAST), 0.2, tmp_path, 1)
