@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hwsearch.formats.catalog import FORMATS
 from hwsearch.latency.devices.device import Device
 from hwsearch.latency.operators import OpKey
-from hwsearch.latency.timing.runtimes import RUNTIMES, Engine, TimedRuntime
+from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU, RUNTIMES, Engine, TimedRuntime
 from hwsearch.plan import WeightFormat
 
 #: Sizes of the one product that is tried: they fill blocks of every size.
@@ -49,7 +49,8 @@ def _why_not(device: Device, runtime: TimedRuntime | None, fmt: WeightFormat) ->
     refused = why_it_does_not_run(runtime, fmt)
     if refused:
         return refused
-    command = f"hwsearch profile --device {device.info.name} --formats {fmt.value}"
+    by = "" if runtime is ONNXRUNTIME_CPU else f" --runtime {runtime.name}"
+    command = f"hwsearch profile --device {device.info.name}{by} --formats {fmt.value}"
     return f"{runtime.name} runs it here, but it is not timed: {command}"
 
 

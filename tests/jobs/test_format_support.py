@@ -24,6 +24,17 @@ def test_a_timed_format_is_offered_and_of_another_it_says_what_to_do():
     assert found["fp16"].why_not == "onnxruntime-cpu has no kernel for it"
 
 
+def test_what_to_do_names_the_runtime_of_the_device():
+    """Else onnxruntime would be timed into a table of torch's."""
+    device = load_device("cpu")
+    info = device.info.model_copy(update={"runtime": TORCH_CPU.name})
+    found = {one.name: one for one in format_support(replace(device, info=info))}
+    assert found["fp16"].why_not == (
+        "torch-cpu runs it here, but it is not timed: "
+        "hwsearch profile --device cpu --runtime torch-cpu --formats fp16"
+    )
+
+
 def test_a_table_of_others_is_all_that_is_known():
     found = {one.name: one for one in format_support(load_device("rtx-4090"))}
     assert found["w4"].offered

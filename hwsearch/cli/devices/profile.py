@@ -128,12 +128,14 @@ def check_one(kit: Path | None, results: Path | None, dry_run: bool) -> None:
 
 def make_kit(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
     """Write a kit; where, how many operators it times, and how many plans it runs whole."""
+    from hwsearch.formats.catalog import USUAL_FORMATS
     from hwsearch.jobs.profiling.machine import wanted_models, wanted_operators
     from hwsearch.latency.kit.writer import write_kit
 
     wanted = (flags["model"], flags["grid"], flags["prompt_length"])
-    keys = wanted_operators(*wanted, kept(flags), formats=formats(flags))
-    models = wanted_models(*wanted)
+    chosen = formats(flags) or USUAL_FORMATS
+    keys = wanted_operators(*wanted, kept(flags), formats=chosen)
+    models = wanted_models(*wanted, formats=chosen)
     return {
         "kit": str(write_kit(keys, folder, models)),
         "operators": len(keys),
@@ -224,13 +226,13 @@ def kept(flags: dict[str, Any]) -> Kept:
     return Kept(shares(flags["kept_heads"]), shares(flags["kept_channels"]))
 
 
-def formats(flags: dict[str, Any]) -> tuple[WeightFormat, ...]:
-    """Formats that are timed, in the order of all formats. Raises `InputError`."""
+def formats(flags: dict[str, Any]) -> tuple[WeightFormat, ...] | None:
+    """Formats that are asked for, in the order of all; None where none is. Raises `InputError`."""
     from hwsearch.errors import UnknownNameError
-    from hwsearch.formats.catalog import FORMATS, USUAL_FORMATS
+    from hwsearch.formats.catalog import FORMATS
 
     if flags["formats"] is None:
-        return USUAL_FORMATS
+        return None
     names = {name.strip() for name in flags["formats"].split(",")}
     for name in sorted(names - set(FORMATS)):
         raise UnknownNameError("format", name, tuple(FORMATS))

@@ -49,19 +49,18 @@ def profile_here(request: ProfileRequest, *, say: Callable[[str], None] = silent
 
 
 def _profile_onnxruntime(request: ProfileRequest) -> Device:
+    formats = request.formats or USUAL_FORMATS
     profiler = MachineProfiler(
         request.name,
         request.out,
         request.effort,
         request.overwrite,
         task=request.task,
-        formats=request.formats,
+        formats=formats,
     )
     model, prompt_length = request.model, request.prompt_length
     if request.grid is not None or Path(model).suffix == ".json":
-        keys = wanted_operators(
-            model, request.grid, prompt_length, request.kept, formats=request.formats
-        )
+        keys = wanted_operators(model, request.grid, prompt_length, request.kept, formats=formats)
         return profiler.time_operators(keys)
     request.task.check()  # before a model is read
     denoiser = request.options.load(model)
@@ -85,9 +84,14 @@ def wanted_operators(
     return operators_of(subject.geometry, subject.workload(), formats, kept)
 
 
-def wanted_models(model: str, grid: str | None, prompt_length: int | None) -> KitModels | None:
+def wanted_models(
+    model: str,
+    grid: str | None,
+    prompt_length: int | None,
+    formats: tuple[WeightFormat, ...] = USUAL_FORMATS,
+) -> KitModels | None:
     """The whole models that a kit can run: none for a grid, nor of a model too large for a board."""
     if grid is not None:
         return None
     subject = subject_of(model, prompt_length)
-    return kit_models(subject.name, subject.geometry, subject.workload())
+    return kit_models(subject.name, subject.geometry, subject.workload(), formats)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hwsearch.denoisers.loading.options import ModelOptions
-from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.latency.timing.operator_times import Kept
 from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU, TimedRuntime
@@ -25,7 +24,8 @@ class ProfileRequest:
         grid: sizes to time instead; see `hwsearch.latency.timing.shape_grid.ShapeGrid`.
         prompt_length: tokens of the prompt; None takes the task's median, or 128 for a config.
         runtime: what runs the operators.
-        formats: weight formats that are timed; of a torch runtime those of them that run here.
+        formats: weight formats that are timed; None takes the usual ones, and of a torch runtime all that
+            run here.
         kept: shares of heads and channels that pruned layers keep, to be timed too.
         effort: threads, rounds and sessions.
         overwrite: time everything anew.
@@ -39,7 +39,7 @@ class ProfileRequest:
     grid: str | None = None
     prompt_length: int | None = None
     runtime: TimedRuntime = ONNXRUNTIME_CPU
-    formats: tuple[WeightFormat, ...] = USUAL_FORMATS
+    formats: tuple[WeightFormat, ...] | None = None
     kept: Kept = field(default_factory=Kept)
     effort: Effort = field(default_factory=Effort)
     overwrite: bool = False

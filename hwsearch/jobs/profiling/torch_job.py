@@ -11,7 +11,6 @@ from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.config import read_config
 from hwsearch.errors import InputError
-from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.jobs.predicted_model import PROMPT_LENGTH, config_name
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.request import ProfileRequest
@@ -76,7 +75,7 @@ def torch_job(request: ProfileRequest) -> TorchJob:
     config = read_config(request.model)
     workload = Workload(request.prompt_length or PROMPT_LENGTH, config.decoding)
     runtime = request.runtime
-    if request.formats != USUAL_FORMATS:
+    if request.formats is not None:
         asked = ("fp16", *(fmt.value for fmt in request.formats))
         runtime = replace(runtime, formats=tuple(f for f in runtime.formats if f in asked))
     formats, refused = usable_formats(config.geometry, workload, device, runtime)

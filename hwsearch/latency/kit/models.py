@@ -8,7 +8,7 @@ is left out.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.prediction.calibration import calibration_plans
 from hwsearch.latency.timing.operator_times import SHARES
-from hwsearch.plan import CompressionPlan, Decoding
+from hwsearch.plan import CompressionPlan, Decoding, WeightFormat
 from hwsearch.schema import Frozen
 
 #: What the two passes of a plan are called among the operators; `rows` is theirs, and `in_features`
@@ -85,16 +85,21 @@ class KitModels(Frozen):
         return [self.key(plan, part) for plan in range(len(self.plans)) for part in (0, 1)]
 
 
-def kit_models(model: str, geometry: Geometry, workload: Workload) -> KitModels | None:
+def kit_models(
+    model: str,
+    geometry: Geometry,
+    workload: Workload,
+    formats: Sequence[WeightFormat] = USUAL_FORMATS,
+) -> KitModels | None:
     """The whole models of a kit; None where not even two layers fit, or there are no cached passes."""
     layers = min(geometry.num_layers, fitting_layers(geometry))
     if layers < min(2, geometry.num_layers) or geometry.causal:
         return None
-    plans = calibration_plans(layers, USUAL_FORMATS, (1.0,), MIXED)
+    plans = calibration_plans(layers, formats, (1.0,), MIXED)
     rng = random.Random(0)
     shares = [
         (1.0,) * layers
-        if index < len(USUAL_FORMATS)
+        if index < len(formats)
         else tuple(rng.choice(SHARES) for _ in range(layers))
         for index in range(len(plans))
     ]

@@ -5,11 +5,11 @@ import pytest
 from hwsearch.decoding.kept import KeptPlan
 from hwsearch.errors import InputError, MissingShapeError
 from hwsearch.jobs.profiling.effort import Effort
-from hwsearch.jobs.profiling.machine import wanted_operators
+from hwsearch.jobs.profiling.machine import wanted_models, wanted_operators
 from hwsearch.jobs.profiling.onnxruntime import profile_machine
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.latency.timing.operator_times import Kept, operators_of
-from hwsearch.plan import CompressionPlan
+from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
 from tests.denoisers.test_own import character_denoiser
@@ -38,6 +38,15 @@ def test_a_size_that_was_not_timed_is_asked_for_by_its_option():
     predictor = Predictor(formula_device(denoiser.geometry, WORK), denoiser.geometry, WORK)
     with pytest.raises(MissingShapeError, match=r"--kept-(heads|channels) 0\.5$"):
         predictor.predict(KeptPlan.keeping_all(plan))
+
+
+def test_formats_are_timed_that_are_asked_for():
+    formats = (WeightFormat.FP32, WeightFormat("w4-g128"))
+    keys = wanted_operators("gsm-mini", None, 27, formats=formats)
+    assert {key.format for key in keys if key.kind == "linear"} == {"fp32", "w4-g128"}
+    plans = wanted_models("gsm-mini", None, 27, formats).plans
+    used = {fmt for entry in plans for layer in entry.plan.layers for fmt in layer.formats.values()}
+    assert used == set(formats), "a table has no times of others"
 
 
 def test_sizes_are_asked_of_models_that_have_them(tmp_path):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import InputError
+from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.jobs.profiling import torch_job as torch_profiling
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.request import ProfileRequest
@@ -191,6 +192,16 @@ def test_a_kernel_that_a_gpu_lacks_is_left_out_by_name(monkeypatch, tmp_path):
     )
     assert "fp8 is left out, it does not run here: _scaled_mm needs" in job.lines()[0]
     assert all(key.format != "fp8" for key in job.keys)
+
+
+def test_formats_that_are_asked_for_are_all_that_is_timed(tmp_path):
+    """Be they the usual ones: whoever names them wants no others."""
+    model = config(tmp_path / "tiny")
+    request = ProfileRequest("box", tmp_path, model, prompt_length=12, runtime=TORCH_CPU)
+    every = {key.format for key in torch_job(request).keys if key.kind == "linear"}
+    asked = torch_job(replace(request, formats=USUAL_FORMATS))
+    some = {key.format for key in asked.keys if key.kind == "linear"}
+    assert {"fp16"} <= some < every and some <= {"fp16", *USUAL_FORMATS}
 
 
 def test_without_bfloat16_nothing_is_timed(monkeypatch):
