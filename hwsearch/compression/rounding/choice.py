@@ -21,6 +21,10 @@ from hwsearch.formats.stored_linear import outputs_at_once
 if TYPE_CHECKING:
     from hwsearch.formats.weight_format import Codes
 
+#: GPTQ also tries steps that are so much coarser than the format's own: weights that made up for others reach
+#: further than the largest did.
+WIDER = 1.2
+
 
 @torch.inference_mode()
 def round_group(
@@ -144,23 +148,42 @@ def _nearest(weight: Tensor, form: IntegerFormat) -> Tensor:
 def _best(weight: Tensor, fit: _Rounding, judge: _Rounding) -> Codes:
     """Codes of a piece of a weight by the method of least error; the simplest of equal ones."""
     form, scaled = fit.form, fit.scaled(weight)
-    codes = form.encode(scaled.cpu().numpy().T)
+    plain = Grid.of(scaled, form)
+    codes, chosen = form.encode(scaled.cpu().numpy().T), plain
     least = judge.error(weight, _nearest(scaled, form))
-    for grid, numbers in _methods(scaled, fit):
-        error = judge.error(weight, grid.value(numbers))
-        if error < least:
-            codes, least = grid.codes(numbers), error
+
+    def offer(grid: Grid, numbers: Tensor | None) -> None:
+        nonlocal codes, chosen, least
+        if numbers is None:
+            return
+        for tried in (grid, _as_large(weight, grid, numbers, fit)):
+            error = judge.error(weight, tried.value(numbers))
+            if error < least:
+                codes, chosen, least = tried.codes(numbers), grid, error
+
+    grids = [plain]
+    if form.block is not None:
+        cut = clipped(scaled, form, fit.hessian.diagonal().float())
+        offer(cut, cut.nearest(scaled))
+        grids += [plain.times(torch.full((len(weight),), WIDER)), cut]
+    for grid in grids:
+        offer(grid, gptq(scaled, fit.hessian, grid, by_activation=True))
+    offer(chosen, gptq(scaled, fit.hessian, chosen))
     return codes
 
 
-def _methods(weight: Tensor, fit: _Rounding) -> Iterator[tuple[Grid, Tensor]]:
-    """Numbers by each method, for weights as they are rounded."""
-    hessian = fit.hessian
-    grid = Grid.of(weight, fit.form)
-    if fit.form.block is not None:
-        grid = clipped(weight, fit.form, hessian.diagonal().float())
-        yield grid, grid.nearest(weight)
-    for by_activation in (False, True):
-        numbers = gptq(weight, hessian, grid, by_activation=by_activation)
-        if numbers is not None:
-            yield grid, numbers
+def _as_large(weight: Tensor, grid: Grid, numbers: Tensor, fit: _Rounding) -> Grid:
+    """Scales by which outputs are as large as they were, in the mean.
+
+    What is rounded coarsely comes out smaller than it was, which adds up from layer to layer: numbers of
+    least error are drawn towards zero.
+    """
+    value = grid.value(numbers)
+    exact = torch.zeros(len(weight), dtype=torch.float64, device=weight.device)
+    both = exact.clone()
+    for x, known, counts in zip(fit.seen.inputs, fit.rounded, fit.seen.weights, strict=True):
+        y = x @ weight.T
+        weighed = y * counts[..., None]
+        exact += (weighed * y).flatten(0, 1).sum(dim=0)
+        both += (weighed * (known @ value.T)).flatten(0, 1).sum(dim=0)
+    return grid.times((exact / both).float())

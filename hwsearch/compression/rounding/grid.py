@@ -52,6 +52,14 @@ class Grid:
         """What numbers stand for."""
         return numbers * self.by_input
 
+    def times(self, factors: Tensor) -> Grid:
+        """Scales of each output times a factor, ``[out]``; of a factor that is no number or above 2 either
+        way, as they are.
+        """
+        fair = (factors >= 0.5) & (factors <= 2.0)
+        scales = self.scales * torch.where(fair, factors, 1.0)[:, None]
+        return Grid(self.form, scales, self.inputs)
+
     def codes(self, numbers: Tensor) -> Codes:
         """The format's arrays."""
         whole = numbers.to(torch.int8).cpu().numpy()

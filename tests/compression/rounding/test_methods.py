@@ -12,7 +12,7 @@ from hwsearch.formats.integer_format import IntegerFormat
 from hwsearch.plan import WeightFormat
 
 FORMS = [form for form in FORMATS.values() if isinstance(form, IntegerFormat)]
-W4, W8A8 = format_of(WeightFormat.W4), format_of(WeightFormat.W8A8)
+W2, W4, W8A8 = (format_of(WeightFormat(name)) for name in ("w2", "w4", "w8a8"))
 
 
 def drawn(*shape, seed=0):
@@ -164,14 +164,35 @@ def test_the_choice_is_no_worse_than_nearest_on_what_it_is_judged_by(form, rows)
     assert chosen <= output_error(weight, None, form, judge)
 
 
-def test_correlated_inputs_leave_a_fraction_of_the_error_of_rounding_to_nearest():
+def correlated(samples=4):
     mix = drawn(8, 64, seed=9)
-    xs = [drawn(1, 64, 8, seed=i) @ mix for i in range(4)]
-    seen = LinearInputs(xs, [torch.ones(1, 64)] * 4)
-    weight = drawn(20, 64)
-    ((_, rounded),) = round_group({"w": weight}, W4, seen)
+    xs = [drawn(1, 64, 8, seed=i) @ mix for i in range(samples)]
+    return LinearInputs(xs, [torch.ones(1, 64)] * samples)
+
+
+@pytest.mark.parametrize("form", [W2, W4], ids=lambda form: form.name)
+def test_correlated_inputs_leave_a_fraction_of_the_error_of_rounding_to_nearest(form):
+    seen, weight = correlated(), drawn(20, 64)
+    ((_, rounded),) = round_group({"w": weight}, form, seen)
     assert rounded.scale is None  # nobody said where inputs could be scaled
-    assert output_error(weight, rounded, W4, seen) < 0.3 * output_error(weight, None, W4, seen)
+    assert output_error(weight, rounded, form, seen) < 0.3 * output_error(weight, None, form, seen)
+
+
+def test_outputs_of_two_bits_are_as_large_as_they_were():
+    """Numbers of least error are drawn towards zero, and what is a little too small in each layer adds up."""
+    seen, weight = correlated(), drawn(200, 64)
+    ((_, rounded),) = round_group({"w": weight}, W2, seen)
+    matrix = decoded(rounded, W2, 64)
+    exact = torch.cat([(x @ weight.T).flatten() for x in seen.inputs])
+    found = torch.cat([(W2.round_inputs(x) @ matrix.T).flatten() for x in seen.inputs])
+    assert float(found @ exact / (exact @ exact)) == pytest.approx(1.0, abs=0.01)
+
+
+def test_factors_that_would_ruin_an_output_leave_it_as_it_is():
+    grid = Grid.of(drawn(4, 32), W4)
+    factors = torch.tensor([1.5, 0.1, float("nan"), float("inf")])
+    expected = grid.scales * torch.tensor([1.5, 1.0, 1.0, 1.0])[:, None]
+    assert torch.equal(grid.times(factors).scales, expected)
 
 
 def test_an_outlier_of_w8a8_is_scaled_down_and_shared_by_all_linears():
