@@ -156,10 +156,10 @@ def _best(weight: Tensor, fit: _Rounding, judge: _Rounding) -> Codes:
         nonlocal codes, chosen, least
         if numbers is None:
             return
-        for tried in (grid, _as_large(weight, grid, numbers, fit)):
-            error = judge.error(weight, tried.value(numbers))
-            if error < least:
-                codes, chosen, least = tried.codes(numbers), grid, error
+        tried = _as_large(weight, grid, numbers, fit)
+        error = judge.error(weight, tried.value(numbers))
+        if error < least:
+            codes, chosen, least = tried.codes(numbers), grid, error
 
     grids = [plain]
     if form.block is not None:

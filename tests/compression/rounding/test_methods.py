@@ -180,12 +180,12 @@ def test_correlated_inputs_leave_a_fraction_of_the_error_of_rounding_to_nearest(
 
 def test_outputs_of_two_bits_are_as_large_as_they_were():
     """Numbers of least error are drawn towards zero, and what is a little too small in each layer adds up."""
-    seen, weight = correlated(), drawn(200, 64)
+    seen, weight = seen_of(100, 64), drawn(200, 64)
     ((_, rounded),) = round_group({"w": weight}, W2, seen)
     matrix = decoded(rounded, W2, 64)
     exact = torch.cat([(x @ weight.T).flatten() for x in seen.inputs])
     found = torch.cat([(W2.round_inputs(x) @ matrix.T).flatten() for x in seen.inputs])
-    assert float(found @ exact / (exact @ exact)) == pytest.approx(1.0, abs=0.01)
+    assert float(found @ exact / (exact @ exact)) == pytest.approx(1.0, abs=0.02)
 
 
 def test_factors_that_would_ruin_an_output_leave_it_as_it_is():

@@ -1,0 +1,137 @@
+"""What a format costs as it is simulated, and as its exported file computes it; and what the file weighs.
+
+    python studies/formats/exported.py gsm-mini [--questions 64] [--rounding calibrated]
+    python -m tests.smollm2 --download
+    python studies/formats/exported.py smollm2 [--questions 4]
+
+For every format that onnxruntime runs, all linears in it, and for mixes of formats layer by layer: the
+mean KL divergence from the uncompressed model at masked positions of its own generations, of the simulation
+in torch and of the bundle's graphs in onnxruntime on the same states; and the bytes of the bundle's weights
+beside those that were predicted. SmolLM2 is read bidirectionally: it writes nonsense, but has real weights
+and their outliers. Rows are put into exported.csv beside this file, in place of those of the same model,
+rounding and plan. Nothing here is chance but which states are looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from hwsearch.bundle import exporter_of
+from hwsearch.compression import WeightBank, compress, own_calibration
+from hwsearch.decoding.backend import LogitsBackend
+from hwsearch.decoding.kept import KeptShares
+from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.formats.catalog import ONNX_FORMATS
+from hwsearch.latency.devices.environment import this_machine
+from hwsearch.plan import CompressionPlan, Rounding
+from hwsearch.runtime.probe import ProbeBackend
+from hwsearch.tasks.choice import TaskChoice
+from hwsearch.tasks.losses.kl import FrozenStates
+from tests import smollm2
+
+TABLE = Path(__file__).with_name("exported.csv")
+KEY = ["model", "rounding", "plan"]
+
+
+def plans(layers: int, rounding: Rounding) -> Iterator[tuple[str, CompressionPlan]]:
+    """Every format alone, and two mixes of all of them: by layer, and by group within each layer."""
+    formats = [fmt for fmt in ONNX_FORMATS if fmt != "fp32"]
+    for fmt in formats:
+        yield fmt.value, CompressionPlan.uniform(layers, fmt, fmt, head=fmt, rounding=rounding)
+    around = [formats[i % len(formats)] for i in range(4 * layers)]
+    by_layer = [{"attention": fmt, "mlp": fmt} for fmt in around[:layers]]
+    groups = ("qkv", "out", "gate_up", "down")
+    by_group = [dict(zip(groups, around[4 * i :], strict=False)) for i in range(layers)]
+    for name, rows in (("formats by layer", by_layer), ("formats by group", by_group)):
+        yield (
+            name,
+            CompressionPlan.validate({"layers": rows, "head": "w8a8", "rounding": rounding}),
+        )
+
+
+def loss(states: FrozenStates, backend: LogitsBackend) -> float:
+    """Mean divergence over masked positions of all passes."""
+    total, count = 0.0, 0
+    for state in states.states:
+        backend.begin()
+        passes = [(state.at_refresh, backend.refresh_logits, state.refresh_logp)]
+        if state.at_step is not None and state.step_logp is not None:
+            passes.append((state.at_step, backend.step_logits, state.step_logp))
+        for tokens, run, known in passes:
+            logits = torch.as_tensor(run(tokens, state.start, state.stop))
+            block = torch.from_numpy(tokens[:, state.start : state.stop])
+            found, number = known.divergence(logits, block == states.mask_token_id)
+            total, count = total + found, count + number
+    return total / count
+
+
+def measured(
+    denoiser: Denoiser, plan: CompressionPlan, bank: WeightBank, states: FrozenStates
+) -> dict[str, float]:
+    """One plan's figures."""
+    kept = KeptShares.keeping_all(denoiser.num_layers)
+    compressed = compress(denoiser, plan, bank)
+    simulated = loss(states, backend_of(compressed.network, kept))
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = exporter_of(denoiser).export(compressed, kept, Path(folder) / "b", questions=[])
+        exported = loss(states, ProbeBackend(bundle, threads=1))
+        size = (bundle.path / "weights.bin").stat().st_size
+    predicted = denoiser.plan_bytes(plan)
+    return {
+        "simulated": simulated,
+        "exported": exported,
+        "ratio": exported / simulated,
+        "bytes": size,
+        "predicted_bytes": predicted,
+        "bytes_ratio": size / predicted,
+    }
+
+
+def write(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """The table with rows put into their places."""
+    fresh = pd.DataFrame(rows)
+    if TABLE.exists():
+        fresh = pd.concat([pd.read_csv(TABLE), fresh]).drop_duplicates(KEY, keep="last")
+    fresh.sort_values(["model", "rounding"], kind="stable").to_csv(
+        TABLE, index=False, float_format="%.6g"
+    )
+    return fresh
+
+
+def main() -> None:
+    """Measure all plans of a model."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", choices=("gsm-mini", "smollm2"))
+    parser.add_argument("--questions", type=int, default=64)
+    parser.add_argument("--rounding", choices=("nearest", "calibrated"), default="nearest")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(this_machine())
+    denoiser = smollm2.denoiser() if options.model == "smollm2" else load_denoiser("gsm-mini")
+    asked = TaskChoice().calibration_questions()
+    calibration = own_calibration(denoiser, asked) if options.rounding == "calibrated" else None
+    bank = WeightBank(denoiser, calibration)
+    states = FrozenStates.record(denoiser, asked[-options.questions :], batch=1)
+    rows: list[dict[str, object]] = []
+    for name, plan in plans(denoiser.num_layers, options.rounding):
+        found = measured(denoiser, plan, bank, states)
+        rows.append({"model": options.model, "rounding": options.rounding, "plan": name} | found)
+        print(rows[-1], flush=True)
+        write(rows)
+
+
+if __name__ == "__main__":
+    main()
