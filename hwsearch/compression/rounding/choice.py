@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwsearch.compression.rounding.gptq import gptq
+from hwsearch.compression.rounding.gptq import InputOrder, gptq
 from hwsearch.compression.rounding.grid import Grid, clipped
 from hwsearch.compression.rounding.input_scaling import ALPHAS, balanced
 from hwsearch.compression.rounding.linear_inputs import LinearInputs
@@ -33,7 +33,8 @@ def round_group(
     """Linears of the same inputs in a format, each by the method of least error.
 
     Methods are fitted to most samples, and judged by the squared error of the outputs on the others.
-    All linears have one scale of their inputs; the rest is chosen for each piece of outputs.
+    All linears have one scale of their inputs; the rest is chosen for each piece of outputs, by what rounding
+    weights adds to the error: what rounding inputs does is nearly the same for all methods.
 
     Args:
         linears: weights ``[out, in]`` by name.
@@ -51,7 +52,7 @@ def round_group(
     scale = _best_scale(linears, form, seen)
     fit, judge = (_Rounding(form, part, scale) for part in seen.split)
     for name, weight in linears.items():
-        pieces = [_best(piece, fit, judge) for piece in _pieces(weight)]
+        pieces = [_best(fit.scaled(piece), fit, judge) for piece in _pieces(weight)]
         specs = form.specs(*weight.shape[::-1])
         codes = {
             part: np.concatenate([piece[part] for piece in pieces], axis=spec.axis)
@@ -95,11 +96,21 @@ class _Rounding:
     @cached_property
     def hessian(self) -> Tensor:
         """``Σ w x xᵀ`` of rounded inputs x, ``[in, in]``."""
-        found = torch.zeros(())
+        found = torch.zeros((), dtype=torch.float64)
         for x, counts in zip(self.rounded, self.seen.weights, strict=True):
             rows = (x * counts.sqrt()[..., None]).flatten(0, 1)
-            found = found + (rows.T @ rows).double()
-        return found
+            found = found.to(rows.device) + (rows.T @ rows).double()
+        return found.float()
+
+    @cached_property
+    def orders(self) -> list[InputOrder]:
+        """Largest inputs first, and as they are; none where the Hessian cannot be inverted."""
+        found = (InputOrder.of(self.hessian, by_activation=first) for first in (True, False))
+        return [order for order in found if order is not None]
+
+    def added(self, wrong: Tensor) -> float:
+        """Squared error of outputs by errors ``[out, in]`` of scaled weights alone."""
+        return float((wrong @ self.hessian).mul_(wrong).sum(dtype=torch.float64))
 
 
 def _best_scale(
@@ -146,44 +157,41 @@ def _nearest(weight: Tensor, form: IntegerFormat) -> Tensor:
 
 
 def _best(weight: Tensor, fit: _Rounding, judge: _Rounding) -> Codes:
-    """Codes of a piece of a weight by the method of least error; the simplest of equal ones."""
-    form, scaled = fit.form, fit.scaled(weight)
-    plain = Grid.of(scaled, form)
-    codes, chosen = form.encode(scaled.cpu().numpy().T), plain
-    least = judge.error(weight, _nearest(scaled, form))
+    """Codes of a piece of a scaled weight by the method of least error; the simplest of equal ones."""
+    form, plain = fit.form, Grid.of(weight, fit.form)
+    codes, chosen = form.encode(weight.cpu().numpy().T), plain
+    least = judge.added(_nearest(weight, form) - weight)
+    outputs = weight @ fit.hessian
 
-    def offer(grid: Grid, numbers: Tensor | None) -> None:
+    def offer(grid: Grid, numbers: Tensor) -> None:
         nonlocal codes, chosen, least
-        if numbers is None:
-            return
-        tried = _as_large(weight, grid, numbers, fit)
-        error = judge.error(weight, tried.value(numbers))
+        tried = _as_large(weight, outputs, grid, numbers)
+        error = judge.added(tried.value(numbers) - weight)
         if error < least:
             codes, chosen, least = tried.codes(numbers), grid, error
 
     grids = [plain]
     if form.block is not None:
-        cut = clipped(scaled, form, fit.hessian.diagonal().float())
-        offer(cut, cut.nearest(scaled))
-        grids += [plain.times(torch.full((len(weight),), WIDER)), cut]
-    for grid in grids:
-        offer(grid, gptq(scaled, fit.hessian, grid, by_activation=True))
-    offer(chosen, gptq(scaled, fit.hessian, chosen))
+        cut = clipped(weight, form, fit.hessian.diagonal())
+        offer(cut, cut.nearest(weight))
+        grids += [plain.times(torch.full((len(weight),), WIDER, device=weight.device)), cut]
+    for place, order in enumerate(fit.orders):
+        for grid in [chosen] if place else grids:
+            offer(grid, gptq(weight, order, grid))
     return codes
 
 
-def _as_large(weight: Tensor, grid: Grid, numbers: Tensor, fit: _Rounding) -> Grid:
+def _as_large(weight: Tensor, outputs: Tensor, grid: Grid, numbers: Tensor) -> Grid:
     """Scales by which outputs are as large as they were, in the mean.
 
     What is rounded coarsely comes out smaller than it was, which adds up from layer to layer: numbers of
     least error are drawn towards zero.
+
+    Args:
+        weight: what is rounded, ``[out, in]``.
+        outputs: the weight times the Hessian of its inputs.
+        grid: scales so far.
+        numbers: what stands for the weight.
     """
-    value = grid.value(numbers)
-    exact = torch.zeros(len(weight), dtype=torch.float64, device=weight.device)
-    both = exact.clone()
-    for x, known, counts in zip(fit.seen.inputs, fit.rounded, fit.seen.weights, strict=True):
-        y = x @ weight.T
-        weighed = y * counts[..., None]
-        exact += (weighed * y).flatten(0, 1).sum(dim=0)
-        both += (weighed * (known @ value.T)).flatten(0, 1).sum(dim=0)
-    return grid.times((exact / both).float())
+    exact = (outputs * weight).sum(dim=1)
+    return grid.times(exact / (outputs * grid.value(numbers)).sum(dim=1))

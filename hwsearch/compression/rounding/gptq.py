@@ -7,6 +7,8 @@ weight has to move.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -20,27 +22,33 @@ DAMPINGS = (0.01, 0.1, 1.0)
 BLOCK = 128
 
 
-def gptq(
-    weight: Tensor, hessian: Tensor, grid: Grid, *, by_activation: bool = False
-) -> Tensor | None:
-    """Numbers ``[out, in]`` for weights; None where no damping makes the Hessian invertible.
+@dataclass(frozen=True, eq=False)
+class InputOrder:
+    """In which order inputs are rounded, and how much others have to move for it.
 
-    Args:
-        weight: ``[out, in]``; left as it is.
-        hessian: sum of ``x xᵀ`` over inputs x, ``[in, in]``. An input that was always 0 has its weights
-            rounded to nearest.
-        grid: the scales.
-        by_activation: begin with the inputs that are largest, so that most others are left to make up
-            for their errors; else in the order in which they are.
+    Attributes:
+        places: the inputs, first to last, ``[in]``.
+        upper: Cholesky factor of the damped Hessian's inverse in that order, ``[in, in]``, float32.
     """
-    diagonal = hessian.diagonal()
-    order = torch.arange(len(diagonal), device=weight.device)
-    if by_activation:
-        order = diagonal.argsort(descending=True, stable=True)
-    upper = damped_inverse_root(hessian[order][:, order])
-    if upper is None:
-        return None
-    return _rounded(weight, upper.to(torch.float32), grid, order)
+
+    places: Tensor
+    upper: Tensor
+
+    @classmethod
+    def of(cls, hessian: Tensor, *, by_activation: bool = False) -> InputOrder | None:
+        """The order in which inputs are; None where no damping makes the Hessian invertible.
+
+        Args:
+            hessian: sum of ``x xᵀ`` over inputs x, ``[in, in]``. An input that was always 0 has its
+                weights rounded to nearest.
+            by_activation: begin with the inputs that are largest, so that most others are left to make
+                up for their errors.
+        """
+        places = torch.arange(len(hessian), device=hessian.device)
+        if by_activation:
+            places = hessian.diagonal().argsort(descending=True, stable=True)
+        upper = damped_inverse_root(hessian[places][:, places])
+        return None if upper is None else cls(places, upper.float())
 
 
 def damped_inverse_root(hessian: Tensor) -> Tensor | None:
@@ -58,10 +66,17 @@ def damped_inverse_root(hessian: Tensor) -> Tensor | None:
     return None
 
 
-def _rounded(weight: Tensor, upper: Tensor, grid: Grid, order: Tensor) -> Tensor:
-    """One input after the other, in an order; inputs are rows here, which lie together in memory."""
-    form, places = grid.form, order.tolist()
-    left = weight.float().T[order].contiguous()
+def gptq(weight: Tensor, order: InputOrder, grid: Grid) -> Tensor:
+    """Numbers ``[out, in]`` for weights.
+
+    Args:
+        weight: ``[out, in]``; left as it is.
+        order: of the inputs.
+        grid: the scales.
+    """
+    # inputs are rows here, which lie together in memory
+    form, places, upper = grid.form, order.places.tolist(), order.upper
+    left = weight.float().T[order.places].contiguous()
     scales = grid.by_input.T.contiguous()
     numbers = torch.zeros_like(scales)
     for first in range(0, len(places), BLOCK):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from hwsearch.compression.rounding.choice import round_group
-from hwsearch.compression.rounding.gptq import damped_inverse_root, gptq
+from hwsearch.compression.rounding.gptq import InputOrder, damped_inverse_root, gptq
 from hwsearch.compression.rounding.grid import Grid, clipped
 from hwsearch.compression.rounding.input_scaling import balanced, power_of_two
 from hwsearch.compression.rounding.linear_inputs import LinearInputs
@@ -93,15 +93,17 @@ def test_clipping_leaves_zeros_alone():
 def test_gptq_lets_a_later_weight_make_up_for_an_earlier_one():
     # the two inputs are always alike, so only the sum of their weights counts: .8, of which 1 is nearest
     weight, hessian = torch.tensor([[0.4, 0.4]]), torch.ones(2, 2)
-    assert gptq(weight, hessian, whole(weight)).tolist() == [[0, 1]]
+    assert gptq(weight, InputOrder.of(hessian), whole(weight)).tolist() == [[0, 1]]
     assert whole(weight).nearest(weight).tolist() == [[0, 0]]
 
 
 def test_gptq_can_begin_with_the_largest_input():
     # input 1 is twice as large: .4 of it left over is .8 of input 0
     weight, hessian = torch.tensor([[0.0, 0.4]]), torch.tensor([[1.0, 2.0], [2.0, 4.0]])
-    assert gptq(weight, hessian, whole(weight), by_activation=True).tolist() == [[1, 0]]
-    assert gptq(weight, hessian, whole(weight)).tolist() == [[0, 0]]
+    assert gptq(weight, InputOrder.of(hessian, by_activation=True), whole(weight)).tolist() == [
+        [1, 0]
+    ]
+    assert gptq(weight, InputOrder.of(hessian), whole(weight)).tolist() == [[0, 0]]
 
 
 def test_without_correlations_gptq_rounds_to_nearest():
@@ -110,7 +112,8 @@ def test_without_correlations_gptq_rounds_to_nearest():
     hessian = torch.diag(drawn(64).exp())
     for by_activation in (False, True):
         assert torch.equal(
-            gptq(weight, hessian, grid, by_activation=by_activation), grid.nearest(weight)
+            gptq(weight, InputOrder.of(hessian, by_activation=by_activation), grid),
+            grid.nearest(weight),
         )
 
 
@@ -120,7 +123,8 @@ def test_neighbours_in_w8a8_never_exceed_their_sum():
     grid = Grid.of(weight, W8A8)
     tight = Grid(W8A8, grid.scales * 0.6, 63)  # cut off, so that the limit is felt
     for by_activation in (False, True):
-        numbers = gptq(weight, x.T @ x, tight, by_activation=by_activation).abs()
+        order = InputOrder.of(x.T @ x, by_activation=by_activation)
+        numbers = gptq(weight, order, tight).abs()
         assert (numbers[:, 0:62:2] + numbers[:, 1::2]).max() == 128
         assert numbers.max() <= 127
 
@@ -129,7 +133,7 @@ def test_a_dead_input_is_rounded_to_nearest_and_hurts_no_other():
     weight, x = drawn(4, 32), drawn(99, 32, seed=2)
     x[:, 5] = 0
     grid = Grid.of(weight, W4)
-    numbers = gptq(weight, x.T @ x, grid)
+    numbers = gptq(weight, InputOrder.of(x.T @ x), grid)
     assert torch.equal(numbers[:, 5], grid.nearest(weight)[:, 5])
     assert numbers.isfinite().all()
 
@@ -142,7 +146,7 @@ def test_a_hessian_that_is_not_positive_definite_is_damped_more_and_then_given_u
     hopeless = torch.full((8, 8), 5.0)
     hopeless.fill_diagonal_(1.0)
     assert damped_inverse_root(hopeless) is None
-    assert gptq(drawn(2, 8), hopeless, whole(drawn(2, 8))) is None
+    assert InputOrder.of(hopeless) is None
     assert damped_inverse_root(torch.full((8, 8), float("nan"))) is None
 
 
