@@ -9,7 +9,8 @@ mean KL divergence from the uncompressed model at masked positions of its own ge
 in torch and of the bundle's graphs in onnxruntime on the same states; and the bytes of the bundle's weights
 beside those that were predicted. SmolLM2 is read bidirectionally: it writes nonsense, but has real weights
 and their outliers. Rows are put into exported.csv beside this file, in place of those of the same model,
-rounding and plan. Nothing here is chance but which states are looked at.
+rounding and plan. The interval of the ratio is by resampling questions, both losses of one together: inputs
+fall on the other side of a rounding here and there, where floats are added in another order.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
+from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -60,20 +64,21 @@ def plans(layers: int, rounding: Rounding) -> Iterator[tuple[str, CompressionPla
         )
 
 
-def loss(states: FrozenStates, backend: LogitsBackend) -> float:
-    """Mean divergence over masked positions of all passes."""
-    total, count = 0.0, 0
+def losses(states: FrozenStates, backend: LogitsBackend) -> NDArray[np.float64]:
+    """Divergence of each state, summed over masked positions of its passes, and their number."""
+    found = []
     for state in states.states:
         backend.begin()
         passes = [(state.at_refresh, backend.refresh_logits, state.refresh_logp)]
         if state.at_step is not None and state.step_logp is not None:
             passes.append((state.at_step, backend.step_logits, state.step_logp))
+        parts = []
         for tokens, run, known in passes:
             logits = torch.as_tensor(run(tokens, state.start, state.stop))
             block = torch.from_numpy(tokens[:, state.start : state.stop])
-            found, number = known.divergence(logits, block == states.mask_token_id)
-            total, count = total + found, count + number
-    return total / count
+            parts.append(known.divergence(logits, block == states.mask_token_id))
+        found.append(np.sum(parts, axis=0))
+    return np.array(found)
 
 
 def measured(
@@ -82,16 +87,23 @@ def measured(
     """One plan's figures."""
     kept = KeptShares.keeping_all(denoiser.num_layers)
     compressed = compress(denoiser, plan, bank)
-    simulated = loss(states, backend_of(compressed.network, kept))
+    simulated = losses(states, backend_of(compressed.network, kept))
     with tempfile.TemporaryDirectory() as folder:
         bundle = exporter_of(denoiser).export(compressed, kept, Path(folder) / "b", questions=[])
-        exported = loss(states, ProbeBackend(bundle, threads=1))
+        exported = losses(states, ProbeBackend(bundle, threads=1))
         size = (bundle.path / "weights.bin").stat().st_size
     predicted = denoiser.plan_bytes(plan)
+    interval = stats.bootstrap(
+        (exported[:, 0], simulated[:, 0]),
+        lambda a, b, axis: a.sum(axis) / b.sum(axis),
+        paired=True, method="percentile", rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
     return {
-        "simulated": simulated,
-        "exported": exported,
-        "ratio": exported / simulated,
+        "simulated": simulated[:, 0].sum() / simulated[:, 1].sum(),
+        "exported": exported[:, 0].sum() / exported[:, 1].sum(),
+        "ratio": exported[:, 0].sum() / simulated[:, 0].sum(),
+        "ratio_low": interval.low,
+        "ratio_high": interval.high,
         "bytes": size,
         "predicted_bytes": predicted,
         "bytes_ratio": size / predicted,

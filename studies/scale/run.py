@@ -2,6 +2,7 @@
 
     python studies/scale/make_checkpoint.py --size 8b --out FOLDER
     python studies/scale/run.py FOLDER [--memory 8GiB] [--out studies/scale/results.csv] [--work FOLDER]
+    python studies/scale/run.py FOLDER --stages nearest,calibrated     # all linears rounded to w4
 
 Each stage is a process of its own, and its memory is looked at ten times a second: what it holds itself
 (anonymous) and pages of files that it has mapped (which the system may drop). Prints machine and
@@ -58,6 +59,26 @@ passes = time.process_time() - used
 print(json.dumps({"loss": loss, "loss_cpu_s": took, "passes_cpu_s": passes, "ratio": took / passes}))
 """
 
+ROUND = """
+import json, sys, time, torch
+from hwsearch.compression.pruning import text_passes
+from hwsearch.compression.rounding import CalibratedWeights
+from hwsearch.denoisers.loading.options import ModelOptions
+from hwsearch.formats.catalog import format_of
+from hwsearch.plan import WeightFormat
+model, memory, rounding = sys.argv[1:]
+denoiser, w4 = ModelOptions(memory=memory).load(model), WeightFormat.W4
+wanted = {path: w4 for path in denoiser.network.linear_groups().paths()}
+began = time.perf_counter()
+if rounding == "calibrated":
+    texts = torch.randint(0, denoiser.geometry.vocab_size, (64, 128)).tolist()
+    CalibratedWeights(denoiser, text_passes(denoiser, [(t[:64], t[64:]) for t in texts])).weights(wanted)
+else:
+    for path in wanted:
+        format_of(w4).encode(denoiser.network.get_submodule(path).weight.detach().float().numpy().T)
+print(json.dumps({"linears": len(wanted), "rounding_s": round(time.perf_counter() - began, 1)}))
+"""
+
 
 def main() -> None:
     """Measure every stage."""
@@ -85,6 +106,10 @@ def main() -> None:
         "verify": [*hwsearch, "verify", str(bundle), "--limit", "0", "--json"],
         "generate": [*hwsearch, "generate", str(bundle), asked],
         "loss": [sys.executable, "-c", LOSS, str(options.model), str(plan), options.memory, "128"],
+        **{
+            name: [sys.executable, "-c", ROUND, str(options.model), options.memory, name]
+            for name in ("nearest", "calibrated")
+        },
     }  # fmt: skip
     rows = []
     for stage in options.stages.split(","):

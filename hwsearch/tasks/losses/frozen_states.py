@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.backend import GREEDY, Prediction, Sampling, Tokens
@@ -98,8 +99,40 @@ class StateRecorder:
             layer: SinkHistory.blank(*tokens.shape) for layer in range(self._layers)
         }
         logits = self._backend.refresh_logits(tokens, start, stop, *scope)
-        rows = self._judged = next(self._rows)
-        state = FrozenState(
+        self._judged = next(self._rows)
+        self._refreshed = None
+        cached = min(self._decoding.refresh_interval, self._decoding.steps_per_block) - 1
+        # drawn at every refresh, so that which are judged changes nothing else
+        self._wait = int(self._rng.integers(1, cached + 1)) if cached else 0
+        if self._judged.any():
+            state = self._snapshot(tokens, start, stop, before, logits)
+            if cached:
+                self._refreshed = state
+            else:
+                self.states.append(state)
+        return self._choose(logits)
+
+    def step(self, tokens: Tokens, start: int, stop: int, *scope: Scope) -> Prediction:
+        """A step; the one that was drawn completes the snapshot."""
+        logits = self._backend.step_logits(tokens, start, stop, *scope)
+        self._wait -= 1
+        rows = self._judged
+        if self._wait == 0 and self._refreshed is not None:
+            logp = reference_of(logits[torch.from_numpy(rows)])
+            self.states.append(replace(self._refreshed, at_step=tokens[rows], step_logp=logp))
+        return self._choose(logits)
+
+    def _snapshot(
+        self,
+        tokens: Tokens,
+        start: int,
+        stop: int,
+        before: Mapping[int, SinkHistory],
+        logits: Tensor,
+    ) -> FrozenState:
+        """The samples that are judged at a refresh, one at least."""
+        rows = self._judged
+        return FrozenState(
             tokens[rows],
             None,
             start,
@@ -108,22 +141,6 @@ class StateRecorder:
             reference_of(logits[torch.from_numpy(rows)]),
             None,
         )
-        cached = min(self._decoding.refresh_interval, self._decoding.steps_per_block) - 1
-        if cached:
-            self._refreshed, self._wait = state, int(self._rng.integers(1, cached + 1))
-        elif rows.any():
-            self.states.append(state)
-        return self._choose(logits)
-
-    def step(self, tokens: Tokens, start: int, stop: int, *scope: Scope) -> Prediction:
-        """A step; the one that was drawn completes the snapshot."""
-        logits = self._backend.step_logits(tokens, start, stop, *scope)
-        self._wait -= 1
-        rows = self._judged
-        if self._wait == 0 and self._refreshed is not None and rows.any():
-            logp = reference_of(logits[torch.from_numpy(rows)])
-            self.states.append(replace(self._refreshed, at_step=tokens[rows], step_logp=logp))
-        return self._choose(logits)
 
 
 #: What recorded states, and what was written meanwhile, consist of.

@@ -8,8 +8,10 @@ from hwsearch.compression import WeightBank, compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.plan import CompressionPlan
+from hwsearch.tasks.losses import reference_logp
 from hwsearch.tasks.losses.frozen_states import deal
 from hwsearch.tasks.losses.kl import FrozenStates
+from hwsearch.tasks.losses.reference_logp import TopLogp, WholeLogp
 from hwsearch.testing.tiny import tiny_denoiser
 
 QUESTIONS = ["tom has 3 apples ?", "tom has 4 apples ?", "tom has 4 apples and buys 5 more ?"]
@@ -32,6 +34,23 @@ def loss(denoiser, states, *plan, shares=(1.0, 1.0)):
 
 def test_the_uncompressed_model_loses_nothing(denoiser, states):
     assert loss(denoiser, states) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_large_vocabulary_needs_nothing_of_refreshes_that_are_not_judged(
+    denoiser, monkeypatch, tmp_path
+):
+    """One question of its length is decoded alone, and most of its refreshes are nobody's."""
+    monkeypatch.setattr(reference_logp, "WHOLE_VOCABULARY", 10)
+    monkeypatch.setattr(reference_logp, "MOST_KEPT", denoiser.geometry.vocab_size)
+    kept_in_part = FrozenStates.record(denoiser, QUESTIONS, batch=1, seed=1)
+    assert denoiser.decoding.refreshes > 1
+    assert {type(state.refresh_logp) for state in kept_in_part.states} == {TopLogp}
+    monkeypatch.undo()
+    monkeypatch.setenv("HWSEARCH_CACHE", str(tmp_path))  # else what was recorded is found again
+    whole = FrozenStates.record(denoiser, QUESTIONS, batch=1, seed=1)
+    assert {type(state.refresh_logp) for state in whole.states} == {WholeLogp}
+    wanted = loss(denoiser, whole, "w4", "w4")
+    assert loss(denoiser, kept_in_part, "w4", "w4") == pytest.approx(wanted, rel=1e-3)
 
 
 def test_coarser_formats_and_fewer_positions_lose_more(denoiser, states):
