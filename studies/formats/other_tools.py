@@ -108,9 +108,9 @@ def prepare(folder: Path, denoiser: Denoiser, calibration: WeightCalibration) ->
         plan = CompressionPlan.uniform(
             denoiser.num_layers, attention=fmt, mlp=fmt, rounding=rounding
         )
-        begin = time.perf_counter()
+        begin = time.process_time()
         network = compress(denoiser, plan, WeightBank(denoiser, calibration)).network
-        spent = time.perf_counter() - begin
+        spent = time.process_time() - begin
         settings = f"{len(tokens)} sequences" if rounding == "calibrated" else "no calibration"
         about = {"rounding_s": f"{spent:.0f}", "versions": f"hwsearch {__version__}"}
         save_file(_weights(network), file, about | {"settings": settings, "format": fmt})
@@ -276,7 +276,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--calibration", type=int, default=32, help="problems to calibrate on")
-    rounded = "hwsearch-nearest,hwsearch-calibrated,llmcompressor-gptq"
+    rounded = "hwsearch-nearest,hwsearch-calibrated,autoround"
     parser.add_argument("--rounded", default=rounded, help="to measure with 8-bit inputs, too")
     options = parser.parse_args()
     options.model = "smollm2"

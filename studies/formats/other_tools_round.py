@@ -11,7 +11,7 @@ FOLDER is what ``other_tools.py prepare`` wrote: model/ and tokens.json. Each to
 it, with its own defaults but for bits, blocks and calibration text; what else differs stands in `settings`.
 METHOD.safetensors in FOLDER then holds what the numbers of all linears but the head stand for, in float32, by
 the names of Hugging Face. Beside them stand the format of ours that they have, `versions`, `settings` and
-`rounding_s`, seconds on one thread.
+`rounding_s`, seconds of one thread.
 """
 
 from __future__ import annotations
@@ -229,9 +229,9 @@ def main() -> None:
     assert not any(PAD in row for row in tokens), "text to calibrate on holds the padding"
     model = AutoModelForCausalLM.from_pretrained(options.folder / "model", dtype=torch.float32)
     method, fmt, packages = METHODS[options.method]
-    begin = time.perf_counter()
+    begin = time.process_time()
     weights, settings = method(model, tokens, options.folder)
-    spent = time.perf_counter() - begin
+    spent = time.process_time() - begin
     assert len(weights) >= 7 * model.config.num_hidden_layers, "a linear is missing"
     versions = [f"{name} {version(name)}" for name in (*packages, "transformers", "torch")]
     about = {"versions": ", ".join(versions), "settings": settings, "rounding_s": f"{spent:.0f}"}
