@@ -12,12 +12,13 @@ of all linears but the head. `measure` puts each file's weights into hwsearch's 
 
 The loss is that of calibrated.py: what is added to the negative log-likelihood of right answers, in nats a
 token, a test problem at a time. Inputs are floats (``fp32``), or rounded as our format does it (``int8``).
-Rows are put into other_tools.csv beside this file. Intervals are of the mean over problems (Student's, 95
-%). `beyond` is what a row loses more than ours of the same format and inputs, problem by problem: calibrated
-ones, or nearest ones with zero points, where calibration does nothing.
+Rows are put into other_tools.csv beside this file. Intervals are of the mean over problems (Student's,
+95 %). `beyond` is what a row loses more than ours of the same format and inputs, problem by problem:
+calibrated ones, or nearest ones with zero points, where calibration does nothing.
 
-The weights of the model's file are 4-bit numbers with a zero point, in blocks of 32 (Q4_1). Formats of just
-that kind therefore lose nothing, whoever rounds; those without zero points, and in blocks of 64, do.
+In the model's file weights are 4-bit numbers times a scale plus a minimum, both floats, in blocks of 32
+(Q4_1). HQQ's zero points are floats too, so in such blocks it finds them again and loses nothing. Ours are
+whole numbers of 4 bits. Formats without zero points are on an equal footing.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ Method = Callable[[Any, list[list[int]], Path], tuple[Weights, str]]
 
 
 def hqq(model: Any, tokens: list[list[int]], folder: Path) -> tuple[Weights, str]:
-    """HQQ in our blocks; it has a zero point a block."""
+    """HQQ in our blocks; it has a zero point a block, and that is a float."""
     return _hqq(model, BLOCK)
 
 
