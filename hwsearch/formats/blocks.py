@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from functools import cache
 from math import ceil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from hwsearch.formats.integer_format import IntegerFormat
-from hwsearch.formats.weight_format import CONTRIB, Format, Spec
+from hwsearch.formats.weight_format import CONTRIB, Spec
 from hwsearch.plan import WeightFormat
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ BLOCK_SIZE: Final = 32
 _INT8_INPUTS = 4
 
 
-class Blocks(Format):
+class Blocks(IntegerFormat):
     """A number of bits a weight, and a float scale a block. Block formats multiply in int8.
 
     Args:
@@ -47,6 +47,7 @@ class Blocks(Format):
         size = "" if block == BLOCK_SIZE else f"-g{block}"
         self.name = WeightFormat(f"w{bits}{size}{'' if symmetric else '-asym'}")
         self.bits, self.block = bits, block
+        self.low, self.high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
         zero = 0.0 if symmetric else bits / 8
         self.bytes_per_weight = bits / 8 + (4 + zero) / block
         points = "" if symmetric else " with a zero point each"
@@ -105,6 +106,31 @@ class Blocks(Format):
         blocks *= scales[..., None]
         return np.ascontiguousarray(blocks.reshape(len(blocks), -1)[:, :inputs])
 
+    def scales(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Those that `encode` takes; 1 for zeros."""
+        found = np.asarray(self.encode(np.asarray(weight).T)["_scales"], dtype=np.float32)
+        return np.where(found == 0, np.float32(1), found)
+
+    def pack(
+        self,
+        numbers: NDArray[np.int8],
+        scales: NDArray[np.float32],
+        points: NDArray[np.uint8] | None = None,
+    ) -> Codes:
+        """Numbers from 0 up, the first of those of a byte in its lowest bits."""
+        outputs, inputs = numbers.shape
+        padded = np.zeros((outputs, scales.shape[1] * self.block), dtype=np.int16)
+        padded[:, :inputs] = numbers
+        blocks = padded.reshape(*scales.shape, self.block)
+        below = -self.low if points is None else points[..., None].astype(np.int16)
+        found: dict[str, NDArray[Any]] = {
+            f"_Q{self.bits}": packed((blocks + below).astype(np.uint8), self.bits),
+            "_scales": scales.astype(np.float32),
+        }
+        if points is not None:
+            found["_zero_points"] = packed(points, self.bits)
+        return found
+
     def round_inputs(self, x: Tensor) -> Tensor:
         """int8 in blocks of as many features."""
         return round_input_blocks(x, self.block)
@@ -132,7 +158,7 @@ class Blocks(Format):
         ]
 
 
-class BlockFormat(Blocks, IntegerFormat):
+class BlockFormat(Blocks):
     """Blocks that are scaled around zero.
 
     The value of largest magnitude in a block, with its sign, gets the code ``-2^(bits-1)``; of two equal
@@ -141,31 +167,17 @@ class BlockFormat(Blocks, IntegerFormat):
 
     symmetric = True
 
-    def __init__(self, bits: int, block: int = BLOCK_SIZE) -> None:
-        super().__init__(bits, block)
-        self.low, self.high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-
-    def scales(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Those that give the value of largest magnitude in a block the lowest number; 1 for zeros."""
-        found = np.asarray(self.encode(np.asarray(weight).T)["_scales"], dtype=np.float32)
-        return np.where(found == 0, np.float32(1), found)
-
-    def pack(self, numbers: NDArray[np.int8], scales: NDArray[np.float32]) -> Codes:
-        """Numbers from 0 up, the first of those of a byte in its lowest bits."""
-        outputs, inputs = numbers.shape
-        padded = np.zeros((outputs, scales.shape[1] * self.block), dtype=np.int16)
-        padded[:, :inputs] = numbers
-        codes = (padded - self.low).astype(np.uint8).reshape(*scales.shape, -1)
-        each = 8 // self.bits
-        parts = [codes[..., part::each] << (part * self.bits) for part in range(each)]
-        packed = np.bitwise_or.reduce(parts)
-        return {f"_Q{self.bits}": packed, "_scales": scales.astype(np.float32)}
-
 
 class ZeroPointBlockFormat(Blocks):
     """Blocks with a zero point of as many bits: codes reach from the smallest to the largest value."""
 
     symmetric = False
+
+    def zero_points(self, weight: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The code of 0 in each block."""
+        codes = self.encode(np.asarray(weight).T)
+        points = unpacked(np.asarray(codes["_zero_points"])[:, None], self.bits)[:, 0]
+        return points[:, : codes["_scales"].shape[1]]
 
 
 @cache
@@ -174,6 +186,16 @@ def _values(bits: int) -> NDArray[np.float32]:
     every = np.arange(256, dtype=np.uint8).reshape(256, 1, 1)
     values = unpacked(every, bits).reshape(256, -1).astype(np.float32)
     return values - np.float32(2 ** (bits - 1))
+
+
+def packed(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Codes ``[..., codes]`` as bytes, the first of those of a byte in its lowest bits."""
+    each = 8 // bits
+    pad = [(0, 0)] * (codes.ndim - 1) + [(0, -codes.shape[-1] % each)]
+    filled = np.pad(codes, pad)
+    parts = [filled[..., part::each] << (part * bits) for part in range(each)]
+    found: NDArray[np.uint8] = np.bitwise_or.reduce(parts)
+    return found
 
 
 def unpacked(packed: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:

@@ -42,8 +42,21 @@ class IntegerFormat(Format):
     def scales(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
         """The scales ``[out, groups]`` that `encode` takes for weights ``[out, in]``; none is 0."""
 
+    def zero_points(self, weight: NDArray[np.float32]) -> NDArray[np.uint8] | None:
+        """How many numbers of each group lie below 0, ``[out, groups]``, as `encode` takes them.
+
+        None where all groups have numbers from `low` to `high`; else they begin at minus that, and there
+        are as many.
+        """
+        return None
+
     @abstractmethod
-    def pack(self, numbers: NDArray[np.int8], scales: NDArray[np.float32]) -> Codes:
+    def pack(
+        self,
+        numbers: NDArray[np.int8],
+        scales: NDArray[np.float32],
+        points: NDArray[np.uint8] | None = None,
+    ) -> Codes:
         """The arrays of `specs` for numbers ``[out, in]`` times scales ``[out, groups]``."""
 
 

@@ -68,7 +68,12 @@ class W8A8(IntegerFormat):
         """One an output, with paired room."""
         return _paired_scale(np.abs(weight))[:, None]
 
-    def pack(self, numbers: NDArray[np.int8], scales: NDArray[np.float32]) -> Codes:
+    def pack(
+        self,
+        numbers: NDArray[np.int8],
+        scales: NDArray[np.float32],
+        points: NDArray[np.uint8] | None = None,
+    ) -> Codes:
         """Numbers as they are."""
         scale = np.ascontiguousarray(scales[:, 0], dtype=np.float32)
         zero = np.zeros(len(scale), np.int8)

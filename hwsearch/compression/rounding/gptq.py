@@ -77,15 +77,17 @@ def gptq(weight: Tensor, order: InputOrder, grid: Grid) -> Tensor:
     # inputs are rows here, which lie together in memory
     form, places, upper = grid.form, order.places.tolist(), order.upper
     left = weight.float().T[order.places].contiguous()
-    scales = grid.by_input.T.contiguous()
-    numbers = torch.zeros_like(scales)
+    scales = grid.scales.T.contiguous()
+    bounds = [bound.T.contiguous() for bound in grid.bounds]
+    numbers = torch.zeros_like(left)
     for first in range(0, len(places), BLOCK):
         last = min(first + BLOCK, len(places))
         errors = torch.empty_like(left[first:last])
         for index in range(first, last):
             place = places[index]
-            scale = scales[place]
-            number = (left[index] / scale).round_().clamp_(form.low, form.high)
+            group = place // grid.width
+            scale, (low, high) = scales[group], (bound[group] for bound in bounds)
+            number = (left[index] / scale).round_().clamp_(low, high)
             if form.pair_sum is not None and place ^ 1 < len(places):
                 most = form.pair_sum - numbers[place ^ 1].abs()
                 number = number.minimum(most).maximum(-most)

@@ -72,8 +72,23 @@ def prompt_tokens(
             raise InputError("the model holds no chat template; ask it without")
         # a template writes its special tokens itself
         return list(tokenizer.encode(chat.ask(question), add_special_tokens=False).ids)
-    text = question if asks == "text" else prompt_template.format(question=question)
+    text = question if asks == "text" else worded(prompt_template, question)
     return list(tokenizer.encode(text).ids)
+
+
+#: Where a template has the question.
+QUESTION = "{question}"
+
+
+def worded(template: str, question: str) -> str:
+    """A template with a question in it.
+
+    A template comes with a checkpoint, so it is text and nothing else: no field is formatted or looked up.
+
+    >>> worded("Q: {question} {0} {{A}}:", "2 + 2 {question}")
+    'Q: 2 + 2 {question} {0} {{A}}:'
+    """
+    return template.replace(QUESTION, question)
 
 
 def suffix_tokens(text: str, tokenizer: Tokenizer) -> list[int]:

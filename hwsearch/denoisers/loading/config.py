@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from hwsearch.denoisers.chat.asking import QUESTION
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.gguf.config import gguf_config
 from hwsearch.denoisers.loading.gguf.header import read_header
@@ -61,18 +62,28 @@ def parse_config(fields: Fields) -> ModelConfig:
         known = ", ".join(sorted(FAMILIES))
         raise fields.error(f"model_type {fields.get('model_type')!r} is not one of {known}")
     own = fields.get("hwsearch") or {}
+    if not isinstance(own, dict):
+        raise fields.error(f"hwsearch must be an object, got {own!r}")
     config = ModelConfig(
         family=family,
         geometry=FAMILIES[family](fields),
         mask_token_id=fields.token("mask_token_id"),
         end_token_ids=fields.tokens("eos_token_id"),
-        prompt_template=str(own.get("prompt_template", DEFAULT_TEMPLATE)),
+        prompt_template=_template(own.get("prompt_template", DEFAULT_TEMPLATE), fields),
         decoding=_decoding(own.get("decoding"), fields, family),
         where=fields.where,
         weights=_weights(fields),
         quantisation=_quantisation(fields),
     )
     return autoregressive(config) if Fields(own, fields.where).flag("causal") else config
+
+
+def _template(template: object, fields: Fields) -> str:
+    if not isinstance(template, str) or QUESTION not in template:
+        raise fields.error(
+            f"hwsearch.prompt_template must be text that holds {QUESTION}, where the question goes"
+        )
+    return template
 
 
 def _weights(fields: Fields) -> str | None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypedDict
 
 from pydantic import ByteSize, Field, field_validator
 
+from hwsearch.denoisers.chat.asking import QUESTION
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError
@@ -65,8 +66,8 @@ class ModelOptions(Keywords):
     @field_validator("prompt_template")
     @classmethod
     def _asks(cls, template: str | None) -> str | None:
-        if template is not None and "{question}" not in template:
-            raise ValueError("must hold {question}, where the question goes")
+        if template is not None and QUESTION not in template:
+            raise ValueError(f"must hold {QUESTION}, where the question goes")
         return template
 
     @property

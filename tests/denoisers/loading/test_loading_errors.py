@@ -144,6 +144,9 @@ def test_tokenizer_must_be_there_and_fit(folder):
         ({"attention_bias": True}, "attention_bias True is not supported"),
         ({"use_sliding_window": True}, "use_sliding_window True is not supported"),
         ({"hwsearch": {"decoding": {"gen_length": 8}}}, r"hwsearch\.decoding\.block_length"),
+        ({"hwsearch": {"prompt_template": "{question:300000000}"}}, r"must be text that holds"),
+        ({"hwsearch": {"prompt_template": 5}}, r"hwsearch\.prompt_template must be text"),
+        ({"hwsearch": ["decoding"]}, "hwsearch must be an object"),
     ],
 )
 def test_config_errors_name_the_field(change, pattern):
