@@ -22,7 +22,7 @@ from hwsearch.plan import WeightFormat
 from hwsearch.progress import work
 
 #: Raised when the same calibration comes to mean other codes.
-METHOD = 2
+METHOD = 3
 
 #: Rows of all samples together.
 MOST_ROWS = 8192

@@ -21,9 +21,9 @@ from hwsearch.formats.stored_linear import outputs_at_once
 if TYPE_CHECKING:
     from hwsearch.formats.weight_format import Codes
 
-#: GPTQ also tries steps that are so much coarser than the format's own: weights that made up for others reach
-#: further than the largest did.
-WIDER = 1.2
+#: With so few bits, steps that cut off the largest weights lose more than rounding to nearest. GPTQ then tries
+#: the format's own, and steps that are so much coarser: weights that make up for others reach further.
+FEW_BITS, WIDER = 2, 1.2
 
 
 @torch.inference_mode()
@@ -159,13 +159,14 @@ def _nearest(weight: Tensor, form: IntegerFormat) -> Tensor:
 def _best(weight: Tensor, fit: _Rounding, judge: _Rounding) -> Codes:
     """Codes of a piece of a scaled weight by the method of least error; the simplest of equal ones."""
     form, plain = fit.form, Grid.of(weight, fit.form)
+    coarse = form.bits <= FEW_BITS
     codes, chosen = form.encode(weight.cpu().numpy().T), plain
     least = judge.added(_nearest(weight, form) - weight)
     outputs = weight @ fit.hessian
 
     def offer(grid: Grid, numbers: Tensor) -> None:
         nonlocal codes, chosen, least
-        tried = _as_large(weight, outputs, grid, numbers)
+        tried = _as_large(weight, outputs, grid, numbers) if coarse else grid
         error = judge.added(tried.value(numbers) - weight)
         if error < least:
             codes, chosen, least = tried.codes(numbers), grid, error
@@ -174,7 +175,8 @@ def _best(weight: Tensor, fit: _Rounding, judge: _Rounding) -> Codes:
     if form.block is not None:
         cut = clipped(weight, form, fit.hessian.diagonal())
         offer(cut, cut.nearest(weight))
-        grids += [plain.times(torch.full((len(weight),), WIDER, device=weight.device)), cut]
+        wide = plain.times(torch.full((len(weight),), WIDER, device=weight.device))
+        grids = [plain, wide, cut] if coarse else [cut]
     for place, order in enumerate(fit.orders):
         for grid in [chosen] if place else grids:
             offer(grid, gptq(weight, order, grid))
