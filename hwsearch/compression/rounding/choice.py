@@ -21,8 +21,8 @@ from hwsearch.formats.stored_linear import outputs_at_once
 if TYPE_CHECKING:
     from hwsearch.formats.weight_format import Codes
 
-#: With so few bits, steps that cut off the largest weights lose more than rounding to nearest. GPTQ then tries
-#: the format's own, and steps that are so much coarser: weights that make up for others reach further.
+#: With so few bits, steps that cut off the largest weights lose more than rounding to nearest. GPTQ then
+#: tries the format's own, and steps that are so much coarser: weights that make up for others reach further.
 FEW_BITS, WIDER = 2, 1.2
 
 
