@@ -12,7 +12,8 @@ machine's kernels:
    `ARITHMETIC`, what 32-bit logits can tell apart. It sees faults that ruin some predictions.
 2. *Typical.* KL divergences spread over many powers of ten, and the mean is that of few passes. So
    each pass is held against its own floor in the weakest runs, and in the median pass the ratio is at
-   most `MARGIN`. It sees small faults, which move all passes a little; flips come here or there.
+   most `MARGIN`. It sees small faults, which move all passes a little; flips come here or there. Fewer
+   than `MEDIAN_OF` passes have no median that a flip could not be, so there the worst run is the floor.
 3. *Choices.* The most probable token is another at no more positions than the disturbed runs make
    likely, by three standard deviations on three times their rate.
 """
@@ -20,6 +21,7 @@ machine's kernels:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +36,9 @@ from hwsearch.runtime.reference import References, divergence, log_probabilities
 
 #: Times the noise floor that a right bundle's divergence may be.
 MARGIN = 4.0
+
+#: Passes, at least, whose median a single flip does not move.
+MEDIAN_OF = 3
 
 #: Nats that are too small to mean anything: logits around 10 in 32 bits are known to 1e-6.
 ARITHMETIC = 1e-11
@@ -114,9 +119,9 @@ def measure_divergence(bundle: Bundle, references: References, backend: ProbeBac
         pass_rows.append(rows)
         broken.update(_false_answers(bundle, backend))
     floor = references.floor_kl.astype(np.float64)
-    weak = floor[references.disturbances == references.disturbances.min(initial=np.inf)]
     ratios = [
-        (kl[rows].mean() + ARITHMETIC) / (weak[:, rows].mean() + ARITHMETIC) for rows in pass_rows
+        (kl[rows].mean() + ARITHMETIC) / (one + ARITHMETIC)
+        for rows, one in zip(pass_rows, _pass_floors(references, pass_rows), strict=True)
     ]
     return Divergence(
         kl=float(kl.mean()) if len(kl) else math.nan,
@@ -129,6 +134,15 @@ def measure_divergence(bundle: Bundle, references: References, backend: ProbeBac
         runs=len(floor),
         broken=tuple(sorted(backend.broken | broken)),
     )
+
+
+def _pass_floors(references: References, pass_rows: Sequence[NDArray[np.int64]]) -> list[float]:
+    """What each pass's divergence is held against in rule 2."""
+    floor = references.floor_kl.astype(np.float64)
+    if len(pass_rows) < MEDIAN_OF:
+        return [float(floor[:, rows].mean(axis=1).max()) for rows in pass_rows]
+    weak = floor[references.disturbances == references.disturbances.min(initial=np.inf)]
+    return [float(weak[:, rows].mean()) for rows in pass_rows]
 
 
 def _false_answers(bundle: Bundle, backend: ProbeBackend) -> list[str]:
