@@ -106,9 +106,9 @@ class Blocks(IntegerFormat):
         blocks *= scales[..., None]
         return np.ascontiguousarray(blocks.reshape(len(blocks), -1)[:, :inputs])
 
-    def scales(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Those that `encode` takes; 1 for zeros."""
-        found = np.asarray(self.encode(np.asarray(weight).T)["_scales"], dtype=np.float32)
+    def scales(self, codes: Codes) -> NDArray[np.float32]:
+        """One a block; 1 for zeros."""
+        found = np.asarray(codes["_scales"], dtype=np.float32)
         return np.where(found == 0, np.float32(1), found)
 
     def pack(
@@ -173,9 +173,8 @@ class ZeroPointBlockFormat(Blocks):
 
     symmetric = False
 
-    def zero_points(self, weight: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def zero_points(self, codes: Codes) -> NDArray[np.uint8]:
         """The code of 0 in each block."""
-        codes = self.encode(np.asarray(weight).T)
         points = unpacked(np.asarray(codes["_zero_points"])[:, None], self.bits)[:, 0]
         return points[:, : codes["_scales"].shape[1]]
 

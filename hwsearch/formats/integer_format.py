@@ -39,11 +39,11 @@ class IntegerFormat(Format):
     pair_sum: int | None = None
 
     @abstractmethod
-    def scales(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The scales ``[out, groups]`` that `encode` takes for weights ``[out, in]``; none is 0."""
+    def scales(self, codes: Codes) -> NDArray[np.float32]:
+        """The scales ``[out, groups]`` of codes that `encode` made; 1 in place of 0."""
 
-    def zero_points(self, weight: NDArray[np.float32]) -> NDArray[np.uint8] | None:
-        """How many numbers of each group lie below 0, ``[out, groups]``, as `encode` takes them.
+    def zero_points(self, codes: Codes) -> NDArray[np.uint8] | None:
+        """How many numbers of each group lie below 0 in such codes, ``[out, groups]``.
 
         None where all groups have numbers from `low` to `high`; else they begin at minus that, and there
         are as many.

@@ -64,9 +64,9 @@ class W8A8(IntegerFormat):
         scale: NDArray[np.float32] = np.asarray(codes["_scale"], dtype=np.float32)
         return codes["_quantized"].T.astype(np.float32) * scale[:, None]
 
-    def scales(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One an output, with paired room."""
-        return _paired_scale(np.abs(weight))[:, None]
+    def scales(self, codes: Codes) -> NDArray[np.float32]:
+        """One an output."""
+        return np.asarray(codes["_scale"], dtype=np.float32)[:, None]
 
     def pack(
         self,

@@ -16,7 +16,6 @@ means, with an interval by resampling problems, both losses of a problem togethe
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
+from table import put
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -48,22 +48,6 @@ from hwsearch.tasks.losses.teacher_forcing import answered
 from tests.smollm2 import FILE
 
 TABLE = Path(__file__).with_name("calibrated.csv")
-COLUMNS = (
-    "model",
-    "format",
-    "loss",
-    "problems",
-    "nearest",
-    "nearest_low",
-    "nearest_high",
-    "calibrated",
-    "calibrated_low",
-    "calibrated_high",
-    "ratio",
-    "ratio_low",
-    "ratio_high",
-    "rounding_s",
-)
 Losses = NDArray[np.float64]
 
 
@@ -122,20 +106,6 @@ def _measured(
     return np.array([loss.loss(network, kept) for loss in losses])
 
 
-def write(fresh: dict[str, object]) -> None:
-    """The table, with a row put into its place."""
-    rows: list[dict[str, object]] = []
-    if TABLE.exists():
-        with TABLE.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    key = fresh["model"], fresh["format"]
-    rows = [one for one in rows if (one["model"], one["format"]) != key] + [fresh]
-    with TABLE.open("w", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS)
-        table.writeheader()
-        table.writerows(sorted(rows, key=lambda one: str(one["model"])))
-
-
 def main() -> None:
     """Measure some formats of a model."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -155,7 +125,7 @@ def main() -> None:
         bank = WeightBank(denoiser, calibration)
         found = row(fmt, denoiser, bank, losses, plain)
         named = {"model": options.model, "format": fmt, "loss": kind, "problems": len(losses)}
-        write(named | found)
+        put(TABLE, named | found, ["model", "format"], lambda one: str(one["model"]))
         print(named | found, flush=True)
 
 

@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy import stats
+from table import put
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -110,17 +110,6 @@ def measured(
     }
 
 
-def write(rows: list[dict[str, object]]) -> pd.DataFrame:
-    """The table with rows put into their places."""
-    fresh = pd.DataFrame(rows)
-    if TABLE.exists():
-        fresh = pd.concat([pd.read_csv(TABLE), fresh]).drop_duplicates(KEY, keep="last")
-    fresh.sort_values(["model", "rounding"], kind="stable").to_csv(
-        TABLE, index=False, float_format="%.6g"
-    )
-    return fresh
-
-
 def main() -> None:
     """Measure all plans of a model."""
     parser = argparse.ArgumentParser(
@@ -137,12 +126,19 @@ def main() -> None:
     calibration = own_calibration(denoiser, asked) if options.rounding == "calibrated" else None
     bank = WeightBank(denoiser, calibration)
     states = FrozenStates.record(denoiser, asked[-options.questions :], batch=1)
-    rows: list[dict[str, object]] = []
     for name, plan in plans(denoiser.num_layers, options.rounding):
         found = measured(denoiser, plan, bank, states)
-        rows.append({"model": options.model, "rounding": options.rounding, "plan": name} | found)
-        print(rows[-1], flush=True)
-        write(rows)
+        row: dict[str, object] = {
+            "model": options.model,
+            "rounding": options.rounding,
+            "plan": name,
+        }
+        row |= {
+            column: f"{value:.6g}" if isinstance(value, float) else value
+            for column, value in found.items()
+        }
+        print(row, flush=True)
+        put(TABLE, row, KEY, lambda one: (one["model"], one["rounding"]))
 
 
 if __name__ == "__main__":

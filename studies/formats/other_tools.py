@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import json
 import os
 import time
@@ -39,6 +38,7 @@ from calibrated import Losses, subject
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scipy import stats
+from table import Row, put
 from torch import Tensor, nn
 
 from hwsearch._version import __version__
@@ -59,21 +59,8 @@ from hwsearch.plan import CompressionPlan, WeightFormat
 DIVISOR = ".divisor"
 
 TABLE = Path(__file__).with_suffix(".csv")
-COLUMNS = (
-    "method",
-    "format",
-    "inputs",
-    "problems",
-    "added",
-    "added_low",
-    "added_high",
-    "beyond",
-    "beyond_low",
-    "beyond_high",
-    "rounding_s",
-    "versions",
-    "settings",
-)
+#: What a file of weights says of itself.
+ABOUT = ("rounding_s", "versions", "settings")
 
 #: Our own: the format and the rounding.
 OURS = {
@@ -242,7 +229,8 @@ def measure(
             loss, ours = (_measured(denoiser, each, fmt, inputs, losses) for each in (file, beside))
             found = {"method": file.stem, "format": fmt, "inputs": inputs, "problems": len(losses)}
             found |= _interval("added", loss - plain) | _interval("beyond", loss - ours)
-            write(found | {key: about[key] for key in COLUMNS[-3:]})
+            found |= {name: about[name] for name in ABOUT}
+            put(TABLE, found, ["method", "inputs"], _order)
             print(found, flush=True)
 
 
@@ -253,20 +241,8 @@ def _interval(name: str, values: Losses) -> dict[str, object]:
     return {name: f"{mean:.4g}", f"{name}_low": f"{low:.4g}", f"{name}_high": f"{high:.4g}"}
 
 
-def write(fresh: dict[str, object]) -> None:
-    """The table, with a row put into its place."""
-    rows: list[dict[str, object]] = []
-    if TABLE.exists():
-        with TABLE.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    key = fresh["method"], fresh["inputs"]
-    rows = [one for one in rows if (one["method"], one["inputs"]) != key] + [fresh]
-    with TABLE.open("w", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS)
-        table.writeheader()
-        table.writerows(
-            sorted(rows, key=lambda one: (str(one["inputs"]), float(str(one["added"]))))
-        )
+def _order(row: Row) -> tuple[str, float]:
+    return str(row["inputs"]), float(str(row["added"]))
 
 
 def main() -> None:

@@ -96,10 +96,10 @@ class _Rounding:
     @cached_property
     def hessian(self) -> Tensor:
         """``Σ w x xᵀ`` of rounded inputs x, ``[in, in]``."""
-        found = torch.zeros((), dtype=torch.float64)
+        found = torch.zeros((), dtype=torch.float64, device=self.rounded[0].device)
         for x, counts in zip(self.rounded, self.seen.weights, strict=True):
             rows = (x * counts.sqrt()[..., None]).flatten(0, 1)
-            found = found.to(rows.device) + (rows.T @ rows).double()
+            found = found + (rows.T @ rows).double()
         return found.float()
 
     @cached_property
@@ -152,16 +152,23 @@ def _largest(weight: Tensor) -> Tensor:
 
 
 def _nearest(weight: Tensor, form: IntegerFormat) -> Tensor:
-    decoded = form.decode(form.encode(weight.cpu().numpy().T), weight.shape[1])
-    return torch.from_numpy(decoded).to(weight.device)
+    return _decoded(_encoded(weight, form), weight, form)
+
+
+def _encoded(weight: Tensor, form: IntegerFormat) -> Codes:
+    return form.encode(weight.cpu().numpy().T)
+
+
+def _decoded(codes: Codes, weight: Tensor, form: IntegerFormat) -> Tensor:
+    return torch.from_numpy(form.decode(codes, weight.shape[1])).to(weight.device)
 
 
 def _best(weight: Tensor, fit: _Rounding, judge: _Rounding) -> Codes:
     """Codes of a piece of a scaled weight by the method of least error; the simplest of equal ones."""
-    form, plain = fit.form, Grid.of(weight, fit.form)
+    form, codes = fit.form, _encoded(weight, fit.form)
     coarse = form.bits <= FEW_BITS
-    codes, chosen = form.encode(weight.cpu().numpy().T), plain
-    least = judge.added(_nearest(weight, form) - weight)
+    chosen = plain = Grid.taken(codes, weight, form)
+    least = judge.added(_decoded(codes, weight, form) - weight)
     outputs = weight @ fit.hessian
 
     def offer(grid: Grid, numbers: Tensor) -> None:
@@ -173,10 +180,9 @@ def _best(weight: Tensor, fit: _Rounding, judge: _Rounding) -> Codes:
 
     grids = [plain]
     if form.block is not None:
-        cut = clipped(weight, form, fit.hessian.diagonal())
+        cut = clipped(weight, plain, fit.hessian.diagonal())
         offer(cut, cut.nearest(weight))
-        wide = plain.times(torch.full((len(weight),), WIDER, device=weight.device))
-        grids = [plain, wide, cut] if coarse else [cut]
+        grids = [plain, plain.times(WIDER), cut] if coarse else [cut]
     for place, order in enumerate(fit.orders):
         for grid in [chosen] if place else grids:
             offer(grid, gptq(weight, order, grid))
@@ -196,4 +202,4 @@ def _as_large(weight: Tensor, outputs: Tensor, grid: Grid, numbers: Tensor) -> G
         numbers: what stands for the weight.
     """
     exact = (outputs * weight).sum(dim=1)
-    return grid.times(exact / (outputs * grid.value(numbers)).sum(dim=1))
+    return grid.fitted(exact / (outputs * grid.value(numbers)).sum(dim=1))

@@ -38,9 +38,13 @@ class Grid:
     @classmethod
     def of(cls, weight: Tensor, form: IntegerFormat) -> Grid:
         """The scales that the format takes by itself for weights ``[out, in]``."""
-        plain = weight.float().cpu().numpy()
-        scales = torch.from_numpy(form.scales(plain)).to(weight.device)
-        found = form.zero_points(plain)
+        return cls.taken(form.encode(weight.float().cpu().numpy().T), weight, form)
+
+    @classmethod
+    def taken(cls, codes: Codes, weight: Tensor, form: IntegerFormat) -> Grid:
+        """The same, of codes that the format has made of the weights."""
+        scales = torch.from_numpy(form.scales(codes)).to(weight.device)
+        found = form.zero_points(codes)
         points = None if found is None else torch.from_numpy(found).to(scales)
         return cls(form, scales, weight.shape[1], points)
 
@@ -70,12 +74,16 @@ class Grid:
         """What numbers stand for."""
         return numbers * self.by_input(self.scales)
 
-    def times(self, factors: Tensor) -> Grid:
+    def times(self, factors: Tensor | float) -> Grid:
+        """Scales times a factor, or those of each output times its own, ``[out, 1]``."""
+        return replace(self, scales=self.scales * factors)
+
+    def fitted(self, factors: Tensor) -> Grid:
         """Scales of each output times a factor, ``[out]``; of a factor that is no number or above 2 either
         way, as they are.
         """
         fair = (factors >= 0.5) & (factors <= 2.0)
-        return replace(self, scales=self.scales * torch.where(fair, factors, 1.0)[:, None])
+        return self.times(torch.where(fair, factors, 1.0)[:, None])
 
     def codes(self, numbers: Tensor) -> Codes:
         """The format's arrays."""
@@ -84,7 +92,7 @@ class Grid:
         return self.form.pack(whole, self.scales.cpu().numpy().astype(np.float32), points)
 
 
-def clipped(weight: Tensor, form: IntegerFormat, importance: Tensor) -> Grid:
+def clipped(weight: Tensor, plain: Grid, importance: Tensor) -> Grid:
     """Scales of blocks by least squared error, some of the largest weights cut off.
 
     Without zero points either end of the numbers, which reach one further down than up, may be that of the
@@ -92,18 +100,16 @@ def clipped(weight: Tensor, form: IntegerFormat, importance: Tensor) -> Grid:
 
     Args:
         weight: ``[out, in]``.
-        form: a format in blocks.
+        plain: the scales of a format in blocks by itself.
         importance: what an input's squared errors count for, ``[in]``; not negative.
     """
-    plain = Grid.of(weight, form)
     blocks = _blocks(weight, plain)
     weights = _blocks(importance[None], plain) + torch.finfo(torch.float32).tiny
     best, least = plain, _error(blocks, plain, weights)
     signs = (1, -1) if plain.points is None else (1,)
     for clip in CLIPS:
         for sign in signs:
-            tried = replace(plain, scales=plain.scales * (sign * clip))
-            best, least = _better(tried, best, least, blocks, weights)
+            best, least = _better(plain.times(sign * clip), best, least, blocks, weights)
     best, _ = _better(_fit(blocks, best, weights), best, least, blocks, weights)
     return best
 

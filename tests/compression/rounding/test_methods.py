@@ -72,20 +72,22 @@ def test_clipping_gives_up_the_largest_weight_where_the_others_are_worth_it():
     assert not plain.nearest(weight)[0, 1:].any()  # all others are lost
     small = torch.ones(32)
     small[0] = 1e-4
-    cut = clipped(weight, W4, small)
+    cut = clipped(weight, plain, small)
     wrong = (cut.value(cut.nearest(weight)) - weight).square() * small
     assert wrong.sum() < 0.5 * (weight[0, 1:] ** 2).sum()
 
 
 def test_clipped_scales_are_never_worse():
     weight, importance = drawn(6, 70), drawn(70).exp()
-    plain, cut = Grid.of(weight, W4), clipped(weight, W4, importance)
+    plain = Grid.of(weight, W4)
+    cut = clipped(weight, plain, importance)
     errors = [((g.value(g.nearest(weight)) - weight) ** 2 * importance).sum() for g in (plain, cut)]
     assert errors[1] < 0.9 * errors[0]
 
 
 def test_clipping_leaves_zeros_alone():
-    grid = clipped(torch.zeros(2, 64), W4, torch.ones(64))
+    zeros = torch.zeros(2, 64)
+    grid = clipped(zeros, Grid.of(zeros, W4), torch.ones(64))
     assert grid.scales.isfinite().all()
     assert not grid.nearest(torch.zeros(2, 64)).any()
 
@@ -196,7 +198,7 @@ def test_factors_that_would_ruin_an_output_leave_it_as_it_is():
     grid = Grid.of(drawn(4, 32), W4)
     factors = torch.tensor([1.5, 0.1, float("nan"), float("inf")])
     expected = grid.scales * torch.tensor([1.5, 1.0, 1.0, 1.0])[:, None]
-    assert torch.equal(grid.times(factors).scales, expected)
+    assert torch.equal(grid.fitted(factors).scales, expected)
 
 
 def test_an_outlier_of_w8a8_is_scaled_down_and_shared_by_all_linears():
