@@ -98,15 +98,15 @@ def _show(demo: Demo) -> None:
     for index, layer in enumerate(demo.contestants["winner"].plan.layers):
         formats = ", ".join(f"{name} {fmt}" for name, fmt in layer.formats.items())
         click.echo(f"layer {index}: sink threshold {layer.sink_threshold}, {formats}")
-    if demo.contestants["winner"].plan == demo.contestants["best_uniform"].plan:
-        click.echo(
-            "no searched plan was better within the target than the best uniform one, which wins"
-        )
     if not demo.target_met:
         over = demo.contestants["winner"].measured_ms / demo.target_ms - 1.0
         click.echo(
             f"the target was not met: the winner was measured {over:.1%} above it after "
             f"{demo.trials} trials; run it again on a quieter machine"
+        )
+    elif demo.contestants["winner"].plan == demo.contestants["best_uniform"].plan:
+        click.echo(
+            "no searched plan was better within the target than the best uniform one, which wins"
         )
     bundle = demo.contestants["winner"].bundle.path
     click.echo(f"the winner is in {bundle}; ask it: hwsearch generate {bundle} QUESTION")
