@@ -38,7 +38,7 @@ class WeightBank:
         self.calibration = calibration
         self._simulated: dict[tuple[str, WeightFormat, nn.Module], nn.Module] = {}
         self._pruned: dict[tuple[int, LayerPlan, WeightPruning], dict[str, nn.Module]] = {}
-        self._calibrated: dict[tuple[str, WeightFormat], nn.Module] = {}
+        self._calibrated: dict[tuple[nn.Linear, WeightFormat], nn.Module] = {}
 
     def float_network(self, plan: CompressionPlan) -> Network:
         """The network with the plan's weights pruned and none rounded; its own where none is pruned.
@@ -68,7 +68,10 @@ class WeightBank:
     def _round_calibrated(
         self, plan: CompressionPlan, network: Network, wanted: Mapping[str, WeightFormat]
     ) -> dict[str, nn.Module]:
-        """Those modules that are rounded by calibration: none of a layer that was pruned."""
+        """Those modules that are rounded by calibration: none of a layer of which weights were zeroed.
+
+        There the errors of other weights would move into the zeros.
+        """
         if plan.rounding != "calibrated":
             return {}
         if self.calibration is None:
@@ -76,17 +79,20 @@ class WeightBank:
                 "rounding 'calibrated' needs calibration; make the bank with "
                 "WeightBank(denoiser, WeightCalibration(denoiser, noisy_passes(...)))"
             )
-        own = self.denoiser.network
-        whole = {
-            p: f for p, f in wanted.items() if network.get_submodule(p) is own.get_submodule(p)
+        sparse = {
+            path
+            for layer, named in zip(plan.layers, network.linear_groups().layers, strict=True)
+            if layer.sparsity is not None
+            for paths in named.values()
+            for path in paths
         }
-        missing = {path: fmt for path, fmt in whole.items() if (path, fmt) not in self._calibrated}
-        for path, weight in self._weights.weights(missing).items():
-            linear, form = own.get_submodule(path), format_of(whole[path])
-            assert isinstance(linear, nn.Linear)
+        linears = {p: _linear(network, p) for p in wanted if p not in sparse}
+        missing = {p: wanted[p] for p in linears if (linears[p], wanted[p]) not in self._calibrated}
+        for path, weight in self._weights.weights(missing, network).items():
+            linear, form = linears[path], format_of(wanted[path])
             make = CodedLinear.calibrated if isinstance(linear, StoredLinear) else calibrated
-            self._calibrated[path, whole[path]] = make(linear, form, weight)
-        known = {path: self._calibrated.get((path, fmt)) for path, fmt in whole.items()}
+            self._calibrated[linear, wanted[path]] = make(linear, form, weight)
+        known = {p: self._calibrated.get((linear, wanted[p])) for p, linear in linears.items()}
         return {path: module for path, module in known.items() if module is not None}
 
     @property
@@ -114,8 +120,7 @@ class WeightBank:
         return self._pruned[key]
 
     def _round(self, network: Network, path: str, fmt: WeightFormat) -> nn.Module:
-        linear = network.get_submodule(path)
-        assert isinstance(linear, nn.Linear)
+        linear = _linear(network, path)
         key = (path, fmt, linear)
         if key not in self._simulated:
             self._simulated[key] = (
@@ -128,6 +133,12 @@ class WeightBank:
     @cached_property
     def _store(self) -> CodeStore:
         return CodeStore.of(self.denoiser)
+
+
+def _linear(network: Network, path: str) -> nn.Linear:
+    linear = network.get_submodule(path)
+    assert isinstance(linear, nn.Linear)
+    return linear
 
 
 def linear_formats(plan: CompressionPlan, groups: LinearGroups) -> dict[str, WeightFormat]:

@@ -34,7 +34,7 @@ class CompressionPlan(OmitsDefaults):
         pruning: which weights go, where layers prune any.
         rounding: how weights become those of their formats: each to the ``nearest``, or ``calibrated``,
             each linear by the method that leaves the least error in its outputs on calibration inputs.
-            Layers that prune weights are rounded to nearest anyway.
+            Layers with a sparsity are rounded to nearest anyway.
         schema_version: version of this schema.
     """
 

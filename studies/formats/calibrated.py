@@ -3,14 +3,16 @@
     python -m tests.smollm2 --download
     python studies/formats/calibrated.py smollm2 GSM8K [--problems 64] [--calibration 32] [--formats w8a8,w4]
     python studies/formats/calibrated.py gsm-mini
+    python studies/formats/calibrated.py gsm-mini --channels 0.75   # of each layer, chosen by Wanda
 
 GSM8K is a folder with train.jsonl and test.jsonl. SmolLM2 is read from left to right: its loss is what a
 format adds to the negative log-likelihood of right answers, in nats a token, and it is calibrated on other
 problems with their answers. gsm-mini's is the KL divergence from the uncompressed model at masked positions
 of its own generations, and it is calibrated on its own answers to its calibration questions. All linears but
-the head are in the format. Rows are put into calibrated.csv beside this file, in place of those of the same
-model and format. Intervals are of the mean over problems (Student's, 95 %); `ratio` is that of the two
-means, with an interval by resampling problems, both losses of a problem together.
+the head are in the format. Of a pruned model, losses are beside those of the pruned model with float weights.
+Rows are put into calibrated.csv beside this file, in place of those of the same model and format. Intervals
+are of the mean over problems (Student's, 95 %); `ratio` is that of the two means, with an interval by
+resampling problems, both losses of a problem together.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.activation_cache import ActivationCache
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
-from hwsearch.plan import CompressionPlan
+from hwsearch.plan import LINEAR_GROUPS, CompressionPlan
 from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses import make_loss
 from hwsearch.tasks.losses.teacher_forcing import answered
@@ -72,18 +74,19 @@ def subject(options: argparse.Namespace) -> tuple[Denoiser, WeightCalibration, l
 
 
 def row(
-    fmt: str, denoiser: Denoiser, bank: WeightBank, losses: Sequence[Any], plain: Losses
+    floats: CompressionPlan, fmt: str, bank: WeightBank, losses: Sequence[Any], plain: Losses
 ) -> dict[str, object]:
-    """A format's figures, beside the uncompressed model's losses."""
-    count = denoiser.num_layers
+    """A format's figures, beside the losses of a plan that rounds nothing."""
+    formats = dict.fromkeys(LINEAR_GROUPS, fmt)
+    layers = [layer.model_copy(update=formats) for layer in floats.layers]
     added: dict[str, Losses] = {}
     spent = 0.0
     for rounding in ("nearest", "calibrated"):
-        plan = CompressionPlan.uniform(count, attention=fmt, mlp=fmt, rounding=rounding)
+        plan = floats.model_copy(update={"layers": tuple(layers), "rounding": rounding})
         begin = time.perf_counter()
-        compress(denoiser, plan, bank)
+        compress(bank.denoiser, plan, bank)
         spent = time.perf_counter() - begin
-        added[rounding] = _measured(plan, denoiser, bank, losses) - plain
+        added[rounding] = _measured(plan, bank, losses) - plain
     found: dict[str, object] = {}
     for name, values in added.items():
         low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
@@ -98,11 +101,9 @@ def row(
     return {name: f"{value:.4g}" for name, value in found.items()}
 
 
-def _measured(
-    plan: CompressionPlan, denoiser: Denoiser, bank: WeightBank, losses: Sequence[Any]
-) -> Losses:
-    kept = KeptShares.keeping_all(denoiser.num_layers)
-    network = compress(denoiser, plan, bank).network
+def _measured(plan: CompressionPlan, bank: WeightBank, losses: Sequence[Any]) -> Losses:
+    kept = KeptShares.keeping_all(len(plan.layers))
+    network = compress(bank.denoiser, plan, bank).network
     return np.array([loss.loss(network, kept) for loss in losses])
 
 
@@ -114,17 +115,23 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--calibration", type=int, default=32, help="problems of smollm2's")
     parser.add_argument("--formats", default="w8a8,w4,w8")
+    parser.add_argument(
+        "--channels", type=float, default=1.0, help="share that stays in each layer"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     denoiser, calibration, losses = subject(options)
     kind = f"{losses[0].name} nats"
-    uncompressed = CompressionPlan.uniform(denoiser.num_layers)
-    plain = _measured(uncompressed, denoiser, WeightBank(denoiser), losses)
+    name, kept = options.model, None
+    if options.channels < 1:
+        kept = denoiser.geometry.channels_of(options.channels)
+        name += f", {options.channels:g} of its channels"
+    plan = CompressionPlan.uniform(denoiser.num_layers, kept_channels=kept)
+    plain = _measured(plan, WeightBank(denoiser, calibration), losses)
     for fmt in options.formats.split(","):
         # a bank of its own a format: what was rounded is not needed again
-        bank = WeightBank(denoiser, calibration)
-        found = row(fmt, denoiser, bank, losses, plain)
-        named = {"model": options.model, "format": fmt, "loss": kind, "problems": len(losses)}
+        found = row(plan, fmt, WeightBank(denoiser, calibration), losses, plain)
+        named = {"model": name, "format": fmt, "loss": kind, "problems": len(losses)}
         put(TABLE, named | found, ["model", "format"], lambda one: str(one["model"]))
         print(named | found, flush=True)
 

@@ -3,16 +3,18 @@
     python studies/joint/run.py search [--trials 150] [--seeds 3]     # an hour; goes on where it was
     python studies/joint/run.py report
     python studies/joint/run.py measure                             # exports and times; wants a quiet machine
+    python studies/joint/run.py search --device jetson-orin-nano-super-25w --decodings fixed
+    python studies/joint/energy.py                                  # what that costs in joules, by power mode
 
 Pruning chooses sink thresholds, heads and channels of each layer; quantisation chooses formats. Every arm
 has as many trials, all judged on the same states. An arm of two steps spends half of them on the first,
 takes five plans that together cover the front found so far, and shares the rest among them: there the
 first lever stays as it is. Decoding is either fixed, as the model's makers decode, or free.
 
-`search` writes trials.csv, a row a trial. `report` prints, for each arm, the hypervolume of its front below
-a KL of `WORST` and the uncompressed model's time, and the least predicted time within some losses: mean of
-the seeds, and the least and largest. `measure` takes seed 0's fastest plans within these losses, times
-their bundles side by side, and writes measured.csv.
+`search` writes trials.csv, a row a trial; trials-DEVICE.csv for another device than `cpu`. `report` prints,
+for each arm, the hypervolume of its front below a KL of `WORST` and the uncompressed model's time, and the
+least predicted time within some losses: mean of the seeds, and the least and largest. `measure` takes seed
+0's fastest plans within these losses, times their bundles side by side, and writes measured.csv.
 """
 
 from __future__ import annotations
@@ -79,9 +81,9 @@ class Subject:
     both: Objective
 
     @classmethod
-    def make(cls, free: bool) -> Subject:
+    def make(cls, free: bool, device_name: str = "cpu") -> Subject:
         """With decoding free, or as the makers decode."""
-        denoiser, device = load_denoiser("gsm-mini"), load_device("cpu")
+        denoiser, device = load_denoiser("gsm-mini"), load_device(device_name)
         g, asked = denoiser.geometry, TaskChoice().calibration_questions(QUESTIONS)
         space = SearchSpace.of(
             denoiser,
@@ -191,9 +193,13 @@ def volume(trials: list[Tried], most_ms: float) -> float:
     return hypervolume(points, (WORST, most_ms)) / (WORST * most_ms)
 
 
-def search(out: Path, trials: int, seeds: int, decodings: list[str]) -> None:
-    """Run what trials.csv lacks."""
-    path = out / "trials.csv"
+def table_of(out: Path, device: str) -> Path:
+    """Where a device's trials are."""
+    return out / ("trials.csv" if device == "cpu" else f"trials-{device}.csv")
+
+
+def search(path: Path, device: str, trials: int, seeds: int, decodings: list[str]) -> None:
+    """Run what a table of trials lacks."""
     for decoding in decodings:
         subject: Subject | None = None
         for seed in range(seeds):
@@ -201,7 +207,7 @@ def search(out: Path, trials: int, seeds: int, decodings: list[str]) -> None:
             for arm in ARMS:
                 done = read(path, decoding, arm, seed)
                 if len(done) == 0:
-                    subject = subject or Subject.make(decoding == "free")
+                    subject = subject or Subject.make(decoding == "free", device)
                     done = subject.run(arm, trials, seed, known)
                     write(path, decoding, arm, seed, done)
                     print(f"{decoding}, seed {seed}, {arm}: {len(done)} trials", flush=True)
@@ -239,16 +245,16 @@ def read(path: Path, decoding: str, arm: str, seed: int) -> list[Tried]:
     ]
 
 
-def report(out: Path) -> pd.DataFrame:
+def report(path: Path) -> pd.DataFrame:
     """A row an arm and decoding."""
-    table = pd.read_csv(out / "trials.csv")
+    table = pd.read_csv(path)
     rows: list[dict[str, Any]] = []
     for (decoding, arm), part in table.groupby(["decoding", "arm"], sort=False):
         found: dict[str, list[float]] = {}
         for seed, trials in part.groupby("seed"):
-            tried = read(out / "trials.csv", str(decoding), str(arm), int(seed))
-            most = max(one.ms for one in tried if one.loss <= 1e-9)
-            found.setdefault("hypervolume", []).append(volume(tried, most))
+            tried = read(path, str(decoding), str(arm), int(seed))
+            # the first trial is the uncompressed model
+            found.setdefault("hypervolume", []).append(volume(tried, tried[0].ms))
             for loss in LOSSES:
                 within = trials.loc[trials["loss"] <= loss, "ms"]
                 found.setdefault(f"ms within {loss:g}", []).append(float(within.min()))
@@ -304,14 +310,16 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=150)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--decodings", nargs="+", default=["fixed", "free"])
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=HERE)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path = table_of(options.out, options.device)
     if options.stage == "search":
         print(this_machine())
-        search(options.out, options.trials, options.seeds, options.decodings)
+        search(path, options.device, options.trials, options.seeds, options.decodings)
     elif options.stage == "report":
-        print(report(options.out).to_string(index=False))
+        print(report(path).to_string(index=False))
     else:
         measure(options.out)
 

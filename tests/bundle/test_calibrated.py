@@ -28,6 +28,7 @@ PLANS = {
     **{fmt: {"layers": [{"attention": fmt, "mlp": fmt}] * 2} for fmt in ("w8a8", "w8", "w4")},
     "mixed": {"layers": MIXED, "head": "w8a8"},
 }
+SMALLER = {"kept_heads": 1, "kept_channels": 24}
 
 
 @pytest.fixture(scope="module", params=["heads", "grouped-bias-shift"])
@@ -98,6 +99,26 @@ def test_the_graphs_logits_are_the_simulations(name, denoiser, bank, graphs):
         compress(denoiser, plan.model_copy(update={"rounding": "nearest"}), bank).network
     )
     assert np.abs(plain[1] - wanted).max() > 0.1, "calibration must change something"
+
+
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
+def test_smaller_layers_are_calibrated_too(method, denoiser, bank, tmp_path):
+    plan = {
+        "layers": [
+            {"qkv": "w8a8", "out": "w8a8", "gate_up": "w4", "down": "w8a8", **SMALLER},
+            {"attention": "w8a8", "mlp": "w8a8", "kept_channels": 24},
+        ],
+        "pruning": {"method": method},
+        "rounding": "calibrated",
+    }
+    compressed = compress(denoiser, CompressionPlan.validate(plan), bank)
+    out = compressed.network.model.layers[0].self_attn.o_proj
+    assert out.rounded is not None and out.rounded.scale is not None, "outliers want a scale"
+    Exporter(denoiser).export(
+        compressed, KeptShares((0.6, 1.0)), tmp_path / "b", questions=["how many ?"]
+    )
+    checks = {check.name: check for check in verify(tmp_path / "b")}
+    assert all(check.passed for check in checks.values() if check.decides), checks
 
 
 def stepped(graphs, network, plan, rounded, found, state):

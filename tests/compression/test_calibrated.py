@@ -126,7 +126,45 @@ def test_rounding_by_calibration_moves_predictions_less(denoiser):
     assert errors[1] < 0.7 * errors[0]
 
 
-def test_layers_that_prune_weights_are_rounded_to_nearest(denoiser):
+def test_smaller_layers_are_rounded_by_what_they_see(denoiser):
+    """Errors of a pruned layer's outputs shrink, and heads that stay round as they would have."""
+    bank = bank_of(denoiser)
+    layers = [{"attention": "w4", "mlp": "w4", "kept_channels": 20}, {}]
+    plan = CompressionPlan.validate({"layers": layers, "rounding": "calibrated"})
+    pruned = bank.float_network(plan)
+    tokens = torch.tensor([given + written for given, written in SEQUENCES])
+    exact = pruned(tokens)
+    errors = []
+    for rounding in ("nearest", "calibrated"):
+        found = compress(denoiser, plan.model_copy(update={"rounding": rounding}), bank)
+        errors.append((found.network(tokens) - exact).square().mean())
+    assert errors[1] < 0.7 * errors[0]
+    whole = compress(denoiser, plan_of(attention="w4", mlp="w4"), bank)
+    for path, same in (("self_attn.q_proj", True), ("mlp.down_proj", False)):
+        path = f"model.layers.0.{path}"
+        one, other = (each.network.get_submodule(path).weight for each in (found, whole))
+        assert (one.shape == other.shape and torch.equal(one, other)) is same
+
+
+def test_what_a_smaller_layer_becomes_is_on_disk_apart_from_the_whole_one(
+    denoiser, cache, monkeypatch
+):
+    def made(channels):
+        layers = [{"mlp": "w4", "kept_channels": channels}, {"mlp": "w4"}]
+        plan = CompressionPlan.validate({"layers": layers, "rounding": "calibrated"})
+        return compress(denoiser, plan, bank_of(denoiser)).network(TOKENS)
+
+    first = {channels: made(channels) for channels in (20, 24)}
+
+    def never(*_):
+        raise AssertionError("it is on disk")
+
+    monkeypatch.setattr(calibrated, "stream", never)
+    for channels, logits in first.items():
+        assert torch.equal(made(channels), logits)
+
+
+def test_layers_with_zeroed_weights_are_rounded_to_nearest(denoiser):
     plan = plan_of(attention="w8a8", mlp="w4").model_dump()
     plan["layers"][0]["sparsity"] = 0.5
     compressed = compress(denoiser, CompressionPlan.validate(plan), bank_of(denoiser))

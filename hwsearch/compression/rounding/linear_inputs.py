@@ -63,7 +63,9 @@ Group = tuple[tuple[str, ...], LinearInputs]
 
 
 @torch.inference_mode()
-def stream(network: Network, samples: Sequence[Tensor], wanted: set[str]) -> Iterator[Group]:
+def stream(
+    network: Network, samples: Sequence[Tensor], wanted: set[str], pruned: Network | None = None
+) -> Iterator[Group]:
     """Groups of linears and what each sees, in the order in which a pass runs them.
 
     A transformer's states are held, and the inputs of one layer; whatever else is run whole, once for
@@ -73,12 +75,16 @@ def stream(network: Network, samples: Sequence[Tensor], wanted: set[str]) -> Ite
         network: the uncompressed one.
         samples: tokens ``[batch, length]`` each.
         wanted: paths of linears; groups without any are left out, and nothing behind the last is run.
+        pruned: the same with heads or channels of some layers removed. The linears of such a layer see what
+            it makes of the uncompressed model's states before it.
 
     Raises:
         CheckpointError: a linear sees what is no finite number.
     """
     if isinstance(network, Transformer):
-        found = _layers(network, samples, wanted)
+        smaller = network if pruned is None else pruned
+        assert isinstance(smaller, Transformer), "only a transformer has heads and channels"
+        found = _layers(network, samples, wanted, smaller)
     else:
         found = _whole(network, samples, wanted)
     for paths, seen in found:
@@ -93,15 +99,22 @@ def stream(network: Network, samples: Sequence[Tensor], wanted: set[str]) -> Ite
         yield paths, seen
 
 
-def _layers(network: Transformer, samples: Sequence[Tensor], wanted: set[str]) -> Iterator[Group]:
+def _layers(
+    network: Transformer, samples: Sequence[Tensor], wanted: set[str], pruned: Transformer
+) -> Iterator[Group]:
     states = [network.model.embed_tokens(tokens) for tokens in samples]
     groups = network.linear_groups()
-    for layer, named in zip(network.model.layers, groups.layers, strict=True):
-        assert isinstance(layer, Layer), "a transformer is made of these"
+    layers = zip(network.model.layers, pruned.model.layers, groups.layers, strict=True)
+    for layer, smaller, named in layers:
+        assert isinstance(layer, Layer) and isinstance(smaller, Layer), "it is made of these"
+        before = states
         with as_floats(layer), _Watch(layer) as watch:
-            states = [layer(x, network.rope(x.shape[1]))[0] for x in states]
+            states = after = _after(layer, before, network)
+        if smaller is not layer:
+            with as_floats(smaller), _Watch(smaller) as watch:
+                after = _after(smaller, before, network)
         for group, paths in named.items():
-            yield paths, watch.seen(group, states)
+            yield paths, watch.seen(group, after)
         left = {path for path in wanted if _depth(path) > _depth(named["down"][0])}
         if not left:
             return
@@ -109,6 +122,16 @@ def _layers(network: Transformer, samples: Sequence[Tensor], wanted: set[str]) -
         normed = [network.model.norm(x).float() for x in states]
         hidden = torch.arange(network.geometry.hidden_size)
         yield (groups.head,), LinearInputs(normed, _alike(normed), hidden.to(network.device))
+
+
+def _after(layer: Layer, states: Sequence[Tensor], network: Transformer) -> list[Tensor]:
+    """States behind a layer."""
+    return [layer(x, network.rope(x.shape[1]))[0] for x in states]
+
+
+def layer_path(path: str) -> str:
+    """Path of the layer that holds a linear of a transformer."""
+    return ".".join(path.split(".")[:3])
 
 
 def _depth(path: str) -> float:
