@@ -26,7 +26,7 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError
-from hwsearch.formats.stored_linear import is_stored
+from hwsearch.formats.linears.stored_linear import is_stored
 from hwsearch.runtime.bundle import (
     PLAN_FILE,
     REFERENCE_FILE,

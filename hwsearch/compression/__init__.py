@@ -10,7 +10,7 @@ from hwsearch.compression.pruning import (
 )
 from hwsearch.compression.workbench import Workbench
 from hwsearch.formats.catalog import simulate
-from hwsearch.formats.simulated_linear import SimulatedLinear
+from hwsearch.formats.linears.simulated_linear import SimulatedLinear
 
 __all__ = [
     "CompressedDenoiser",

@@ -16,8 +16,8 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import LinearGroups, Network
 from hwsearch.errors import PlanError
 from hwsearch.formats.catalog import format_of, simulate
-from hwsearch.formats.simulated_linear import calibrated
-from hwsearch.formats.stored_linear import CodedLinear, StoredLinear
+from hwsearch.formats.linears.simulated_linear import calibrated
+from hwsearch.formats.linears.stored_linear import CodedLinear, StoredLinear
 from hwsearch.plan import CompressionPlan, LayerPlan, WeightFormat, WeightPruning
 
 

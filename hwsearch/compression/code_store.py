@@ -14,7 +14,7 @@ from hwsearch.denoisers.caching.folder import CACHE_VARIABLE, cache_folder, whol
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
 from hwsearch.formats.catalog import format_of
-from hwsearch.formats.stored_linear import CodedLinear, outputs_at_once
+from hwsearch.formats.linears.stored_linear import CodedLinear, outputs_at_once
 from hwsearch.formats.weight_format import Format
 from hwsearch.plan import WeightFormat
 from hwsearch.progress import each
@@ -95,8 +95,11 @@ def codes_file(folder: Path, name: str) -> Path:
 
 def mapped_codes(folder: Path, form: Format, inputs: int, outputs: int) -> Codes:
     """A matrix's arrays, mapped from their files."""
-    names = form.specs(inputs, outputs)
-    return {name: np.load(codes_file(folder, name), mmap_mode="r") for name in names}
+    # numpy's files do not know 8-bit floats by name
+    return {
+        name: np.load(codes_file(folder, name), mmap_mode="r").view(spec.dtype)
+        for name, spec in form.specs(inputs, outputs).items()
+    }
 
 
 def _rows(piece: tuple[int, int]) -> int:

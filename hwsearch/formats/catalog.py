@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from hwsearch.formats.fp8 import Fp8
 from hwsearch.formats.fp16 import Fp16
 from hwsearch.formats.fp32 import Fp32
 from hwsearch.formats.w2 import W2
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Every format, those of fewer bits later.
 FORMATS: Final[dict[WeightFormat, Format]] = {
-    each.name: each for each in (Fp32(), Fp16(), W8A8(), *W8, *W4, *W2)
+    each.name: each for each in (Fp32(), Fp16(), Fp8(), W8A8(), *W8, *W4, *W2)
 }
 
 #: Those that graphs for onnxruntime can be in.

@@ -105,7 +105,7 @@ class Format(ABC):
 
     def simulate(self, linear: nn.Linear) -> nn.Module:
         """A linear as it computes in the format. Never changes `linear`."""
-        from hwsearch.formats.simulated_linear import simulated
+        from hwsearch.formats.linears.simulated_linear import simulated
 
         return simulated(linear, self)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwsearch.formats.catalog import FORMATS
-from hwsearch.latency.devices.device import Device
+from hwsearch.latency.devices.device import Device, Provenance
 from hwsearch.latency.operators import OpKey
 from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU, RUNTIMES, Engine, TimedRuntime
 from hwsearch.plan import WeightFormat
@@ -44,6 +44,8 @@ def format_support(device: Device) -> list[FormatSupport]:
 
 
 def _why_not(device: Device, runtime: TimedRuntime | None, fmt: WeightFormat) -> str:
+    if device.info.provenance is Provenance.MODELLED:
+        return "its datasheet has no figure for it"
     if runtime is None or runtime.engine is None:
         return f"nobody published times of it with {device.info.runtime}"
     refused = why_it_does_not_run(runtime, fmt)

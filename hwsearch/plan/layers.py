@@ -28,6 +28,7 @@ class WeightFormat(StrEnum):
 
     FP32 = "fp32"
     FP16 = "fp16"
+    FP8 = "fp8"
     W8A8 = "w8a8"
     W8 = "w8"
     W8_G64 = "w8-g64"

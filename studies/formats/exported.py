@@ -1,6 +1,6 @@
 """What a format costs as it is simulated, and as its exported file computes it; and what the file weighs.
 
-    python studies/formats/exported.py gsm-mini [--questions 64] [--rounding calibrated]
+    python studies/formats/exported.py gsm-mini [--questions 64] [--rounding calibrated] [--plans w4,fp8]
     python -m tests.smollm2 --download
     python studies/formats/exported.py smollm2 [--questions 4]
 
@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("model", choices=("gsm-mini", "smollm2"))
     parser.add_argument("--questions", type=int, default=64)
     parser.add_argument("--rounding", choices=("nearest", "calibrated"), default="nearest")
+    parser.add_argument("--plans", help="some only, by name")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(this_machine())
@@ -126,7 +127,10 @@ def main() -> None:
     calibration = own_calibration(denoiser, asked) if options.rounding == "calibrated" else None
     bank = WeightBank(denoiser, calibration)
     states = FrozenStates.record(denoiser, asked[-options.questions :], batch=1)
+    some = None if options.plans is None else options.plans.split(",")
     for name, plan in plans(denoiser.num_layers, options.rounding):
+        if some is not None and name not in some:
+            continue
         found = measured(denoiser, plan, bank, states)
         row: dict[str, object] = {
             "model": options.model,

@@ -52,7 +52,7 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.formats.catalog import format_of
 from hwsearch.formats.integer_format import RoundedWeight
-from hwsearch.formats.simulated_linear import SimulatedLinear
+from hwsearch.formats.linears.simulated_linear import SimulatedLinear
 from hwsearch.plan import CompressionPlan, WeightFormat
 
 #: Behind a linear's name: what its inputs are divided by before they are rounded.

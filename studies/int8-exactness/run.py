@@ -84,13 +84,20 @@ def models_of(weight: np.ndarray) -> dict[str, onnx.ModelProto]:
 
 def exact_product(x: np.ndarray, model: onnx.ModelProto) -> np.ndarray:
     """What the operators are defined to give, in whole numbers."""
-    arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    # onnxruntime's quantiser calls the weight's arrays otherwise than ours
+    ends = ("quantized", "zero_point", "scale")
+    arrays = {
+        end: numpy_helper.to_array(tensor)
+        for end in ends
+        for tensor in model.graph.initializer
+        if tensor.name.endswith(f"_{end}")
+    }
     low, high = min(x.min(), 0), max(x.max(), 0)
     step = np.float32((high - low) / np.float32(255))
     zero = np.clip(np.rint(-low / step), 0, 255)
     codes = np.clip(np.rint(x[0] / step) + zero, 0, 255).astype(np.int64) - int(zero)
-    weight, middle = (arrays[f"w_{name}"].astype(np.int64) for name in ("quantized", "zero_point"))
-    return (codes @ (weight - middle)) * (np.float64(step) * arrays["w_scale"])
+    weight, middle = (arrays[end].astype(np.int64) for end in ends[:2])
+    return (codes @ (weight - middle)) * (np.float64(step) * arrays["scale"])
 
 
 def measure(rounds: int) -> list[dict[str, object]]:

@@ -33,7 +33,12 @@ CHECKOUT = Path(__file__).parents[2]
 CSV = CHECKOUT.parent / "shared/data/devices/published_benchmarks.csv"
 
 #: Bytes of a weight on a modelled device: codes alone, and a 16-bit scale for 32 4-bit codes.
-PLAIN_BYTES = {WeightFormat.FP16: 2.0, WeightFormat.W8A8: 1.0, W4: 18 / 32}
+PLAIN_BYTES = {
+    WeightFormat.FP16: 2.0,
+    WeightFormat.FP8: 1.0,
+    WeightFormat.W8A8: 1.0,
+    W4: 18 / 32,
+}
 
 
 class Fit:

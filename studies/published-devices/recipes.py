@@ -8,7 +8,8 @@ from typing import Literal
 
 from hwsearch.plan import WeightFormat
 
-FP16, W8A8, W8, W4 = WeightFormat.FP16, WeightFormat.W8A8, WeightFormat.W8, WeightFormat.W4
+FP16, FP8, W8A8 = WeightFormat.FP16, WeightFormat.FP8, WeightFormat.W8A8
+W8, W4 = WeightFormat.W8, WeightFormat.W4
 
 
 @dataclass(frozen=True)
@@ -327,21 +328,21 @@ DATASHEETS = (
         "h200-sxm",
         "NVIDIA H200 SXM 141 GB, from its datasheet",
         4800,
-        {FP16: 989, W8A8: 1979, W4: 989},
+        {FP16: 989, FP8: 1979, W8A8: 1979, W4: 989},
         (f"rates without sparsity: {_HOPPER}", f"bandwidth: {_BOOK}"),
     ),
     Datasheet(
         "h100-sxm",
         "NVIDIA H100 SXM 80 GB, from its datasheet",
         3350,
-        {FP16: 989, W8A8: 1979, W4: 989},
+        {FP16: 989, FP8: 1979, W8A8: 1979, W4: 989},
         (f"rates without sparsity: {_HOPPER}", f"bandwidth: {_BOOK}"),
     ),
     Datasheet(
         "l40s",
         "NVIDIA L40S 48 GB, from its datasheet",
         864,
-        {FP16: 362, W8A8: 733, W4: 362},
+        {FP16: 362, FP8: 733, W8A8: 733, W4: 362},
         (f"rates without sparsity and bandwidth: {_BOOK}",),
     ),
 )

@@ -28,7 +28,8 @@ MIXED = CompressionPlan.validate(
     | {"head": "w8a8"}
 )
 PLANS = {"mixed": MIXED} | {
-    fmt: CompressionPlan.uniform(2, fmt, fmt, head=fmt) for fmt in ("fp32", "w8a8", "w8", "w4")
+    fmt: CompressionPlan.uniform(2, fmt, fmt, head=fmt)
+    for fmt in ("fp32", "fp8", "w8a8", "w8", "w4")
 }
 KEPT_SHARES = KeptShares((0.6, 1.0))
 BLOCK, LENGTH = 4, 21

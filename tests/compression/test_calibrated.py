@@ -140,8 +140,8 @@ def test_smaller_layers_are_rounded_by_what_they_see(denoiser):
         errors.append((found.network(tokens) - exact).square().mean())
     assert errors[1] < 0.7 * errors[0]
     whole = compress(denoiser, plan_of(attention="w4", mlp="w4"), bank)
-    for path, same in (("self_attn.q_proj", True), ("mlp.down_proj", False)):
-        path = f"model.layers.0.{path}"
+    for name, same in (("self_attn.q_proj", True), ("mlp.down_proj", False)):
+        path = f"model.layers.0.{name}"
         one, other = (each.network.get_submodule(path).weight for each in (found, whole))
         assert (one.shape == other.shape and torch.equal(one, other)) is same
 

@@ -11,13 +11,15 @@ from torch import nn
 from hwsearch.bundle.products import quantise_products
 from hwsearch.formats.blocks import round_input_blocks, unpacked
 from hwsearch.formats.catalog import format_of, simulate
-from hwsearch.formats.simulated_linear import rounded
+from hwsearch.formats.linears.simulated_linear import rounded
 from hwsearch.formats.w8a8 import round_samples
 from hwsearch.plan import WeightFormat
 
 #: All that blocks differ by, each with each other at least once.
 BLOCKS = ("w8", "w8-g64", "w4", "w4-g128", "w4-asym", "w4-g64-asym", "w2", "w2-g64", "w2-g128-asym")
-QUANTISED = [WeightFormat(name) for name in ("w8a8", *BLOCKS)]
+QUANTISED = [WeightFormat(name) for name in ("w8a8", "fp8", *BLOCKS)]
+#: Without blocks: onnxruntime has no tool of its own that makes such products.
+WHOLE = (WeightFormat.W8A8, WeightFormat.FP8)
 RNG = np.random.default_rng(0)
 
 #: Products below this count as nothing: their arithmetic is that of subnormal numbers.
@@ -104,7 +106,7 @@ def kernel(weight, fmt):
     graph = helper.make_graph([node], "g", [x], [y], [held])
     opsets = [helper.make_opsetid("", 23)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    if fmt is WeightFormat.W8A8:
+    if fmt in WHOLE:
         return quantise_products(model, {"product": fmt})
     # onnxruntime's own tool, so that ours is held to something else than itself
     form = format_of(fmt)
@@ -122,6 +124,9 @@ def kernel(weight, fmt):
 def stored(model, fmt, size):
     """The weights ``[out, in]`` that a quantised graph holds, as its operators are defined."""
     arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    if fmt is WeightFormat.FP8:
+        codes, scale = (arrays[f"product.weight_{part}"] for part in ("quantized", "scale"))
+        return (codes.astype(np.float32) * scale).T
     if fmt is WeightFormat.W8A8:
         codes, scale, zero = (
             arrays[f"product.weight_{part}"] for part in ("quantized", "scale", "zero_point")
@@ -149,6 +154,10 @@ def halfway(x, fmt):
     exact = x.astype(np.float64)
     if fmt is WeightFormat.W8A8:
         step = np.full_like(exact, (max(x.max(), 0) - min(x.min(), 0)) / 255)
+    elif fmt is WeightFormat.FP8:
+        scale = np.maximum(np.abs(exact).max(axis=-1, keepdims=True) / 448, 1e-30)
+        # three bits of mantissa, and no exponent below -6
+        step = scale * np.exp2(np.floor(np.log2(np.maximum(np.abs(exact) / scale, 2.0**-6))) - 3)
     else:
         block = format_of(fmt).block
         padded = np.pad(np.abs(exact), ((0, 0), (0, 0), (0, -x.shape[-1] % block)))
@@ -164,7 +173,7 @@ def reach(magnitude, fmt):
     Kernels of block formats count codes from the smallest and take the surplus off again, in floats:
     all values of a block carry errors of its largest.
     """
-    if fmt is WeightFormat.W8A8:
+    if fmt in WHOLE:
         return magnitude
     size, block = len(magnitude), format_of(fmt).block
     blocks = np.pad(magnitude, ((0, -size % block), (0, 0))).reshape(-1, block, magnitude.shape[1])

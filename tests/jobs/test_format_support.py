@@ -41,6 +41,12 @@ def test_a_table_of_others_is_all_that_is_known():
     assert found["w8"].why_not == "nobody published times of it with llama.cpp-cuda"
 
 
+def test_a_datasheet_says_what_it_has_figures_for():
+    found = {one.name: one for one in format_support(load_device("h100-sxm"))}
+    assert found["fp8"].offered
+    assert found["w2"].why_not == "its datasheet has no figure for it"
+
+
 @pytest.mark.parametrize("fmt", [f for f in FORMATS if f.value in ONNXRUNTIME_CPU.formats])
 def test_onnxruntime_runs_what_it_says_it_runs(fmt):
     assert why_it_does_not_run(ONNXRUNTIME_CPU, fmt) == ""

@@ -16,7 +16,7 @@ from hwsearch.compression.rounding.input_scaling import ALPHAS, balanced
 from hwsearch.compression.rounding.linear_inputs import LinearInputs
 from hwsearch.errors import CheckpointError
 from hwsearch.formats.integer_format import IntegerFormat, RoundedWeight
-from hwsearch.formats.stored_linear import outputs_at_once
+from hwsearch.formats.linears.stored_linear import outputs_at_once
 
 if TYPE_CHECKING:
     from hwsearch.formats.weight_format import Codes

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from hwsearch.formats.stored_linear import CodedLinear, StoredLinear
+from hwsearch.formats.linears.stored_linear import CodedLinear, StoredLinear
 
 ResultT = TypeVar("ResultT")
 

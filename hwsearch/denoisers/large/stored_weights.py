@@ -11,7 +11,7 @@ from hwsearch.denoisers.accounting import parameters
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError
-from hwsearch.formats.stored_linear import StoredEmbedding, StoredLinear
+from hwsearch.formats.linears.stored_linear import StoredEmbedding, StoredLinear
 
 #: Share of the memory that may be held which copies of all weights may take: a search holds them once
 #: more in each format.

@@ -22,7 +22,7 @@ _SIZES = ["rows", "in_features", "out_features", "heads", "kv_heads", "session",
 _LEAST = {"rows": 1, "in_features": 1}
 
 #: Formats that a table may hold beside those of a plan: timed on GPUs, to be compared.
-EXTRA_FORMATS = ("fp8", "fp16-2:4")
+EXTRA_FORMATS = ("fp16-2:4",)
 
 #: Decimals of a sample in microseconds, as a CSV keeps it.
 DIGITS = 3

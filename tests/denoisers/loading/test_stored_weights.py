@@ -15,7 +15,7 @@ from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError
 from hwsearch.formats import stored_linear
-from hwsearch.formats.stored_linear import CodedLinear, StoredLinear
+from hwsearch.formats.linears.stored_linear import CodedLinear, StoredLinear
 from hwsearch.jobs.verification import verify
 from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.study.sensitivities import measure_sensitivities

@@ -241,7 +241,7 @@ CHECK = (
         (GOOD.replace("bandwidth_gbps = 4800.0", "bandwidth_gbps = nan"), "bandwidth_gbps"),
         (GOOD.replace("operator_us = 0.0", "operator_us = -1.0"), "operator_us: .*got -1.0"),
         (GOOD.replace("rates.w4", "rates.int3"), "int3"),
-        (GOOD.replace("tflops = 1979.0", "tflops = 0"), "rates.w8a8.tflops: .*got 0"),
+        (GOOD.replace("tflops = 1979.0", "tflops = 0"), "rates.fp8.tflops: .*got 0"),
         (GOOD.replace("sources = [", "source = ["), "source: no such key"),
         (GOOD[: GOOD.index("sources")] + GOOD[GOOD.index("[roofline]") :], "needs sources"),
         (GOOD + CHECK, "a modelled device claims no accuracy"),
