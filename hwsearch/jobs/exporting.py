@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Unpack
 
 from hwsearch.bundle import Exporter
+from hwsearch.bundle.gguf import export_gguf
 from hwsearch.bundle.partial import check_room_for
-from hwsearch.compression import WeightBank, check_fits, compress, own_calibration
+from hwsearch.compression import (
+    CompressedDenoiser,
+    WeightBank,
+    check_fits,
+    compress,
+    own_calibration,
+)
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass, check_weights
@@ -62,9 +69,7 @@ def export(
             f"references must be at least 1, or nothing could be verified; got {references}"
         )
     check_pass(denoiser, asked[0])
-    questions = task.calibration_questions() if plan.needs_calibration else []
-    weights = own_calibration(denoiser, questions) if questions else None
-    compressed = compress(denoiser, plan, WeightBank(denoiser, weights))
+    compressed = _compressed(denoiser, plan, task)
     kept = KeptShares.keeping_all(len(plan.layers))
     if any(layer.sink_threshold < 1.0 for layer in plan.layers):
         kept = (
@@ -74,6 +79,54 @@ def export(
     return Exporter(denoiser).export(
         compressed, kept, out, questions=asked, figures=figures, overwrite=overwrite
     )
+
+
+def _compressed(denoiser: Denoiser, plan: CompressionPlan, task: TaskChoice) -> CompressedDenoiser:
+    """The plan applied, by calibration on the task's questions where it needs any."""
+    questions = task.calibration_questions() if plan.needs_calibration else []
+    weights = own_calibration(denoiser, questions) if questions else None
+    return compress(denoiser, plan, WeightBank(denoiser, weights))
+
+
+def gguf_of_model(
+    model: str,
+    plan: CompressionPlan,
+    out: Path,
+    options: ModelOptions | None = None,
+    *,
+    overwrite: bool = False,
+    **changes: Unpack[TaskOptions],
+) -> Path:
+    """Load a model, and write any plan of it for llama.cpp: see `hwsearch.bundle.gguf.export_gguf`.
+
+    Arguments are those of `export_model`.
+    """
+    task = TaskChoice(**changes)
+    task.check()  # before a model is read
+    denoiser = task.asking((options or ModelOptions()).load(model))
+    check_fits(plan, denoiser)
+    check_weights(denoiser)
+    return export_gguf(_compressed(denoiser, plan, task), out, overwrite=overwrite)
+
+
+def gguf_of_study(
+    study_name: str,
+    number: int | None,
+    out: Path,
+    *,
+    storage: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a plan of a study for llama.cpp.
+
+    Arguments are those of `export_from_study`.
+    """
+    study = load_study(study_name, storage)
+    plan = study.best_plan if number is None else study.plan(number)
+    record = study.record
+    denoiser = record.loading.load(record.kept("model"))
+    objective = reopen(study, denoiser, load_device(record.kept("device_folder")))
+    return export_gguf(objective.workbench.compress(plan), out, overwrite=overwrite)
 
 
 def export_model(

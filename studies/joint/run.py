@@ -11,7 +11,7 @@ has as many trials, all judged on the same states. An arm of two steps spends ha
 takes five plans that together cover the front found so far, and shares the rest among them: there the
 first lever stays as it is. Decoding is either fixed, as the model's makers decode, or free.
 
-`search` writes trials.csv, a row a trial; trials-DEVICE.csv for another device than `cpu`. `report` prints,
+`search` writes trials.csv.gz, a row a trial; trials-DEVICE.csv.gz for another device than `cpu`. `report` prints,
 for each arm, the hypervolume of its front below a KL of `WORST` and the uncompressed model's time, and the
 least predicted time within some losses: mean of the seeds, and the least and largest. `measure` takes seed
 0's fastest plans within these losses, times their bundles side by side, and writes measured.csv.
@@ -51,7 +51,8 @@ from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses.kl import FrozenStates
 
 HERE = Path(__file__).parent
-QUESTIONS, PICKED = 48, 5
+#: Questions, fewer where each plan answers them itself; plans that the second lever begins from.
+QUESTIONS, ANSWERED, PICKED = 48, 16, 5
 WORST, LOSSES = 0.02, (0.0005, 0.002, 0.01)
 PRUNING, FORMATS = (
     ("sink_threshold", "kept_heads", "kept_channels"),
@@ -84,7 +85,10 @@ class Subject:
     def make(cls, free: bool, device_name: str = "cpu") -> Subject:
         """With decoding free, or as the makers decode."""
         denoiser, device = load_denoiser("gsm-mini"), load_device(device_name)
-        g, asked = denoiser.geometry, TaskChoice().calibration_questions(QUESTIONS)
+        g, asked = (
+            denoiser.geometry,
+            TaskChoice().calibration_questions(ANSWERED if free else QUESTIONS),
+        )
         space = SearchSpace.of(
             denoiser,
             device,
@@ -195,7 +199,7 @@ def volume(trials: list[Tried], most_ms: float) -> float:
 
 def table_of(out: Path, device: str) -> Path:
     """Where a device's trials are."""
-    return out / ("trials.csv" if device == "cpu" else f"trials-{device}.csv")
+    return out / ("trials.csv.gz" if device == "cpu" else f"trials-{device}.csv.gz")
 
 
 def search(path: Path, device: str, trials: int, seeds: int, decodings: list[str]) -> None:
@@ -270,12 +274,13 @@ def spread(values: list[float]) -> str:
 
 def measure(out: Path) -> None:
     """Time the fastest plans within each loss of seed 0, side by side."""
+    path = table_of(out, "cpu")
     finisher = Finisher(Subject.make(free=True).both, threads=1)
     plans: dict[tuple[str, str, float], CompressionPlan] = {}
     for decoding in ("fixed", "free"):
         for arm in ARMS:
             for loss in LOSSES:
-                good = [t for t in read(out / "trials.csv", decoding, arm, 0) if t.loss <= loss]
+                good = [t for t in read(path, decoding, arm, 0) if t.loss <= loss]
                 if good:
                     plans[decoding, arm, loss] = min(good, key=lambda one: one.ms).plan
     different = {plan.model_dump_json(): plan for plan in plans.values()}

@@ -215,3 +215,31 @@ def test_a_part_of_a_model(write, refused, tmp_path, stock):
 def test_the_package_that_is_not_there(write, refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf", None)
     assert 'needs the package gguf: pip install "hwsearch[gguf]"' in refused(write())
+
+
+def test_a_plan_is_exported_for_llama_cpp(tmp_path, run):
+    plan = tmp_path / "plan.json"
+    layers = [{"attention": "w8", "mlp": "w4", "sink_threshold": 0.5}] * 6
+    plan.write_text(CompressionPlan.validate({"layers": layers, "head": "w8"}).to_json())
+    asked = ("export", "--model", "gsm-mini", "--plan", plan, "--to", "gguf")
+    code, out, err = run(*asked, "-o", tmp_path / "out")
+    assert code == 0, err
+    assert f"{tmp_path / 'out' / 'model.gguf'}: 5.9 MB, for llama.cpp" in out
+    assert "llama.cpp runs every pass whole" in out
+    code, out, _ = run("inspect", tmp_path / "out", "--json")
+    assert code == 0 and json.loads(out)["geometry"]["hidden_size"] == 320
+    code, out, err = run(*asked, "-o", tmp_path / "out")
+    assert code == 2 and "exists already" in err
+    code, out, _ = run(*asked, "-o", tmp_path / "out", "--overwrite", "--json")
+    assert code == 0 and json.loads(out)["size_bytes"] > 5_000_000
+
+
+def test_a_format_that_llama_cpp_has_not_is_one_line(tmp_path, run):
+    plan = tmp_path / "plan.json"
+    plan.write_text(CompressionPlan.uniform(6, mlp="w8a8").to_json())
+    code, out, err = run(
+        "export", "--model", "gsm-mini", "--plan", plan, "--to", "gguf", "-o", tmp_path / "out"
+    )
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert "no type of a GGUF file holds w8a8; it holds fp32, fp16, w8" in err
+    assert not (tmp_path / "out").exists()

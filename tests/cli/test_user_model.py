@@ -88,6 +88,11 @@ def test_from_search_to_verified_bundle(run, model, asked, loaded, tmp_path):
     assert set(failed) <= {"latency", "passes"}, (failed, err)
     code, out, err = run("evaluate", bundle, *asked, "--limit", 2, "--json")
     assert code == 0, err
+    gguf = ("export", "mine", "--storage", database, "--to", "gguf", "-o", tmp_path / "gguf")
+    code, _, err = run(*gguf, "--plan", 0)
+    assert code == 2 and "needs inputs in multiples of 32, and there are 48" in err
+    code, _, err = run(*gguf, "--task", "gsm8k")
+    assert code == 2 and "a study knows its model and its task" in err
 
 
 def test_any_plan_of_a_model_is_exported_without_a_study(run, model, asked, loaded, tmp_path):

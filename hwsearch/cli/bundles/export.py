@@ -1,4 +1,4 @@
-"""`hwsearch export`: a plan as an ONNX bundle, of a study or from a file."""
+"""`hwsearch export`: a plan as a bundle of ONNX files or as a GGUF file, of a study or from a file."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from hwsearch.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from hwsearch.plan import CompressionPlan
     from hwsearch.runtime import Bundle
 
 
@@ -35,7 +36,14 @@ if TYPE_CHECKING:
     help="Whose plan it is, where no study is: a bundled model, a folder, a GGUF file, or a hub id.",
 )
 @click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle."
+    "-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder to write."
+)
+@click.option(
+    "--to",
+    type=click.Choice(["onnx", "gguf"]),
+    default="onnx",
+    show_default=True,
+    help="A bundle for onnxruntime, or a GGUF file for llama.cpp.",
 )
 @click.option(
     "--limit", default=200, show_default=True, help="Of a study's plan: test problems to score."
@@ -57,6 +65,7 @@ def command(
     plan: str | None,
     model: str | None,
     out: Path,
+    to: str,
     limit: int,
     references: int,
     overwrite: bool,
@@ -66,20 +75,21 @@ def command(
 ) -> None:
     """Export a plan of STUDY as a bundle of ONNX files, measured and scored.
 
-    Or export any plan of a model: --model MODEL --plan PLAN.json, neither measured nor scored.
+    Or export any plan of a model: --model MODEL --plan PLAN.json, neither measured nor scored. With --to
+    gguf it is a file for llama.cpp, neither measured nor scored either.
     """
     from hwsearch.errors import InputError
 
     if (study_name is None) == (model is None):
         raise InputError("give a study, or --model and --plan; not both")
+    if model is None:
+        _refuse_options(flags)
+    if to == "gguf":
+        say_gguf(gguf_file(study_name, model, plan, out, overwrite, storage, flags), as_json)
+        return
     if model is not None:
         bundle = of_model(model, plan, out, overwrite, references, flags)
     else:
-        given = [name for name in (*TASK_OPTIONS, *MODEL_OPTIONS) if flags.get(name) is not None]
-        if given:
-            raise InputError(
-                f"a study knows its model and its task; leave --{given[0].replace('_', '-')} out"
-            )
         bundle = of_study(str(study_name), plan, out, storage, overwrite, limit)
     if as_json:
         figures = bundle.manifest.figures.model_dump(mode="json")
@@ -87,6 +97,53 @@ def command(
     else:
         size = megabytes(bundle.size_bytes)
         click.echo(f"{bundle.path}: {size}, check it with: hwsearch verify {bundle.path}")
+
+
+def _refuse_options(flags: dict[str, Any]) -> None:
+    from hwsearch.errors import InputError
+
+    given = [name for name in (*TASK_OPTIONS, *MODEL_OPTIONS) if flags.get(name) is not None]
+    if given:
+        raise InputError(
+            f"a study knows its model and its task; leave --{given[0].replace('_', '-')} out"
+        )
+
+
+def gguf_file(
+    study: str | None,
+    model: str | None,
+    plan: str | None,
+    out: Path,
+    overwrite: bool,
+    storage: str | None,
+    flags: dict[str, Any],
+) -> Path:
+    """The GGUF file of a plan. Raises as `of_model` and `of_study`."""
+    from hwsearch.denoisers.loading.options import ModelOptions
+    from hwsearch.jobs.exporting import gguf_of_model, gguf_of_study
+
+    with progress_bar():
+        if model is not None:
+            options = ModelOptions(**given(flags, MODEL_OPTIONS))
+            task = given(flags, TASK_OPTIONS)
+            return gguf_of_model(model, _read(plan), out, options, overwrite=overwrite, **task)
+        return gguf_of_study(str(study), _number(plan), out, storage=storage, overwrite=overwrite)
+
+
+def say_gguf(path: Path, as_json: bool) -> None:
+    """What was written, and what of the plan llama.cpp does not do."""
+    from hwsearch.plan import CompressionPlan
+
+    if as_json:
+        print_json({"gguf": str(path), "size_bytes": path.stat().st_size})
+        return
+    click.echo(f"{path}: {megabytes(path.stat().st_size)}, for llama.cpp")
+    plan = CompressionPlan.read(path.with_name("plan.json"))
+    if plan.decoding is not None or any(layer.sink_threshold < 1 for layer in plan.layers):
+        click.echo(
+            "The plan's decoding and thresholds are not in it: llama.cpp runs every pass whole, and decodes "
+            "as its own options say."
+        )
 
 
 def of_model(
@@ -99,16 +156,12 @@ def of_model(
 ) -> Bundle:
     """The bundle of a plan in a file. Raises `InputError` where none is given."""
     from hwsearch.denoisers.loading.options import ModelOptions
-    from hwsearch.errors import InputError
     from hwsearch.jobs.exporting import export_model
-    from hwsearch.plan import CompressionPlan
 
-    if plan is None:
-        raise InputError("--model needs --plan FILE: a plan, such as a bundle's plan.json")
     with progress_bar():
         return export_model(
             model,
-            CompressionPlan.read(Path(plan)),
+            _read(plan),
             out,
             ModelOptions(**given(flags, MODEL_OPTIONS)),
             overwrite=overwrite,
@@ -121,17 +174,31 @@ def of_study(
     name: str, plan: str | None, out: Path, storage: str | None, overwrite: bool, limit: int
 ) -> Bundle:
     """The bundle of a study's trial. Raises `InputError` where the trial is no number."""
-    from hwsearch.errors import InputError
     from hwsearch.jobs.exporting import export_from_study
 
-    if plan is not None and not plan.isdigit():
-        raise InputError(f"--plan of a study is the number of a trial; got {plan!r}")
     with progress_bar():
         return export_from_study(
             name,
-            None if plan is None else int(plan),
+            _number(plan),
             out,
             storage=storage,
             overwrite=overwrite,
             limit=limit,
         )
+
+
+def _read(plan: str | None) -> CompressionPlan:
+    from hwsearch.errors import InputError
+    from hwsearch.plan import CompressionPlan
+
+    if plan is None:
+        raise InputError("--model needs --plan FILE: a plan, such as a bundle's plan.json")
+    return CompressionPlan.read(Path(plan))
+
+
+def _number(plan: str | None) -> int | None:
+    from hwsearch.errors import InputError
+
+    if plan is not None and not plan.isdigit():
+        raise InputError(f"--plan of a study is the number of a trial; got {plan!r}")
+    return None if plan is None else int(plan)
