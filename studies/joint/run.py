@@ -11,10 +11,10 @@ has as many trials, all judged on the same states. An arm of two steps spends ha
 takes five plans that together cover the front found so far, and shares the rest among them: there the
 first lever stays as it is. Decoding is either fixed, as the model's makers decode, or free.
 
-`search` writes trials.csv.gz, a row a trial; trials-DEVICE.csv.gz for another device than `cpu`. `report` prints,
-for each arm, the hypervolume of its front below a KL of `WORST` and the uncompressed model's time, and the
-least predicted time within some losses: mean of the seeds, and the least and largest. `measure` takes seed
-0's fastest plans within these losses, times their bundles side by side, and writes measured.csv.
+`search` writes trials.csv.gz, a row a trial; trials-DEVICE.csv.gz for another device than `cpu`. `report`
+prints, for each arm, the hypervolume of its front below a KL of `WORST` and the uncompressed model's time,
+and the least predicted time within some losses: mean of the seeds, and the least and largest. `measure` takes
+seed 0's fastest plans within these losses, times their bundles side by side, and writes measured.csv.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hwsearch.formats.weight_format import Codes
 
 
-def as_stored(compressed: CompressedDenoiser) -> Network:
+def gguf_network(compressed: CompressedDenoiser) -> Network:
     """The network of a plan as a GGUF file stores it.
 
     Blocks have scales of 16 bits there, and 32 where plans have floats: weights are within a two-thousandth

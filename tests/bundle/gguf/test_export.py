@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwsearch.bundle.gguf import as_stored, export_gguf
+from hwsearch.bundle.gguf import export_gguf, gguf_network
 from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
 from hwsearch.denoisers.loading.gguf.header import read_header
 from hwsearch.denoisers.loading.gguf.tensors import gguf_name, unpaired
@@ -64,7 +64,7 @@ def test_each_tensor_is_the_simulations(family, plan, tmp_path):
     path = export_gguf(compressed, tmp_path / "out")
     reader = gguf.GGUFReader(path)
     stored = {t.name: gguf.dequantize(t.data, t.tensor_type) for t in reader.tensors}
-    network, g = as_stored(compressed), denoiser.geometry
+    network, g = gguf_network(compressed), denoiser.geometry
     heads = {"attn_q": g.num_heads, "attn_k": g.num_kv_heads}
     paired = family.split(",")[0] in ("llada", "llama")
     shared = g.tie_embeddings and compressed.plan.head == "fp32"
@@ -102,7 +102,7 @@ def test_it_is_read_as_the_model_that_was_written(family, tmp_path):
 def test_rounding_a_scale_to_16_bits_is_all_that_differs_from_the_plan():
     denoiser = denoiser_of("llada")
     compressed = compress(denoiser, CompressionPlan.uniform(2, attention="w8", mlp="w4"))
-    stored = as_stored(compressed)
+    stored = gguf_network(compressed)
     for path in ("model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"):
         ours, theirs = (n.get_submodule(path).weight for n in (compressed.network, stored))
         assert not torch.equal(ours, theirs)
@@ -116,7 +116,7 @@ def test_what_was_rounded_by_calibration_and_pruned_is_stored_so(tmp_path):
     compressed = compress(denoiser, plan, bank_of(denoiser))
     export_gguf(compressed, tmp_path / "out")
     again = load_denoiser(tmp_path / "out")
-    stored = as_stored(compressed)
+    stored = gguf_network(compressed)
     assert again.geometry == replace(
         denoiser.geometry, num_heads=2, num_kv_heads=2, intermediate_size=96
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwsearch.bundle.gguf import as_stored, export_gguf
+from hwsearch.bundle.gguf import export_gguf, gguf_network
 from hwsearch.compression import compress
 from hwsearch.compression.perturbed import perturbed
 from hwsearch.denoisers.loading.loader import load_denoiser
@@ -77,7 +77,7 @@ def assert_alike(denoiser, plan, tokens, folder):
     """
     compressed = compress(denoiser, plan)
     path = export_gguf(compressed, folder)
-    network, batch = as_stored(compressed), torch.tensor([tokens])
+    network, batch = gguf_network(compressed), torch.tensor([tokens])
     ours = network(batch)[0]
     floor = max(divergence(ours, perturbed(network, seed)(batch)[0]) for seed in range(4))
     theirs = llama_logits(path, tokens, denoiser.is_causal)
