@@ -88,6 +88,16 @@ def test_every_block_says_what_it_is_and_those_not_run_say_why(record_property):
     assert len(left_out) <= 20
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=str)
+def test_lines_fit_a_window(page):
+    """But for tables, code, and commands that cannot be broken: `mdformat --wrap 120` makes them so."""
+    fenced = False
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        fenced ^= line.lstrip().startswith("```")
+        long = len(line) > 120 and not fenced and not line.lstrip().startswith("|")
+        assert not long or re.fullmatch(r"`[^`]+`\S*", line), f"{page.name}:{number}: {len(line)}"
+
+
 @pytest.mark.parametrize(("block", "words"), LINES)
 def test_every_shell_line_is_well_formed(block, words):
     """Also of blocks that are not run: verbs and flags exist and values are of their type."""
