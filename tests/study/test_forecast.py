@@ -56,6 +56,19 @@ def test_work_that_nothing_asks_for_is_not_told(denoiser):
     assert passes.keys() == {"judging a plan"}
 
 
+def test_rounding_by_calibration_is_told_by_sizes(denoiser):
+    space = SearchSpace.of(denoiser, load_device("cpu"))
+    calibrated = space.model_copy(update={"rounding": "calibrated"})
+    _, passes = told(denoiser, calibrated)
+    assert passes["answering for calibration"] == passes["recording states"]
+    fewer = calibrated.model_copy(update={"formats": calibrated.formats[:2]})
+    both = (told(denoiser, one)[1]["rounding by calibration"] for one in (calibrated, fewer))
+    assert next(both) == pytest.approx(3 * next(both)), "fp32 is not rounded"
+    # wide matrices take longer than passes over them: the square of the inputs counts
+    wide = tiny_denoiser(hidden=256, heads=4)
+    assert told(wide, calibrated)[1]["rounding by calibration"] > passes["rounding by calibration"]
+
+
 def test_memory_is_that_of_weights_and_their_rounded_copies(denoiser):
     found, _ = told(denoiser)
     assert found.held["weights"] == sum(4 * p.numel() for p in denoiser.network.parameters())

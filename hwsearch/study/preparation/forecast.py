@@ -12,9 +12,15 @@ from statistics import median
 
 import torch
 
+from hwsearch.compression.pruning.calibration import TIMES
+from hwsearch.compression.rounding.calibrated import MOST_ROWS
+from hwsearch.compression.rounding.effort import SLOWER, multiplications
 from hwsearch.denoisers.accounting import parameters
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.large.lockstep import is_large, run_through
+from hwsearch.denoisers.network import linear_sizes
+from hwsearch.formats.catalog import format_of
+from hwsearch.formats.integer_format import IntegerFormat
 from hwsearch.plan import Decoding, WeightFormat
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.preparation.calibration import SINK_QUESTIONS, default_workload
@@ -126,6 +132,10 @@ class _Work:
         if self.denoiser.is_cached and not self.denoiser.is_causal and not self.space.keeps_all:
             asked = min(SINK_QUESTIONS, self.questions)
             yield Stage("calibrating sinks", asked * made.steps)
+        if self.space.needs_calibration and not self.denoiser.is_causal:
+            yield Stage("answering for calibration", self.questions * self._generation(made))
+        if self.space.rounding == "calibrated":
+            yield Stage("rounding by calibration", self._rounding)
         texts = [one for one in self.space.decodings if one is not None and one.commit is not None]
         asked = min(DEFAULT_PROBLEMS, self.questions) * len(texts)
         yield Stage("counting passes of decodings", asked * self._generation(made), at_most=True)
@@ -149,6 +159,19 @@ class _Work:
         asked = self.settings.finalists * self.settings.problems
         made = self.denoiser.decoding.scheduled()
         yield Stage("scoring finalists", asked * self._generation(made), at_most=True)
+
+    @property
+    def _rounding(self) -> float:
+        """Passes that take as long as rounding all linears to all formats."""
+        sizes = linear_sizes(self.denoiser.network)
+        levels = 1 if self.denoiser.is_causal else len(TIMES)
+        rows = min(MOST_ROWS, self.questions * levels * self.length)
+        integer = [f for f in self.space.formats if isinstance(format_of(f), IntegerFormat)]
+        weights = sum(
+            out * into for layer in sizes.layers for g in layer.values() for out, into in g
+        )
+        work = multiplications(sizes.layers, rows, len(integer))
+        return SLOWER * work / (weights * self.length)
 
     @property
     def _loss(self) -> float:
