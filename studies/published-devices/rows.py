@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from models import ENCODINGS, prompt_operators, token_operators
+from models import ENCODINGS, GEOMETRIES
 
+from hwsearch.latency.benchmarks.passes import prompt_operators, token_operators
 from hwsearch.latency.devices.roofline import TimedPass
 
 
@@ -59,14 +60,14 @@ def read_rows(path: Path) -> list[Row]:
 def decode_pass(row: Row, context: int, head: bool = True) -> TimedPass:
     """The pass that wrote one token."""
     assert row.decode_tps is not None
-    operators = token_operators(row.model, context, head)
+    operators = token_operators(GEOMETRIES[row.model], context, head)
     return TimedPass.of(operators, _bytes(row), 1e3 / row.decode_tps)
 
 
 def prefill_pass(row: Row, prompt: int, ubatch: int = 512, head_rows: int = 1) -> TimedPass:
     """The passes that read a prompt."""
     assert row.prefill_tps is not None
-    operators = prompt_operators(row.model, prompt, ubatch, head_rows)
+    operators = prompt_operators(GEOMETRIES[row.model], prompt, ubatch, head_rows)
     return TimedPass.of(operators, _bytes(row), 1e3 * prompt / row.prefill_tps)
 
 

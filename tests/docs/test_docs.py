@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from markdown_it import MarkdownIt
 
 from hwsearch.cli.main import VERBS, hwsearch
+from hwsearch.latency.benchmarks.llama_bench import is_llama_bench, read_bench
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.study.settings import StudySpec
 from tests.docs.blocks import LANGUAGES, PAGES, ROOT, Block, all_blocks, blocks_of
@@ -148,15 +149,16 @@ def test_a_wrong_flag_verb_or_value_in_the_docs_would_be_noticed():
 
 def test_files_that_are_shown_are_read_by_what_reads_them(tmp_path):
     makers = Decoding(gen_length=48, block_length=16, steps=48, refresh_interval=16)
-    readers = {
-        "toml": lambda path: StudySpec.resolve(path, {}),
-        # a plan has layers; what changes a decoding has none
-        "json": lambda path: (
-            CompressionPlan.read(path)
-            if '"layers"' in path.read_text(encoding="utf-8")
-            else makers.changed(Decoding.read_changes(path))
-        ),
-    }
+
+    def read_json(path):
+        # a plan has layers; what changes a decoding has none; a benchmark is a list
+        if is_llama_bench(path):
+            return read_bench(path)
+        if '"layers"' in path.read_text(encoding="utf-8"):
+            return CompressionPlan.read(path)
+        return makers.changed(Decoding.read_changes(path))
+
+    readers = {"toml": lambda path: StudySpec.resolve(path, {}), "json": read_json}
     shown = [block for block in BLOCKS if block.language in readers]
     assert shown
     for block in shown:

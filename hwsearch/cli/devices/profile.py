@@ -32,6 +32,7 @@ from hwsearch.latency.timing.runtimes import (
 )
 
 if TYPE_CHECKING:
+    from hwsearch.denoisers.geometry import Geometry
     from hwsearch.jobs.profiling.request import ProfileRequest
     from hwsearch.latency.devices.device import Device
     from hwsearch.latency.timing.operator_times import Kept
@@ -89,7 +90,7 @@ if TYPE_CHECKING:
     "--import",
     "results",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Make a device of what a kit brought back.",
+    help="Make a device of what a kit brought back, or of llama-bench's output (-o json or csv).",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Of a torch runtime: say what and how long, and stop."
@@ -178,14 +179,36 @@ def foreseen(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def bring(results: Path, flags: dict[str, Any]) -> Device:
-    """A device of what a kit brought back."""
+    """A device of what a kit brought back, or of what llama-bench wrote."""
     from hwsearch.errors import InputError
+    from hwsearch.latency.benchmarks.device import import_bench
+    from hwsearch.latency.benchmarks.llama_bench import is_llama_bench
     from hwsearch.latency.kit.importer import import_results
 
     given = click.get_current_context().get_parameter_source("name")
     if given is click.core.ParameterSource.DEFAULT:
         raise InputError("--import needs --device NAME: what the device is to be called")
+    if is_llama_bench(results):
+        return import_bench(
+            results, flags["name"], shapes_of(flags), flags["out"], overwrite=flags["overwrite"]
+        )
     return import_results(results, flags["name"], flags["out"], overwrite=flags["overwrite"])
+
+
+def shapes_of(flags: dict[str, Any]) -> Geometry:
+    """Sizes of the model that was benchmarked. Raises `InputError` where none is named."""
+    from hwsearch.denoisers.loading.options import ModelOptions
+    from hwsearch.errors import InputError
+    from hwsearch.jobs.predicted_model import subject_of
+
+    given_by = click.get_current_context().get_parameter_source("model")
+    if given_by is click.core.ParameterSource.DEFAULT:
+        raise InputError(
+            "llama-bench does not say its model's sizes; give --shapes-of MODEL: its config.json, folder or "
+            "GGUF file"
+        )
+    options = ModelOptions(**given(flags, MODEL_OPTIONS))
+    return subject_of(flags["model"], 1, options=options).geometry
 
 
 def timed(flags: dict[str, Any]) -> Device:
@@ -243,13 +266,21 @@ def document(device: Device) -> dict[str, Any]:
     """The device as plain data."""
     return {
         "device": device.info.model_dump(mode="json"),
-        "operators": len(device.table.samples),
+        "operators": 0 if device.info.roofline else len(device.table.samples),
         "folder": str(device.folder),
     }
 
 
 def sentence(device: Device) -> str:
     """The device in one line."""
+    if device.info.roofline is not None:
+        errors = [abs(check.error) for check in device.info.checks]
+        off = (
+            f"{percent(max(errors))} off at most"
+            if errors
+            else "not held out: that needs three types"
+        )
+        return f"{', '.join(device.info.roofline.rates)} of a benchmark in {device.folder}; {off}"
     text = f"{len(device.table.samples)} operators timed in {device.folder}; "
     if not device.info.calibrations:
         return text + "sums are uncalibrated: no whole model was run"

@@ -10,13 +10,12 @@ import pandas as pd
 import torch
 
 from hwsearch.decoding.kept import KeptPlan
-from hwsearch.errors import InputError
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.request import ProfileRequest
 from hwsearch.jobs.profiling.torch_job import HELD_OUT, torch_job
 from hwsearch.latency.devices.device import Device, DeviceInfo, Provenance, load_device
 from hwsearch.latency.devices.environment import environment, processor
-from hwsearch.latency.devices.folder import check_device_name, write_device
+from hwsearch.latency.devices.folder import check_device_name, check_new, write_device
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.operators import OpKey
 from hwsearch.latency.prediction.predictor import Predictor
@@ -47,8 +46,7 @@ def profile_torch(request: ProfileRequest, *, say: Callable[[str], None] = silen
     """
     name, out = request.name, request.out
     check_device_name(name)
-    if (out / name).exists() and not request.overwrite:
-        raise InputError(f"{out / name} exists already; give another --device, or --overwrite")
+    check_new(out / name, request.overwrite)
     job = torch_job(request)
     for line in job.lines():
         say(line)

@@ -6,7 +6,8 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +29,12 @@ def check_device_name(name: str) -> None:
         )
 
 
+def check_new(folder: Path, overwrite: bool) -> None:
+    """Refuse to replace a device unless that is asked for. Raises `InputError`."""
+    if folder.exists() and not overwrite:
+        raise InputError(f"{folder} exists already; give another --device, or --overwrite")
+
+
 def write_device(
     info: DeviceInfo,
     table: LatencyTable,
@@ -45,20 +52,33 @@ def write_device(
     Returns:
         The folder.
     """
-    folder = out / info.name
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=f".{info.name}.") as temporary:
-        fresh = Path(temporary) / info.name
-        fresh.mkdir()
+    with _whole(out / info.name) as fresh:
         table.write(fresh / f"{info.runtime}.csv")
         counted = info.model_copy(update=counts(table))
         write_info(counted, fresh / "device.toml")
         for name, frame in (beside or {}).items():
             frame.to_csv(fresh / name, index=False)
+    return out / info.name
+
+
+def write_published(info: DeviceInfo, out: Path) -> Path:
+    """The same for a device without a table, which has a roofline."""
+    with _whole(out / info.name) as fresh:
+        write_info(info, fresh / "device.toml")
+    return out / info.name
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A new folder to write into, which takes a folder's place in the end."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        fresh = Path(temporary) / folder.name
+        fresh.mkdir()
+        yield fresh
         if folder.exists():
             folder.rename(Path(temporary) / "replaced")
         fresh.rename(folder)
-    return folder
 
 
 def counts(table: LatencyTable) -> dict[str, object]:

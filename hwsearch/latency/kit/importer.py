@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsearch.errors import InputError, TableError
+from hwsearch.errors import TableError
 from hwsearch.latency.devices.device import Device, DeviceInfo, Provenance, load_device
-from hwsearch.latency.devices.folder import check_device_name, write_device
+from hwsearch.latency.devices.folder import check_device_name, check_new, write_device
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.latency.devices.table_csv import samples_of
 from hwsearch.latency.kit.models import PASSES, KitModels
@@ -50,8 +50,7 @@ def import_results(
         InputError: the device exists and `overwrite` is false.
     """
     check_device_name(name)
-    if (out / name).exists() and not overwrite:
-        raise InputError(f"{out / name} exists already; give another --device, or --overwrite")
+    check_new(out / name, overwrite)
     results = read_results(path)
     is_pass = results.frame["kind"].isin(PASSES)
     table = LatencyTable(samples_of(results.frame[~is_pass]), str(path))

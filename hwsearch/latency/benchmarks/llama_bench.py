@@ -1,0 +1,143 @@
+"""What ``llama-bench`` of llama.cpp writes (``-o json`` or ``-o csv``): passes by file type.
+
+A row is a test: reading a prompt of `n_prompt` tokens, or writing `n_gen`, `n_depth` tokens in. Rows that do
+both are passed over. Columns are those of llama.cpp's ``tools/llama-bench``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from hwsearch.errors import TableError
+from hwsearch.schema import Frozen, explain
+
+#: File types as llama.cpp writes them out, by the names of `hwsearch.latency.benchmarks.passes.ENCODINGS`.
+TYPES = {
+    "all F32": "F32",
+    "F16": "F16",
+    "BF16": "BF16",
+    "Q8_0": "Q8_0",
+    "Q6_K": "Q6_K",
+    "Q4_0": "Q4_0",
+    "Q4_K - Medium": "Q4_K_M",
+}
+
+#: Larger files are none of these.
+MOST_BYTES = 64 << 20
+
+Count = Annotated[int, Field(ge=0, le=1 << 24)]
+Name = Annotated[str, Field(max_length=1000)]
+
+
+class BenchTest(Frozen):
+    """A row; other columns are passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model_type: Name
+    model_n_params: Annotated[int, Field(ge=1, le=1 << 50)]
+    n_prompt: Count
+    n_gen: Count
+    avg_ts: Annotated[float, Field(gt=0, lt=1e12)]
+    n_depth: Count = 0
+    n_ubatch: Annotated[int, Field(ge=1, le=1 << 20)] = 512
+    n_threads: Annotated[int, Field(ge=1, le=1 << 16)] = 1
+    backends: Name = "CPU"
+    cpu_info: Name = ""
+    gpu_info: Name = ""
+    build_commit: Name = ""
+    test_time: Name = ""
+
+    @property
+    def kind(self) -> str | None:
+        """The model file's type; None where it is not one of `TYPES`."""
+        return next((name for said, name in TYPES.items() if self.model_type.endswith(said)), None)
+
+
+@dataclass(frozen=True)
+class BenchRun:
+    """Tests of one model on one machine.
+
+    Attributes:
+        tests: in the order of the file.
+        where: the file, for errors.
+    """
+
+    tests: tuple[BenchTest, ...]
+    where: str
+
+    def prompt(self, kind: str) -> BenchTest | None:
+        """The test of a type that reads the longest prompt; None where there is none."""
+        found = [t for t in self.tests if t.kind == kind and t.n_prompt and not t.n_gen]
+        return max(found, key=lambda test: test.n_prompt, default=None)
+
+    def token(self, kind: str) -> BenchTest | None:
+        """The test of a type that writes the most tokens at no depth, or at the least one."""
+        found = [t for t in self.tests if t.kind == kind and t.n_gen and not t.n_prompt]
+        return min(found, key=lambda test: (test.n_depth, -test.n_gen), default=None)
+
+    @property
+    def kinds(self) -> list[str]:
+        """Types of which a prompt was read and tokens were written."""
+        every = dict.fromkeys(test.kind for test in self.tests if test.kind is not None)
+        return [kind for kind in every if self.prompt(kind) and self.token(kind)]
+
+
+def is_llama_bench(path: Path) -> bool:
+    """Whether a file looks like one of these: JSON that begins with a list, or its columns' names."""
+    try:
+        with path.open("rb") as file:
+            first = file.read(4096).lstrip()
+    except OSError:
+        return False
+    return first[:1] == b"[" or b"model_type" in first.partition(b"\n")[0]
+
+
+def read_bench(path: Path) -> BenchRun:
+    """Read and check such a file.
+
+    Raises:
+        TableError: it cannot be read, a row is impossible, or rows are of different models or machines.
+    """
+    tests = tuple(_tests(path))
+    if not tests:
+        raise TableError(f"{path}: no rows; run llama-bench with -o json")
+    for name in ("model_n_params", "backends", "cpu_info", "gpu_info"):
+        values = list(dict.fromkeys(getattr(test, name) for test in tests))
+        if len(values) > 1:
+            raise TableError(
+                f"{path}: rows have {name} {values[0]!r} and {values[1]!r}; a device is made of one model, "
+                "in several types, on one machine"
+            )
+    return BenchRun(tests, str(path))
+
+
+def _tests(path: Path) -> Iterator[BenchTest]:
+    for number, row in enumerate(_rows(path), 1):
+        if not isinstance(row, dict):
+            raise TableError(f"{path}, row {number}: a row is an object, got {type(row).__name__}")
+        try:
+            yield BenchTest.model_validate({k: v for k, v in row.items() if v not in (None, "")})
+        except ValidationError as error:
+            raise TableError(f"{path}, row {number}: {explain(error)}") from error
+
+
+def _rows(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise TableError(f"{path}: {path.stat().st_size} bytes are no output of llama-bench")
+        text = path.read_text(encoding="utf-8")
+        if text.lstrip().startswith("["):
+            found = json.loads(text)
+            assert isinstance(found, list), "it begins with a bracket"
+            return found
+        return [*csv.DictReader(text.splitlines())]
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise TableError(f"cannot read {path}: {error}") from error
