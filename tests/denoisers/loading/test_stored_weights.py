@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hwsearch.bundle import write_bundle
+from hwsearch.bundle.gguf import export_gguf
 from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
@@ -14,7 +15,7 @@ from hwsearch.denoisers.large import stored_weights
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError
-from hwsearch.formats import stored_linear
+from hwsearch.formats.linears import stored_linear
 from hwsearch.formats.linears.stored_linear import CodedLinear, StoredLinear
 from hwsearch.jobs.verification import verify
 from hwsearch.plan import CompressionPlan, WeightFormat
@@ -157,6 +158,29 @@ def test_a_loss_goes_side_by_side_in_half_precision_too(folder, dtype):
     kept = KeptShares.keeping_all(3)
     own = states.loss(denoiser.network, kept)
     assert 0 <= own < 1e-2 < states.loss(compress(denoiser, MIXED).network, kept)
+
+
+def test_codes_of_8_bit_floats_are_read_back_from_disk(folder, monkeypatch):
+    plan = CompressionPlan.uniform(3, attention="fp8", mlp="fp8", head="fp8")
+    stored, float_copy = load_denoiser(folder), copied(folder, monkeypatch)
+    with torch.inference_mode():
+        wanted = compress(float_copy, plan).network(TOKENS)
+        for _ in range(2):  # made, and found
+            found = compress(stored, plan).network(TOKENS)
+            torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+
+
+def test_a_stored_model_becomes_a_gguf_file_as_a_copied_one_does(folder, monkeypatch, tmp_path):
+    pytest.importorskip("gguf")
+    plan = CompressionPlan.validate({"layers": [{"qkv": "fp16"}] * 3, "head": "fp16"})
+    stored, float_copy = load_denoiser(folder), copied(folder, monkeypatch)
+    if stored.geometry.qk_norm:
+        pytest.skip("llama.cpp's architectures that are written have no such norms")
+    files = [
+        export_gguf(compress(denoiser, plan), tmp_path / str(index)).read_bytes()
+        for index, denoiser in enumerate((stored, float_copy))
+    ]
+    assert files[0] == files[1]
 
 
 def test_a_stored_model_is_rounded_by_calibration_piece_by_piece(folder, monkeypatch, tmp_path):
