@@ -64,6 +64,7 @@ _EXTRAS = {
     "matplotlib": "report",
     "transformers": "hub",
     "huggingface_hub": "hub",
+    "gguf": "gguf",
     "lm_eval": "lm-eval",
     "psycopg": "postgresql",
     "optuna_dashboard": "dashboard",

@@ -51,7 +51,8 @@ def type_of(fmt: WeightFormat, inputs: int, where: str) -> str:
     if known is None:
         offered = [each.value for each in WeightFormat if _is_told(each)]
         raise PlanError(
-            f"{where}: no type of a GGUF file holds {fmt.value}; it holds {', '.join(offered)}"
+            f"{where}: no type of a GGUF file holds {fmt.value}; it holds {', '.join(offered)}, as plans do "
+            "that are searched for one of llama.cpp's devices (hwsearch ls devices)"
         )
     if fmt not in _FLOATS and inputs % BLOCK:
         raise PlanError(
