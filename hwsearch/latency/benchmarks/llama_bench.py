@@ -58,7 +58,8 @@ class BenchTest(Frozen):
     @property
     def kind(self) -> str | None:
         """The model file's type; None where it is not one of `TYPES`."""
-        return next((name for said, name in TYPES.items() if self.model_type.endswith(said)), None)
+        found = (name for said, name in TYPES.items() if self.model_type.endswith(f" {said}"))
+        return next(found, None)
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,11 @@ def test_published_devices_come_out_as_they_were_shipped(tmp_path, name):
     assert decoded[0] == decoded[1]
 
 
+def test_bfloat16_is_not_taken_for_float16(tmp_path):
+    rows = machine(kinds=("BF16", "Q8_0", "Q4_0"))
+    assert read_bench(written(tmp_path, rows)).kinds == ["BF16", "Q8_0", "Q4_0"]
+
+
 def test_two_types_are_enough_and_say_that_none_was_held_out(tmp_path):
     rows = machine(kinds=("Q8_0", "Q4_0"))
     info = import_bench(written(tmp_path, rows), "mine", LLAMA_2, tmp_path).info
