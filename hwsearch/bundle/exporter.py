@@ -11,7 +11,7 @@ from hwsearch._version import __version__
 from hwsearch.bundle.full_pass import TracedFullPass
 from hwsearch.bundle.graphs.pieces import GraphLayout
 from hwsearch.bundle.graphs.traced import TracedGraphs
-from hwsearch.bundle.partial import PartialBundle, key_of
+from hwsearch.bundle.partial import PartialBundle, key_of, refuse_existing
 from hwsearch.bundle.reference import answers
 from hwsearch.bundle.rounded import RoundedProducts
 from hwsearch.bundle.weights import Graph, WeightsFile
@@ -88,8 +88,7 @@ class Exporter:
         out = Path(out)
         KeptPlan(compressed.plan, kept)  # refuses shares of other layers
         backend_of(compressed.network, kept)
-        if out.exists() and not overwrite:
-            raise InputError(f"{out} exists already; choose another path, or allow to overwrite it")
+        refuse_existing(out, overwrite)
         out.parent.mkdir(parents=True, exist_ok=True)
         with PartialBundle(out, key_of(compressed, kept, self._digest(compressed))) as partial:
             known = _write_files(self._traced(compressed), compressed, kept, partial)

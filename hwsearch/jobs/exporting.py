@@ -7,7 +7,7 @@ from typing import Unpack
 
 from hwsearch.bundle import Exporter
 from hwsearch.bundle.gguf import export_gguf
-from hwsearch.bundle.partial import check_room_for
+from hwsearch.bundle.partial import check_room_for, refuse_existing
 from hwsearch.compression import (
     CompressedDenoiser,
     WeightBank,
@@ -21,11 +21,11 @@ from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError
 from hwsearch.jobs.finishing import Finisher, scored
-from hwsearch.latency.devices.device import load_device
+from hwsearch.latency.devices.device import Device, load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, Figures
 from hwsearch.sinks import SinkProfile, calibrate_sinks
-from hwsearch.study import load_study
+from hwsearch.study import Study, load_study
 from hwsearch.study.preparation import SINK_QUESTIONS, reopen
 from hwsearch.tasks.choice import REFERENCE_QUESTIONS, TaskChoice, TaskOptions
 
@@ -103,6 +103,7 @@ def gguf_of_model(
     """
     task = TaskChoice(**changes)
     task.check()  # before a model is read
+    refuse_existing(out, overwrite)
     denoiser = task.asking((options or ModelOptions()).load(model))
     check_fits(plan, denoiser)
     check_weights(denoiser)
@@ -121,12 +122,19 @@ def gguf_of_study(
 
     Arguments are those of `export_from_study`.
     """
+    refuse_existing(out, overwrite)
     study = load_study(study_name, storage)
+    plan, denoiser, device = _loaded(study, number)
+    objective = reopen(study, denoiser, device)
+    return export_gguf(objective.workbench.compress(plan), out, overwrite=overwrite)
+
+
+def _loaded(study: Study, number: int | None) -> tuple[CompressionPlan, Denoiser, Device]:
+    """A study's plan, the best if no trial is named, with its model and its device."""
     plan = study.best_plan if number is None else study.plan(number)
     record = study.record
     denoiser = record.loading.load(record.kept("model"))
-    objective = reopen(study, denoiser, load_device(record.kept("device_folder")))
-    return export_gguf(objective.workbench.compress(plan), out, overwrite=overwrite)
+    return plan, denoiser, load_device(record.kept("device_folder"))
 
 
 def export_model(
@@ -175,11 +183,8 @@ def export_from_study(
         limit: test problems to score.
     """
     study = load_study(study_name, storage)
-    plan = study.best_plan if number is None else study.plan(number)
-    record = study.record
-    denoiser = record.loading.load(record.kept("model"))
+    plan, denoiser, device = _loaded(study, number)
     check_room_for(out, denoiser.plan_bytes(plan))
-    device = load_device(record.kept("device_folder"))
     objective = reopen(study, denoiser, device)
     finisher = Finisher(objective, device.info.threads)
     bundle = finisher.export(plan, out, overwrite)

@@ -42,15 +42,15 @@ def tokenizer_fields(denoiser: Denoiser) -> dict[str, Value]:
     """Keys of a model's tokenizer; ``none`` for its kind where a GGUF file cannot tell it."""
     made = denoiser.tokenizer
     told: dict[str, Any] = json.loads(made.to_str())
-    shared = _roles(denoiser, made, told)
+    roles = _roles(denoiser, made, told)
     if told["model"].get("type") == "BPE":
         texts, kinds = _tokens(denoiser.geometry.vocab_size, told)
-        shared |= {f"{_PREFIX}tokens": texts, f"{_PREFIX}token_type": kinds}
+        shared = roles | {f"{_PREFIX}tokens": texts, f"{_PREFIX}token_type": kinds}
         for rest in _candidates(told, texts):
             fields = shared | rest
             if _reads_alike(fields, made):
                 return fields
-    return _roles(denoiser, made, told) | {f"{_PREFIX}model": "none"}
+    return roles | {f"{_PREFIX}model": "none"}
 
 
 def is_told(fields: Mapping[str, Value]) -> bool:
@@ -110,8 +110,8 @@ def _candidates(told: Mapping[str, Any], texts: list[str]) -> Iterator[dict[str,
         for spaced in (True, False):
             yield pieces | {f"{_PREFIX}add_space_prefix": spaced}
         return
+    joined = [" ".join(pair) for pair in merges]
     for name in SPLITTINGS:
-        joined = [" ".join(pair) for pair in merges]
         kind: dict[str, Value] = {f"{_PREFIX}model": "gpt2", f"{_PREFIX}pre": name}
         yield kind | {f"{_PREFIX}merges": joined}
 
