@@ -30,7 +30,9 @@ from hwsearch.study.records.trial_record import FAILURE, copied_attributes
 from hwsearch.study.samplers.catalog import make_sampler
 from hwsearch.study.sensitivities import (
     CalibratedLinears,
+    PruningChoices,
     Sensitivities,
+    SmallerLayers,
     measure_sensitivities,
     to_nearest,
 )
@@ -103,7 +105,7 @@ def run_study(
 def expected_losses(
     objective: Objective, run: RunSettings, kept: StudyRecord | None
 ) -> Sensitivities | None:
-    """What formats and thresholds are estimated to cost: as a study keeps it, or estimated now.
+    """What formats, thresholds and sizes are estimated to cost: as a study keeps it, or estimated now.
 
     None where a search does without, or its loss cannot tell.
     """
@@ -123,6 +125,9 @@ def _estimated(objective: Objective, loss: DivergenceLoss) -> Sensitivities:
     dropping, bank = space.dropping(objective.sinks), objective.bank
     calibrated = CalibratedLinears(bank) if space.rounding == "calibrated" else None
     by = [] if calibrated is None else ["calibrated", bank.calibration_origin]
+    sizes = {name: [n for n in counts if n is not None] for name, counts in space.sizes.items()}
+    smaller = SmallerLayers(bank, sizes) if sizes else None
+    by += [] if smaller is None else [repr(sizes), bank.calibration_origin]
     text = remembered(
         "sensitivities",
         denoiser,
@@ -132,7 +137,7 @@ def _estimated(objective: Objective, loss: DivergenceLoss) -> Sensitivities:
             loss,
             space.formats,
             groups=space.linear_groups,
-            dropping=dropping,
+            pruning=PruningChoices(dropping, smaller),
             rounded=to_nearest if calibrated is None else calibrated,
         ).model_dump_json(),
     )

@@ -31,7 +31,7 @@ from race import NAMES, Plan, Point, Problem, corner, describe, first_above, hyp
 from visits import Visits
 
 from hwsearch.study import Objective
-from hwsearch.study.sensitivities import measure_sensitivities
+from hwsearch.study.sensitivities import PruningChoices, measure_sensitivities
 from hwsearch.tasks.losses.loss import DivergenceLoss
 
 RESULTS = Path(__file__).parent / "results"
@@ -86,7 +86,7 @@ def load_problem(results: Path = RESULTS) -> tuple[Problem, Losses]:
     network, states = objective.denoiser.network, objective.loss_function
     assert isinstance(states, DivergenceLoss)
     dropping = space.dropping(objective.sinks)
-    found = measure_sensitivities(network, states, space.formats, dropping=dropping)
+    found = measure_sensitivities(network, states, space.formats, pruning=PruningChoices(dropping))
     prior = found.prior(space)
     return Problem(sizes, objective.costs(), losses, uniform, space.kinds(), prior), losses
 

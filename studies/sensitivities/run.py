@@ -4,13 +4,13 @@
     python -m tests.smollm2 --download; python studies/sensitivities/run.py smollm2 --questions 16
     python studies/sensitivities/run.py gsm-mini --report
 
-Every choice of a format in a layer's attention, its mlp or the head, and of a sink threshold in a layer,
-is made alone and its loss is measured; each is a row of MODEL.csv, kept so that a run that is cut off
-goes on. Estimates are made with one, two and four random directions, three seeds each. What is printed for
-each: Spearman's rank correlation with the measured losses, the standard deviation of the logarithm of
-their ratio, and what the estimates cost, in evaluations of the loss; then, for what searches do, formats
-and thresholds apart. SmolLM2 is read from left to right, on GSM8K's solved problems where HWSEARCH_GSM8K
-names their folder, else on gsm-mini's.
+Every choice of a format in a layer's attention, its mlp or the head, and of a sink threshold or a
+smaller size of a layer, is made alone and its loss is measured; each is a row of
+MODEL.csv, kept so that a run that is cut off goes on. Estimates are made with one, two and four random
+directions, three seeds each. What is printed for each: Spearman's rank correlation with the measured
+losses, the standard deviation of the logarithm of their ratio, and what the estimates cost, in
+evaluations of the loss; then, for what searches do, formats, thresholds and sizes apart. SmolLM2 is read
+from left to right, on GSM8K's solved problems where HWSEARCH_GSM8K names their folder, else on gsm-mini's.
 """
 
 from __future__ import annotations
@@ -31,12 +31,18 @@ from scipy.stats import spearmanr
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from hwsearch.compression import WeightBank, compress
+from hwsearch.compression.pruning import own_calibration
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study.choices.search_space import THRESHOLDS, SearchSpace
-from hwsearch.study.sensitivities import Sensitivities, measure_sensitivities
+from hwsearch.study.sensitivities import (
+    PruningChoices,
+    Sensitivities,
+    SmallerLayers,
+    measure_sensitivities,
+)
 from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses import make_loss
 from hwsearch.tasks.losses.loss import DivergenceLoss
@@ -46,16 +52,18 @@ HERE = Path(__file__).parent
 FORMATS = (WeightFormat.W8A8, WeightFormat.W8, WeightFormat.W4)
 DRAWS, SEEDS = (1, 2, 4), 3
 THRESHOLD, SINK_QUESTIONS = "sink_threshold", 32
-Choice = tuple[int | None, str, WeightFormat | float]
+SIZES = ("kept_heads", "kept_channels")
+Choice = tuple[int | None, str, WeightFormat | float | int]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, its loss and, where it caches anything, its sinks."""
+    """A model, its loss and, where it caches anything, its sinks and sizes that its layers may have."""
 
     denoiser: Denoiser
     loss: DivergenceLoss
     sinks: SinkProfile
+    smaller: SmallerLayers | None = None
 
     @property
     def space(self) -> SearchSpace:
@@ -72,17 +80,32 @@ class Subject:
             yield (None, "head", fmt), plain.model_copy(update={"head": fmt})
         fields = product(("attention", "mlp"), FORMATS)
         dropping = [(THRESHOLD, threshold) for threshold in self.space.thresholds if threshold < 1]
-        for (field, value), layer in product([*fields, *dropping], range(len(plain.layers))):
+        known = {} if self.smaller is None else self.smaller.sizes
+        sizes = [(field, count) for field, counts in known.items() for count in counts]
+        for (field, value), layer in product(
+            [*fields, *dropping, *sizes], range(len(plain.layers))
+        ):
             changed = list(plain.layers)
             changed[layer] = changed[layer].model_copy(update={field: value})
             yield (layer, field, value), plain.model_copy(update={"layers": tuple(changed)})
 
     def estimated(self, draws: int, seed: int) -> Sensitivities:
         """Estimates of all of them."""
-        dropping = self.space.dropping(self.sinks)
         return measure_sensitivities(
-            self.denoiser.network, self.loss, FORMATS, dropping=dropping, draws=draws, seed=seed
+            self.denoiser.network,
+            self.loss,
+            FORMATS,
+            pruning=PruningChoices(self.space.dropping(self.sinks), self.smaller),
+            draws=draws,
+            seed=seed,
         )
+
+    def bank(self, plan: CompressionPlan) -> WeightBank:
+        """One of its own for a plan, so that nothing rounded stays; but what prunes is calibrated once."""
+        if any(layer.prunes for layer in plan.layers):
+            assert self.smaller is not None
+            return self.smaller.bank
+        return WeightBank(self.denoiser)
 
 
 def subject(name: str, questions: int) -> Subject:
@@ -101,8 +124,14 @@ def subject(name: str, questions: int) -> Subject:
     assert isinstance(loss, DivergenceLoss)
     if denoiser.is_causal:
         return Subject(denoiser, loss, SinkProfile.keeping_all(denoiser.num_layers))
-    asked = task.calibration_questions()[:SINK_QUESTIONS]
-    return Subject(denoiser, loss, calibrate_sinks(denoiser, asked))
+    asked, g = task.calibration_questions(), denoiser.geometry
+    bank = WeightBank(denoiser, own_calibration(denoiser, asked[:questions]))
+    sizes = {
+        "kept_heads": (g.heads_of(0.8), g.heads_of(0.6)),
+        "kept_channels": (g.channels_of(0.75), g.channels_of(0.5)),
+    }
+    sinks = calibrate_sinks(denoiser, asked[:SINK_QUESTIONS])
+    return Subject(denoiser, loss, sinks, SmallerLayers(bank, sizes))
 
 
 def words(choice: Choice) -> tuple[str, str, str]:
@@ -124,8 +153,7 @@ def measured(path: Path, studied: Subject) -> dict[Choice, float]:
     for choice, plan in studied.singles():
         cells = words(choice)
         if cells not in known:
-            # a bank of its own a plan: what was rounded is not needed again
-            network = compress(studied.denoiser, plan, WeightBank(studied.denoiser)).network
+            network = compress(studied.denoiser, plan, studied.bank(plan)).network
             known[cells] = studied.loss.loss(network, studied.sinks.kept_shares(plan))
             write(path, {**found, choice: known[cells]}, None)
         found[choice] = known[cells]
@@ -138,6 +166,8 @@ def estimate(choice: Choice, estimated: Sensitivities) -> float | None:
     if isinstance(value, WeightFormat):
         return estimated.of(layer, group, value)
     assert layer is not None
+    if group in SIZES:
+        return estimated.of_size(layer, group, int(value))
     return estimated.of_threshold(layer, value)
 
 
@@ -166,8 +196,14 @@ def agreement(losses: dict[Choice, float], estimated: Sensitivities) -> tuple[fl
 def report(path: Path) -> None:
     """What the table says of the estimates in it."""
     table = pd.read_csv(path)
-    drops = table["group"] == THRESHOLD
-    for name, part in ("all", table), ("formats", table[~drops]), ("thresholds", table[drops]):
+    drops, sized = table["group"] == THRESHOLD, table["group"].isin(SIZES)
+    parts = {
+        "all": table,
+        "formats": table[~drops & ~sized],
+        "thresholds": table[drops],
+        "sizes": table[sized],
+    }
+    for name, part in parts.items():
         if len(part):
             rank = spearmanr(part["measured_nats"], part["estimated_nats"]).statistic
             print(f"{path.name}, {name}: {len(part)} choices, Spearman {rank:.3f}")

@@ -3,26 +3,31 @@
     python -m tests.smollm2 --download
     hwsearch profile --device smol --shapes-of GGUF --causal --task gsm8k --task-path GSM8K --num-shots 0
     hwsearch search --model GGUF --causal --device smol --task gsm8k --task-path GSM8K --num-shots 0 \\
-        --limit 8 --formats fp32,w8a8,w8,w4 --groups free --target-ms MS --trials 40 --name smol
+        --limit 8 --formats fp32,w8a8,w8,w4 --groups free --target-ms MS --trials 40 --name smol \\
+        [--rounding calibrated]
     python studies/smollm2/heldout.py smol GSM8K [--problems 64] [--trials 1,8]
 
 GGUF is the file that the download prints, GSM8K a folder with train.jsonl and test.jsonl, MS what uniform
-`w8a8` takes, times 1.15. Prints for each trial its predicted time, and the KL divergence in nats a token of
-right answers, with Student's 95 % interval over problems, and of the ratio to the first trial's.
+`w8a8` takes, times 1.15. Prints for each trial its predicted time and, in nats a token of right answers,
+the KL divergence and what it adds to their negative log-likelihood, each with Student's 95 % interval
+over problems; and the ratio of divergences to the first trial's.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
 
-from hwsearch.compression import WeightBank, compress
+from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
+from hwsearch.denoisers.network import Network
 from hwsearch.study import load_study
+from hwsearch.study.preparation.assembly import bank_of
 from hwsearch.tasks.choice import TaskChoice
-from hwsearch.tasks.losses.causal import SolvedDivergence
+from hwsearch.tasks.losses.causal import SolvedDivergence, SolvedLikelihood, SolvedProblems
 
 
 def main() -> None:
@@ -40,23 +45,37 @@ def main() -> None:
     denoiser = task.asking(study.record.loading.load(study.record.kept("model")))
     asked = task.worded("test", options.problems)
     # a problem a batch, so that each has a loss of its own
-    losses = [SolvedDivergence.record(denoiser, [problem]) for problem in asked]
+    divergences = [SolvedDivergence.record(denoiser, [problem]) for problem in asked]
+    likelihoods = [SolvedLikelihood.record(denoiser, [problem]) for problem in asked]
     kept, frame = KeptShares.keeping_all(denoiser.num_layers), study.frame().set_index("number")
+
+    def losses(of: Sequence[SolvedProblems], network: Network) -> np.ndarray:
+        return np.array([loss.loss(network, kept) for loss in of])
+
+    # linears are calibrated on what the search judged by, as it did
+    seen = SolvedDivergence.record(denoiser, study.record.task_choice.calibration_problems())
+    bank, plain = bank_of(denoiser, study.space, (), seen), losses(likelihoods, denoiser.network)
     first: np.ndarray | None = None
     for number in numbers:
-        network = compress(denoiser, study.plan(number), WeightBank(denoiser)).network
-        found = np.array([loss.loss(network, kept) for loss in losses])
+        network = compress(denoiser, study.plan(number), bank).network
+        found, added = losses(divergences, network), losses(likelihoods, network) - plain
         first = found if first is None else first
-        ms = frame.loc[number, "generation_ms"]
         ratio = stats.bootstrap(
             (found, first), lambda a, b, axis: a.mean(axis) / b.mean(axis),
             paired=True, method="percentile", rng=np.random.default_rng(0),
         ).confidence_interval  # fmt: skip
-        low, high = stats.t.interval(0.95, len(found) - 1, found.mean(), stats.sem(found))
         print(
-            f"trial {number:3}  {ms:8.1f} ms  {found.mean():.4f} nats ({low:.4f} to {high:.4f})  "
-            f"{found.mean() / first.mean():.3f} of trial {numbers[0]}'s ({ratio.low:.3f} to {ratio.high:.3f})"
+            f"trial {number:3}  {frame.loc[number, 'generation_ms']:8.1f} ms  KL {spread(found)}  "
+            f"added {spread(added)}  {found.mean() / first.mean():.3f} of trial {numbers[0]}'s KL "
+            f"({ratio.low:.3f} to {ratio.high:.3f})",
+            flush=True,
         )
+
+
+def spread(values: np.ndarray) -> str:
+    """Mean with Student's 95 % interval."""
+    low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+    return f"{values.mean():.4f} ({low:.4f} to {high:.4f})"
 
 
 if __name__ == "__main__":

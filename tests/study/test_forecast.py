@@ -7,7 +7,7 @@ from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.latency.devices.device import load_device
 from hwsearch.study import SearchSpace
 from hwsearch.study.preparation import forecast
-from hwsearch.study.sensitivities import measure_sensitivities
+from hwsearch.study.sensitivities import PruningChoices, measure_sensitivities
 from hwsearch.study.settings.values import StudySettings
 from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses import make_loss
@@ -34,7 +34,11 @@ def test_passes_are_those_that_are_made(denoiser):
     kept = KeptShares.keeping_all(denoiser.num_layers)
     dropping = {threshold: kept for threshold in space.thresholds if threshold < 1.0}
     estimated = measure_sensitivities(
-        denoiser.network, loss, space.formats, groups=space.linear_groups, dropping=dropping
+        denoiser.network,
+        loss,
+        space.formats,
+        groups=space.linear_groups,
+        pruning=PruningChoices(dropping),
     )
     found, passes = told(denoiser, finalists=2, problems=7)
     assert found.pass_s > 0

@@ -7,13 +7,14 @@ from hwsearch.compression.pruning.calibration import (
     noisy_passes,
     text_passes,
 )
-from hwsearch.compression.pruning.layer import prune_layer
+from hwsearch.compression.pruning.layer import blind_linears, prune_layer
 from hwsearch.compression.pruning.masks import lowest_share, n_of_m, zeroed_share
 from hwsearch.compression.pruning.sparsegpt import sparsegpt
 
 __all__ = [
     "Activations",
     "WeightCalibration",
+    "blind_linears",
     "lowest_share",
     "n_of_m",
     "noisy_passes",

@@ -28,6 +28,7 @@ class _Inputs:
     bias: Tensor | None
     norm: Tensor | None
     hessian: Tensor | None
+    kept: Tensor | None = None  # which inputs are left; None for all of them
 
     def rows(self, kept: Tensor) -> _Inputs:
         """Some outputs only."""
@@ -38,7 +39,7 @@ class _Inputs:
         """Some inputs only, with these weights."""
         norm = None if self.norm is None else self.norm[kept]
         hessian = None if self.hessian is None else self.hessian[kept][:, kept]
-        return replace(self, weight=weight, norm=norm, hessian=hessian)
+        return replace(self, weight=weight, norm=norm, hessian=hessian, kept=kept)
 
     def linear(self) -> nn.Linear:
         """As a module."""
@@ -73,17 +74,7 @@ def prune_layer(
         PlanError: it shall keep more heads or channels than there are, or heads or channels of a
             network that is not in Llama form; or the pattern does not divide the inputs.
     """
-    groups = network.linear_groups().layers[index]
-    found = Activations({}, {})
-    if pruning.method in ("wanda", "sparsegpt"):
-        found = calibration.activations(pruning.sinks, pruning.method == "sparsegpt")
-    linears = {path: _inputs(network, path, found) for paths in groups.values() for path in paths}
-    prefix = f"model.layers.{index}."
-    structured = (plan.kept_heads, plan.kept_channels) != (None, None)
-    if structured:
-        layer = _layer(network, index)
-        linears |= _fewer_heads(linears, f"{prefix}self_attn.", layer, plan, pruning, calibration)
-        linears |= _fewer_channels(linears, f"{prefix}mlp.", plan, pruning, calibration)
+    linears = _smaller(network, index, plan, pruning, calibration)
     if plan.sparsity is not None:
         linears = {
             path: _sparse(linear, plan.sparsity, pruning, calibration.seed)
@@ -91,6 +82,52 @@ def prune_layer(
         }
     modules: dict[str, nn.Module] = {path: linear.linear() for path, linear in linears.items()}
     return _resized(network, index, plan, modules) if plan.kept_heads is not None else modules
+
+
+@torch.no_grad()
+def blind_linears(
+    network: Network,
+    index: int,
+    plan: LayerPlan,
+    pruning: WeightPruning,
+    calibration: WeightCalibration,
+) -> dict[str, nn.Linear]:
+    """The linears of a layer that lose inputs when heads or channels go, by path.
+
+    They are as large as before, with zeros for what is gone: given what the uncompressed layer hands
+    them, they put out what the smaller layer would.
+
+    Args and Raises: as of `prune_layer`; sparsity is left out.
+    """
+    found = {}
+    for path, linear in _smaller(network, index, plan, pruning, calibration).items():
+        if linear.kept is not None:
+            whole = network.get_submodule(path)
+            assert isinstance(whole, nn.Linear)
+            weight = torch.zeros_like(whole.weight).index_copy(1, linear.kept, linear.weight)
+            found[path] = replace(linear, weight=weight).linear()
+    return found
+
+
+def _smaller(
+    network: Network,
+    index: int,
+    plan: LayerPlan,
+    pruning: WeightPruning,
+    calibration: WeightCalibration,
+) -> dict[str, _Inputs]:
+    """A layer's linears with the best heads and channels only, by path."""
+    groups = network.linear_groups().layers[index]
+    found = Activations({}, {})
+    if pruning.method in ("wanda", "sparsegpt"):
+        found = calibration.activations(pruning.sinks, pruning.method == "sparsegpt")
+    linears = {path: _inputs(network, path, found) for paths in groups.values() for path in paths}
+    prefix = f"model.layers.{index}."
+    if (plan.kept_heads, plan.kept_channels) != (None, None):
+        layer = _layer(network, index)
+        linears |= _fewer_heads(linears, f"{prefix}self_attn.", layer, plan, pruning, calibration)
+        linears |= _fewer_channels(linears, f"{prefix}mlp.", plan, pruning, calibration)
+    return linears
 
 
 def _inputs(network: Network, path: str, found: Activations) -> _Inputs:

@@ -170,8 +170,12 @@ class SearchSpace(OmitsDefaults):
     def dials(self) -> dict[str, tuple[Any, ...]]:
         """Choices of each field of a `LayerPlan` that the space varies: add one here to search it."""
         formats = dict.fromkeys(self.linear_groups, self._formats)
-        sizes = {name: getattr(self, name) for name in self.SIZES if self._varies(name)}
-        return {"sink_threshold": self.thresholds, **formats, **sizes}
+        return {"sink_threshold": self.thresholds, **formats, **self.sizes}
+
+    @property
+    def sizes(self) -> dict[str, tuple[int | None, ...]]:
+        """Counts of heads and of channels that layers may keep, by field, where any are offered."""
+        return {name: getattr(self, name) for name in self.SIZES if self._varies(name)}
 
     @property
     def _formats(self) -> tuple[str, ...]:
@@ -193,14 +197,9 @@ class SearchSpace(OmitsDefaults):
         }
 
     @property
-    def prunes(self) -> bool:
-        """Whether any plan has fewer heads or channels."""
-        return any(self._varies(name) for name in self.SIZES)
-
-    @property
     def needs_calibration(self) -> bool:
         """Whether weights of any plan depend on what linears see of calibration questions."""
-        return self.prunes or self.rounding == "calibrated"
+        return bool(self.sizes) or self.rounding == "calibrated"
 
     def _varies(self, name: str) -> bool:
         """Whether a list offers anything but its default."""
@@ -345,8 +344,8 @@ class SearchSpace(OmitsDefaults):
             yield self._uniform(fmt, {"sink_threshold": threshold})
         for decoding, fmt in product(range(1, len(self.decodings)), self.formats):
             yield self._uniform(fmt, {}, decoding)
-        for name in (name for name in self.SIZES if name in self.dials):
-            for fmt, count in product(self.formats, self.dials[name][1:]):
+        for name, counts in self.sizes.items():
+            for fmt, count in product(self.formats, counts[1:]):
                 yield self._uniform(fmt, {name: count})
 
     def dropping(self, sinks: SinkProfile) -> dict[float, KeptShares]:

@@ -29,13 +29,13 @@ def check_model(space: SearchSpace, denoiser: Denoiser, loss_function: Loss | No
     if denoiser.is_causal:
         check_causal(space, denoiser)
     check_linear_groups(denoiser, space.linear_groups)
-    if space.prunes and not denoiser.is_cached:
+    if space.sizes and not denoiser.is_cached:
         raise StudyError(
             f"model {denoiser.name!r} is not in Llama form, so it has no heads or channels to search: "
             "leave [space].kept_heads and kept_channels out"
         )
     most = {}
-    if space.prunes:
+    if space.sizes:
         geometry = denoiser.geometry
         most = {"kept_heads": geometry.num_kv_heads, "kept_channels": geometry.intermediate_size}
     for name, there in most.items():

@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.large.lockstep import is_large
 from hwsearch.denoisers.network import Network
 from hwsearch.formats.catalog import simulate
@@ -37,7 +36,8 @@ from hwsearch.progress import each
 from hwsearch.study.sensitivities.capture import Calls, LinearCall, LinearCapture, held_bytes
 from hwsearch.study.sensitivities.dropping import attention_outputs, dropping_losses
 from hwsearch.study.sensitivities.movement import Movement, expected_loss
-from hwsearch.study.sensitivities.table import ByFormat, ByThreshold, Sensitivities
+from hwsearch.study.sensitivities.pruning import PruningChoices, SmallerLayers
+from hwsearch.study.sensitivities.table import ByFormat, BySize, ByThreshold, Sensitivities
 from hwsearch.tasks.losses.loss import DivergenceLoss, JudgedLogits
 
 KeyT = TypeVar("KeyT")
@@ -75,18 +75,19 @@ def measure_sensitivities(
     formats: Sequence[WeightFormat],
     *,
     groups: Sequence[str] = tuple(SHORT_FORMS),
-    dropping: Mapping[float, KeptShares] | None = None,
+    pruning: PruningChoices | None = None,
     draws: int | None = None,
     seed: int = 0,
     rounded: Rounded = to_nearest,
 ) -> Sensitivities:
-    """Estimate the loss of every choice of a format, and of a sink threshold, in every layer.
+    """Estimate the loss of every choice of a format, a sink threshold and a size in every layer.
 
     Idea: a format's error at a layer moves the predictions by its product with a gradient, and the
     divergence is half the square of that. Steps: the uncompressed model runs over the loss's states
     once, and back once a direction; then each linear is rounded in each format, and its error on
     what it read is held against what flowed back. A layer that drops cached positions errs at the output
-    of its attention; one more pass a threshold shows all layers' errors. What does not fit into memory
+    of its attention; one more pass a threshold shows all layers' errors. One with fewer heads or channels
+    errs there or at the output of its mlp, by a linear that knows fewer inputs. What does not fit into memory
     is left to a further sweep, the last layers first, so large models are done a layer at a time.
 
     Limits: errors are taken to be small and each format to be alone; where predictions saturate, a
@@ -99,7 +100,7 @@ def measure_sensitivities(
         formats: what is estimated; ``fp32`` adds nothing.
         groups: linears of a layer that have one format together, by `hwsearch.plan.LINEAR_GROUPS` or
             short forms.
-        dropping: what layers keep at each sink threshold that is estimated.
+        pruning: sink thresholds and sizes of layers that are estimated, too.
         draws: random directions a state; None takes `DRAWS`, and more for few sequences.
         seed: of the directions.
         rounded: makes linears in a format.
@@ -107,7 +108,7 @@ def measure_sensitivities(
     Raises:
         InputError: the network names as one what `groups` tell apart.
     """
-    draws = draws or _draws(loss.cost)
+    draws, pruning = draws or _draws(loss.cost), pruning or PruningChoices()
     lossy = [fmt for fmt in dict.fromkeys(formats) if fmt is not WeightFormat.FP32]
     layers = network.linear_groups().joined(groups)
     units = _units(layers, network.linear_groups().head)
@@ -119,11 +120,13 @@ def measure_sensitivities(
             found.formats[unit] = _estimates(network, unit, states, lossy, rounded)
         seen = {path for unit in watched for path in unit.paths}
         here = {layer: path for layer, path in ends.items() if path in seen}
-        dropped = dropping or {} if here else {}
+        dropped = pruning.dropping if here else {}
         runs += len(dropped)
         for threshold, kept in dropped.items():
             for layer, nats in dropping_losses(network, loss, kept, here, states).items():
                 found.thresholds.setdefault(layer, {})[threshold] = nats
+        if pruning.smaller is not None:
+            found.add_sizes(_sizes(network, seen, states, pruning.smaller))
     cost = _passes(loss.cost, sweeps, draws, len(lossy), runs, is_large(network))
     return found.table([tuple(layer) for layer in layers], lossy, cost)
 
@@ -166,10 +169,16 @@ def _units(layers: Sequence[Mapping[str, tuple[str, ...]]], head: str | None) ->
 
 @dataclass
 class _Found:
-    """Losses so far: of formats by unit, of sink thresholds by layer."""
+    """Losses so far: of formats by unit, of sink thresholds and sizes by layer."""
 
     formats: dict[_Unit, ByFormat] = field(default_factory=dict)
     thresholds: dict[int, ByThreshold] = field(default_factory=dict)
+    sizes: dict[int, BySize] = field(default_factory=dict)
+
+    def add_sizes(self, found: Mapping[int, BySize]) -> None:
+        """Add those of some fields and layers."""
+        for layer, by_field in found.items():
+            self.sizes.setdefault(layer, {}).update(by_field)
 
     def table(
         self, layers: Sequence[tuple[str, ...]], formats: Sequence[WeightFormat], passes: float
@@ -188,6 +197,9 @@ class _Found:
             layers=tuple(by_layer),
             head=head,
             thresholds=tuple(_finite(losses) for losses in thresholds),
+            sizes=tuple(self.sizes.get(layer, {}) for layer in range(len(layers)))
+            if self.sizes
+            else (),
             passes=passes,
         )
 
@@ -263,10 +275,32 @@ def _estimates(
     return _finite({fmt: expected_loss(movements) for fmt, movements in moved.items()})
 
 
+@torch.no_grad()
+def _sizes(
+    network: Network, seen: Container[str], states: Sequence[Calls], smaller: SmallerLayers
+) -> dict[int, BySize]:
+    """The loss of each size of the layers whose linears were watched; one size at a time."""
+    found: dict[int, BySize] = {}
+    layers = range(len(network.linear_groups().layers))
+    wanted = [(i, f, n) for i in layers for f, counts in smaller.sizes.items() for n in counts]
+    for layer, name, count in each(wanted, "pruning for sensitivities", len(wanted)):
+        for path, linear in smaller.linears(layer, name, count).items():
+            if path in seen:
+                plain, blind = _exact(network.get_submodule(path)), _exact(linear)
+                moved = [Movement() for _ in states]
+                for movement, calls in zip(moved, states, strict=True):
+                    for call in calls[path]:
+                        for _, error in _errors(plain, {count: blind}, call):
+                            movement.add(call, error)
+                losses = found.setdefault(layer, {}).setdefault(name, {})
+                losses |= _finite({count: expected_loss(moved)})
+    return found
+
+
 def _errors(
-    linear: nn.Linear, modules: dict[WeightFormat, nn.Module], call: LinearCall
-) -> Iterator[tuple[WeightFormat, Tensor]]:
-    """Each format's error of a call's output; none where nothing that is judged depends on it."""
+    linear: nn.Linear, modules: Mapping[KeyT, nn.Module], call: LinearCall
+) -> Iterator[tuple[KeyT, Tensor]]:
+    """Each module's error of a call's output; none where nothing that is judged depends on it."""
     if call.gradients:
         inputs = call.inputs.to(linear.weight.dtype)
         plain = linear(inputs)

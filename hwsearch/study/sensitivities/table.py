@@ -1,4 +1,4 @@
-"""What formats and sink thresholds are estimated to add to the loss, layer by layer, as one value."""
+"""What formats, sink thresholds and sizes are estimated to add to the loss, layer by layer, as one value."""
 
 from __future__ import annotations
 
@@ -17,21 +17,26 @@ ByFormat = dict[WeightFormat, float]
 #: Nats by sink threshold.
 ByThreshold = dict[float, float]
 
+#: Nats by count, by field of a layer's plan.
+BySize = dict[str, dict[int, float]]
+
 
 class Sensitivities(Frozen):
-    """The loss that each choice of a format or threshold adds alone, in nats, as a backward pass tells it.
+    """The loss that each choice of a format, threshold or size adds alone, in nats, by backward passes.
 
     Attributes:
         layers: for each layer by linear group and format; what is no finite number is left out. The
             groups are those of the search, such as ``attention``, ``gate_up`` and ``down``.
         head: of the output head by format; all 0 where a network has none.
         thresholds: for each layer by sink threshold; empty where none was estimated.
+        sizes: for each layer by ``kept_heads`` or ``kept_channels`` and count; empty where none was.
         passes: what the estimates cost, in full passes over one sequence.
     """
 
     layers: tuple[dict[str, ByFormat], ...]
     head: ByFormat
     thresholds: tuple[ByThreshold, ...] = ()
+    sizes: tuple[BySize, ...] = ()
     passes: float
 
     def of(self, layer: int | None, group: str, fmt: WeightFormat) -> float | None:
@@ -52,6 +57,12 @@ class Sensitivities(Frozen):
             return 0.0
         return self.thresholds[layer].get(threshold) if self.thresholds else None
 
+    def of_size(self, layer: int, field: str, count: int | None) -> float | None:
+        """The estimate of a layer's count of heads or channels, None being all; None where there is none."""
+        if count is None:
+            return 0.0
+        return self.sizes[layer].get(field, {}).get(count) if self.sizes else None
+
     def covers(self, space: SearchSpace) -> bool:
         """Whether each choice of a space that could be estimated was."""
         groups = all(
@@ -61,12 +72,17 @@ class Sensitivities(Frozen):
         )
         formats = set(space.formats) <= {WeightFormat.FP32, *self.head}
         thresholds = all({*space.thresholds} <= {1.0, *layer} for layer in self.thresholds or ({},))
-        return groups and formats and thresholds
+        sizes = all(
+            {*counts} <= {None, *layer.get(field, ())}
+            for field, counts in space.sizes.items()
+            for layer in self.sizes or ({},)
+        )
+        return groups and formats and thresholds and sizes
 
     def prior(self, space: SearchSpace) -> dict[str, dict[int, float]]:
         """Estimates by parameter of a space and the index of its choice.
 
-        Layers of one group add up. Parameters without an estimate of each choice, such as sizes, are
+        Layers of one group add up. Parameters without an estimate of each choice, such as decodings, are
         left out.
         """
         found: dict[str, list[float | None]] = {
@@ -77,6 +93,10 @@ class Sensitivities(Frozen):
                 _sum(self.of_threshold(layer, threshold) for layer in span)
                 for threshold in space.thresholds
             ]
+            for field, counts in space.sizes.items():
+                found[f"{group}.{field}"] = [
+                    _sum(self.of_size(layer, field, count) for layer in span) for count in counts
+                ]
             for field in space.linear_groups:
                 found[f"{group}.{field}"] = [
                     _sum(self.of(layer, field, fmt) for layer in span) for fmt in space.formats

@@ -58,7 +58,7 @@ def draw(space, rng):
 def test_old_spaces_keep_their_text_and_their_names():
     old = SearchSpace.model_validate(PLAIN)
     assert json.loads(old.model_dump_json()) == PLAIN
-    assert not old.prunes and not old.plan_dials
+    assert not old.sizes and not old.plan_dials
     assert list(old.parameters()) == [
         "layer0.sink_threshold", "layer0.attention", "layer0.mlp",
         "layer1.sink_threshold", "layer1.attention", "layer1.mlp", "head",

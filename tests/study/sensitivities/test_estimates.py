@@ -9,13 +9,20 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from hwsearch.compression import compress
+from hwsearch.compression import WeightBank, compress
+from hwsearch.compression.pruning import own_calibration
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import LINEAR_GROUPS, SHORT_FORMS, CompressionPlan, WeightFormat
 from hwsearch.study import SearchSpace
 from hwsearch.study.choices.linear_groups import DOWN_APART
-from hwsearch.study.sensitivities import Sensitivities, estimates, measure_sensitivities
+from hwsearch.study.sensitivities import (
+    PruningChoices,
+    Sensitivities,
+    SmallerLayers,
+    estimates,
+    measure_sensitivities,
+)
 from hwsearch.study.sensitivities.capture import LinearCapture
 from hwsearch.tasks.losses import make_loss
 from hwsearch.tasks.losses.loss import DivergenceLoss
@@ -245,7 +252,9 @@ def test_dropping_is_estimated_as_it_is_measured(memory, monkeypatch):
         denoiser.network,
         loss,
         [],
-        dropping={threshold: KeptShares((share,) * 2) for threshold, share in shares.items()},
+        pruning=PruningChoices(
+            {threshold: KeptShares((share,) * 2) for threshold, share in shares.items()}
+        ),
         draws=300 if memory > 1 else 60,
     )
     for layer, (threshold, share) in itertools.product(range(2), shares.items()):
@@ -258,10 +267,59 @@ def test_dropping_is_estimated_as_it_is_measured(memory, monkeypatch):
         denoiser.network,
         loss,
         [],
-        dropping={0.5: KeptShares((0.6, 0.6))},
+        pruning=PruningChoices({0.5: KeptShares((0.6, 0.6))}),
         draws=2,
     )
     # once, or once for each layer: sweeps that watch no attention's end need no pass
     sweeps = 1 if memory > 1 else denoiser.num_layers
     assert more.passes - plain.passes == pytest.approx(sweeps * loss.cost)
     assert not any(module._forward_hooks for module in denoiser.network.modules())
+
+
+@pytest.mark.parametrize("memory", [2**31, 1], ids=["one sweep", "a group a sweep"])
+def test_smaller_layers_are_estimated_as_they_are_measured(memory, monkeypatch):
+    """Each size of a layer alone; no pass is needed for them."""
+    denoiser = tiny_denoiser()
+    loss = make_loss("kl", denoiser, PROBLEMS)
+    bank = WeightBank(denoiser, own_calibration(denoiser, [p.question for p in PROBLEMS]))
+    sizes = {"kept_heads": (1,), "kept_channels": (60, 48)}
+    monkeypatch.setattr(estimates, "MEMORY_BYTES", memory)
+    found, plain = (
+        measure_sensitivities(
+            denoiser.network, loss, [], pruning=PruningChoices(smaller=smaller), draws=150
+        )
+        for smaller in (SmallerLayers(bank, sizes), None)
+    )
+    assert found.passes == plain.passes and plain.sizes == ()
+    kept, whole = KeptShares.keeping_all(2), CompressionPlan.uniform(2)
+    for layer, (field, counts) in itertools.product(range(2), sizes.items()):
+        for count in counts:
+            layers = list(whole.layers)
+            layers[layer] = layers[layer].model_copy(update={field: count})
+            plan = whole.model_copy(update={"layers": tuple(layers)})
+            ratio = found.of_size(layer, field, count) / loss.loss(
+                compress(denoiser, plan, bank).network, kept
+            )
+            assert 1 / 2 < ratio < 2, (layer, field, count, ratio)
+    assert found.of_size(0, "kept_heads", None) == 0.0
+
+
+def test_sizes_add_up_and_a_space_asks_for_all_of_them():
+    table = Sensitivities(
+        layers=({}, {}),
+        head={},
+        sizes=({"kept_channels": {48: 0.25}}, {"kept_channels": {48: 0.5}}),
+        passes=1.0,
+    )
+    again = Sensitivities.model_validate(json.loads(json.dumps(table.model_dump(mode="json"))))
+    assert again == table
+    space = SearchSpace(
+        num_layers=2, formats=("fp32",), thresholds=(1.0,), kept_channels=(None, 48)
+    )
+    assert table.prior(space)["layer1.kept_channels"] == {0: 0.0, 1: 0.5}
+    tied = space.model_copy(update={"groups": "tied"})
+    assert table.prior(tied)["layers0-1.kept_channels"] == {0: 0.0, 1: 0.75}
+    for other in ({"kept_channels": (None, 32)}, {"kept_heads": (None, 1)}):
+        wanted = space.model_copy(update=other)
+        assert not table.covers(wanted)
+        assert "layer0.kept_heads" not in table.prior(wanted)
