@@ -10,13 +10,16 @@ DEMO_DIR ?= demo
 
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check format lint types imports clean
+.PHONY: demo test test-openvino check format lint types imports clean
 
 demo: $(RUNS)  ## the whole job on the bundled model; JSON=1 prints one JSON document
 	@$(BIN)/hwsearch demo -o $(DEMO_DIR) $(if $(JSON),--json)
 
 test: $(READY)  ## all tests and doctests, file by file on two processes
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+test-openvino: $(VENV)-openvino/.ready  ## tests of bundles for OpenVINO, in an environment of their own
+	@OMP_NUM_THREADS=1 $(VENV)-openvino/bin/pytest tests/runtime/providers
 
 check: format lint types imports  ## format, lint, types and import direction
 
@@ -45,5 +48,14 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@$(INSTALL) '.[dev]' >&2
 	@touch $(READY)
 
+# onnxruntime-openvino takes the place of onnxruntime: both are the same module.
+$(VENV)-openvino/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv $(VENV)-openvino
+	@$(subst $(BIN),$(VENV)-openvino/bin,$(INSTALL)) '.[dev]' >&2
+	@$(VENV)-openvino/bin/python -m pip uninstall --quiet --yes onnxruntime
+	@$(VENV)-openvino/bin/python -m pip install --quiet --no-deps 'onnxruntime-openvino>=1.24.1'
+	@$(VENV)-openvino/bin/python -m pip install --quiet openvino
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-openvino $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache

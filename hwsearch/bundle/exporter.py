@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
+import onnxruntime
+
 from hwsearch._version import __version__
 from hwsearch.bundle.full_pass import TracedFullPass
+from hwsearch.bundle.graphs.decomposed import written_out
 from hwsearch.bundle.graphs.pieces import GraphLayout
 from hwsearch.bundle.graphs.traced import TracedGraphs
 from hwsearch.bundle.partial import PartialBundle, key_of, refuse_existing
@@ -16,6 +20,7 @@ from hwsearch.bundle.reference import answers
 from hwsearch.bundle.rounded import RoundedProducts
 from hwsearch.bundle.weights import Graph, WeightsFile
 from hwsearch.compression.compressed import CompressedDenoiser
+from hwsearch.compression.float_inputs import with_float_inputs
 from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.denoisers.backends import backend_of
@@ -25,8 +30,9 @@ from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
-from hwsearch.errors import InputError
+from hwsearch.errors import InputError, PlanError
 from hwsearch.formats.linears.stored_linear import is_stored
+from hwsearch.plan import CompressionPlan
 from hwsearch.runtime.bundle import (
     PLAN_FILE,
     REFERENCE_FILE,
@@ -42,6 +48,7 @@ from hwsearch.runtime.bundle import (
     sha256_of,
     write_manifest,
 )
+from hwsearch.runtime.providers import CPU, Provider
 
 
 class Exporter:
@@ -67,6 +74,7 @@ class Exporter:
         *,
         questions: Sequence[Question] = (),
         figures: Figures | None = None,
+        provider: Provider = CPU,
         overwrite: bool = False,
     ) -> Bundle:
         """Write a bundle folder: complete, or not at all. One that was killed is gone on with.
@@ -78,24 +86,46 @@ class Exporter:
             questions: asked of torch now; what it predicts on the way is what the bundle is verified
                 by later. A bundle without any cannot be verified.
             figures: what was predicted and measured so far; its size is filled in.
+            provider: what its graphs are written for, and will be run by.
             overwrite: replace a folder that is there.
 
         Raises:
             InputError: `out` exists and `overwrite` is false, or the disk has too little room.
             PlanError: `kept` does not name one share for each layer, or drops cached positions of a
-                model that caches none.
+                model that caches none; or the provider does not load a format of the plan.
         """
         out = Path(out)
+        check_loads(provider, compressed.plan)
         KeptPlan(compressed.plan, kept)  # refuses shares of other layers
         backend_of(compressed.network, kept)
         refuse_existing(out, overwrite)
         out.parent.mkdir(parents=True, exist_ok=True)
-        with PartialBundle(out, key_of(compressed, kept, self._digest(compressed))) as partial:
-            known = _write_files(self._traced(compressed), compressed, kept, partial)
-            folder = partial.folder
-            write_manifest(folder, _manifest(compressed, kept, folder, known, questions, figures))
+        key = key_of(compressed, kept, self._digest(compressed), provider.name)
+        with PartialBundle(out, key) as partial:
+            graphs = self._graphs_of(compressed, kept, provider)
+            known = _write_files(graphs, compressed, partial)
+            computed = as_computed(compressed, provider)
+            manifest = _manifest(computed, kept, partial.folder, known, questions, figures)
+            write_manifest(partial.folder, manifest.model_copy(update={"runtime": provider.name}))
             partial.move()
         return read_bundle(out)
+
+    def _graphs_of(
+        self, compressed: CompressedDenoiser, kept: KeptShares, provider: Provider
+    ) -> dict[str, Graph]:
+        """The graphs of a plan by file, as a provider wants them."""
+        graphs, plan = self._traced(compressed), compressed.plan
+        rounded = RoundedProducts.of(compressed.network)
+        plain: dict[str, Graph] = {}
+        if isinstance(graphs, TracedGraphs):
+            plain[REFRESH_FILE] = graphs.refresh(kept.pruned, kept.signal)
+            plain[STEP_FILE] = graphs.step()
+        else:
+            plain[REFRESH_FILE] = graphs.refresh()
+        return {
+            file: written_out(graphs.quantised(graph, plan, rounded), provider.decomposed)
+            for file, graph in plain.items()
+        }
 
     def _digest(self, compressed: CompressedDenoiser) -> str:
         """Digest of the float weights; that of the model's own is taken once for all its plans."""
@@ -141,11 +171,18 @@ def write_bundle(
     *,
     questions: Sequence[Question] = (),
     figures: Figures | None = None,
+    provider: Provider = CPU,
     overwrite: bool = False,
 ) -> Bundle:
     """Write one bundle folder; see `Exporter.export`, which is quicker for several."""
     return Exporter(compressed.denoiser).export(
-        compressed, kept, out, questions=questions, figures=figures, overwrite=overwrite
+        compressed,
+        kept,
+        out,
+        questions=questions,
+        figures=figures,
+        provider=provider,
+        overwrite=overwrite,
     )
 
 
@@ -176,28 +213,35 @@ def check_exportable(denoiser: Denoiser) -> Network:
     return network
 
 
+def check_loads(provider: Provider, plan: CompressionPlan) -> None:
+    """Raise `PlanError` where a provider does not load a format of a plan."""
+    wanted = {plan.head, *(fmt for layer in plan.layers for fmt in layer.formats.values())}
+    missing = sorted(wanted - set(provider.formats))
+    if missing:
+        raise PlanError(
+            f"{provider.name} does not load {', '.join(missing)}; it has "
+            f"{', '.join(provider.formats)}"
+        )
+
+
+def as_computed(compressed: CompressedDenoiser, provider: Provider) -> CompressedDenoiser:
+    """The compressed denoiser as a provider computes it."""
+    if provider.rounds_inputs:
+        return compressed
+    return replace(compressed, network=with_float_inputs(compressed.network))
+
+
 def _write_files(
-    graphs: TracedGraphs | TracedFullPass,
-    compressed: CompressedDenoiser,
-    kept: KeptShares,
-    partial: PartialBundle,
+    graphs: Mapping[str, Graph], compressed: CompressedDenoiser, partial: PartialBundle
 ) -> dict[str, str]:
     """Write all but references and manifest; checksums that are known by the way."""
-    plan, folder = compressed.plan, partial.folder
-    quantised: dict[str, Graph] = {}
-    rounded = RoundedProducts.of(compressed.network)
-    if isinstance(graphs, TracedGraphs):
-        refresh = graphs.refresh(kept.pruned, kept.signal)
-        quantised[REFRESH_FILE] = graphs.quantised(refresh, plan, rounded)
-        quantised[STEP_FILE] = graphs.quantised(graphs.step(), plan, rounded)
-    else:
-        quantised[REFRESH_FILE] = graphs.quantised(graphs.refresh(), plan, rounded)
-    partial.check_room(quantised.values())
+    folder = partial.folder
+    partial.check_room(graphs.values())
     with WeightsFile(folder / WEIGHTS_FILE, partial.journal) as weights:
-        for name, graph in quantised.items():
+        for name, graph in graphs.items():
             weights.save(graph, folder / name)
         known = {WEIGHTS_FILE: weights.sha256}
-    (folder / PLAN_FILE).write_text(plan.to_json() + "\n", encoding="utf-8")
+    (folder / PLAN_FILE).write_text(compressed.plan.to_json() + "\n", encoding="utf-8")
     compressed.denoiser.tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
     return known
 
@@ -218,8 +262,8 @@ def _manifest(
     cached = isinstance(denoiser.network, Transformer)
     return Manifest(
         model=denoiser.name,
-        versions={"hwsearch": __version__}
-        | {package: version(package) for package in ("onnxruntime", "torch", "onnx")},
+        versions={"hwsearch": __version__, "onnxruntime": onnxruntime.__version__}
+        | {package: version(package) for package in ("torch", "onnx")},
         passes="cached" if cached else "full",
         layers=denoiser.num_layers,
         kv_heads=denoiser.geometry.num_kv_heads if cached else None,

@@ -118,18 +118,20 @@ def _check_disk(out: Path, size_bytes: int, there: int) -> None:
         )
 
 
-def key_of(compressed: CompressedDenoiser, kept: KeptShares, weights: str) -> str:
+def key_of(compressed: CompressedDenoiser, kept: KeptShares, weights: str, runtime: str) -> str:
     """What an export is of, by weights, plan, decoding and code; not what is asked when it is written.
 
     Args:
         compressed: the denoiser, its plan applied.
         kept: what its layers keep.
         weights: digest of the float weights.
+        runtime: name of the provider that graphs are written for.
     """
     return json.dumps(
         {
             "weights": weights,
             "rounded": RoundedProducts.of(compressed.network).origins,
+            "runtime": runtime,
             "plan": compressed.plan.model_dump(mode="json"),
             "decoding": compressed.decoding.model_dump(mode="json"),
             "kept": [*kept.shares, str(kept.policy), kept.signal.value],

@@ -19,7 +19,7 @@ from hwsearch.errors import PlanError
 from hwsearch.formats.catalog import ONNX_FORMATS, format_of
 from hwsearch.formats.weight_format import CONTRIB, Spec
 from hwsearch.plan import LINEAR_GROUPS, CompressionPlan, WeightFormat
-from hwsearch.runtime.graphs import PAIRED
+from hwsearch.runtime.providers.int8 import PAIRED
 
 
 def product_formats(plan: CompressionPlan) -> dict[str, WeightFormat]:

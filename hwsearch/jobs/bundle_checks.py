@@ -13,6 +13,7 @@ from hwsearch.runtime import Runtime, measure_agreement
 from hwsearch.runtime.bundle import Bundle
 from hwsearch.runtime.divergence import MARGIN, measure_divergence
 from hwsearch.runtime.probe import ProbeBackend, plain_difference
+from hwsearch.runtime.providers import provider_of
 from hwsearch.runtime.reference import References
 
 #: Outputs of a plain session may differ this much from the product's, relative to their largest.
@@ -117,7 +118,8 @@ def plain_checks(runtime: Runtime, backend: ProbeBackend) -> list[Check]:
 
 
 def _plain(bundle: Bundle, file: str, backend: ProbeBackend) -> Check:
-    difference, output = plain_difference(bundle.path / file, backend.seen[file])
+    provider = provider_of(bundle.manifest.runtime)
+    difference, output = plain_difference(bundle.path / file, backend.seen[file], provider)
     passed = difference <= PLAIN_TOLERANCE
     why = (
         ""

@@ -24,6 +24,7 @@ from hwsearch.jobs.finishing import Finisher, scored
 from hwsearch.latency.devices.device import Device, load_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Bundle, Figures
+from hwsearch.runtime.providers import CPU, provider_of
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study import Study, load_study
 from hwsearch.study.preparation import SINK_QUESTIONS, reopen
@@ -36,6 +37,7 @@ def export(
     out: Path | str,
     *,
     sinks: SinkProfile | None = None,
+    runtime: str = CPU.name,
     overwrite: bool = False,
     references: int = REFERENCE_QUESTIONS,
     **changes: Unpack[TaskOptions],
@@ -49,6 +51,8 @@ def export(
         sinks: turns thresholds into kept shares; None calibrates on the task's questions if any
             layer has a threshold below 1. Weights are pruned, and rounded by calibration, by those
             questions, too.
+        runtime: what its graphs are written for and will be run by, such as ``onnxruntime-openvino``;
+            see `hwsearch.runtime.providers`.
         overwrite: replace a folder that is there.
         references: validation questions that torch answers now, for `hwsearch.verify` to ask again; a
             large model takes minutes for one.
@@ -60,6 +64,7 @@ def export(
         InputError: `out` exists and `overwrite` is false.
     """
     check_fits(plan, denoiser)
+    provider = provider_of(runtime)
     check_room_for(Path(out), denoiser.plan_bytes(plan))
     check_weights(denoiser)
     task = TaskChoice(**changes)
@@ -77,7 +82,13 @@ def export(
         ).kept_shares(plan)
     figures = Figures(task=task.model_dump(exclude_defaults=True))
     return Exporter(denoiser).export(
-        compressed, kept, out, questions=asked, figures=figures, overwrite=overwrite
+        compressed,
+        kept,
+        out,
+        questions=asked,
+        figures=figures,
+        provider=provider,
+        overwrite=overwrite,
     )
 
 
@@ -143,6 +154,7 @@ def export_model(
     out: Path | str,
     options: ModelOptions | None = None,
     *,
+    runtime: str = CPU.name,
     overwrite: bool = False,
     references: int = REFERENCE_QUESTIONS,
     **changes: Unpack[TaskOptions],
@@ -154,13 +166,23 @@ def export_model(
         plan: what to do to each layer.
         out: the bundle's folder.
         options: how the model is loaded.
+        runtime: what its graphs are written for.
         overwrite: replace a folder that is there.
         references: validation questions that torch answers now.
         changes: the task.
     """
     TaskChoice(**changes).check()  # before a model is read
+    provider_of(runtime)
     denoiser = (options or ModelOptions()).load(model)
-    return export(denoiser, plan, out, overwrite=overwrite, references=references, **changes)
+    return export(
+        denoiser,
+        plan,
+        out,
+        runtime=runtime,
+        overwrite=overwrite,
+        references=references,
+        **changes,
+    )
 
 
 def export_from_study(

@@ -15,6 +15,7 @@ from hwsearch.latency.timing.answers import AnswerTimes
 from hwsearch.plan import CompressionPlan
 from hwsearch.progress import work
 from hwsearch.runtime import Bundle, Figures, Runtime, record_figures
+from hwsearch.runtime.providers import exporting_for
 from hwsearch.study import Objective
 from hwsearch.tasks.choice import REFERENCE_QUESTIONS
 from hwsearch.tasks.evaluation import Evaluation
@@ -100,6 +101,7 @@ class Finisher:
                 prompt_length=workload.prompt_length,
                 **behind,
             ),
+            provider=exporting_for(objective.predictor.device.info.runtime),
             overwrite=overwrite,
         )
 

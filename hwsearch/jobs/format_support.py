@@ -70,13 +70,12 @@ def why_it_does_not_run(runtime: TimedRuntime, fmt: WeightFormat) -> str:
 def _run_product(runtime: TimedRuntime, fmt: WeightFormat) -> None:
     """Load a model of one product, and run it once."""
     if runtime.engine is Engine.ONNXRUNTIME:
-        import onnxruntime
-
         from hwsearch.latency.timing.operator_graphs import build_probe
+        from hwsearch.runtime.providers import provider_of
 
         key = OpKey("linear", ROWS, FEATURES, FEATURES, format=fmt.value)
         model, feeds = build_probe(key, copies=1)
-        session = onnxruntime.InferenceSession(model.SerializeToString())
+        session = provider_of(runtime.name).open(model.SerializeToString(), threads=None)
         session.run(None, dict(feeds))
     else:
         import torch

@@ -113,6 +113,7 @@ class Manifest(Frozen):
     Attributes:
         seal: SHA-256 of the file, see the module's docstring.
         model: name of the denoiser.
+        runtime: what its graphs were written for, a provider by name: the only one that it runs on.
         versions: package to version, as at the export.
         passes: ``cached``, or ``full`` for a model of one's own, which has no step graph.
         layers, kv_heads, head_dim: sizes of the cache; the last two are None where there is none. A
@@ -135,6 +136,7 @@ class Manifest(Frozen):
     seal: Digest = _UNSEALED
     schema_version: Literal[1] = SCHEMA_VERSION
     model: str
+    runtime: str = "onnxruntime-cpu"
     versions: dict[str, str]
     passes: Literal["cached", "full"] = "cached"
     layers: Annotated[int, Field(ge=1)]

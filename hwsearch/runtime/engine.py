@@ -25,6 +25,7 @@ from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.errors import InputError
 from hwsearch.runtime.backend import OnnxBackend
 from hwsearch.runtime.bundle import TOKENIZER_FILE, Bundle, read_bundle
+from hwsearch.runtime.providers import provider_of
 
 
 class Runtime:
@@ -35,12 +36,23 @@ class Runtime:
             as it does.
         threads: threads of one operator; None lets onnxruntime choose.
         is_opened: whether its sessions are opened now; else when they are first asked for.
+        provider: insists on one by name: a bundle of another is refused. A bundle is always run by what it
+            was exported for.
+
+    Raises:
+        InputError: the bundle was exported for another provider than that, or its own is not installed.
     """
 
     def __init__(
-        self, bundle: Bundle | Path | str, threads: int | None = None, is_opened: bool = True
+        self,
+        bundle: Bundle | Path | str,
+        threads: int | None = None,
+        is_opened: bool = True,
+        provider: str | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
+        if provider is not None:
+            _check_written_for(self.bundle, provider)
         self._threads, self._opening = threads, Lock()
         self._backend = OnnxBackend(self.bundle, threads) if is_opened else None
         self.tokenizer = Tokenizer.from_file(str(self.bundle.path / TOKENIZER_FILE))
@@ -156,3 +168,13 @@ class Runtime:
         manifest = self.bundle.manifest
         ends = end_token_ids(manifest)
         return partial_text(self.tokenizer, tokens, manifest.mask_token_id, ends, stops)
+
+
+def _check_written_for(bundle: Bundle, name: str) -> None:
+    """Raise `InputError` where a bundle was exported for another provider than one."""
+    own, wanted = bundle.manifest.runtime, provider_of(name).name
+    if own != wanted:
+        raise InputError(
+            f"{bundle.path} was exported for {own}, not for {wanted}: its graphs are written for that, and "
+            f"its times hold there alone; export the plan for {wanted}"
+        )

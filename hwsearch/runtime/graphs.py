@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +12,8 @@ from numpy.typing import NDArray
 
 from hwsearch.decoding.backend import Sampling
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
+from hwsearch.runtime.providers import provider_of
 from hwsearch.runtime.state import CREDIT, LOGP, NEXT
-
-#: Makes onnxruntime use exact products with int8 weights where an x86 CPU has no VNNI and its quick
-#: ones would saturate. It takes longer, and graphs that say `PAIRED` are exact without it.
-_EXACT_INT8 = ("session.x64quantprecision", "1")
-
-#: Key in the metadata of graphs whose int8 weights overflow nowhere (`hwsearch.formats.w8a8`). Earlier
-#: ones hold uint8 weights, to which the option means nothing, and before that int8 ones that need it.
-PAIRED = "hwsearch.paired_int8"
-
-_CPUINFO = Path("/proc/cpuinfo")
-
-#: onnxruntime's severity "error": it warns about shapes it inferred itself.
-_ERRORS_ONLY = 3
 
 #: The state before the block, in models whose logits are shifted by one.
 BEFORE = "before"
@@ -47,7 +33,7 @@ class BundleGraphs:
     Args:
         bundle: the bundle to open.
         threads: threads of one operator; None lets onnxruntime choose.
-        open_graph: opens a graph; None opens it as the product does.
+        open_graph: opens a graph; None opens it with the provider that the bundle was exported for.
 
     Attributes:
         kept_shares: how much of the cache each layer keeps.
@@ -65,7 +51,7 @@ class BundleGraphs:
     def __init__(
         self, bundle: Bundle, threads: int | None = None, open_graph: OpenGraph | None = None
     ) -> None:
-        open_graph = open_graph or open_session
+        open_graph = open_graph or provider_of(bundle.manifest.runtime).open
         self.kept_shares = bundle.kept_shares
         self.sampling = Sampling.of(bundle.manifest.decoding)
         self.refresh = open_graph(bundle.path / REFRESH_FILE, threads)
@@ -107,7 +93,7 @@ class HeldInputs:
         """Outputs by name; `feeds` are the graph's other inputs."""
         binding = self._binding or self._bind()
         # the binding points into these arrays, which must live until the run is over
-        feeds = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        feeds = {name: np.asarray(array, order="C") for name, array in feeds.items()}
         for name, array in feeds.items():
             binding.bind_cpu_input(name, array)
         self._session.run_with_iobinding(binding)
@@ -115,7 +101,7 @@ class HeldInputs:
 
     def _bind(self) -> ort.IOBinding:
         self._binding = binding = self._session.io_binding()
-        self.arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}
+        self.arrays = {name: np.asarray(array, order="C") for name, array in self.arrays.items()}
         for name, array in self.arrays.items():
             binding.bind_cpu_input(name, array)
         for name in self._names:
@@ -125,35 +111,3 @@ class HeldInputs:
 
 def _names(values: Sequence[Any]) -> list[str]:
     return [value.name for value in values]
-
-
-def open_session(graph: Path | bytes, threads: int | None) -> ort.InferenceSession:
-    """An onnxruntime session of one graph, a file or its bytes, on the CPU."""
-    model = graph if isinstance(graph, bytes) else str(graph)
-    options = session_options(graph, threads)
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def session_options(graph: Path | bytes, threads: int | None) -> ort.SessionOptions:
-    """How the product opens a graph, a file or its bytes."""
-    options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.inter_op_num_threads = 1
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    if _int8_saturates() and not _is_paired(graph):
-        options.add_session_config_entry(*_EXACT_INT8)
-    return options
-
-
-def _is_paired(graph: Path | bytes) -> bool:
-    """Whether a graph's metadata says `PAIRED`; looked for in its bytes, to parse nothing."""
-    return PAIRED.encode() in (graph if isinstance(graph, bytes) else graph.read_bytes())
-
-
-@cache
-def _int8_saturates() -> bool:
-    """Whether this CPU's quick products with int8 weights lose carries: x86 without VNNI."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    return not (_CPUINFO.is_file() and "vnni" in _CPUINFO.read_text(encoding="utf-8"))

@@ -21,7 +21,8 @@ from hwsearch.decoding.passes import WHOLE, Scope
 from hwsearch.errors import VerificationError
 from hwsearch.runtime.backend import OnnxBackend
 from hwsearch.runtime.bundle import Bundle
-from hwsearch.runtime.graphs import HeldInputs, session_options
+from hwsearch.runtime.graphs import HeldInputs, OpenGraph
+from hwsearch.runtime.providers import CPU, Provider, provider_of
 
 #: Name of the value in both graphs that tokens are chosen from, ``[1, block, vocab]``.
 LOGITS = "logits"
@@ -60,7 +61,8 @@ class ProbeBackend(OnnxBackend):
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None, *, logits: bool = True) -> None:
-        super().__init__(bundle, threads, open_graph=_open_probe if logits else None)
+        provider = provider_of(bundle.manifest.runtime)
+        super().__init__(bundle, threads, open_graph=_opener(provider) if logits else None)
         self.seen: dict[str, list[Seen]] = {}
         self.broken: set[str] = set()
         self.last: tuple[str, dict[str, NDArray[Any]]] = ("", {})
@@ -117,27 +119,27 @@ class ProbeBackend(OnnxBackend):
         return found
 
 
-def plain_difference(path: Path, seen: Sequence[Seen]) -> tuple[float, str]:
+def plain_difference(
+    path: Path, seen: Sequence[Seen], provider: Provider = CPU
+) -> tuple[float, str]:
     """How far a graph's outputs are from those seen, in a session as anybody opens it.
+
+    Args:
+        path: the graph.
+        seen: what it was given and answered in the product's session.
+        provider: what it was written for.
 
     Returns:
         The largest difference of an output, relative to the output's largest value, and the
         output's name. Tokens differ or do not: 0 or 1.
     """
-    session = open_plain(path)
+    session = provider.open_plain(path)
     names = [output.name for output in session.get_outputs()]
     worst = (0.0, names[0])
     for one in seen:
         for name, array in zip(names, session.run(names, one.feeds), strict=True):
             worst = max(worst, (_relative(one.outputs[name], array), name))
     return worst
-
-
-def open_plain(path: Path) -> ort.InferenceSession:
-    """A session as anybody opens it: nothing is said about how to compute, only what to log."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _relative(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
@@ -148,22 +150,26 @@ def _relative(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
     return found if np.isfinite(found) else float("inf")
 
 
-def _open_probe(path: Path, threads: int | None) -> ort.InferenceSession:
-    """The product's session of a graph that has `LOGITS` as one more output.
+def _opener(provider: Provider) -> OpenGraph:
+    """Opens the product's session of a graph that has `LOGITS` as one more output.
 
-    Raises:
-        VerificationError: the graph has no value of that name, or does not load.
+    It raises `VerificationError` where the graph has no value of that name, or does not load.
     """
-    model = path.read_bytes() + float_output(LOGITS)
-    options = session_options(model, threads)
-    options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
-    try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises classes of its own, and RuntimeError
-        line = str(error).strip().splitlines()[0]
-        raise VerificationError(
-            f"{path}: onnxruntime does not open it with its logits ({line}); export the bundle again"
-        ) from error
+
+    def opened(path: Path, threads: int | None) -> ort.InferenceSession:
+        model = path.read_bytes() + float_output(LOGITS)
+        options = provider.session_options(model, threads)
+        options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
+        try:
+            return provider.open_with(model, options, threads)
+        except Exception as error:  # onnxruntime raises classes of its own, and RuntimeError
+            line = str(error).strip().splitlines()[0]
+            raise VerificationError(
+                f"{path}: onnxruntime does not open it with its logits ({line}); export the bundle "
+                "again"
+            ) from error
+
+    return opened
 
 
 def float_output(name: str) -> bytes:

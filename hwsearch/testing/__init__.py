@@ -3,5 +3,6 @@
 from hwsearch.testing.commit_policy import CommitPolicyContract
 from hwsearch.testing.denoiser import DenoiserContract
 from hwsearch.testing.format import FormatContract
+from hwsearch.testing.runtime import RuntimeContract
 
-__all__ = ["CommitPolicyContract", "DenoiserContract", "FormatContract"]
+__all__ = ["CommitPolicyContract", "DenoiserContract", "FormatContract", "RuntimeContract"]

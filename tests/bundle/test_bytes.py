@@ -15,7 +15,7 @@ from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.network import OwnNetwork
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.plan import CompressionPlan
-from hwsearch.runtime.graphs import open_session
+from hwsearch.runtime.providers import CPU
 from hwsearch.testing.tiny import tiny_denoiser, tiny_geometry, tiny_tokenizer
 
 VOCAB = 512
@@ -97,8 +97,8 @@ def test_a_tied_float_head_is_the_embedding_read_across(exporter, tmp_path):
     assert (100, VOCAB) not in {tuple(tensor.dims) for tensor in stored.graph.initializer}
     feeds = {"tokens": np.random.default_rng(0).integers(0, VOCAB, (1, 13)), "start": np.array(3)}
     plain = ort.InferenceSession(str(path / "refresh.onnx"))
-    wanted = open_session(whole.SerializeToString(), 1).run(None, feeds)
-    for session in (plain, open_session(path / "refresh.onnx", 1)):
+    wanted = CPU.open(whole.SerializeToString(), 1).run(None, feeds)
+    for session in (plain, CPU.open(path / "refresh.onnx", 1)):
         for ours, theirs in zip(session.run(None, feeds), wanted, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 

@@ -15,7 +15,8 @@ from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.formats import w8a8
 from hwsearch.plan import CompressionPlan, WeightFormat
-from hwsearch.runtime.graphs import PAIRED, open_session
+from hwsearch.runtime.providers import CPU
+from hwsearch.runtime.providers.int8 import PAIRED
 from hwsearch.testing.tiny import tiny_denoiser
 
 FAMILIES = {
@@ -84,7 +85,7 @@ def assert_same(path, other):
 def test_a_plain_session_gives_the_products_numbers(exporter, plan, tmp_path):
     path = written(exporter, PLANS[plan], tmp_path / "bundle")
     for graph in ("refresh.onnx", "step.onnx"):
-        assert_same(open_session(path / graph, 1), ort.InferenceSession(str(path / graph)))
+        assert_same(CPU.open(path / graph, 1), ort.InferenceSession(str(path / graph)))
 
 
 def test_neighbouring_codes_of_integer_products_leave_room_for_each_other(exporter, tmp_path):
@@ -115,7 +116,7 @@ def test_bundles_of_earlier_versions_still_run_right(kind, exporter, tmp_path, m
         model = onnx.load(old / graph)
         exact = unsigned(model)
         found = exact if kind == "uint8" else model.SerializeToString()
-        assert_same(open_session(found, 1), ort.InferenceSession(exact))
+        assert_same(CPU.open(found, 1), ort.InferenceSession(exact))
 
 
 def unsigned(model):

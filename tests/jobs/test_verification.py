@@ -21,6 +21,7 @@ from hwsearch.jobs.verification import verify
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import probe
 from hwsearch.runtime.bundle import REFERENCE_FILE, STEP_FILE, TOKENIZER_FILE
+from hwsearch.runtime.providers import Provider
 from hwsearch.runtime.reference import References
 from hwsearch.testing.tiny import tiny_denoiser
 from tests.jobs.faults import first_is, resealed, scale, swap
@@ -174,11 +175,11 @@ class TestNothingToCompare:
 def test_a_graph_that_needs_the_products_options_is_named(exported, tmp_path, monkeypatch):
     """Products that saturate in a plain session, on whatever CPU: other weights stand for them."""
     other = resealed(exported("w4"), tmp_path / "other", scale("layers.0.down", 1.01))
-    whole = probe.open_plain
+    whole = Provider.open_plain
     monkeypatch.setattr(
-        probe,
+        Provider,
         "open_plain",
-        lambda path: whole(other.path / path.name if path.name == STEP_FILE else path),
+        lambda self, path: whole(self, other.path / path.name if path.name == STEP_FILE else path),
     )
     done = CliRunner().invoke(command, [str(exported("w4").path), "--json"])
     wrong = [check for check in json.loads(done.stdout) if not check["passed"] and check["decides"]]

@@ -46,6 +46,11 @@ if TYPE_CHECKING:
     help="A bundle for onnxruntime, or a GGUF file for llama.cpp.",
 )
 @click.option(
+    "--runtime",
+    help="Of a model's plan: what runs the bundle, such as onnxruntime-openvino; onnxruntime-cpu if left. "
+    "A study's plan is for its device's.",
+)
+@click.option(
     "--limit", default=200, show_default=True, help="Of a study's plan: test problems to score."
 )
 @click.option(
@@ -66,6 +71,7 @@ def command(
     model: str | None,
     out: Path,
     to: str,
+    runtime: str | None,
     limit: int,
     references: int,
     overwrite: bool,
@@ -83,12 +89,12 @@ def command(
     if (study_name is None) == (model is None):
         raise InputError("give a study, or --model and --plan; not both")
     if model is None:
-        _refuse_options(flags)
+        _refuse_options(flags | {"runtime": runtime})
     if to == "gguf":
         say_gguf(gguf_file(study_name, model, plan, out, overwrite, storage, flags), as_json)
         return
     if model is not None:
-        bundle = of_model(model, plan, out, overwrite, references, flags)
+        bundle = of_model(model, plan, out, runtime, overwrite, references, flags)
     else:
         bundle = of_study(str(study_name), plan, out, storage, overwrite, limit)
     if as_json:
@@ -102,10 +108,11 @@ def command(
 def _refuse_options(flags: dict[str, Any]) -> None:
     from hwsearch.errors import InputError
 
-    given = [name for name in (*TASK_OPTIONS, *MODEL_OPTIONS) if flags.get(name) is not None]
+    options = (*TASK_OPTIONS, *MODEL_OPTIONS, "runtime")
+    given = [name for name in options if flags.get(name) is not None]
     if given:
         raise InputError(
-            f"a study knows its model and its task; leave --{given[0].replace('_', '-')} out"
+            f"a study knows its model, its task and its device; leave --{given[0].replace('_', '-')} out"
         )
 
 
@@ -150,6 +157,7 @@ def of_model(
     model: str,
     plan: str | None,
     out: Path,
+    runtime: str | None,
     overwrite: bool,
     references: int,
     flags: dict[str, Any],
@@ -157,6 +165,7 @@ def of_model(
     """The bundle of a plan in a file. Raises `InputError` where none is given."""
     from hwsearch.denoisers.loading.options import ModelOptions
     from hwsearch.jobs.exporting import export_model
+    from hwsearch.runtime.providers import CPU
 
     with progress_bar():
         return export_model(
@@ -164,6 +173,7 @@ def of_model(
             _read(plan),
             out,
             ModelOptions(**given(flags, MODEL_OPTIONS)),
+            runtime=runtime or CPU.name,
             overwrite=overwrite,
             references=references,
             **given(flags, TASK_OPTIONS),

@@ -26,6 +26,9 @@ from hwsearch.cli.options import PipedConsole, json_option, print_json, seed_opt
     "--stop", "stops", multiple=True, help="A text that ends the answer; may be repeated."
 )
 @click.option("--stream", is_flag=True, help="Show the answer while it is written, on a terminal.")
+@click.option(
+    "--runtime", help="Insist on what runs it: refuse a bundle that was exported for another."
+)
 @json_option
 @seed_option
 def command(
@@ -36,15 +39,16 @@ def command(
     plain: bool,
     stops: tuple[str, ...],
     stream: bool,
+    runtime: str | None,
     as_json: bool,
     seed: int,
 ) -> None:
     """Answer QUESTION with the model in BUNDLE; an instruct model by its chat template."""
     from hwsearch.runtime import Runtime
 
-    runtime = Runtime(bundle, threads=threads)
+    engine = Runtime(bundle, threads=threads, provider=runtime)
     with _shown(stream and not as_json and sys.stdout.isatty()) as on_text:
-        text = runtime.generate(
+        text = engine.generate(
             question, suffix=suffix, seed=seed, plain=plain, stops=stops, on_text=on_text
         )
     if as_json:

@@ -29,9 +29,11 @@ class SimulatedLinear(nn.Module):
     Attributes:
         weight: rounded weights, float, ``[out_features, in_features]``.
         bias: the linear's own bias, never rounded; or None.
+        form: the format, where the linear computes in one.
         rounded: what the weight was made of, where it was rounded by what the linear sees.
     """
 
+    form: Format | None = None
     rounded: RoundedWeight | None = None
     weight: Tensor
     bias: Tensor | None
@@ -50,7 +52,9 @@ class SimulatedLinear(nn.Module):
 def simulated(linear: nn.Linear, form: Format) -> SimulatedLinear:
     """A linear with its weights, and its inputs at every call, rounded as a format does."""
     bias = None if linear.bias is None else linear.bias.detach()
-    return SimulatedLinear(rounded(linear.weight, form), bias, form.round_inputs)
+    found = SimulatedLinear(rounded(linear.weight, form), bias, form.round_inputs)
+    found.form = form
+    return found
 
 
 def calibrated(linear: nn.Linear, form: Format, weight: RoundedWeight) -> SimulatedLinear:
@@ -58,7 +62,7 @@ def calibrated(linear: nn.Linear, form: Format, weight: RoundedWeight) -> Simula
     bias = None if linear.bias is None else linear.bias.detach()
     decoded = torch.from_numpy(form.decode(weight.codes, linear.in_features)).to(linear.weight)
     found = SimulatedLinear(decoded, bias, weight.dividing(form.round_inputs))
-    found.rounded = weight
+    found.form, found.rounded = form, weight
     return found
 
 

@@ -19,6 +19,7 @@ from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU, Engine
 from hwsearch.latency.timing.shape_grid import ShapeGrid
 from hwsearch.plan import WeightFormat
 from hwsearch.progress import silent
+from hwsearch.runtime.providers import provider_of
 from hwsearch.study.preparation import default_workload
 
 
@@ -49,7 +50,8 @@ def profile_here(request: ProfileRequest, *, say: Callable[[str], None] = silent
 
 
 def _profile_onnxruntime(request: ProfileRequest) -> Device:
-    formats = request.formats or USUAL_FORMATS
+    formats, provider = request.formats or USUAL_FORMATS, provider_of(request.runtime.name)
+    provider.check()  # before a model is read
     profiler = MachineProfiler(
         request.name,
         request.out,
@@ -57,6 +59,7 @@ def _profile_onnxruntime(request: ProfileRequest) -> Device:
         request.overwrite,
         task=request.task,
         formats=formats,
+        provider=provider,
     )
     model, prompt_length = request.model, request.prompt_length
     if request.grid is not None or Path(model).suffix == ".json":

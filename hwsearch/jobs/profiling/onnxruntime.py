@@ -39,9 +39,9 @@ from hwsearch.latency.prediction.calibration import at_one_pace, calibration_pla
 from hwsearch.latency.prediction.full_pass import full_pass_keys, predictor_of
 from hwsearch.latency.prediction.whole_models import Whole, whole_frame, with_runs
 from hwsearch.latency.timing.operator_times import Kept, operators_of, profile
-from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU
 from hwsearch.plan import WeightFormat
 from hwsearch.progress import shown
+from hwsearch.runtime.providers import CPU, Provider
 from hwsearch.sinks import SinkProfile
 from hwsearch.study.choices.search_space import THRESHOLDS
 from hwsearch.study.preparation import SINK_QUESTIONS, default_workload, sink_profile
@@ -69,6 +69,7 @@ class MachineProfiler:
         timers: what times; None is onnxruntime on this machine.
         task: whose questions say how long a prompt is, and which positions are sinks.
         formats: that a model is timed in.
+        provider: what of onnxruntime runs graphs.
     """
 
     name: str
@@ -78,6 +79,7 @@ class MachineProfiler:
     timers: Timers | None = None
     task: TaskChoice = field(default_factory=TaskChoice)
     formats: tuple[WeightFormat, ...] = USUAL_FORMATS
+    provider: Provider = CPU
 
     def time_model(
         self, denoiser: Denoiser, workload: Workload | None = None, kept: Kept | None = None
@@ -95,7 +97,7 @@ class MachineProfiler:
         if denoiser.is_causal:
             return self.time_operators(keys)
         before, table = self._operators(keys)
-        info = before or machine_info(self.name, self.effort)
+        info = before or machine_info(self.name, self.effort, self.provider)
         sizes, runs = sizes_digest(denoiser), None
         known = info.calibration(denoiser.name, sizes)
         if known is None or before is None or table.count() != before.samples:
@@ -109,7 +111,9 @@ class MachineProfiler:
     def time_operators(self, keys: Sequence[OpKey]) -> Device:
         """Time operators alone: no whole model, so no calibration. Raises as `time_model`."""
         before, table = self._operators(keys)
-        return finish(before or machine_info(self.name, self.effort), before, table, self.out)
+        return finish(
+            before or machine_info(self.name, self.effort, self.provider), before, table, self.out
+        )
 
     def _operators_of(self, denoiser: Denoiser, workload: Workload, kept: Kept) -> list[OpKey]:
         if denoiser.is_cached:
@@ -123,11 +127,13 @@ class MachineProfiler:
 
     @property
     def _timers(self) -> Timers:
-        return self.timers or OnnxTimers(self.effort.threads)
+        return self.timers or OnnxTimers(self.effort.threads, self.provider)
 
     def _operators(self, keys: Sequence[OpKey]) -> tuple[DeviceInfo | None, LatencyTable]:
         """Time what the device and its unfinished run lack; the device as it was, and all samples."""
         check_device_name(self.name)
+        if self.timers is None:
+            self.provider.check()
         facts = environment() | {"threads": str(self.effort.threads)}
         journal = Journal(self.out, self.name, facts)
         if self.overwrite:
@@ -140,6 +146,10 @@ class MachineProfiler:
             timed = before.environment | {"threads": str(before.threads)}
             fix = "give another --device, or --overwrite"
             check_same(timed, facts, str(self.out / self.name), fix)
+            if before.runtime != self.provider.name:
+                raise InputError(
+                    f"{self.out / self.name} is of {before.runtime}, not of {self.provider.name}; {fix}"
+                )
             known = dict(device.table.samples) | known
         table = profile(
             keys,
@@ -181,6 +191,7 @@ def profile_machine(
     kept: Kept | None = None,
     effort: Effort | None = None,
     overwrite: bool = False,
+    provider: Provider = CPU,
 ) -> Device:
     """Time a model's operators on this machine and write the device's folder.
 
@@ -195,11 +206,12 @@ def profile_machine(
         kept: shares of heads and channels that pruned layers keep.
         effort: threads, rounds and sessions.
         overwrite: time everything anew.
+        provider: what of onnxruntime runs graphs.
 
     Raises:
-        InputError: the device was timed on another machine or with other settings.
+        InputError: the device was timed on another machine, by another runtime or with other settings.
     """
-    profiler = MachineProfiler(name, out, effort or Effort(), overwrite)
+    profiler = MachineProfiler(name, out, effort or Effort(), overwrite, provider=provider)
     return profiler.time_model(denoiser, workload, kept)
 
 
@@ -248,13 +260,13 @@ def finish(
     return load_device(folder)
 
 
-def machine_info(name: str, effort: Effort) -> DeviceInfo:
+def machine_info(name: str, effort: Effort, provider: Provider = CPU) -> DeviceInfo:
     """This machine, before it was timed."""
     return DeviceInfo(
         name=name,
         provenance=Provenance.MEASURED,
         description=processor(),
-        runtime=ONNXRUNTIME_CPU.name,
+        runtime=provider.name,
         threads=effort.threads,
         environment=environment(),
     )

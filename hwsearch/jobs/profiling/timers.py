@@ -11,6 +11,7 @@ from hwsearch.jobs.profiling.whole_model_runs import PassTimes, run_plans
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.timing.operator_times import OnnxOperatorTimer
 from hwsearch.plan import CompressionPlan
+from hwsearch.runtime.providers import CPU, Provider
 from hwsearch.sinks import SinkProfile
 
 
@@ -39,15 +40,17 @@ class OnnxTimers:
 
     Attributes:
         threads: threads of an operator.
+        provider: what of it runs graphs.
     """
 
     threads: int = 1
+    provider: Provider = CPU
 
     def operators(
         self, keys: Sequence[OpKey], rounds: int, seed: int
     ) -> Mapping[OpKey, Sequence[float]]:
         """See `Timers.operators`."""
-        return OnnxOperatorTimer(self.threads)(keys, rounds, seed)
+        return OnnxOperatorTimer(self.threads, self.provider)(keys, rounds, seed)
 
     def plans(
         self,
@@ -65,4 +68,5 @@ class OnnxTimers:
             workload,
             threads=self.threads,
             sessions=sessions,
+            provider=self.provider,
         )

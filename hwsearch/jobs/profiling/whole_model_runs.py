@@ -15,6 +15,7 @@ from hwsearch.plan import CompressionPlan
 from hwsearch.progress import each, shown
 from hwsearch.runtime import Bundle, OnnxBackend
 from hwsearch.runtime.bundle import read_bundle
+from hwsearch.runtime.providers import CPU, Provider
 from hwsearch.sinks import SinkProfile
 
 #: Median refresh, step and generation of a plan in one session, in milliseconds.
@@ -32,6 +33,7 @@ def run_plans(
     *,
     threads: int,
     sessions: int,
+    provider: Provider = CPU,
 ) -> list[list[PassTimes]]:
     """Export plans and run them whole: their times by session, then by plan.
 
@@ -39,7 +41,7 @@ def run_plans(
     by a percent or so, however often they are sampled.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        bundles = export_plans(denoiser, plans, sinks, Path(temporary))
+        bundles = export_plans(denoiser, plans, sinks, Path(temporary), provider)
         return [
             time_bundles(bundles, denoiser, workload, threads=threads, seed=seed)
             for seed in shown("running them whole")(range(sessions))
@@ -72,6 +74,7 @@ def export_plans(
     plans: Sequence[CompressionPlan],
     sinks: SinkProfile,
     folder: Path,
+    provider: Provider = CPU,
 ) -> dict[str, Bundle]:
     """Bundles of plans, called by their place in `plans`; one that is in `folder` is kept."""
     # plans that prune do so by magnitude, which looks at no activations
@@ -81,6 +84,6 @@ def export_plans(
         path = folder / f"plan{index}"
         if not path.exists():
             compressed = compress(denoiser, plan, bank)
-            exporter.export(compressed, sinks.kept_shares(plan), path)
+            exporter.export(compressed, sinks.kept_shares(plan), path, provider=provider)
         bundles[str(index)] = read_bundle(path)
     return bundles

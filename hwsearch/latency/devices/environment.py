@@ -22,7 +22,7 @@ def environment() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "onnxruntime": metadata.version("onnxruntime"),
+        "onnxruntime": _onnxruntime(),
         "hwsearch": metadata.version("hwsearch") if _installed("hwsearch") else "source",
     }
     if _GOVERNOR.is_file():
@@ -52,6 +52,13 @@ def instructions() -> list[str]:
 def this_machine() -> str:
     """Processor, cores and instructions, in one line for whoever reads a figure."""
     return f"{processor()}, {os.cpu_count()} cores: {', '.join(instructions()) or 'unknown'}"
+
+
+def _onnxruntime() -> str:
+    """Its version, whichever package brought it."""
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
 
 
 def _installed(package: str) -> bool:

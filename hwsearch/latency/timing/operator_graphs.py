@@ -14,10 +14,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from hwsearch.bundle.graphs.decomposed import written_out
 from hwsearch.bundle.graphs.tracing import OPSET
 from hwsearch.bundle.products import quantise_products
+from hwsearch.bundle.weights import Graph
 from hwsearch.latency.operators import OpKey
 from hwsearch.plan import WeightFormat
+from hwsearch.runtime.providers import Provider
 
 Feeds = dict[str, NDArray[np.float32]]
 
@@ -100,6 +103,12 @@ def build_probe(key: OpKey, copies: int | None = None) -> tuple[onnx.ModelProto,
         formats = {node.name: WeightFormat(key.format) for node in model.graph.node}
         model = quantise_products(model, formats)
     return model, probe.feeds
+
+
+def probe_for(provider: Provider, key: OpKey) -> tuple[onnx.ModelProto, Feeds]:
+    """The probe of an operator as graphs for a provider have it, and inputs to run it with."""
+    model, feeds = build_probe(key)
+    return written_out(Graph(model, {}), provider.decomposed).model, feeds
 
 
 def _linear(probe: Probe, key: OpKey, name: str) -> None:

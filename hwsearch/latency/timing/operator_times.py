@@ -25,10 +25,10 @@ from hwsearch.latency.operators import (
     step_operators,
 )
 from hwsearch.latency.timing.clock import interleave
-from hwsearch.latency.timing.operator_graphs import Feeds, build_probe, copies_of, weight_bytes
+from hwsearch.latency.timing.operator_graphs import Feeds, copies_of, probe_for, weight_bytes
 from hwsearch.latency.timing.pinning import pinned
 from hwsearch.plan import LINEAR_GROUPS, CompressionPlan, WeightFormat
-from hwsearch.runtime.graphs import open_session
+from hwsearch.runtime.providers import CPU, Provider
 
 #: Kept shares at which attention is timed; between them it is interpolated.
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -149,16 +149,19 @@ class OnnxOperatorTimer:
 
     Attributes:
         threads: threads onnxruntime may use.
+        provider: what runs them.
     """
 
     threads: int = 1
+    provider: Provider = CPU
 
     def __call__(
         self, keys: Sequence[OpKey], rounds: int, seed: int
     ) -> Mapping[OpKey, Sequence[float]]:
         """Samples of one copy of each operator; see `OperatorTimer`."""
         with pinned(self.threads):
-            runs = open_probes({key: build_probe(key) for key in keys}, self.threads)
+            probes = {key: probe_for(self.provider, key) for key in keys}
+            runs = open_probes(probes, self.threads, self.provider)
             timed = interleave(runs, rounds, seed=seed)
         return {key: [us / copies_of(key) for us in samples] for key, samples in timed.items()}
 
@@ -220,16 +223,15 @@ def _table(samples: Mapping[OpKey, Sequence[tuple[float, ...]]]) -> LatencyTable
 
 
 def open_probes(
-    models: Mapping[OpKey, tuple[onnx.ModelProto, Feeds]], threads: int
+    models: Mapping[OpKey, tuple[onnx.ModelProto, Feeds]], threads: int, provider: Provider = CPU
 ) -> dict[OpKey, Callable[[], object]]:
     """A new onnxruntime session for each probe, as something to time; runs `copies_of` it."""
     return {
-        key: _runner(model.SerializeToString(), feeds, threads)
+        key: _runner(provider.open(model.SerializeToString(), threads), feeds)
         for key, (model, feeds) in models.items()
     }
 
 
-def _runner(model: bytes, feeds: Feeds, threads: int) -> Callable[[], object]:
-    session = open_session(model, threads)
+def _runner(session: onnxruntime.InferenceSession, feeds: Feeds) -> Callable[[], object]:
     values = {n: onnxruntime.OrtValue.ortvalue_from_numpy(v) for n, v in feeds.items()}
     return lambda: session.run_with_ort_values(None, values)

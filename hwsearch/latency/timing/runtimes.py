@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from hwsearch.errors import UnknownNameError
-from hwsearch.formats.catalog import ONNX_FORMATS
+from hwsearch.runtime.providers import CPU, PROVIDERS, Provider
 
 
 class Engine(StrEnum):
@@ -39,9 +39,12 @@ class TimedRuntime:
     processor: str = ""
 
 
-ONNXRUNTIME_CPU: Final = TimedRuntime(
-    "onnxruntime-cpu", Engine.ONNXRUNTIME, tuple(fmt.value for fmt in ONNX_FORMATS)
-)
+def _timed(provider: Provider) -> TimedRuntime:
+    formats = tuple(fmt.value for fmt in provider.formats)
+    return TimedRuntime(provider.name, Engine.ONNXRUNTIME, formats)
+
+
+ONNXRUNTIME_CPU: Final = _timed(CPU)
 _TORCH_FORMATS = ("fp32", "fp16", "w8a8", "w8", "w4", "fp8", "fp16-2:4")
 TORCH_CUDA: Final = TimedRuntime("torch-cuda", Engine.TORCH, _TORCH_FORMATS, "cuda")
 TORCH_CPU: Final = TimedRuntime("torch-cpu", Engine.TORCH, _TORCH_FORMATS, "cpu")
@@ -51,6 +54,7 @@ RUNTIMES: Final[dict[str, TimedRuntime]] = {
     runtime.name: runtime
     for runtime in (
         ONNXRUNTIME_CPU,
+        *(_timed(provider) for provider in PROVIDERS.values() if provider is not CPU),
         TORCH_CUDA,
         TORCH_CPU,
         TimedRuntime("executorch-xnnpack"),

@@ -1,0 +1,40 @@
+"""Intel's OpenVINO under onnxruntime, on a processor of x86 (of other makers, too).
+
+It has no kernel for the operator Attention. Where only that is written out, onnxruntime 1.24.1 joins nodes
+of OpenVINO's around what is left into a circle and opens nothing, so all three operators of transformers
+are. Weights in blocks are multiplied by float inputs. `Provider.threads_option` is its own: it starts threads
+besides those of the session.
+"""
+
+from typing import Final
+
+from hwsearch.plan import WeightFormat
+from hwsearch.runtime.providers.provider import TRANSFORMER_OPERATORS, Provider
+
+OPENVINO: Final = Provider(
+    name="onnxruntime-openvino",
+    execution="OpenVINOExecutionProvider",
+    package="onnxruntime-openvino",
+    least="1.24.1",
+    formats=(
+        WeightFormat.FP32,
+        WeightFormat.W8A8,
+        WeightFormat.W8,
+        WeightFormat.W8_G64,
+        WeightFormat.W8_G128,
+        WeightFormat.W4,
+        WeightFormat.W4_G64,
+        WeightFormat.W4_G128,
+        WeightFormat.W4_ASYM,
+        WeightFormat.W4_G64_ASYM,
+        WeightFormat.W4_G128_ASYM,
+        WeightFormat.W2,
+        WeightFormat.W2_G64,
+        WeightFormat.W2_G128,
+    ),
+    decomposed=TRANSFORMER_OPERATORS,
+    rounds_inputs=False,
+    # its default on processors with bfloat16 units is to compute in that
+    settings={"device_type": "CPU", "precision": "FP32"},
+    threads_option="num_of_threads",
+)

@@ -1,0 +1,167 @@
+"""One execution provider of onnxruntime, as a value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnxruntime as ort
+
+from hwsearch.errors import InputError
+from hwsearch.plan import WeightFormat
+from hwsearch.runtime.providers.int8 import exact_int8
+
+#: onnxruntime's severities: it warns about shapes it inferred itself, and a node that falls back is told.
+_ERRORS_ONLY, _NOTHING = 3, 4
+
+#: The three operators of a transformer's layer that not every provider has a kernel for.
+TRANSFORMER_OPERATORS = frozenset({"Attention", "RotaryEmbedding", "RMSNormalization"})
+
+#: Refuses a graph of which any node would run on the CPU provider instead.
+_NO_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
+
+#: Lets a session tell which provider runs each node.
+_TELL_PLACES = ("session.record_ep_graph_assignment_info", "1")
+
+
+@dataclass(frozen=True)
+class Provider:
+    """An execution provider with what exports, sessions and tables must know of it.
+
+    Attributes:
+        name: as files and flags spell it.
+        execution: onnxruntime's name of it.
+        package: what to install for it.
+        least: the least version of onnxruntime that loads all its formats.
+        formats: formats of products that it loads, the least compressed first.
+        processor: where it computes: ``cpu``, ``gpu`` or ``npu``.
+        decomposed: operators that it has no kernel for; graphs for it have them written out.
+        rounds_inputs: whether products of blocks of codes round their inputs, as formats say. Else
+            inputs stay floats, and its results are a little better than those of the format.
+        untested: why there are no figures of it here; empty where there are.
+        settings: options that are always given.
+        threads_option: the option that takes the number of threads; empty takes that of sessions.
+    """
+
+    name: str
+    execution: str
+    package: str
+    least: str
+    formats: tuple[WeightFormat, ...]
+    processor: str = "cpu"
+    decomposed: frozenset[str] = frozenset()
+    rounds_inputs: bool = True
+    untested: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    threads_option: str = ""
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is onnxruntime's own CPU provider, to which others fall back."""
+        return self.execution == "CPUExecutionProvider"
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether this Python's onnxruntime has it."""
+        return self.execution in ort.get_available_providers()
+
+    def check(self) -> None:
+        """Raise `InputError` where it is not installed or too old, with what to do about it."""
+        if not self.is_installed:
+            raise InputError(
+                f"{self.name} is not installed here: this Python's onnxruntime {ort.__version__} has "
+                f"{', '.join(ort.get_available_providers())}; install {self.package} in place of "
+                "onnxruntime, in an environment of its own"
+            )
+        if _numbers(ort.__version__) < _numbers(self.least):
+            raise InputError(
+                f"{self.name} needs onnxruntime {self.least} or later, and this is {ort.__version__}; "
+                f"install a later {self.package}"
+            )
+
+    def open(self, graph: Path | bytes, threads: int | None) -> ort.InferenceSession:
+        """A session that runs all of a graph on this provider.
+
+        Args:
+            graph: a file, or its bytes.
+            threads: threads of one operator; None lets the runtime choose.
+
+        Raises:
+            InputError: it is not installed, or does not run some node of the graph; it says which.
+        """
+        return self.open_with(graph, self.session_options(graph, threads), threads)
+
+    def open_with(
+        self, graph: Path | bytes, options: ort.SessionOptions, threads: int | None
+    ) -> ort.InferenceSession:
+        """A session with options of one's own; see `open`, which raises the same."""
+        self.check()
+        if self.is_default:
+            return self._session(graph, options, threads)
+        options.add_session_config_entry(*_NO_FALLBACK)
+        try:
+            return self._session(graph, options, threads)
+        except Exception as error:  # onnxruntime raises classes of its own, and RuntimeError
+            raise InputError(self._why_not(graph, error)) from error
+
+    def session_options(self, graph: Path | bytes, threads: int | None) -> ort.SessionOptions:
+        """How the product opens a graph."""
+        options = ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY if self.is_default else _NOTHING
+        options.inter_op_num_threads = 1
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        if self.is_default:
+            exact_int8(options, graph)
+        return options
+
+    def open_plain(self, graph: Path) -> ort.InferenceSession:
+        """A session as anybody opens it: nothing is said about how to compute, only what to log."""
+        options = ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        return self._session(graph, options, None)
+
+    def strangers(self, graph: Path | bytes) -> list[str]:
+        """Names of the nodes that another provider would run, if that were allowed."""
+        options = self.session_options(graph, None)
+        options.add_session_config_entry(*_TELL_PLACES)
+        options.log_severity_level = _NOTHING
+        session = self._session(graph, options, None)
+        return [
+            node.name
+            for part in session.get_provider_graph_assignment_info()
+            if part.ep_name != self.execution
+            for node in part.get_nodes()
+        ]
+
+    def _session(
+        self, graph: Path | bytes, options: ort.SessionOptions, threads: int | None
+    ) -> ort.InferenceSession:
+        model = graph if isinstance(graph, bytes) else os.fspath(graph)
+        settings = dict(self.settings)
+        if self.threads_option and threads is not None:
+            settings[self.threads_option] = str(threads)
+        return ort.InferenceSession(
+            model, options, providers=[self.execution], provider_options=[settings]
+        )
+
+    def _why_not(self, graph: Path | bytes, error: Exception) -> str:
+        where = "a graph" if isinstance(graph, bytes) else str(graph)
+        try:
+            elsewhere = self.strangers(graph)
+        except Exception:  # it does not open at all
+            elsewhere = []
+        if elsewhere:
+            named = ", ".join(sorted(elsewhere)[:5])
+            return (
+                f"{where}: {self.name} does not run {len(elsewhere)} of its nodes, such as {named}; "
+                f"export it for {self.name}"
+            )
+        return f"{where}: {self.name} does not open it: {str(error).strip().splitlines()[0]}"
+
+
+def _numbers(version: str) -> list[int]:
+    """A version as numbers that compare, what is no release left out."""
+    return [int(part) for part in version.split(".") if part.isdigit()]
