@@ -20,7 +20,7 @@ from hwsearch.bundle.reference import answers
 from hwsearch.bundle.rounded import RoundedProducts
 from hwsearch.bundle.weights import Graph, WeightsFile
 from hwsearch.compression.compressed import CompressedDenoiser
-from hwsearch.compression.float_inputs import with_float_inputs
+from hwsearch.compression.input_rounding import with_float_inputs
 from hwsearch.decoding.answer import end_token_ids
 from hwsearch.decoding.kept import KeptPlan, KeptShares
 from hwsearch.denoisers.backends import backend_of

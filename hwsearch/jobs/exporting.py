@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Unpack
+from typing import Final, Protocol, Unpack
 
 from hwsearch.bundle import Exporter
+from hwsearch.bundle.compressed_tensors import export_compressed_tensors
 from hwsearch.bundle.gguf import export_gguf
 from hwsearch.bundle.partial import check_room_for, refuse_existing
 from hwsearch.compression import (
@@ -29,6 +30,15 @@ from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study import Study, load_study
 from hwsearch.study.preparation import SINK_QUESTIONS, reopen
 from hwsearch.tasks.choice import REFERENCE_QUESTIONS, TaskChoice, TaskOptions
+
+
+class Writer(Protocol):
+    """Writes a compressed model for another program."""
+
+    def __call__(
+        self, compressed: CompressedDenoiser, out: Path, *, overwrite: bool = False
+    ) -> Path:
+        """What was written: a folder, or the file in it that counts."""
 
 
 def export(
@@ -99,7 +109,15 @@ def _compressed(denoiser: Denoiser, plan: CompressionPlan, task: TaskChoice) -> 
     return compress(denoiser, plan, WeightBank(denoiser, weights))
 
 
-def gguf_of_model(
+#: Writers of what others run, by what ``hwsearch export --to`` calls it.
+WRITERS: Final[dict[str, Writer]] = {
+    "gguf": export_gguf,
+    "compressed-tensors": export_compressed_tensors,
+}
+
+
+def written_of_model(
+    to: str,
     model: str,
     plan: CompressionPlan,
     out: Path,
@@ -108,9 +126,12 @@ def gguf_of_model(
     overwrite: bool = False,
     **changes: Unpack[TaskOptions],
 ) -> Path:
-    """Load a model, and write any plan of it for llama.cpp: see `hwsearch.bundle.gguf.export_gguf`.
+    """Load a model, and write any plan of it for other programs.
 
-    Arguments are those of `export_model`.
+    Args:
+        to: one of `WRITERS`.
+
+    Other arguments are those of `export_model`.
     """
     task = TaskChoice(**changes)
     task.check()  # before a model is read
@@ -118,10 +139,11 @@ def gguf_of_model(
     denoiser = task.asking((options or ModelOptions()).load(model))
     check_fits(plan, denoiser)
     check_weights(denoiser)
-    return export_gguf(_compressed(denoiser, plan, task), out, overwrite=overwrite)
+    return WRITERS[to](_compressed(denoiser, plan, task), out, overwrite=overwrite)
 
 
-def gguf_of_study(
+def written_of_study(
+    to: str,
     study_name: str,
     number: int | None,
     out: Path,
@@ -129,15 +151,18 @@ def gguf_of_study(
     storage: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a plan of a study for llama.cpp.
+    """Write a plan of a study for other programs.
 
-    Arguments are those of `export_from_study`.
+    Args:
+        to: one of `WRITERS`.
+
+    Other arguments are those of `export_from_study`.
     """
     refuse_existing(out, overwrite)
     study = load_study(study_name, storage)
     plan, denoiser, device = _loaded(study, number)
     objective = reopen(study, denoiser, device)
-    return export_gguf(objective.workbench.compress(plan), out, overwrite=overwrite)
+    return WRITERS[to](objective.workbench.compress(plan), out, overwrite=overwrite)
 
 
 def _loaded(study: Study, number: int | None) -> tuple[CompressionPlan, Denoiser, Device]:

@@ -32,6 +32,7 @@ from hwsearch.latency.devices.environment import this_machine
 from hwsearch.latency.timing.answers import Answerer, AnswerTimes, time_answers
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime.engine import Runtime
+from hwsearch.runtime.providers import CPU, Provider, exporting_for
 from hwsearch.study import Goal, Objective, SearchSpace, prepare
 from hwsearch.study.choices.linear_groups import TOGETHER
 from hwsearch.study.preparation import default_workload
@@ -69,12 +70,13 @@ def main() -> None:
         table.to_csv(options.out / "predicted.csv", index=False, float_format="%.4f")
 
 
-def objective_of(denoiser: Denoiser, tables: Path) -> Objective:
-    """A search on this machine, which is timed unless `tables` holds it."""
-    if (tables / "this-machine" / "device.toml").is_file():
-        device = load_device(tables / "this-machine")
+def objective_of(denoiser: Denoiser, tables: Path, provider: Provider = CPU) -> Objective:
+    """A search on this machine under a runtime, which is timed unless `tables` holds it."""
+    name = "this-machine" if provider is CPU else provider.name
+    if (tables / name / "device.toml").is_file():
+        device = load_device(tables / name)
     else:
-        device = profile_machine(denoiser, "this-machine", tables)
+        device = profile_machine(denoiser, name, tables, provider=provider)
     space = SearchSpace.of(denoiser, device, linear_groups=TOGETHER)
     goal = Goal(target_ratio=1.0)
     return prepare(
@@ -100,7 +102,10 @@ def exported(objective: Objective, plan: CompressionPlan, folder: Path) -> Runti
     """The bundle of a plan, open on one thread."""
     workbench = objective.workbench
     bundle = exporter_of(objective.denoiser).export(
-        workbench.compress(plan), workbench.keep(plan).kept, folder
+        workbench.compress(plan),
+        workbench.keep(plan).kept,
+        folder,
+        provider=exporting_for(objective.predictor.device.info.runtime),
     )
     return Runtime(bundle, threads=1)
 

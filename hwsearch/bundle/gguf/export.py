@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from hwsearch.bundle.gguf.metadata import Value, architecture_of, metadata_of, sizes_of
+from hwsearch.bundle.gguf.metadata import Value, architecture_of, metadata_of
 from hwsearch.bundle.gguf.tensors import FileTensor, file_tensors
 from hwsearch.bundle.gguf.tokenizer import is_told, tokenizer_fields
+from hwsearch.bundle.linears import sizes_of
 from hwsearch.bundle.partial import PartialBundle, check_room_for, refuse_existing
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.denoisers.loading.gguf.config import ARCHITECTURES
@@ -46,7 +47,7 @@ def export_gguf(compressed: CompressedDenoiser, out: Path, *, overwrite: bool = 
     package = _package()
     denoiser = compressed.denoiser
     refuse_existing(out, overwrite)
-    sizes, architecture = sizes_of(compressed), architecture_of(denoiser)
+    sizes, architecture = sizes_of(compressed, "a GGUF file"), architecture_of(denoiser)
     tensors = file_tensors(compressed, sizes, ARCHITECTURES[architecture].paired)
     check_room_for(out, sum(tensor.nbytes for tensor in tensors))
     values = metadata_of(denoiser, sizes, architecture)

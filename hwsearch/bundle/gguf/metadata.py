@@ -5,11 +5,10 @@ Which keys its loader asks for: ``src/llama-model.cpp`` and ``src/llama-arch.cpp
 
 from __future__ import annotations
 
-from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.gguf.config import ARCHITECTURES
-from hwsearch.errors import InputError, PlanError
+from hwsearch.errors import InputError
 
 #: A value as the package ``gguf`` tells its type by.
 Value = str | int | float | bool | list[str] | list[int] | list[float]
@@ -34,24 +33,6 @@ def architecture_of(denoiser: Denoiser) -> str:
         f"model {denoiser.name!r}: none of llama.cpp's {', '.join(ARCHITECTURES)} is read in its directions "
         "with its biases and norms; export it for onnxruntime"
     )
-
-
-def sizes_of(compressed: CompressedDenoiser) -> Geometry:
-    """The sizes of all layers.
-
-    Raises:
-        PlanError: layers keep different numbers of heads or channels, which these architectures do not know.
-    """
-    layers = compressed.plan.layers
-    first = layers[0]
-    for index, layer in enumerate(layers):
-        for name in ("kept_heads", "kept_channels"):
-            if getattr(layer, name) != getattr(first, name):
-                raise PlanError(
-                    f"layers.{index}.{name} is {getattr(layer, name)}, and {getattr(first, name)} in the "
-                    "first layer; a GGUF file has one size for all layers"
-                )
-    return compressed.denoiser.geometry.keeping(first.kept_heads, first.kept_channels)
 
 
 def metadata_of(denoiser: Denoiser, sizes: Geometry, architecture: str) -> dict[str, Value]:

@@ -1,27 +1,19 @@
-"""A compressed network with the weights that a GGUF file holds of it, and their codes."""
+"""A compressed network with the weights that a GGUF file holds of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hwsearch.bundle.gguf.types import block_values
-from hwsearch.compression.bank import linear_formats
+from hwsearch.bundle.linears import codes_of, float_linear, formats_of, weight_of
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.compression.swap import swapped
 from hwsearch.denoisers.network import Network
 from hwsearch.formats.blocks import Blocks
 from hwsearch.formats.catalog import format_of
 from hwsearch.formats.linears.simulated_linear import SimulatedLinear
-from hwsearch.formats.linears.stored_linear import CodedLinear, outputs_at_once
-from hwsearch.plan import WeightFormat
-
-if TYPE_CHECKING:
-    from hwsearch.formats.weight_format import Codes
 
 
 def gguf_network(compressed: CompressedDenoiser) -> Network:
@@ -41,36 +33,3 @@ def gguf_network(compressed: CompressedDenoiser) -> Network:
             weight, float_linear(compressed, path).bias, format_of(fmt).round_inputs
         )
     return swapped(compressed.network, replaced)
-
-
-def formats_of(compressed: CompressedDenoiser) -> dict[str, WeightFormat]:
-    """The format of every linear, by path."""
-    return linear_formats(compressed.plan, compressed.network.linear_groups())
-
-
-def weight_of(compressed: CompressedDenoiser, path: str) -> Tensor:
-    """A linear's float weight ``[out, in]``: pruned where the plan does, and not rounded."""
-    return float_linear(compressed, path).weight.detach()
-
-
-def float_linear(compressed: CompressedDenoiser, path: str) -> nn.Linear:
-    """A linear before it is rounded."""
-    linear = compressed.float_network.get_submodule(path)
-    assert isinstance(linear, nn.Linear)
-    return linear
-
-
-def codes_of(compressed: CompressedDenoiser, path: str, fmt: WeightFormat) -> Iterator[Codes]:
-    """Codes of a linear in blocks, some outputs at a time: the very ones that it computes with."""
-    module, weight = compressed.network.get_submodule(path), weight_of(compressed, path)
-    outputs, inputs = weight.shape
-    form = format_of(fmt)
-    specs = form.specs(inputs, outputs)
-    known = module.codes if isinstance(module, CodedLinear) else None
-    rounded = getattr(module, "rounded", None)
-    known = known if rounded is None else rounded.codes
-    for start, stop in outputs_at_once(outputs, inputs):
-        if known is None:
-            yield form.encode(weight[start:stop].float().cpu().numpy().T)
-        else:
-            yield {name: known[name][spec.outputs(start, stop)] for name, spec in specs.items()}

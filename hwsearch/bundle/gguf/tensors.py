@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwsearch.bundle.gguf.rounded import codes_of, float_linear, formats_of, weight_of
 from hwsearch.bundle.gguf.types import block_bytes, type_of
+from hwsearch.bundle.linears import codes_of, float_linear, formats_of, weight_of
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.checkpoint import HEAD

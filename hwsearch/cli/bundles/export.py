@@ -1,4 +1,4 @@
-"""`hwsearch export`: a plan as a bundle of ONNX files or as a GGUF file, of a study or from a file."""
+"""`hwsearch export`: a plan of a study or from a file, as a bundle of ONNX files or for other programs."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from hwsearch.runtime import Bundle
 
 
+#: What runs what `--to` writes, beside bundles.
+OTHERS = {"gguf": "llama.cpp", "compressed-tensors": "vLLM and transformers"}
+
+
 @click.command(name="export")
 @click.argument("study_name", required=False, metavar="[STUDY]")
 @click.option(
@@ -40,10 +44,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--to",
-    type=click.Choice(["onnx", "gguf"]),
+    type=click.Choice(["onnx", *OTHERS]),
     default="onnx",
     show_default=True,
-    help="A bundle for onnxruntime, or a GGUF file for llama.cpp.",
+    help="A bundle for onnxruntime, a GGUF file for llama.cpp, or a folder for vLLM and transformers.",
 )
 @click.option(
     "--runtime",
@@ -81,8 +85,8 @@ def command(
 ) -> None:
     """Export a plan of STUDY as a bundle of ONNX files, measured and scored.
 
-    Or export any plan of a model: --model MODEL --plan PLAN.json, neither measured nor scored. With --to
-    gguf it is a file for llama.cpp, neither measured nor scored either.
+    Or export any plan of a model: --model MODEL --plan PLAN.json, neither measured nor scored. What --to
+    gguf and --to compressed-tensors write for other programs is neither measured nor scored either.
     """
     from hwsearch.errors import InputError
 
@@ -90,8 +94,9 @@ def command(
         raise InputError("give a study, or --model and --plan; not both")
     if model is None:
         _refuse_options(flags | {"runtime": runtime})
-    if to == "gguf":
-        say_gguf(gguf_file(study_name, model, plan, out, overwrite, storage, flags), as_json)
+    if to in OTHERS:
+        path = written(to, study_name, model, plan, out, overwrite, storage, flags)
+        say_written(to, path, as_json)
         return
     if model is not None:
         bundle = of_model(model, plan, out, runtime, overwrite, references, flags)
@@ -116,7 +121,8 @@ def _refuse_options(flags: dict[str, Any]) -> None:
         )
 
 
-def gguf_file(
+def written(
+    to: str,
     study: str | None,
     model: str | None,
     plan: str | None,
@@ -125,31 +131,39 @@ def gguf_file(
     storage: str | None,
     flags: dict[str, Any],
 ) -> Path:
-    """The GGUF file of a plan. Raises as `of_model` and `of_study`."""
+    """What was written of a plan for other programs. Raises as `of_model` and `of_study`."""
     from hwsearch.denoisers.loading.options import ModelOptions
-    from hwsearch.jobs.exporting import gguf_of_model, gguf_of_study
+    from hwsearch.jobs.exporting import written_of_model, written_of_study
 
     with progress_bar():
         if model is not None:
             options = ModelOptions(**given(flags, MODEL_OPTIONS))
             task = given(flags, TASK_OPTIONS)
-            return gguf_of_model(model, _read(plan), out, options, overwrite=overwrite, **task)
-        return gguf_of_study(str(study), _number(plan), out, storage=storage, overwrite=overwrite)
+            return written_of_model(
+                to, model, _read(plan), out, options, overwrite=overwrite, **task
+            )
+        number = _number(plan)
+        return written_of_study(to, str(study), number, out, storage=storage, overwrite=overwrite)
 
 
-def say_gguf(path: Path, as_json: bool) -> None:
-    """What was written, and what of the plan llama.cpp does not do."""
+def say_written(to: str, path: Path, as_json: bool) -> None:
+    """What was written, and what of the plan other programs do not do."""
     from hwsearch.plan import CompressionPlan
 
+    folder = path if path.is_dir() else path.parent
+    files = [path] if path.is_file() else [*folder.iterdir()]
+    size = sum(file.stat().st_size for file in files)
     if as_json:
-        print_json({"gguf": str(path), "size_bytes": path.stat().st_size})
+        print_json({to.replace("-", "_"): str(path), "size_bytes": size})
         return
-    click.echo(f"{path}: {megabytes(path.stat().st_size)}, for llama.cpp")
-    plan = CompressionPlan.read(path.with_name("plan.json"))
+    click.echo(f"{path}: {megabytes(size)}, for {OTHERS[to]}")
+    plan = CompressionPlan.read(folder / "plan.json")
     if plan.decoding is not None or any(layer.sink_threshold < 1 for layer in plan.layers):
         click.echo(
-            "The plan's decoding and thresholds are not in it: llama.cpp runs every pass whole, and decodes "
-            "as its own options say."
+            f"The plan's decoding and thresholds are not in it: {OTHERS[to]} keep to their own."
+            if to != "gguf"
+            else "The plan's decoding and thresholds are not in it: llama.cpp runs every pass whole, and "
+            "decodes as its own options say."
         )
 
 

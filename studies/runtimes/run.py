@@ -1,0 +1,137 @@
+"""One processor under several runtimes: how well each is predicted, and what plans each is best served by.
+
+    python studies/runtimes/run.py measure                                   # onnxruntime's own provider
+    make test-openvino                                                       # makes .venv-openvino
+    .venv-openvino/bin/python studies/runtimes/run.py measure --runtime onnxruntime-openvino
+    python studies/runtimes/run.py report
+
+`measure` wants a quiet machine. It times gsm-mini's operators (unless FOLDER/tables holds them), draws random
+plans with decodings mixed in, predicts them, exports them for the runtime and times them side by side on
+problems that no prediction has seen: RUNTIME.csv. Then it searches within a tenth of the uncompressed
+model's time: the plan found, and the uniform plans, go to RUNTIME.json.
+
+`report` prints the errors, then every plan found under every runtime: predicted milliseconds, and how much
+more than that runtime's own plan. Prices are those of the committed tables, so it times nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "decoding"))
+
+from predicted import drawn, exported, objective_of, row, summary, timed
+
+from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.latency.devices.environment import this_machine
+from hwsearch.plan import CompressionPlan
+from hwsearch.runtime.providers import CPU, provider_of
+from hwsearch.study import Goal, Objective
+from hwsearch.study.run import run_study
+from hwsearch.tasks.gsm_mini.generator import problems
+
+HERE = Path(__file__).parent
+#: Share of the uncompressed model's time within which plans are searched.
+RATIO = 0.1
+
+
+def measure(out: Path, runtime: str, count: int, trials: int) -> None:
+    """Predict, time and search under one runtime."""
+    print(this_machine(), runtime)
+    objective = objective_of(load_denoiser("gsm-mini"), out / "tables", provider_of(runtime))
+    plans = drawn(objective.space, count, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        engines = [exported(objective, plan, Path(folder) / str(i)) for i, plan in enumerate(plans)]
+        asked = [p.question for p in islice(problems("validation"), 48)]
+        found = timed(engines, asked, rounds=3)
+    table = pd.DataFrame(
+        row(objective, plan, found, str(index)) for index, plan in enumerate(plans)
+    )
+    table.to_csv(out / f"{runtime}.csv", index=False, float_format="%.4f")
+    print(summary(table))
+    document = searched(objective, trials) | {"machine": this_machine()}
+    (out / f"{runtime}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def searched(objective: Objective, trials: int) -> dict[str, Any]:
+    """The plan that a search finds, and what uniform plans cost and lose."""
+    device = objective.predictor.device
+    whole = objective.latency(device.uncompressed(objective.space.num_layers)).generation_ms
+    goal = Goal(target_ratio=RATIO).on_device(device, whole)
+    with tempfile.TemporaryDirectory() as folder:
+        study = run_study(
+            replace(objective, goal=goal), trials=trials, name="s", storage=f"{folder}/s.db"
+        )
+        best = study.feasible().iloc[0]
+    formats = [fmt.value for fmt in objective.space.formats]
+    uniform = {
+        fmt: objective.latency(
+            CompressionPlan.uniform(objective.space.num_layers, fmt, fmt, head=fmt)
+        ).generation_ms
+        for fmt in formats
+    }
+    return {
+        "uncompressed_ms": whole,
+        "uniform_ms": uniform,
+        "loss": float(best["loss"]),
+        "ms": float(best["generation_ms"]),
+        "plan": study.plan(int(best["number"])).model_dump(mode="json"),
+    }
+
+
+def report(out: Path) -> None:
+    """Errors, formats and the cross table."""
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in out.glob("*.json")}
+    denoiser = load_denoiser("gsm-mini")
+    own = {name: CompressionPlan.validate(one["plan"]) for name, one in found.items()}
+    for name in sorted(found):
+        print(f"{name}: {summary(pd.read_csv(out / f'{name}.csv'))}")
+    rows = [
+        {"runtime": name, "uncompressed": one["uncompressed_ms"]}
+        | {fmt: ms / one["uncompressed_ms"] for fmt, ms in one["uniform_ms"].items()}
+        for name, one in sorted(found.items())
+    ]
+    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format))
+    objectives = {name: objective_of(denoiser, out / "tables", provider_of(name)) for name in found}
+    cross = [
+        {"plan of": theirs, "loss": found[theirs]["loss"]}
+        | {
+            name: f"{(ms := objective.latency(own[theirs]).generation_ms):.2f} ms "
+            f"({ms / found[name]['ms'] - 1:+.1%})"
+            for name, objective in objectives.items()
+        }
+        for theirs in sorted(found)
+    ]
+    print(pd.DataFrame(cross).to_string(index=False))
+
+
+def main() -> None:
+    """Measure or report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stage", choices=("measure", "report"))
+    parser.add_argument("--runtime", default=CPU.name)
+    parser.add_argument("--plans", type=int, default=12)
+    parser.add_argument("--trials", type=int, default=80)
+    parser.add_argument("--out", type=Path, default=HERE)
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if options.stage == "measure":
+        measure(options.out, options.runtime, options.plans, options.trials)
+    else:
+        report(options.out)
+
+
+if __name__ == "__main__":
+    main()
