@@ -70,7 +70,9 @@ def main() -> None:
         table.to_csv(options.out / "predicted.csv", index=False, float_format="%.4f")
 
 
-def objective_of(denoiser: Denoiser, tables: Path, provider: Provider = CPU) -> Objective:
+def objective_of(
+    denoiser: Denoiser, tables: Path, provider: Provider = CPU, questions: int | None = None
+) -> Objective:
     """A search on this machine under a runtime, which is timed unless `tables` holds it."""
     name = "this-machine" if provider is CPU else provider.name
     if (tables / name / "device.toml").is_file():
@@ -85,7 +87,7 @@ def objective_of(denoiser: Denoiser, tables: Path, provider: Provider = CPU) -> 
         device,
         default_workload(denoiser),
         goal,
-        TaskChoice().calibration_questions(),
+        TaskChoice().calibration_questions(questions),
     )
 
 

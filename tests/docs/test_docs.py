@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 
 from hwsearch.cli.main import VERBS, hwsearch
 from hwsearch.latency.benchmarks.llama_bench import is_llama_bench, read_bench
+from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.study.settings import StudySpec
 from tests.docs.blocks import LANGUAGES, PAGES, ROOT, Block, all_blocks, blocks_of
@@ -158,7 +159,16 @@ def test_files_that_are_shown_are_read_by_what_reads_them(tmp_path):
             return CompressionPlan.read(path)
         return makers.changed(Decoding.read_changes(path))
 
-    readers = {"toml": lambda path: StudySpec.resolve(path, {}), "json": read_json}
+    def read_toml(path):
+        text = path.read_text(encoding="utf-8")
+        if "provenance" not in text:
+            return StudySpec.resolve(path, {})
+        folder = path.parent / "my-gpu"
+        folder.mkdir()
+        (folder / "device.toml").write_text(text, encoding="utf-8")
+        return load_device(folder).costs.formats()
+
+    readers = {"toml": read_toml, "json": read_json}
     shown = [block for block in BLOCKS if block.language in readers]
     assert shown
     for block in shown:

@@ -87,6 +87,14 @@ if TYPE_CHECKING:
     help="Write a folder that times a device without hwsearch, and stop.",
 )
 @click.option(
+    "--for",
+    "kit_for",
+    type=click.Choice(["onnxruntime", "llama.cpp"]),
+    default="onnxruntime",
+    show_default=True,
+    help="What the kit times: graphs in onnxruntime, or the model in three types in llama.cpp.",
+)
+@click.option(
     "--import",
     "results",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -97,7 +105,12 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(
-    as_json: bool, kit: Path | None, results: Path | None, dry_run: bool, **flags: Any
+    as_json: bool,
+    kit: Path | None,
+    kit_for: str,
+    results: Path | None,
+    dry_run: bool,
+    **flags: Any,
 ) -> None:
     """Time a device's operators, and calibrate their sums on whole-model runs.
 
@@ -107,6 +120,9 @@ def command(
     if dry_run:
         answer = foreseen(flags)
         text = "\n".join(answer["lines"])
+    elif kit is not None and kit_for == "llama.cpp":
+        answer = make_llama_kit(kit, flags)
+        text = f"{answer['kit']}: copy it to the device and: sh {answer['script']}"
     elif kit is not None:
         answer = make_kit(kit, flags)
         text = kit_sentence(answer)
@@ -144,6 +160,17 @@ def make_kit(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
         "whole_layers": 0 if models is None else models.geometry.num_layers,
         "model_layers": None if models is None else models.model_layers,
     }
+
+
+def make_llama_kit(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
+    """Write a kit for llama.cpp; where, and what it runs."""
+    from hwsearch.denoisers.loading.options import ModelOptions
+    from hwsearch.jobs.profiling.llama_kit import write_llama_kit
+
+    options = ModelOptions(**given(flags, MODEL_OPTIONS))
+    with progress_bar():
+        script, models = write_llama_kit(flags["model"], folder, options)
+    return {"kit": str(folder), "script": script.name, "models": models}
 
 
 def kit_sentence(kit: dict[str, Any]) -> str:
