@@ -92,7 +92,7 @@ def test_from_search_to_verified_bundle(run, model, asked, loaded, tmp_path):
     code, _, err = run(*gguf, "--plan", 0)
     assert code == 2 and "needs inputs in multiples of 32, and there are 48" in err
     code, _, err = run(*gguf, "--task", "gsm8k")
-    assert code == 2 and "a study knows its model and its task" in err
+    assert code == 2 and "a study knows its model, its task and its device" in err
 
 
 def test_any_plan_of_a_model_is_exported_without_a_study(run, model, asked, loaded, tmp_path):
@@ -109,7 +109,7 @@ def test_any_plan_of_a_model_is_exported_without_a_study(run, model, asked, load
     code, _, err = run("export", "study", "--model", model, "-o", bundle)
     assert code == 2 and "give a study, or --model and --plan; not both" in err
     code, _, err = run("export", "study", "--task", "gsm8k", "-o", bundle)
-    assert code == 2 and "a study knows its model and its task; leave --task out" in err
+    assert code == 2 and "a study knows its model, its task and its device; leave --task out" in err
 
 
 def test_evaluate_and_sinks_take_the_same_task(run, model, asked, loaded, tmp_path):
