@@ -8,9 +8,9 @@
 
 `measure` wants a quiet machine. It times gsm-mini's operators (unless FOLDER/tables holds them), draws random
 plans with decodings mixed in, predicts them, exports them for the runtime and times them side by side on
-problems that no prediction has seen: RUNTIME.csv. Tables are of FOLDER/tables, and a runtime's times change
-from hour to hour on a shared machine: time a table and plans in one run. `search` looks for a front of loss and
-time: the fastest plan that loses at most `LOSS`, and the uniform plans, go to RUNTIME.json.
+problems that no prediction has seen: RUNTIME.csv. A shared machine is faster at one hour than at another:
+time a table and its plans in one run. `search` looks for a front of loss and time: the fastest plan that
+loses at most `LOSS`, and the uniform plans, go to RUNTIME.json.
 
 `report` prints the errors, then every plan found under every runtime: predicted milliseconds, and how much
 more than that runtime's own plan. Prices are those of the committed tables, so it times nothing.
