@@ -10,17 +10,12 @@ from torch import Tensor, nn
 from hwsearch.compression.swap import swapped
 from hwsearch.denoisers.network import Network
 from hwsearch.formats.blocks import Blocks
-from hwsearch.formats.linears.simulated_linear import SimulatedLinear
+from hwsearch.formats.linears.simulated_linear import Rounding, SimulatedLinear
 from hwsearch.formats.linears.stored_linear import CodedLinear
 from hwsearch.formats.weight_format import Format
 
-#: How inputs ``[..., in]`` are rounded.
-InputRounding = Callable[[Tensor], Tensor]
 
-
-def with_inputs_rounded(
-    network: Network, choose: Callable[[Format], InputRounding | None]
-) -> Network:
+def with_inputs_rounded(network: Network, choose: Callable[[Format], Rounding | None]) -> Network:
     """The network with the inputs of some formats rounded otherwise; it shares all weights.
 
     Args:
@@ -40,15 +35,18 @@ def with_inputs_rounded(
 
 def with_float_inputs(network: Network) -> Network:
     """The network with no input of a block format rounded; see `with_inputs_rounded`."""
-    return with_inputs_rounded(network, lambda form: _same if isinstance(form, Blocks) else None)
+    return with_inputs_rounded(
+        network, lambda form: unrounded if isinstance(form, Blocks) else None
+    )
 
 
-def _rounding(module: SimulatedLinear | CodedLinear, rounding: InputRounding) -> nn.Module:
+def _rounding(module: SimulatedLinear | CodedLinear, rounding: Rounding) -> nn.Module:
     clone = copy.copy(module)
     rounded = module.rounded
     clone.round_inputs = rounding if rounded is None else rounded.dividing(rounding)
     return clone
 
 
-def _same(x: Tensor) -> Tensor:
+def unrounded(x: Tensor) -> Tensor:
+    """Inputs as they are."""
     return x

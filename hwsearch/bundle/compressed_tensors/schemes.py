@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwsearch.compression.input_rounding import InputRounding, with_inputs_rounded
+from hwsearch.compression.input_rounding import unrounded, with_inputs_rounded
 from hwsearch.denoisers.network import Network
 from hwsearch.errors import PlanError
-from hwsearch.formats.blocks import Blocks, packed, unpacked
+from hwsearch.formats.blocks import Blocks, packed
 from hwsearch.formats.catalog import format_of
+from hwsearch.formats.linears.simulated_linear import Rounding
 from hwsearch.formats.weight_format import Format
 from hwsearch.plan import WeightFormat
 
@@ -45,11 +46,11 @@ def scheme_of(fmt: WeightFormat) -> dict[str, Any]:
         )
         return {"weights": weights, "input_activations": None, "format": "pack-quantized"}
     if fmt in (WeightFormat.W8A8, WeightFormat.FP8):
-        kind, name = ("int", "int") if fmt is WeightFormat.W8A8 else ("float", "float")
+        kind = "int" if fmt is WeightFormat.W8A8 else "float"
         return {
             "weights": _args(8, type=kind, strategy="channel"),
             "input_activations": _args(8, type=kind, strategy="token", dynamic=True),
-            "format": f"{name}-quantized",
+            "format": f"{kind}-quantized",
         }
     raise PlanError(
         f"compressed-tensors has no scheme for {fmt.value}; it has fp32, fp8, w8a8 and blocks of 2, 4 "
@@ -94,10 +95,9 @@ def tensors_of(fmt: WeightFormat, codes: Codes, inputs: int) -> dict[str, Tensor
         "weight_scale": scales,
         "weight_shape": torch.tensor([len(scales), inputs], dtype=torch.int64),
     }
-    if not form.symmetric:
-        points = unpacked(np.asarray(codes["_zero_points"])[:, None], form.bits)
-        # packed along the outputs
-        along = packed(np.ascontiguousarray(points[:, 0, : scales.shape[1]].T), form.bits)
+    points = form.zero_points(codes)
+    if points is not None:
+        along = packed(np.ascontiguousarray(points.T), form.bits)  # the outputs
         found["weight_zero_point"] = _words(along).T.contiguous()
     return found
 
@@ -117,9 +117,9 @@ def stored_network(network: Network) -> Network:
     return with_inputs_rounded(network, _rounding)
 
 
-def _rounding(form: Format) -> InputRounding | None:
+def _rounding(form: Format) -> Rounding | None:
     if isinstance(form, Blocks):
-        return lambda x: x
+        return unrounded
     return _by_row if form.name is WeightFormat.W8A8 else None
 
 
