@@ -15,7 +15,7 @@ from hwsearch.study.samplers.additive.acquisition import CostModel
 from hwsearch.study.samplers.additive.blas_threads import one_blas_thread
 from hwsearch.study.samplers.additive.candidates import ENUMERATE
 from hwsearch.study.samplers.additive.cost import AdditiveCost
-from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Rows
+from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Floats, Rows
 from hwsearch.study.samplers.additive.knapsack import solve_front
 from hwsearch.study.samplers.additive.loss_model.gaussian_process import swap_rows
 from hwsearch.study.samplers.additive.loss_model.hyperparameters import tune
@@ -31,6 +31,9 @@ from hwsearch.study.samplers.additive.proposer import (
 from hwsearch.study.samplers.additive.trial_arrays import Ledger
 
 Bounds = list[tuple[CostModel, float]]
+#: Predicted losses that differ by less than this share of their range are alike: processors add in
+#: other orders.
+ALIKE = 1e-6
 PRICES = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the further limit, against the loss
 ROUNDS = 20  # of single swaps
 
@@ -95,13 +98,13 @@ class LossModel:
         rows = rows[self._within(rows, bounds)]
         if not len(rows):
             return None
-        plan = self._climb(model, rows[model.mean(rows).argmin()], bounds)
+        plan = self._climb(model, least(rows, model.mean(rows)), bounds)
         rows = np.concatenate([rows, swap_rows(self.space, plan)])
         fresh = [tuple(row) not in self._tried for row in rows.tolist()]
         rows = rows[self._within(rows, bounds) & np.array(fresh)]
         if not len(rows):
             return None
-        plan = rows[model.mean(rows).argmin()]
+        plan = least(rows, model.mean(rows))
         mean, spread = model.predict(plan[None])
         high, low = model.warp.inverse(mean + spread), model.warp.inverse(mean - spread)
         return self.space.decode(plan), float(model.mean(plan[None])[0]), float((high - low)[0] / 2)
@@ -135,7 +138,7 @@ class LossModel:
         """Exact answers of the model made additive at two plans, and the best plans measured."""
         rows = self._evidence.rows[near[:FRONTIER]]
         for plan in (self.space.reference_row, rows[0]):
-            effects, _ = model.posterior.swaps_at(plan)
+            effects = evened(model.posterior.swaps_at(plan)[0])
             cost = self._cost.at(plan)
             budget, last = bounds[0][1] - cost.constant, 8 if cost is self._cost else FRONTIER
             yield solve_front(self.space, effects, cost.columns, budget)[-last:]
@@ -157,3 +160,19 @@ class LossModel:
                 break
             plan, value = swaps[means.argmin()], float(means.min())
         return plan
+
+
+def least(rows: Rows, losses: Floats) -> Rows:
+    """The plan of least loss; of those alike, the last in order, on whatever processor they were computed.
+
+    >>> least(np.array([[0, 1], [1, 0], [2, 0]]), np.array([0.1, 0.1 + 1e-12, 0.3])).tolist()
+    [1, 0]
+    """
+    near = rows[losses <= losses.min() + ALIKE * np.ptp(losses)]
+    return np.asarray(near[np.lexsort(near.T[::-1])[-1]])
+
+
+def evened(effects: Floats) -> Floats:
+    """Effects of choices as whole numbers of a small unit: sums are exact, so ties are ties everywhere."""
+    unit = ALIKE * np.ptp(effects)
+    return np.rint(effects / unit) if unit > 0 else effects
