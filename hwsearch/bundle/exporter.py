@@ -123,7 +123,11 @@ class Exporter:
         else:
             plain[REFRESH_FILE] = graphs.refresh()
         return {
-            file: written_out(graphs.quantised(graph, plan, rounded), provider.decomposed)
+            file: written_out(
+                graphs.quantised(graph, plan, rounded),
+                provider.decomposed,
+                weights=not provider.hands_out_weights,
+            )
             for file, graph in plain.items()
         }
 

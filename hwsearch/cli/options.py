@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -143,6 +143,10 @@ def given(flags: dict[str, Any], options: Iterable[str]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+#: Columns of tables that are written to a pipe.
+PIPE_WIDTH = 160
+
+
 class PipedConsole(Console):
     """A console that leaves a closed pipe to `hwsearch.cli.main`, where rich would exit with 1."""
 
@@ -162,16 +166,20 @@ def print_json(document: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output; numbers to the right."""
+    """A table on standard output; numbers to the right. Cells may be groups of rich's."""
     table = Table(title=title, title_justify="left", title_style="bold")
     rows = [list(row) for row in rows]
     for index, column in enumerate(columns):
         numeric = all(_is_number(row[index]) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    # a pipe has no width: let the table be as wide as it is
-    PipedConsole(width=None if sys.stdout.isatty() else 160).print(table)
+        table.add_row(*(cell if isinstance(cell, Group) else Text(str(cell)) for cell in row))
+    PipedConsole(width=output_width()).print(table)
+
+
+def output_width() -> int:
+    """Columns of standard output; a pipe has no width, so tables may be as wide as they are."""
+    return stdout.width if sys.stdout.isatty() else PIPE_WIDTH
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,23 @@ from typing import Any
 import pandas as pd
 
 from hwsearch.errors import HwsearchError, InputError, UnknownNameError
+from hwsearch.jobs.device_plans import Pricing, StudyPlans
 from hwsearch.jobs.predicted_model import Subject, subject_of
 from hwsearch.latency.devices.device import Device, load_device
 from hwsearch.latency.prediction.comparison import (
     Column,
     ComparedPlan,
+    Cost,
     Unpriced,
     compare_on,
     energy_cost,
     time_cost,
 )
 from hwsearch.plan import CompressionPlan, Decoding, WeightFormat
-from hwsearch.study.records.study import Study, load_study
+from hwsearch.study.records.study import Study
+
+#: What may be compared, and its unit.
+COSTS: dict[str, tuple[Cost, str]] = {"latency": (time_cost, "ms"), "energy": (energy_cost, "J")}
 
 #: Target of plans that no study had one for, as a share of the uncompressed model's time.
 RATIO = 0.5
@@ -51,6 +56,14 @@ class DeviceComparison:
         """Places of the plans that are some device's best, in the devices' order, each once."""
         return list(dict.fromkeys(c.best for c in self.columns if c.best is not None))
 
+    def tried(self) -> list[int]:
+        """Places of the plans that are no predictions."""
+        return [at for at, one in enumerate(self.candidates) if one.loss_is != "predicted"]
+
+    def runs(self, column: Column) -> int:
+        """How many of those a device can run."""
+        return sum(column.cells[place].latency is not None for place in self.tried())
+
     def frame(self) -> pd.DataFrame:
         """Every plan on every device, one row each; one row for a device that can price none."""
         rows: list[dict[str, Any]] = []
@@ -71,8 +84,12 @@ def compare_study(
     storage: str | None = None,
     ratio: float | None = None,
     objective: str = "latency",
+    evaluate: int = 0,
 ) -> DeviceComparison:
-    """A study's finished trials on several devices.
+    """A study's finished trials on several devices, and what its loss model has for each of them.
+
+    A plan that no trial tried is predicted, and is a device's best only where it is predicted a
+    standard deviation below the best trial there.
 
     Args:
         study_name: the study, or the path of its SQLite file.
@@ -80,6 +97,7 @@ def compare_study(
         storage: Optuna storage; None is ``studies/<name>.db``.
         ratio: target as a share of each device's uncompressed plan; None takes the study's own.
         objective: ``latency`` or ``energy``.
+        evaluate: predicted plans to try for each device, as further trials of the study; needs its model.
 
     A device that cannot price plans is one of `DeviceComparison.unpriced`.
 
@@ -87,8 +105,8 @@ def compare_study(
         UnknownNameError: no such study or device.
         InputError: none of the devices can price plans.
     """
-    study = load_study(study_name, storage)
-    record = study.record
+    plans = StudyPlans(study_name, storage)
+    record = plans.study.record
     subject = subject_of(
         record.kept("model"),
         record.prompt_length,
@@ -97,14 +115,39 @@ def compare_study(
         record.suffix_length,
     )
     decoding = record.decoding_value
-    frame, passes = study.frame(), study.passes()
-    candidates = [
-        ComparedPlan(f"trial {number}", plan, float(loss), float(loss), passes[number])
-        for number, loss, plan in zip(frame["number"], frame["loss"], frame["plan"], strict=True)
-    ]
-    ratio = ratio or _ratio_of(study, subject, decoding)
-    title = f"study {study.name}"
+    ratio = ratio or _ratio_of(plans.study, subject, decoding)
+    cost = COSTS[objective][0]
+    own: dict[str, ComparedPlan] = {}
+    for device in _loadable(device_names):
+        pricing = Pricing(subject, device, decoding, plans.passes, cost, ratio)
+        found = _own(plans, pricing, evaluate)
+        if found is not None:
+            own.setdefault(found.plan.to_json(), found)
+    title = f"study {plans.study.name}"
+    candidates = [*plans.candidates, *own.values()]
     return _compare(title, subject, decoding, candidates, device_names, ratio, objective)
+
+
+def _loadable(names: Sequence[str]) -> Iterator[Device]:
+    """Devices by name, but for damaged ones, of which a row will say so. Raises `UnknownNameError`."""
+    for name in dict.fromkeys(names):
+        try:
+            yield load_device(name)
+        except UnknownNameError:
+            raise  # a slip of the pen, not a device
+        except HwsearchError:
+            continue
+
+
+def _own(plans: StudyPlans, pricing: Pricing, evaluate: int) -> ComparedPlan | None:
+    """A device's own plan, after some of them were tried."""
+    found = plans.own(pricing)
+    for _ in range(evaluate):
+        if found is None or not plans.prefers(found, pricing):
+            break
+        plans.evaluate(found.plan)
+        found = plans.own(pricing)
+    return found
 
 
 def compare_uniform(
@@ -143,7 +186,7 @@ def _compare(
 ) -> DeviceComparison:
     if not device_names:
         raise InputError("name at least one device: --devices a,b,c")
-    cost, unit = (energy_cost, "J") if objective == "energy" else (time_cost, "ms")
+    cost, unit = COSTS[objective]
     if not candidates:
         raise InputError("there is no plan to compare: the study has no finished trial")
     columns: list[Column] = []
@@ -187,10 +230,12 @@ def _row(column: Column, place: int, candidate: ComparedPlan) -> dict[str, Any]:
     info = column.predictor.device.info
     return {
         "device": column.name,
+        "runtime": info.runtime,
         "provenance": info.provenance.value,
         "calibrated": column.predictor.calibration is not None,
         "plan": candidate.name,
         "loss": candidate.loss,
+        "loss_is": candidate.loss_is,
         "best": place == column.best,
     }
 

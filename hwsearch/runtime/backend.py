@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hwsearch.decoding.backend import GREEDY, GumbelNoise, Prediction, Sampling, Tokens
@@ -18,6 +17,7 @@ from hwsearch.errors import InputError
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
 from hwsearch.runtime.graphs import BEFORE, BundleGraphs, HeldInputs, OpenGraph
 from hwsearch.runtime.keepers import LayerKeepers
+from hwsearch.runtime.providers import Session
 from hwsearch.runtime.state import NEXT, PassState
 
 
@@ -136,7 +136,7 @@ class OnnxBackend:
     def _outputs_of(
         self,
         file: str,
-        session: ort.InferenceSession,
+        session: Session,
         names: list[str],
         feeds: dict[str, NDArray[Any]],
         held: HeldInputs | None = None,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hwsearch.decoding.backend import Sampling
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
-from hwsearch.runtime.providers import provider_of
+from hwsearch.runtime.providers import Session, provider_of, session_for
 from hwsearch.runtime.state import CREDIT, LOGP, NEXT
 
 #: The state before the block, in models whose logits are shifted by one.
@@ -21,7 +21,7 @@ BEFORE = "before"
 _CACHED = ("key_", "value_")
 
 #: Opens a graph with so many threads; None lets onnxruntime choose.
-OpenGraph = Callable[[Path, int | None], ort.InferenceSession]
+OpenGraph = Callable[[Path, int | None], Session]
 
 
 class BundleGraphs:
@@ -55,7 +55,7 @@ class BundleGraphs:
         self.kept_shares = bundle.kept_shares
         self.sampling = Sampling.of(bundle.manifest.decoding)
         self.refresh = open_graph(bundle.path / REFRESH_FILE, threads)
-        self.step: ort.InferenceSession | None = None
+        self.step: Session | None = None
         if bundle.manifest.passes == "cached":
             self.step = open_graph(bundle.path / STEP_FILE, threads)
         self.refresh_outputs = _names(self.refresh.get_outputs())
@@ -81,9 +81,7 @@ class HeldInputs:
         arrays: the inputs that stay, by name.
     """
 
-    def __init__(
-        self, session: ort.InferenceSession, names: list[str], arrays: dict[str, NDArray[Any]]
-    ) -> None:
+    def __init__(self, session: Session, names: list[str], arrays: dict[str, NDArray[Any]]) -> None:
         self.arrays = arrays
         self._session = session
         self._names = names
@@ -91,16 +89,17 @@ class HeldInputs:
 
     def run(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Outputs by name; `feeds` are the graph's other inputs."""
-        binding = self._binding or self._bind()
         # the binding points into these arrays, which must live until the run is over
         feeds = {name: np.asarray(array, order="C") for name, array in feeds.items()}
+        session = session_for(self._session, self.arrays | feeds)
+        binding = self._binding or self._bind(session)
         for name, array in feeds.items():
             binding.bind_cpu_input(name, array)
-        self._session.run_with_iobinding(binding)
+        session.run_with_iobinding(binding)
         return dict(zip(self._names, binding.copy_outputs_to_cpu(), strict=True))
 
-    def _bind(self) -> ort.IOBinding:
-        self._binding = binding = self._session.io_binding()
+    def _bind(self, session: ort.InferenceSession) -> ort.IOBinding:
+        self._binding = binding = session.io_binding()
         self.arrays = {name: np.asarray(array, order="C") for name, array in self.arrays.items()}
         for name, array in self.arrays.items():
             binding.bind_cpu_input(name, array)

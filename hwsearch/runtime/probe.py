@@ -22,7 +22,7 @@ from hwsearch.errors import VerificationError
 from hwsearch.runtime.backend import OnnxBackend
 from hwsearch.runtime.bundle import Bundle
 from hwsearch.runtime.graphs import HeldInputs, OpenGraph
-from hwsearch.runtime.providers import CPU, Provider, provider_of
+from hwsearch.runtime.providers import CPU, Provider, Session, provider_of
 
 #: Name of the value in both graphs that tokens are chosen from, ``[1, block, vocab]``.
 LOGITS = "logits"
@@ -101,7 +101,7 @@ class ProbeBackend(OnnxBackend):
     def _outputs_of(
         self,
         file: str,
-        session: ort.InferenceSession,
+        session: Session,
         names: list[str],
         feeds: dict[str, NDArray[Any]],
         held: HeldInputs | None = None,
@@ -156,10 +156,14 @@ def _opener(provider: Provider) -> OpenGraph:
     It raises `VerificationError` where the graph has no value of that name, or does not load.
     """
 
-    def opened(path: Path, threads: int | None) -> ort.InferenceSession:
+    def opened(path: Path, threads: int | None) -> Session:
         model = path.read_bytes() + float_output(LOGITS)
-        options = provider.session_options(model, threads)
-        options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
+
+        def options() -> ort.SessionOptions:
+            found = provider.session_options(model, threads)
+            found.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
+            return found
+
         try:
             return provider.open_with(model, options, threads)
         except Exception as error:  # onnxruntime raises classes of its own, and RuntimeError

@@ -95,7 +95,7 @@ def resolve(
     tried = frame[within].sort_values(["loss", "generation_ms"])
     uniform = tried[tried["uniform"]]
     best_uniform = None if uniform.empty else float(uniform["loss"].iloc[0])
-    guess = _predicted(study, totals, most_ms)
+    guess = predicted_best(study, totals, most_ms)
     if not tried.empty and (
         guess is None or guess[1] + CAUTION * guess[2] >= float(tried["loss"].iloc[0])
     ):
@@ -207,7 +207,7 @@ def _prior(study: Study) -> PriorLosses | None:
     return None if kept is None else Sensitivities.model_validate(kept).prior(study.space)
 
 
-def _predicted(
+def predicted_best(
     study: Study, totals: Totals, most_ms: float
 ) -> tuple[dict[str, int], float, float] | None:
     """Parameters, predicted loss and spread of the best plan by the model; None with few trials."""

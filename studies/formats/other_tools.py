@@ -38,6 +38,7 @@ from calibrated import Losses, subject
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scipy import stats
+from sequential import rounded_in_order
 from table import Row, put
 from torch import Tensor, nn
 
@@ -51,7 +52,7 @@ from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.formats.catalog import format_of
-from hwsearch.formats.integer_format import RoundedWeight
+from hwsearch.formats.integer_format import IntegerFormat, RoundedWeight
 from hwsearch.formats.linears.simulated_linear import SimulatedLinear
 from hwsearch.plan import CompressionPlan, WeightFormat
 
@@ -69,6 +70,8 @@ OURS = {
     "hwsearch-asym-nearest": ("w4-asym", "nearest"),
     "hwsearch-g64-asym-nearest": ("w4-g64-asym", "nearest"),
     "hwsearch-w8a8-calibrated": ("w8a8", "calibrated"),
+    "hwsearch-sequential": ("w4", "sequential"),
+    "hwsearch-sequential-corrected": ("w4", "corrected"),
 }
 
 #: What a format's rows are compared with.
@@ -93,15 +96,24 @@ def prepare(folder: Path, denoiser: Denoiser, calibration: WeightCalibration) ->
         file = folder / f"{name}.safetensors"
         if file.exists():
             continue
-        plan = CompressionPlan.uniform(
-            denoiser.num_layers, attention=fmt, mlp=fmt, rounding=rounding
-        )
         begin = time.process_time()
-        network = compress(denoiser, plan, WeightBank(denoiser, calibration)).network
+        network = _rounded(denoiser, calibration, WeightFormat(fmt), rounding)
         spent = time.process_time() - begin
-        settings = f"{len(tokens)} sequences" if rounding == "calibrated" else "no calibration"
+        settings = "no calibration" if rounding == "nearest" else f"{len(tokens)} sequences"
         about = {"rounding_s": f"{spent:.0f}", "versions": f"hwsearch {__version__}"}
         save_file(_weights(network), file, about | {"settings": settings, "format": fmt})
+
+
+def _rounded(
+    denoiser: Denoiser, calibration: WeightCalibration, fmt: WeightFormat, rounding: str
+) -> Network:
+    """The network in a format, but for the head; ``sequential`` and ``corrected`` are of this study alone."""
+    if rounding in ("sequential", "corrected"):
+        form = format_of(fmt)
+        assert isinstance(form, IntegerFormat)
+        return rounded_in_order(denoiser, calibration, form, corrected=rounding == "corrected")
+    plan = CompressionPlan.uniform(denoiser.num_layers, attention=fmt, mlp=fmt, rounding=rounding)
+    return compress(denoiser, plan, WeightBank(denoiser, calibration)).network
 
 
 def _weights(network: Network) -> dict[str, Tensor]:

@@ -17,28 +17,37 @@ from hwsearch.bundle.weights import Graph
 from hwsearch.errors import InputError
 
 
-def written_out(graph: Graph, operators: Collection[str]) -> Graph:
+def written_out(graph: Graph, operators: Collection[str], weights: bool = False) -> Graph:
     """A graph with some operators written out; the graph itself where it holds none of them.
 
     Args:
         graph: left as it is.
-        operators: of ``Attention``, ``RotaryEmbedding`` and ``RMSNormalization``.
+        operators: of ``Attention``, ``RotaryEmbedding``, ``RMSNormalization`` and ``Gather``.
+        weights: also those of ``Attention`` whose weights are handed out.
 
     Raises:
         InputError: a node uses what is not written out, such as a mask.
     """
-    if not any(node.op_type in operators for node in graph.model.graph.node):
+    chosen = [
+        node.domain == "" and (node.op_type in operators or (weights and _hands_out_weights(node)))
+        for node in graph.model.graph.node
+    ]
+    if not any(chosen):
         return graph
     model = graph.copy().model
     parts = _Parts(model)
-    for node in graph.model.graph.node:
-        if node.op_type in operators and node.domain == "":
+    for is_chosen, node in zip(chosen, graph.model.graph.node, strict=True):
+        if is_chosen:
             _WRITERS[node.op_type](parts, node)
         else:
             parts.nodes.append(node)
     del model.graph.node[:]
     model.graph.node.extend(parts.nodes)
     return Graph(model, graph.weights)
+
+
+def _hands_out_weights(node: NodeProto) -> bool:
+    return node.op_type == "Attention" and len(node.output) == 4 and bool(node.output[3])
 
 
 class _Parts:
@@ -152,6 +161,19 @@ def _attention(parts: _Parts, node: NodeProto) -> None:
     parts.node("Reshape", [rows_first, parts.wholes(0, 0, -1)], y)
 
 
+def _gather(parts: _Parts, node: NodeProto) -> None:
+    """Rows of a table, or of ``[batch, rows, features]``, by ``GatherND``."""
+    axis, (table, places), y = _attributes(node, {"axis": 0})["axis"], node.input, node.output[0]
+    _insist(node, axis in (0, 1), "another axis than the first two")
+    apart = parts.node("Unsqueeze", [places, parts.wholes(-1)], f"{y}.places")
+    if axis == 0:
+        parts.node("GatherND", [table, apart], y)
+        return
+    rows = parts.node("Transpose", [table], f"{y}.rows_first", perm=[1, 0, 2])
+    chosen = parts.node("GatherND", [rows, apart], f"{y}.chosen")
+    parts.node("Transpose", [chosen], y, perm=[1, 0, 2])
+
+
 def _with_past(parts: _Parts, fresh: str, past: str, heads: int, output: str) -> str:
     """Keys or values, ``[batch, heads, rows, size]``, behind those of the cache where there are any."""
     if not past:
@@ -200,6 +222,7 @@ def _insist(node: NodeProto, holds: bool, what: str) -> None:
 
 _WRITERS: dict[str, Callable[[_Parts, NodeProto], None]] = {
     "Attention": _attention,
+    "Gather": _gather,
     "RotaryEmbedding": _rotary,
     "RMSNormalization": _root_mean_square,
 }

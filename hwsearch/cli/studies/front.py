@@ -106,8 +106,8 @@ def answer_target(
             f"evaluates it",
             err=True,
         )
-    loss = f"{found.loss:.5f}" + ("" if found.trial is not None else f" ± {found.spread:.5f}")
-    uniform = "-" if found.uniform_loss is None else f"{found.uniform_loss:.5f}"
+    loss = f"{found.loss:z.5f}" + ("" if found.trial is not None else f" ± {found.spread:.5f}")
+    uniform = "-" if found.uniform_loss is None else f"{found.uniform_loss:z.5f}"
     row = {
         "trial": "-" if found.trial is None else found.trial,
         f"loss ({found.loss_is}, nats)": loss,
@@ -233,14 +233,14 @@ def front_rows(study: Study) -> tuple[list[str], list[tuple[object, ...]]]:
     rows: list[tuple[object, ...]] = [
         (
             row["number"],
-            f"{row['loss']:.5f}",
+            f"{row['loss']:z.5f}",
             *cost_cells(energy, row["generation_ms"]).values(),
             f"{row['passes']:.2f}",
             decoding_words(row["plan"]),
             megabytes(row["size_bytes"]),
             "yes" if row["feasible"] else "no",
             "yes" if row["uniform"] else "no",
-            "-" if pd.isna(row["uniform_loss"]) else f"{row['uniform_loss']:.5f}",
+            "-" if pd.isna(row["uniform_loss"]) else f"{row['uniform_loss']:z.5f}",
             tie_cell(row["number"], row["tied"], row["tied_choice"]),
         )
         for row in study.front().to_dict(orient="records")

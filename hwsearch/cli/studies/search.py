@@ -178,7 +178,7 @@ def print_finalists(study: Study) -> None:
         rows.append(
             (
                 finalist.number,
-                f"{finalist.loss:.5f}",
+                f"{finalist.loss:z.5f}",
                 f"{finalist.generation_ms:.2f}",
                 f"{percent(finalist.accuracy)} ({_points(finalist.interval, '')})",
                 f"{100 * behind.difference:.1f} ({_points(behind.interval, '+')})",
@@ -230,14 +230,14 @@ def against_uniform(study: Study) -> str:
     """One line: the best plan beside the best uniform plan within the same target."""
     best, uniform = study.feasible().iloc[0], study.feasible(uniform=True)
     target = study.unit.show(study.target_ms)
-    within = f"within {target}: trial {best['number']} loses {best['loss']:.5f} nats"
+    within = f"within {target}: trial {best['number']} loses {best['loss']:z.5f} nats"
     if uniform.empty:
         return f"{within}; no uniform plan meets the target"
     row = uniform.iloc[0]
     tied = "; the two are tied" if tied_with_uniform(study) else ""
     return (
         f"{within}, the best of {len(uniform)} uniform plans (trial {row['number']}) "
-        f"{row['loss']:.5f}{tied}"
+        f"{row['loss']:z.5f}{tied}"
     )
 
 

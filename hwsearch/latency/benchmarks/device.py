@@ -166,7 +166,9 @@ def _token_pass(bench: BenchRun, kind: str, geometry: Geometry) -> TimedPass:
 def _prompt_pass(bench: BenchRun, kind: str, geometry: Geometry) -> TimedPass:
     test = bench.prompt(kind)
     assert test is not None, "a kind has both"
-    operators = prompt_operators(geometry, test.n_prompt, test.n_ubatch, depth=test.n_depth)
+    operators = prompt_operators(
+        geometry, test.n_prompt, test.n_ubatch, test.head_rows, test.n_depth
+    )
     ms = 1e3 * test.n_prompt / test.avg_ts
     return TimedPass.of(operators, ENCODINGS[kind].bytes_per_weight, ms)
 

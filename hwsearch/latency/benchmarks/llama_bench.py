@@ -29,6 +29,9 @@ TYPES = {
     "Q4_K - Medium": "Q4_K_M",
 }
 
+#: When llama.cpp ceased to compute logits of every row of a prompt; a row says when it was run.
+LAST_ROW_ALONE = "2024-03"
+
 #: Larger files are none of these.
 MOST_BYTES = 64 << 20
 
@@ -60,6 +63,11 @@ class BenchTest(Frozen):
         """The model file's type; None where it is not one of `TYPES`."""
         found = (name for said, name in TYPES.items() if self.model_type.endswith(f" {said}"))
         return next(found, None)
+
+    @property
+    def head_rows(self) -> int:
+        """Rows of each pass over a prompt whose logits were computed: one, since `LAST_ROW_ALONE`."""
+        return self.n_ubatch if "" < self.test_time < LAST_ROW_ALONE else 1
 
 
 @dataclass(frozen=True)

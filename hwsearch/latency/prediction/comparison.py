@@ -24,6 +24,7 @@ class ComparedPlan:
         rank: less is better: its loss, or how compressed it is where no loss is known.
         loss: its loss; None where it was not scored.
         passes: passes of its generations, which no device changes; None for the model's own.
+        spread: standard deviation of a loss that was predicted; 0 of one that was evaluated.
     """
 
     name: str
@@ -31,6 +32,14 @@ class ComparedPlan:
     rank: float
     loss: float | None = None
     passes: PassCounts | None = None
+    spread: float = 0.0
+
+    @property
+    def loss_is(self) -> str:
+        """``evaluated``, ``predicted``, or nothing where it is not known."""
+        if self.loss is None:
+            return ""
+        return "predicted" if self.spread else "evaluated"
 
 
 @dataclass(frozen=True)
@@ -77,11 +86,6 @@ class Column:
     def name(self) -> str:
         """The device's name."""
         return self.predictor.device.info.name
-
-    @property
-    def runnable(self) -> int:
-        """How many candidates the device can run."""
-        return sum(cell.latency is not None for cell in self.cells)
 
     def penalty(self, place: int) -> float | None:
         """Share by which a candidate costs more here than this device's own best; None: cannot run."""

@@ -7,5 +7,14 @@ loads, how graphs are written for it, how they are opened, and how it is proved 
 
 from hwsearch.runtime.providers.catalog import CPU, PROVIDERS, exporting_for, provider_of
 from hwsearch.runtime.providers.provider import Provider
+from hwsearch.runtime.providers.shaped import Session, session_for
 
-__all__ = ["CPU", "PROVIDERS", "Provider", "exporting_for", "provider_of"]
+__all__ = [
+    "CPU",
+    "PROVIDERS",
+    "Provider",
+    "Session",
+    "exporting_for",
+    "provider_of",
+    "session_for",
+]

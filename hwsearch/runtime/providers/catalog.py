@@ -3,12 +3,18 @@
 from typing import Final
 
 from hwsearch.errors import UnknownNameError
+from hwsearch.runtime.providers.coreml import COREML
 from hwsearch.runtime.providers.cpu import CPU
+from hwsearch.runtime.providers.cuda import CUDA
 from hwsearch.runtime.providers.openvino import OPENVINO
 from hwsearch.runtime.providers.provider import Provider
+from hwsearch.runtime.providers.qnn import QNN
+from hwsearch.runtime.providers.tensorrt import TENSORRT
 
 #: All of them, onnxruntime's own first.
-PROVIDERS: Final[dict[str, Provider]] = {each.name: each for each in (CPU, OPENVINO)}
+PROVIDERS: Final[dict[str, Provider]] = {
+    each.name: each for each in (CPU, OPENVINO, CUDA, TENSORRT, COREML, QNN)
+}
 
 
 def exporting_for(runtime: str) -> Provider:

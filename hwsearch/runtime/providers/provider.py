@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,12 +12,16 @@ import onnxruntime as ort
 from hwsearch.errors import InputError
 from hwsearch.plan import WeightFormat
 from hwsearch.runtime.providers.int8 import exact_int8
+from hwsearch.runtime.providers.shaped import Session, ShapedSession
 
 #: onnxruntime's severities: it warns about shapes it inferred itself, and a node that falls back is told.
 _ERRORS_ONLY, _NOTHING = 3, 4
 
 #: The three operators of a transformer's layer that not every provider has a kernel for.
 TRANSFORMER_OPERATORS = frozenset({"Attention", "RotaryEmbedding", "RMSNormalization"})
+
+#: Why there are no figures of some providers.
+NO_HARDWARE = "written to its documentation, and not run on hardware yet"
 
 #: Refuses a graph of which any node would run on the CPU provider instead.
 _NO_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
@@ -38,6 +42,9 @@ class Provider:
         formats: formats of products that it loads, the least compressed first.
         processor: where it computes: ``cpu``, ``gpu`` or ``npu``.
         decomposed: operators that it has no kernel for; graphs for it have them written out.
+        hands_out_weights: whether its kernel of Attention hands out its weights; else those nodes
+            whose weights are wanted are written out.
+        static_shapes: whether a graph is opened anew for each set of sizes.
         rounds_inputs: whether products of blocks of codes round their inputs, as formats say. Else
             inputs stay floats, and its results are a little better than those of the format.
         untested: why there are no figures of it here; empty where there are.
@@ -52,6 +59,8 @@ class Provider:
     formats: tuple[WeightFormat, ...]
     processor: str = "cpu"
     decomposed: frozenset[str] = frozenset()
+    hands_out_weights: bool = True
+    static_shapes: bool = False
     rounds_inputs: bool = True
     untested: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -81,8 +90,8 @@ class Provider:
                 f"install a later {self.package}"
             )
 
-    def open(self, graph: Path | bytes, threads: int | None) -> ort.InferenceSession:
-        """A session that runs all of a graph on this provider.
+    def open(self, graph: Path | bytes, threads: int | None) -> Session:
+        """A session that runs all of a graph on this provider, or one for each set of sizes.
 
         Args:
             graph: a file, or its bytes.
@@ -91,13 +100,31 @@ class Provider:
         Raises:
             InputError: it is not installed, or does not run some node of the graph; it says which.
         """
-        return self.open_with(graph, self.session_options(graph, threads), threads)
+        return self.open_with(graph, lambda: self.session_options(graph, threads), threads)
 
     def open_with(
-        self, graph: Path | bytes, options: ort.SessionOptions, threads: int | None
-    ) -> ort.InferenceSession:
+        self,
+        graph: Path | bytes,
+        make_options: Callable[[], ort.SessionOptions],
+        threads: int | None,
+    ) -> Session:
         """A session with options of one's own; see `open`, which raises the same."""
         self.check()
+        if not self.static_shapes:
+            return self._opened(graph, make_options(), threads)
+
+        def open_at(sizes: Mapping[str, int]) -> ort.InferenceSession:
+            options = make_options()
+            for name, size in sizes.items():
+                options.add_free_dimension_override_by_name(name, size)
+            return self._opened(graph, options, threads)
+
+        return ShapedSession(_described(graph, make_options()), open_at)
+
+    def _opened(
+        self, graph: Path | bytes, options: ort.SessionOptions, threads: int | None
+    ) -> ort.InferenceSession:
+        """A session of which no node falls back to another provider."""
         if self.is_default:
             return self._session(graph, options, threads)
         options.add_session_config_entry(*_NO_FALLBACK)
@@ -160,6 +187,13 @@ class Provider:
                 f"export it for {self.name}"
             )
         return f"{where}: {self.name} does not open it: {str(error).strip().splitlines()[0]}"
+
+
+def _described(graph: Path | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+    """A session that is asked for names and sizes, and never run."""
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    model = graph if isinstance(graph, bytes) else os.fspath(graph)
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _numbers(version: str) -> list[int]:

@@ -1,0 +1,36 @@
+"""onnxruntime on an NVIDIA GPU, by CUDA.
+
+Its kernel of Attention hands out no weights, so where a layer's attention mass is wanted, that operator
+is written out. Products of bytes (`w8a8`) would fall to the CPU, and blocks of codes are multiplied by
+float inputs.
+"""
+
+from typing import Final
+
+from hwsearch.plan import WeightFormat
+from hwsearch.runtime.providers.provider import NO_HARDWARE, Provider
+
+CUDA: Final = Provider(
+    name="onnxruntime-cuda",
+    execution="CUDAExecutionProvider",
+    package="onnxruntime-gpu",
+    least="1.25",
+    formats=(
+        WeightFormat.FP32,
+        WeightFormat.W8,
+        WeightFormat.W8_G64,
+        WeightFormat.W8_G128,
+        WeightFormat.W4,
+        WeightFormat.W4_G64,
+        WeightFormat.W4_G128,
+        WeightFormat.W4_ASYM,
+        WeightFormat.W4_G64_ASYM,
+        WeightFormat.W4_G128_ASYM,
+    ),
+    processor="gpu",
+    hands_out_weights=False,
+    rounds_inputs=False,
+    untested=NO_HARDWARE,
+    # its default is to multiply floats of 32 bits with fewer
+    settings={"use_tf32": "0"},
+)
