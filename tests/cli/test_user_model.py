@@ -110,6 +110,10 @@ def test_any_plan_of_a_model_is_exported_without_a_study(run, model, asked, load
     assert code == 2 and "give a study, or --model and --plan; not both" in err
     code, _, err = run("export", "study", "--task", "gsm8k", "-o", bundle)
     assert code == 2 and "a study knows its model, its task and its device; leave --task out" in err
+    other = ("--to", "gguf", "--runtime", "onnxruntime-openvino")
+    code, _, err = run("export", "--model", "gsm-mini", "--plan", "p.json", "-o", "b", *other)
+    assert code == 2
+    assert "--to gguf is for llama.cpp, so leave --runtime onnxruntime-openvino out" in err
 
 
 def test_evaluate_and_sinks_take_the_same_task(run, model, asked, loaded, tmp_path):

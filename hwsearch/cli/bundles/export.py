@@ -95,6 +95,8 @@ def command(
     if model is None:
         _refuse_options(flags | {"runtime": runtime})
     if to in OTHERS:
+        if runtime is not None:
+            raise InputError(f"--to {to} is for {OTHERS[to]}, so leave --runtime {runtime} out")
         path = written(to, study_name, model, plan, out, overwrite, storage, flags)
         say_written(to, path, as_json)
         return
