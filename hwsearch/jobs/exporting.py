@@ -75,6 +75,7 @@ def export(
     """
     check_fits(plan, denoiser)
     provider = provider_of(runtime)
+    refuse_existing(Path(out), overwrite)  # before anything is calibrated
     check_room_for(Path(out), denoiser.plan_bytes(plan))
     check_weights(denoiser)
     task = TaskChoice(**changes)
@@ -198,6 +199,7 @@ def export_model(
     """
     TaskChoice(**changes).check()  # before a model is read
     provider_of(runtime)
+    refuse_existing(Path(out), overwrite)
     denoiser = (options or ModelOptions()).load(model)
     return export(
         denoiser,
@@ -229,6 +231,7 @@ def export_from_study(
         overwrite: replace a folder that is there.
         limit: test problems to score.
     """
+    refuse_existing(out, overwrite)  # before a model is read
     study = load_study(study_name, storage)
     plan, denoiser, device = _loaded(study, number)
     check_room_for(out, denoiser.plan_bytes(plan))
