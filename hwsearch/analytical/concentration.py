@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwsearch.analytical.estimator import Floats, add_noise
-from hwsearch.analytical.posterior import Posterior
+from hwsearch.analytical.posterior import PointPosterior
 from hwsearch.progress import each
 
 
@@ -43,7 +43,7 @@ class PosteriorConcentration:
 
 
 def measure_concentration(
-    posterior: Posterior, clean: Floats, levels: Sequence[float], seed: int = 0
+    posterior: PointPosterior, clean: Floats, levels: Sequence[float], seed: int = 0
 ) -> list[PosteriorConcentration]:
     """Concentration at each level, for clean points with noise added.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def sample_ddim(
         InputError: there are no levels, or they do not grow.
     """
     bars = [checked_alpha_bar(bar) for bar in levels]
-    if not bars or any(later <= sooner for sooner, later in zip(bars, bars[1:], strict=False)):
+    if not bars or any(later <= sooner for sooner, later in pairwise(bars)):
         raise InputError("sampling needs alpha-bars that grow from level to level, at least one")
     noisy, clean, passed = noise, noise, []
     for place in each(range(len(bars)), "sampling", len(bars)):

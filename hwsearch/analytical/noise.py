@@ -25,7 +25,7 @@ class NoiseSchedule:
 
     def __post_init__(self) -> None:
         bars = self.alpha_bars
-        if not (bars.ndim == 1 and len(bars) and (0 < bars).all() and (bars < 1).all()):
+        if not (bars.ndim == 1 and len(bars) and (bars > 0).all() and (bars < 1).all()):
             raise InputError("alpha-bars must be a list of numbers between 0 and 1, both excluded")
         if not (np.diff(bars) < 0).all():
             raise InputError("alpha-bars must fall from step to step: noise only grows")
@@ -60,8 +60,8 @@ def cosine_schedule(steps: int = 1000, offset: float = 0.008) -> NoiseSchedule:
     """Improved DDPM's: alpha-bar falls as a squared cosine (Nichol and Dhariwal 2021, equation 17)."""
     time = np.arange(steps + 1) / steps
     curve = np.cos((time + offset) / (1.0 + offset) * np.pi / 2.0) ** 2
-    betas = np.minimum(1.0 - curve[1:] / curve[:-1], 0.999)
-    return NoiseSchedule("cosine", np.cumprod(1.0 - betas))
+    kept = np.maximum(curve[1:] / curve[:-1], 1e-3)
+    return NoiseSchedule("cosine", np.cumprod(kept).astype(np.float64))
 
 
 #: Schedules by name.

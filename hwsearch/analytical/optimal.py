@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hwsearch.analytical.estimator import Floats
 from hwsearch.analytical.points import BLOCK, PointSet
-from hwsearch.analytical.posterior import Posterior
+from hwsearch.analytical.posterior import PointPosterior
 
 
 class OptimalEstimator:
@@ -19,7 +19,7 @@ class OptimalEstimator:
     """
 
     def __init__(self, points: PointSet, block: int = BLOCK) -> None:
-        self.posterior = Posterior(points, block)
+        self.posterior = PointPosterior(points, block)
 
     @property
     def size(self) -> int:

@@ -8,6 +8,7 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwsearch.analytical.estimator import Floats
 from hwsearch.errors import InputError
@@ -47,9 +48,12 @@ class PointSet:
             where = slice(start, min(start + block, len(self)))
             yield where, np.asarray(self.rows[where])
 
-    def first(self, count: int) -> PointSet:
-        """Its first `count` points."""
-        return replace(self, rows=self.rows[:count])
+    def mean(self, block: int = BLOCK) -> NDArray[np.float64]:
+        """The mean point ``[size]``."""
+        total = np.zeros(self.size)
+        for _, rows in self.blocks(block):
+            total += rows.sum(axis=0, dtype=np.float64)
+        return total / len(self)
 
     def split(self, held_out: int, seed: int = 0) -> tuple[PointSet, PointSet]:
         """The others, and `held_out` points drawn at random.

@@ -8,6 +8,7 @@ with a running maximum, as attention kernels do, so memory does not grow with th
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwsearch.analytical.estimator import Floats, checked_alpha_bar, checked_noisy
 from hwsearch.analytical.points import BLOCK, PointSet
@@ -61,7 +62,7 @@ class StreamingSoftmax:
         return np.maximum(np.log(self._total) - self._products / self._total, 0.0)
 
 
-class Posterior:
+class PointPosterior:
     """The posterior over a point set: what logits take that does not depend on the noisy point.
 
     Args:
@@ -71,15 +72,14 @@ class Posterior:
 
     def __init__(self, points: PointSet, block: int = BLOCK) -> None:
         self.points, self.block = points, block
-        total = np.zeros(points.size)
-        for _, rows in points.blocks(block):
-            total += rows.sum(axis=0, dtype=np.float64)
-        self.mean = (total / len(points)).astype(points.rows.dtype)
+        self.mean = points.mean(block).astype(points.rows.dtype)
         # distances do not change where all is moved by the mean, and rounding is less near 0
         squares = [((rows - self.mean) ** 2).sum(axis=1) for _, rows in points.blocks(block)]
         self.squares = np.concatenate(squares)
 
-    def logits(self, noisy: Floats, alpha_bar: float, where: slice | Floats, rows: Floats) -> Floats:
+    def logits(
+        self, noisy: Floats, alpha_bar: float, where: slice | NDArray[np.integer], rows: Floats
+    ) -> Floats:
         """Logits ``[batch, rows]`` of some rows, but for a constant of each noisy point.
 
         Args:

@@ -43,9 +43,7 @@ class WienerEstimator:
             mean = rows.mean(axis=0)
             _, values, transposed = np.linalg.svd(rows - mean, full_matrices=False)
             return cls._kept(mean, transposed.T, values**2 / len(points))
-        mean = np.zeros(points.size)
-        for _, rows in points.blocks(block):
-            mean += rows.sum(axis=0, dtype=np.float64) / len(points)
+        mean = points.mean(block)
         covariance = np.zeros((points.size, points.size))
         for _, rows in points.blocks(block):
             centred = rows.astype(np.float64) - mean
@@ -56,7 +54,8 @@ class WienerEstimator:
     @classmethod
     def _kept(cls, mean: Floats, axes: Floats, variances: Floats) -> WienerEstimator:
         kept = variances > _LEAST * max(float(variances[0]), np.finfo(np.float64).tiny)
-        return cls(mean, np.ascontiguousarray(axes[:, kept]), variances[kept])
+        parts = (mean, np.ascontiguousarray(axes[:, kept]), variances[kept])
+        return cls(*(np.asarray(part, dtype=np.float64) for part in parts))
 
     @property
     def size(self) -> int:

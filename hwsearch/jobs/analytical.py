@@ -157,7 +157,7 @@ class _Walk:
             self.estimator.estimate(noisy, level)
 
 
-def write_samples(found: AnalyticalRun, points: PointSet, folder: Path) -> list[Path]:
+def write_drawn(found: AnalyticalRun, points: PointSet, folder: Path) -> list[Path]:
     """Write samples as ``samples.npy``, and images as ``samples.png`` where matplotlib is installed.
 
     Raises:

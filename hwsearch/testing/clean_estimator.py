@@ -43,7 +43,7 @@ class CleanEstimatorContract:
         assert estimator.size == points.size
         for alpha_bar in LEVELS:
             for batch, dtype in ((1, np.float32), (3, np.float64)):
-                noisy = self._noisy(points, alpha_bar, batch).astype(dtype)
+                noisy = self._noisy(points, alpha_bar, batch).astype(np.dtype(dtype))
                 clean = estimator.estimate(noisy, alpha_bar)
                 assert clean.shape == noisy.shape
                 assert clean.dtype == dtype

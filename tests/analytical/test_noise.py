@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from hwsearch.analytical.noise import NoiseSchedule, cosine_schedule, linear_schedule, noise_schedule
+from hwsearch.analytical.noise import (
+    NoiseSchedule,
+    cosine_schedule,
+    linear_schedule,
+    noise_schedule,
+)
 from hwsearch.errors import InputError, UnknownNameError
 
 

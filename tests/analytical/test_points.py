@@ -17,7 +17,7 @@ from tests.analytical.data import small_points
         (np.array([[0.0, 1.0], [np.nan, 0.0]]), "row 1 holds NaN or infinity"),
         (np.array([[np.inf, 1.0], [1.0, 0.0]]), "row 0 holds NaN or infinity"),
         (np.zeros((4, 3, 2)).transpose(0, 2, 1), "C order"),
-        (np.array([{}, {}]), "cannot read points .*allow_pickle"),
+        (np.array([{}, {}]), "cannot read points .*Python objects"),
     ],
 )
 def test_files_that_are_no_points_are_refused_in_a_line(values, said, tmp_path):

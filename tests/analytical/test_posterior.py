@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from hwsearch.analytical.optimal import OptimalEstimator
 from hwsearch.analytical.points import PointSet, map_points
-from hwsearch.analytical.posterior import Posterior, StreamingSoftmax
+from hwsearch.analytical.posterior import PointPosterior, StreamingSoftmax
 from tests.analytical.data import by_hand, noisy_of, small_points
 
 LEVELS = st.floats(1e-6, 1 - 1e-6)
@@ -16,7 +16,7 @@ LEVELS = st.floats(1e-6, 1 - 1e-6)
 def test_means_and_concentration_are_those_written_out(seed, level, block, far):
     points = small_points(count=60, size=5, seed=seed)
     noisy = far * noisy_of(points, seed=seed)
-    found = Posterior(points, block).softmax(noisy, level)
+    found = PointPosterior(points, block).softmax(noisy, level)
     weights = by_hand(noisy, points.rows, level)
     np.testing.assert_allclose(found.mean(), weights @ points.rows, atol=1e-6)
     np.testing.assert_allclose(found.effective_points(), 1 / (weights**2).sum(axis=1), rtol=1e-6)

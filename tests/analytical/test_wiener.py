@@ -42,7 +42,9 @@ def test_it_is_affine():
     points = small_points()
     estimator, noisy = WienerEstimator.fit(points), noisy_of(points)
     matrix, offset = estimator.affine(0.3)
-    np.testing.assert_allclose(noisy @ matrix.T + offset, estimator.estimate(noisy, 0.3), atol=1e-10)
+    np.testing.assert_allclose(
+        noisy @ matrix.T + offset, estimator.estimate(noisy, 0.3), atol=1e-10
+    )
 
 
 def test_points_that_are_all_the_same_come_back():

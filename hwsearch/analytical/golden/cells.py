@@ -16,7 +16,7 @@ from hwsearch.analytical.golden.proxies import PointProxy, project_all
 from hwsearch.analytical.points import PointSet
 
 #: Cells for the root of so many points; proxies that the cells are fitted on, a cell.
-CELLS_PER_ROOT, FITTED_PER_CELL = 6.0, 24
+CELLS_PER_ROOT, FITTED_PER_CELL = 2.0, 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,7 @@ class CellIndex:
     Attributes:
         points: the data, sorted. They are a copy.
         proxy: what points are told apart by.
+        proxies: ``[points, proxy size]``, sorted likewise.
         starts: ``[cells + 1]``, where each cell begins, and the end.
         centres: ``[cells, proxy size]``, the mean proxy of each.
         widths: ``[cells]``, variance of a proxy's numbers within each.
@@ -33,6 +34,7 @@ class CellIndex:
 
     points: PointSet
     proxy: PointProxy
+    proxies: Floats
     starts: NDArray[np.int64]
     centres: Floats
     widths: Floats
@@ -58,34 +60,41 @@ class CellIndex:
         order = order[np.argsort(labels[order], kind="stable")]
         _, sizes = np.unique(labels, return_counts=True)
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        centres = np.add.reduceat(proxies[order], starts[:-1], axis=0) / sizes[:, None]
-        squares = np.add.reduceat((proxies[order] ** 2).sum(axis=1), starts[:-1]) / sizes
+        proxies = proxies[order]
+        centres = np.add.reduceat(proxies, starts[:-1], axis=0) / sizes[:, None]
+        squares = np.add.reduceat((proxies**2).sum(axis=1), starts[:-1]) / sizes
         widths = np.maximum(squares - (centres**2).sum(axis=1), 0.0) / proxies.shape[1]
         rows = np.asarray(points.rows)[order]
         dtype = proxies.dtype
         kept = PointSet(points.name, rows, points.image_shape)
-        return cls(kept, proxy, starts, centres.astype(dtype), widths.astype(dtype))
+        return cls(kept, proxy, proxies, starts, centres.astype(dtype), widths.astype(dtype))
 
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Points of each cell."""
         return np.diff(self.starts)
 
-    def masses(self, noisy: Floats, alpha_bar: float) -> Floats:
-        """About which share of the posterior each cell holds, ``[batch, cells]``, by proxies alone.
+    def look_up(self, projected: Floats, alpha_bar: float) -> tuple[Floats, Floats]:
+        """How near cells are to noisy points, and about which share of the posterior each holds.
 
-        Each cell counts as a round normal cloud. A proxy tells less than a point does, so this is
-        broader than the posterior is.
+        Each cell counts as a round normal cloud of proxies. A proxy tells less than a point does, so
+        these shares are broader than the posterior is.
+
+        Args:
+            projected: proxies ``[batch, proxy size]`` of noisy points.
+            alpha_bar: between 0 and 1.
+
+        Returns:
+            Twice ``[batch, cells]``: the negative squared distance to the centre, and the share.
         """
-        projected = self.proxy.project(noisy)
         spread = 1.0 - alpha_bar + alpha_bar * self.widths
-        products = np.sqrt(alpha_bar) * (projected @ self.centres.T)
-        distances = (projected**2).sum(axis=1)[:, None] - 2.0 * products
-        distances += alpha_bar * (self.centres**2).sum(axis=1)
+        nearness = 2.0 * np.sqrt(alpha_bar) * (projected @ self.centres.T)
+        nearness -= alpha_bar * (self.centres**2).sum(axis=1)
+        nearness -= (projected**2).sum(axis=1)[:, None]
         size = self.centres.shape[1]
-        logs = np.log(self.sizes) - 0.5 * (size * np.log(spread) + distances / spread)
+        logs = np.log(self.sizes) - 0.5 * size * np.log(spread) + 0.5 * nearness / spread
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
-        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+        return nearness, weights / weights.sum(axis=1, keepdims=True)
 
 
 def _clusters(proxies: Floats, cells: int, seed: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Sampling with unequal probabilities: how many points of each cell are looked at."""
+"""Sampling with unequal probabilities: which of many are looked at, and how probable that was."""
 
 from __future__ import annotations
 
@@ -7,39 +7,51 @@ from numpy.typing import NDArray
 
 from hwsearch.analytical.estimator import Floats
 
-#: Share of a budget that is spread evenly over all points, so that no weight is ever huge where the
-#: masses of cells are wrong (a defensive mixture: Hesterberg 1995).
+#: Share of a budget that goes to what is nearest, whole, whatever its mass: masses are often too sure.
+WHOLE = 0.5
+
+#: Share of the rest that is spread evenly over all points, so that no weight is ever huge where masses
+#: are wrong (a defensive mixture: Hesterberg 1995).
 DEFENSIVE = 0.1
 
 
-def expected_counts(masses: Floats, sizes: NDArray[np.int64], budget: int) -> Floats:
-    """Points to look at in each cell: in proportion to its mass, and at most all that it holds.
-
-    What a full cell cannot take goes to the others.
+def expected_counts(
+    nearness: Floats, masses: Floats, sizes: NDArray[np.int64], budget: int
+) -> Floats:
+    """Points to look at in each cell: all of the nearest cells, then in proportion to mass.
 
     Args:
-        masses: ``[cells]``, sum 1.
-        sizes: ``[cells]``, points of each.
+        nearness: ``[cells]``, of any scale.
+        masses: ``[cells]``, not negative.
+        sizes: ``[cells]``, points of each, at least one.
         budget: points in all.
 
     Returns:
-        ``[cells]``, sum `budget`; or `sizes` where there are no more points than that.
+        ``[cells]``, above 0 and at most `sizes`, sum at most `budget`; or `sizes` where there are no
+        more points than that.
     """
     total = int(sizes.sum())
     if budget >= total:
         return sizes.astype(np.float64)
-    wanted = (1.0 - DEFENSIVE) * masses + DEFENSIVE * sizes / total
-    order = np.argsort(sizes / wanted)  # those that are full first
-    held, asked = sizes[order], wanted[order]
-    left = budget - (np.cumsum(held) - held)  # for this cell and those after it
-    below = asked.sum() - (np.cumsum(asked) - asked)
-    full = held * below <= left * asked
-    count = len(full) if full.all() else int(np.argmin(full))
-    factor = left[count] / below[count] if count < len(full) else 0.0
-    found = np.empty(len(sizes))
-    found[order[:count]] = held[:count]
-    found[order[count:]] = factor * asked[count:]
-    return found
+    first = _nearest(nearness, sizes, WHOLE * budget)
+    masses = masses.astype(np.float64)
+    masses[first] = 0.0
+    others = masses.sum()
+    share = (1.0 - DEFENSIVE) / others if others > 1e-200 else 0.0  # nothing is left of it
+    wanted = share * masses + (1.0 - share * others) * sizes / total
+    expected = np.minimum(wanted * (budget - sizes[first].sum()), sizes)
+    expected[first] = sizes[first]
+    return expected
+
+
+def _nearest(nearness: Floats, sizes: NDArray[np.int64], budget: float) -> NDArray[np.intp]:
+    """The nearest cells that together have at most `budget` points."""
+    count = min(len(sizes), int(budget))  # every cell has a point
+    best = np.argpartition(nearness, len(nearness) - count)[len(nearness) - count :]
+    if int(sizes[best].sum()) > budget:
+        best = best[np.argsort(nearness[best])[::-1]]
+        best = best[: int(np.searchsorted(np.cumsum(sizes[best]), budget, side="right"))]
+    return best
 
 
 def systematic_counts(expected: Floats) -> NDArray[np.int64]:
@@ -48,7 +60,8 @@ def systematic_counts(expected: Floats) -> NDArray[np.int64]:
     Each is the number below or above what is expected, and over a random start the expected is its mean.
     """
     ends = np.floor(np.cumsum(expected) + 0.5).astype(np.int64)
-    return np.diff(ends, prepend=0)
+    ends[1:] -= ends[:-1].copy()
+    return ends
 
 
 def first_of_cells(counts: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:

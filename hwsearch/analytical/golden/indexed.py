@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwsearch.analytical.concentration import measure_concentration
 from hwsearch.analytical.estimator import Floats, checked_alpha_bar, checked_noisy
@@ -13,15 +14,29 @@ from hwsearch.analytical.golden.inclusion import expected_counts, first_of_cells
 from hwsearch.analytical.golden.proxies import PointProxy, PrincipalCoordinates
 from hwsearch.analytical.noise import linear_schedule
 from hwsearch.analytical.points import PointSet
-from hwsearch.analytical.posterior import Posterior, whole_logits
+from hwsearch.analytical.posterior import PointPosterior, whole_logits
 from hwsearch.analytical.wiener import WienerEstimator
 from hwsearch.errors import InputError
 
-#: Points that are looked at for a noisy point: from the index, and of the fixed sample.
-BUDGET, SAMPLE = 1024, 2048
+Places = NDArray[np.int64]
+
+#: Points that are looked at in full for a noisy point where noise is low.
+BUDGET = 384
+
+#: Points of the fixed sample: for the root of the data's number, and at least.
+SAMPLE_PER_ROOT, LEAST_SAMPLE = 16.0, 2048
+
+#: Principal coordinates that cells and points are told apart by.
+AXES = 64
+
+#: Axes of the Wiener estimators that correct the fixed sample.
+CONTROL_AXES = 128
+
+#: Points whose proxies are looked at, for each that is looked at in full.
+POOL = 8
 
 #: The fixed sample is used where the posterior averages at least so many of its points.
-BROAD = 192
+BROAD = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +69,9 @@ class IndexedEstimator:
 
     Args:
         points: the data.
-        proxy: what cells are told apart by; 32 principal coordinates if left.
+        proxy: what cells are told apart by; `AXES` principal coordinates if left.
         budget: points that are looked at.
-        sample: points of the fixed sample.
+        sample: points of the fixed sample; `SAMPLE_PER_ROOT` times the root of their number if left.
         cells: cells of the index; see `CellIndex.build`.
         seed: of sample and index.
 
@@ -70,20 +85,24 @@ class IndexedEstimator:
         proxy: PointProxy | None = None,
         *,
         budget: int = BUDGET,
-        sample: int = SAMPLE,
+        sample: int | None = None,
         cells: int | None = None,
         seed: int = 0,
     ) -> None:
+        if sample is None:
+            sample = max(LEAST_SAMPLE, round(SAMPLE_PER_ROOT * np.sqrt(len(points))))
         if min(budget, sample) < 2:
             raise InputError(f"at least 2 points are looked at; got {min(budget, sample)}")
         self.wiener, self.budget = WienerEstimator.fit(points), budget
-        self.proxy = proxy or PrincipalCoordinates.of(self.wiener, 32, points.rows.dtype)
+        self.proxy = proxy or PrincipalCoordinates.of(self.wiener, AXES, points.rows.dtype)
         self.index = CellIndex.build(points, self.proxy, cells, seed)
-        self._full = Posterior(self.index.points)
+        self._full = PointPosterior(self.index.points)
+        self._proxy_mean = self.proxy.project(self._full.mean[None])[0]
         order = np.random.default_rng([seed, 1]).permutation(len(points))
         drawn = np.sort(order[:sample])
         kept = PointSet(points.name, np.asarray(self.index.points.rows[drawn]))
-        self._sample, self._sample_wiener = Posterior(kept), WienerEstimator.fit(kept)
+        self._sample = PointPosterior(kept)
+        self._controls = _control(self.wiener), _control(WienerEstimator.fit(kept))
         #: The posterior is broad at alpha-bars of at most this.
         self.broad_below = self._broad_below(points, seed)
 
@@ -94,7 +113,7 @@ class IndexedEstimator:
 
     def estimate(self, noisy: Floats, alpha_bar: float) -> Floats:
         """The posterior's mean; see `CleanEstimator.estimate`."""
-        return self.estimate_with_error(noisy, alpha_bar).clean
+        return self._estimated(noisy, alpha_bar, with_error=False).clean
 
     def estimate_with_error(self, noisy: Floats, alpha_bar: float) -> Estimated:
         """The posterior's mean, and how far chance may have moved it.
@@ -102,51 +121,69 @@ class IndexedEstimator:
         Raises:
             InputError: as `CleanEstimator.estimate`.
         """
+        return self._estimated(noisy, alpha_bar, with_error=True)
+
+    def _estimated(self, noisy: Floats, alpha_bar: float, with_error: bool) -> Estimated:
         alpha_bar = checked_alpha_bar(alpha_bar)
         noisy = checked_noisy(noisy, self.size)
         points = noisy.astype(self.index.points.rows.dtype, copy=False)
-        look = self._broad if alpha_bar <= self.broad_below else self._narrow
-        found = look(points, alpha_bar)
-        return Estimated(found.clean.astype(noisy.dtype), found.standard_error)
+        if alpha_bar <= self.broad_below:
+            found = self._broad(points, alpha_bar)
+        else:
+            found = self._narrow(points, alpha_bar, with_error)
+        return Estimated(found.clean.astype(noisy.dtype, copy=False), found.standard_error)
 
     def _broad(self, noisy: Floats, alpha_bar: float) -> Estimated:
+        """By the fixed sample."""
         softmax = self._sample.softmax(noisy, alpha_bar)
-        correction = self.wiener.estimate(noisy, alpha_bar)
-        correction -= self._sample_wiener.estimate(noisy, alpha_bar)
+        full, sampled = (control.estimate(noisy, alpha_bar) for control in self._controls)
         left = 1.0 - len(self._sample.points) / len(self.index.points)
         spread = self.wiener.variances.sum() / self.size  # no posterior is wider, on average
         error = np.sqrt(left * spread / softmax.effective_points())
-        return Estimated(softmax.mean() + correction, error)
+        return Estimated(softmax.mean() + full - sampled, error)
 
-    def _narrow(self, noisy: Floats, alpha_bar: float) -> Estimated:
-        masses = self.index.masses(noisy, alpha_bar)
-        found = [self._hajek(noisy[i], alpha_bar, masses[i]) for i in range(len(noisy))]
-        clean = np.stack([one.clean for one in found])
-        return Estimated(clean, np.array([one.standard_error for one in found]))
+    def _narrow(self, noisy: Floats, alpha_bar: float, with_error: bool) -> Estimated:
+        """By the index."""
+        projected = self.proxy.project(noisy)
+        nearness, masses = self.index.look_up(projected, alpha_bar)
+        clean, errors = np.empty_like(noisy), np.zeros(len(noisy))
+        for place in range(len(noisy)):
+            expected = expected_counts(
+                nearness[place], masses[place], self.index.sizes, POOL * self.budget
+            )
+            where, chance = self._chosen(projected[place], alpha_bar, expected)
+            rows = self.index.points.rows.take(where, axis=0)
+            squares = self._full.squares[where]
+            point = noisy[place : place + 1]
+            logits = whole_logits(point, alpha_bar, rows, squares, self._full.mean)[0]
+            weights = _softmax(logits - np.log(chance))
+            clean[place] = weights @ rows
+            if with_error:
+                errors[place] = _hajek_error(rows, clean[place], weights, chance)
+        return Estimated(clean, errors)
 
-    def _hajek(self, noisy: Floats, alpha_bar: float, masses: Floats) -> Estimated:
-        """One noisy point ``[size]``."""
-        sizes = self.index.sizes
-        expected = expected_counts(masses, sizes, self.budget)
+    def _chosen(
+        self, projected: Floats, alpha_bar: float, expected: Floats
+    ) -> tuple[Places, Floats]:
+        """Points of cells, of those again by their own proxies; and how probable each was."""
         counts = systematic_counts(expected)
         where = first_of_cells(counts, self.index.starts)
-        probability = np.repeat(expected / sizes, counts)
-        rows = self.index.points.rows[where]
-        logits = whole_logits(
-            noisy[None], alpha_bar, rows, self._full.squares[where], self._full.mean
+        chance = np.repeat((expected / self.index.sizes).astype(projected.dtype), counts)
+        if len(where) <= self.budget:
+            return where, chance
+        # what proxies do not see of a point counts by its length alone
+        near = whole_logits(
+            projected[None],
+            alpha_bar,
+            self.index.proxies.take(where, axis=0),
+            self._full.squares[where],
+            self._proxy_mean,
         )[0]
-        logits = logits - np.log(probability)
-        weights = np.exp(logits - logits.max())
-        weights /= weights.sum()
-        clean = weights.astype(rows.dtype) @ rows
-        return Estimated(clean, self._error(rows, clean, weights, probability))
-
-    def _error(self, rows: Floats, clean: Floats, weights: Floats, probability: Floats) -> Floats:
-        """The linearised standard error of Hájek's estimator, were points drawn one by one."""
-        chance = weights**2 * (1.0 - probability)
-        heavy = chance > 1e-4 * chance.max(initial=0.0)
-        distances = ((rows[heavy] - clean) ** 2).mean(axis=1)
-        return np.sqrt((chance[heavy] * distances).sum())
+        sizes = np.ones_like(where)
+        shares = _softmax(near - np.log(chance))
+        chosen = expected_counts(near, shares, sizes, self.budget)
+        kept = np.flatnonzero(systematic_counts(chosen))
+        return where[kept], (chance[kept] * chosen[kept]).astype(projected.dtype)
 
     def _broad_below(self, points: PointSet, seed: int) -> float:
         """The least noise at which the posterior still averages `BROAD` points of the sample."""
@@ -155,8 +192,30 @@ class IndexedEstimator:
         rng = np.random.default_rng([seed, 2])
         probes = np.asarray(points.rows[np.sort(rng.permutation(len(points))[:16])])
         below = 0.0
-        for found in measure_concentration(self._sample, probes, linear_schedule().levels(32), seed):
+        for found in measure_concentration(
+            self._sample, probes, linear_schedule().levels(32), seed
+        ):
             if np.quantile(found.effective_points, 0.25) < BROAD:
                 break
             below = found.alpha_bar
         return below
+
+
+def _control(wiener: WienerEstimator) -> WienerEstimator:
+    """Its first axes: where noise is high it leaves the others nearly alone."""
+    return replace(
+        wiener, axes=wiener.axes[:, :CONTROL_AXES], variances=wiener.variances[:CONTROL_AXES]
+    )
+
+
+def _softmax(logits: Floats) -> Floats:
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()
+
+
+def _hajek_error(rows: Floats, clean: Floats, weights: Floats, chance: Floats) -> float:
+    """The linearised standard error of Hájek's estimator, were points drawn one by one."""
+    moves = weights**2 * (1.0 - chance)
+    heavy = moves > 1e-4 * moves.max(initial=0.0)
+    distances = ((rows[heavy] - clean) ** 2).mean(axis=1)
+    return float(np.sqrt((moves[heavy] * distances).sum()))

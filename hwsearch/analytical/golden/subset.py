@@ -12,7 +12,7 @@ from hwsearch.analytical.estimator import Floats, checked_alpha_bar, checked_noi
 from hwsearch.analytical.golden.proxies import PointProxy, project_all
 from hwsearch.analytical.locality import Locality, PixelwiseSoftmax, local_logits
 from hwsearch.analytical.points import PointSet
-from hwsearch.analytical.posterior import Posterior, StreamingSoftmax, whole_logits
+from hwsearch.analytical.posterior import PointPosterior, StreamingSoftmax, whole_logits
 from hwsearch.errors import InputError
 
 #: How the pool of candidates is found: `nearest` by proxy, as the paper says; or `random`, as the
@@ -94,7 +94,7 @@ class GoldenEstimator:
                 f"a golden subset of {self.schedule.most} points is larger than the data "
                 f"({len(points)}): take at most so many"
             )
-        self.posterior, self.proxy, self.pool = Posterior(points), proxy, pool
+        self.posterior, self.proxy, self.pool = PointPosterior(points), proxy, pool
         self.locality, self.seed = locality, seed
         self._proxies = project_all(points, proxy)
         self._proxy_squares = (self._proxies**2).sum(axis=1)
@@ -133,7 +133,9 @@ class GoldenEstimator:
         if self.pool == "random":
             rng = np.random.default_rng(self.seed)
             pool = np.sort(rng.permutation(count)[:wanted])
-            return pool, self._near(noisy, alpha_bar, self._proxies[pool], self._proxy_squares[pool])
+            return pool, self._near(
+                noisy, alpha_bar, self._proxies[pool], self._proxy_squares[pool]
+            )
         near = self._near(noisy, alpha_bar, self._proxies, self._proxy_squares)
         pool = np.sort(_best(near, wanted))
         return pool, near[pool]

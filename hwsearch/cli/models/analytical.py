@@ -45,7 +45,7 @@ def command(data: str, out: Path | None, as_json: bool, **flags: Any) -> None:
     what it costs against the number of points.
     """
     from hwsearch.analytical.datasets import load_points
-    from hwsearch.jobs.analytical import AnalyticalRequest, run_analytical, write_samples
+    from hwsearch.jobs.analytical import AnalyticalRequest, run_analytical, write_drawn
 
     points = load_points(data, flags["points"], flags["seed"])
     request = AnalyticalRequest(
@@ -58,7 +58,7 @@ def command(data: str, out: Path | None, as_json: bool, **flags: Any) -> None:
     )
     with progress_bar():
         found = run_analytical(points, request)
-    written = [] if out is None else write_samples(found, points, out)
+    written = [] if out is None else write_drawn(found, points, out)
     document = found.document | {"files": [str(path) for path in written]}
     if as_json:
         print_json(document)
