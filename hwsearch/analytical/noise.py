@@ -53,7 +53,7 @@ def linear_schedule(steps: int = 1000, first: float = 1e-4, last: float = 0.02) 
     [4e-05, 0.9999]
     """
     betas = np.linspace(first, last, steps)
-    return NoiseSchedule("linear", np.cumprod(1.0 - betas))
+    return NoiseSchedule("linear", np.asarray(np.cumprod(1.0 - betas), dtype=np.float64))
 
 
 def cosine_schedule(steps: int = 1000, offset: float = 0.008) -> NoiseSchedule:
@@ -61,7 +61,7 @@ def cosine_schedule(steps: int = 1000, offset: float = 0.008) -> NoiseSchedule:
     time = np.arange(steps + 1) / steps
     curve = np.cos((time + offset) / (1.0 + offset) * np.pi / 2.0) ** 2
     kept = np.maximum(curve[1:] / curve[:-1], 1e-3)
-    return NoiseSchedule("cosine", np.cumprod(kept).astype(np.float64))
+    return NoiseSchedule("cosine", np.asarray(np.cumprod(kept), dtype=np.float64))
 
 
 #: Schedules by name.

@@ -38,12 +38,11 @@ class WienerEstimator:
         Fewer points than numbers in one are decomposed as they are (SVD of the centred data, whose rank
         is low); more by their covariance, which is added up over blocks.
         """
-        if len(points) <= points.size:
-            rows = np.asarray(points.rows, dtype=np.float64)
-            mean = rows.mean(axis=0)
-            _, values, transposed = np.linalg.svd(rows - mean, full_matrices=False)
-            return cls._kept(mean, transposed.T, values**2 / len(points))
         mean = points.mean(block)
+        if len(points) <= points.size:
+            centred = np.asarray(points.rows, dtype=np.float64) - mean
+            _, values, transposed = np.linalg.svd(centred, full_matrices=False)
+            return cls._kept(mean, transposed.T, values**2 / len(points))
         covariance = np.zeros((points.size, points.size))
         for _, rows in points.blocks(block):
             centred = rows.astype(np.float64) - mean

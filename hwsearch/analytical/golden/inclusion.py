@@ -47,6 +47,8 @@ def expected_counts(
 def _nearest(nearness: Floats, sizes: NDArray[np.int64], budget: float) -> NDArray[np.intp]:
     """The nearest cells that together have at most `budget` points."""
     count = min(len(sizes), int(budget))  # every cell has a point
+    if count == 0:
+        return np.empty(0, dtype=np.intp)
     best = np.argpartition(nearness, len(nearness) - count)[len(nearness) - count :]
     if int(sizes[best].sum()) > budget:
         best = best[np.argsort(nearness[best])[::-1]]
