@@ -26,7 +26,7 @@ def pooled_r_squared(found: Floats, wanted: Floats) -> float:
     """1 less the squared error over the variance of `wanted` around its mean point.
 
     Stricter than `r_squared` where noise is high: there all denoised points are nearly the data's mean,
-    and only what tells them apart counts.
+    and only what tells them apart counts. Where nothing does, errors count as they are.
 
     Args:
         found: ``[batch, size]``, at least two points.
@@ -34,4 +34,4 @@ def pooled_r_squared(found: Floats, wanted: Floats) -> float:
     """
     wanted = wanted.astype(np.float64)
     spread = ((wanted - wanted.mean(axis=0)) ** 2).sum()
-    return float(1.0 - ((found - wanted) ** 2).sum() / spread)
+    return float(1.0 - ((found - wanted) ** 2).sum() / (spread or 1.0))

@@ -53,6 +53,7 @@ class WienerEstimator:
     @classmethod
     def _kept(cls, mean: Floats, axes: Floats, variances: Floats) -> WienerEstimator:
         kept = variances > _LEAST * max(float(variances[0]), np.finfo(np.float64).tiny)
+        kept[0] = True  # points that are all the same have an axis, too, of no width
         parts = (mean, np.ascontiguousarray(axes[:, kept]), variances[kept])
         return cls(*(np.asarray(part, dtype=np.float64) for part in parts))
 

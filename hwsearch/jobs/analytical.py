@@ -20,9 +20,10 @@ from hwsearch.analytical.optimal import OptimalEstimator
 from hwsearch.analytical.points import PointSet
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.latency.timing.clock import interleave
+from hwsearch.progress import each, shown
 
 #: Points that a run needs, of which a tenth, at most `QUERIES`, are held out.
-LEAST, QUERIES = 20, 64
+LEAST, QUERIES = 20, 32
 
 #: What is timed beside the method that was asked for.
 COMPARED = ("optimal", "wiener")
@@ -108,15 +109,15 @@ def _agreement(
 ) -> list[dict[str, float]]:
     """At each level, how near the denoised held-out points are to those of the full scan."""
     rows = []
-    for place, level in enumerate(levels):
+    for place in each(range(len(levels)), "denoising", len(levels)):
+        level = levels[place]
         noisy = add_noise(clean, level, np.random.default_rng([seed, place]))
         wanted, got = optimal.estimate(noisy, level), estimator.estimate(noisy, level)
-        pooled = pooled_r_squared(got, wanted) if len(clean) > 1 else float("nan")
         rows.append(
             {
                 "alpha_bar": level,
                 "r2": float(r_squared(got, wanted).mean()),
-                "pooled_r2": pooled,
+                "pooled_r2": pooled_r_squared(got, wanted),
                 "mse_to_clean": float(((got - clean) ** 2).mean()),
             }
         )
@@ -134,11 +135,11 @@ def _cost(
         some = drawn_points(data, min(count, len(data)), request.seed)
         for method in methods:
             runs[method, count] = _Walk(make_estimator(method, some), clean[:TIMED_BATCH], levels)
-    samples = interleave(runs, ROUNDS, seed=request.seed)
-    each = 1e-3 / (len(clean[:TIMED_BATCH]) * len(levels))
+    samples = interleave(runs, ROUNDS, seed=request.seed, progress=shown("timing"))
+    per_point = 1e-3 / (len(clean[:TIMED_BATCH]) * len(levels))
     return [
         {"points": count}
-        | {method: each * float(np.median(samples[method, count])) for method in methods}
+        | {method: per_point * float(np.median(samples[method, count])) for method in methods}
         for count in counts
     ]
 

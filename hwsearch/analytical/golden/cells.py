@@ -6,6 +6,7 @@ it holds: that tells about how much of a posterior a cell holds without a look a
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,12 +101,16 @@ class CellIndex:
 def _clusters(proxies: Floats, cells: int, seed: int) -> NDArray[np.int64]:
     """The cell of each proxy: k-means, fitted on a sample of them."""
     from sklearn.cluster import MiniBatchKMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     rng = np.random.default_rng(seed)
     sample = rng.permutation(len(proxies))[: max(FITTED_PER_CELL * cells, 10_000)]
     means = MiniBatchKMeans(
         cells, init="random", n_init=1, batch_size=8192, max_iter=20, random_state=seed
-    ).fit(proxies[sample])
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than cells
+        means.fit(proxies[sample])
     blocks = range(0, len(proxies), 65_536)
     found = [means.predict(proxies[start : start + 65_536]) for start in blocks]
     return np.concatenate(found).astype(np.int64)
