@@ -20,9 +20,9 @@ def test_every_method_draws_samples_and_is_measured(method, digits):
     found = run_analytical(digits, request)
     assert found.samples.shape == (3, 64)
     document = json.loads(json.dumps(found.document))
-    assert (document["points"], document["method"], document["cost"]) == (360, method, [])
+    assert (document["points"], document["method"], document["cost"]) == (368, method, [])
     near = [row["r2"] for row in document["agreement"]]
-    if method in ("optimal", "indexed"):  # 360 points are all in the fixed sample
+    if method in ("optimal", "indexed"):  # 368 points are all in the fixed sample
         assert near == pytest.approx([1.0] * 4, abs=1e-6)
     else:
         assert min(near) < 0.999
@@ -40,7 +40,7 @@ def test_samples_of_the_optimal_denoiser_are_data_points(digits):
 def test_cost_is_told_for_every_size(digits):
     found = run_analytical(digits, AnalyticalRequest(method="golden", steps=2, samples=1))
     cost = found.document["cost"]
-    assert [row["points"] for row in cost] == [45, 90, 180, 360]
+    assert [row["points"] for row in cost] == [46, 92, 184, 368]
     assert all(set(row) == {"points", "optimal", "wiener", "golden"} for row in cost)
     assert all(row["optimal"] > 0 for row in cost)
 
