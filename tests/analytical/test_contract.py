@@ -41,7 +41,7 @@ class TestIndexed(CleanEstimatorContract):
     def make(self, points):
         from hwsearch.analytical import IndexedEstimator
 
-        return IndexedEstimator(points, budget=60, sample=80, cells=30)
+        return IndexedEstimator(points, pool=120, budget=60, sample=80, cells=30)
 
 
 def test_every_method_is_held_by_the_contract():

@@ -17,7 +17,7 @@ from hwsearch.analytical.golden.proxies import PointProxy, project_all
 from hwsearch.analytical.points import PointSet
 
 #: Cells for the root of so many points; proxies that the cells are fitted on, a cell.
-CELLS_PER_ROOT, FITTED_PER_CELL = 2.0, 40
+CELLS_PER_ROOT, FITTED_PER_CELL = 4.0, 40
 
 
 @dataclass(frozen=True, eq=False)

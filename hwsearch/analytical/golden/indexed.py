@@ -20,20 +20,18 @@ from hwsearch.errors import InputError
 
 Places = NDArray[np.int64]
 
-#: Points that are looked at in full for a noisy point where noise is low.
-BUDGET = 384
+#: Where noise is low: points of the pool, whose proxies are looked at; and numbers that are looked at in
+#: full, of at least so many points.
+POOL, NUMBERS, LEAST_BUDGET = 4096, 786_432, 256
 
 #: Points of the fixed sample: for the root of the data's number, and at least.
 SAMPLE_PER_ROOT, LEAST_SAMPLE = 16.0, 2048
 
 #: Principal coordinates that cells and points are told apart by.
-AXES = 64
+AXES = 128
 
 #: Axes of the Wiener estimators that correct the fixed sample.
 CONTROL_AXES = 128
-
-#: Points whose proxies are looked at, for each that is looked at in full.
-POOL = 8
 
 #: The fixed sample is used where the posterior averages at least so many of its points.
 BROAD = 256
@@ -60,23 +58,26 @@ class IndexedEstimator:
     of it does. The Wiener estimator of the sample is known and so is that of all data; their difference
     corrects the sample's mean (a control variate), which is exact to first order in the signal.
 
-    *Where noise is low* an index of cells says where the posterior's mass is. A budget of points goes to
-    the cells by their mass: whole cells that are near, samples of those that are not so. Each point
-    counts by the inverse of the probability that it was looked at (Hájek's estimator), so nothing is
-    cut off.
+    *Where noise is low* an index of cells says where the posterior's mass is. A pool of points comes from
+    the cells: whole cells that are near, samples of others by their mass. By proxies some of the pool are
+    chosen in the same manner, and looked at in full. Each point counts by the inverse of the probability
+    that it was looked at (Hájek's estimator), so nothing is cut off.
 
-    Costs ``O(sqrt(points) * proxy + budget * size)`` a noisy point, and one pass over the data before.
+    Costs ``O(sqrt(points) * (proxy + size) + pool * proxy + budget * size)`` a noisy point, and a pass
+    over the data for each cell before.
 
     Args:
         points: the data.
         proxy: what cells are told apart by; `AXES` principal coordinates if left.
-        budget: points that are looked at.
+        pool: points whose proxies are looked at.
+        budget: points of these that are looked at in full; so many that they have `NUMBERS` numbers, but
+            at least `LEAST_BUDGET`, if left.
         sample: points of the fixed sample; `SAMPLE_PER_ROOT` times the root of their number if left.
         cells: cells of the index; see `CellIndex.build`.
         seed: of sample and index.
 
     Raises:
-        InputError: budget or sample are below 2.
+        InputError: pool, budget or sample are below 2.
     """
 
     def __init__(
@@ -84,16 +85,19 @@ class IndexedEstimator:
         points: PointSet,
         proxy: PointProxy | None = None,
         *,
-        budget: int = BUDGET,
+        pool: int = POOL,
+        budget: int | None = None,
         sample: int | None = None,
         cells: int | None = None,
         seed: int = 0,
     ) -> None:
         if sample is None:
             sample = max(LEAST_SAMPLE, round(SAMPLE_PER_ROOT * np.sqrt(len(points))))
-        if min(budget, sample) < 2:
-            raise InputError(f"at least 2 points are looked at; got {min(budget, sample)}")
-        self.wiener, self.budget = WienerEstimator.fit(points), budget
+        if budget is None:
+            budget = max(LEAST_BUDGET, min(NUMBERS // points.size, pool))
+        if min(pool, budget, sample) < 2:
+            raise InputError(f"at least 2 points are looked at; got {min(pool, budget, sample)}")
+        self.wiener, self.pool, self.budget = WienerEstimator.fit(points), pool, budget
         self.proxy = proxy or PrincipalCoordinates.of(self.wiener, AXES, points.rows.dtype)
         self.index = CellIndex.build(points, self.proxy, cells, seed)
         self._full = PointPosterior(self.index.points)
@@ -148,9 +152,7 @@ class IndexedEstimator:
         nearness, masses = self.index.look_up(projected, alpha_bar)
         clean, errors = np.empty_like(noisy), np.zeros(len(noisy))
         for place in range(len(noisy)):
-            expected = expected_counts(
-                nearness[place], masses[place], self.index.sizes, POOL * self.budget
-            )
+            expected = expected_counts(nearness[place], masses[place], self.index.sizes, self.pool)
             where, chance = self._chosen(projected[place], alpha_bar, expected)
             rows = self.index.points.rows.take(where, axis=0)
             squares = self._full.squares[where]

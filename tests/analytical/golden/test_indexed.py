@@ -19,7 +19,7 @@ def test_a_budget_and_a_sample_of_all_points_give_the_optimal_denoiser(level):
     noisy = noisy_of(points)
     wanted = OptimalEstimator(points).estimate(noisy, level)
     for budget, sample in ((150, 20), (20, 150)):
-        estimator = IndexedEstimator(points, budget=budget, sample=sample)
+        estimator = IndexedEstimator(points, pool=budget, budget=budget, sample=sample)
         if sample == 20:  # never by the sample
             estimator.broad_below = 0.0
         found = estimator.estimate_with_error(noisy, level)
@@ -35,7 +35,7 @@ def large():
 
 @pytest.fixture(scope="module")
 def estimators(large):
-    indexed = IndexedEstimator(large[0], budget=1024, sample=6000)
+    indexed = IndexedEstimator(large[0], sample=6000)
     return OptimalEstimator(large[0]), indexed
 
 
@@ -64,14 +64,14 @@ def test_more_points_are_nearer(large, estimators):
     noisy = add_noise(large[1].rows, level, np.random.default_rng(0))
     wanted = estimators[0].estimate(noisy, level)
     errors = []
-    for budget in (64, 512, 4096):
-        estimators[1].budget = budget
+    for count in (64, 512, 4096):
+        estimators[1].pool = count
         errors.append(((estimators[1].estimate(noisy, level) - wanted) ** 2).mean())
-    estimators[1].budget = 1024
+    estimators[1].pool = 4096
     assert errors[0] > 2 * errors[1] > 4 * errors[2]
 
 
-@pytest.mark.parametrize("wrong", [{"budget": 1}, {"sample": 0}])
+@pytest.mark.parametrize("wrong", [{"pool": 1}, {"budget": 1}, {"sample": 0}])
 def test_at_least_two_points_are_looked_at(wrong):
     with pytest.raises(InputError, match="at least 2 points are looked at"):
         IndexedEstimator(small_points(), **wrong)
