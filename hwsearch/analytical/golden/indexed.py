@@ -20,12 +20,14 @@ from hwsearch.errors import InputError
 
 Places = NDArray[np.int64]
 
-#: Where noise is low: points of the pool, whose proxies are looked at; and numbers that are looked at in
-#: full, of at least so many points.
-POOL, NUMBERS, LEAST_BUDGET = 4096, 786_432, 256
+#: Numbers that may always be looked at, in points of whatever size.
+NUMBERS = 786_432
+
+#: Where noise is low: points of the pool, whose proxies are looked at, and the least that are in full.
+POOL, LEAST_BUDGET = 4096, 256
 
 #: Points of the fixed sample: for the root of the data's number, and at least.
-SAMPLE_PER_ROOT, LEAST_SAMPLE = 16.0, 2048
+SAMPLE_PER_ROOT, LEAST_SAMPLE = 12.0, 2048
 
 #: Principal coordinates that cells and points are told apart by.
 AXES = 128
@@ -72,7 +74,8 @@ class IndexedEstimator:
         pool: points whose proxies are looked at.
         budget: points of these that are looked at in full; so many that they have `NUMBERS` numbers, but
             at least `LEAST_BUDGET`, if left.
-        sample: points of the fixed sample; `SAMPLE_PER_ROOT` times the root of their number if left.
+        sample: points of the fixed sample; `SAMPLE_PER_ROOT` times the root of their number, or as many as
+            have `NUMBERS` numbers, if left.
         cells: cells of the index; see `CellIndex.build`.
         seed: of sample and index.
 
@@ -92,7 +95,8 @@ class IndexedEstimator:
         seed: int = 0,
     ) -> None:
         if sample is None:
-            sample = max(LEAST_SAMPLE, round(SAMPLE_PER_ROOT * np.sqrt(len(points))))
+            root = round(SAMPLE_PER_ROOT * np.sqrt(len(points)))
+            sample = max(LEAST_SAMPLE, root, NUMBERS // points.size)
         if budget is None:
             budget = max(LEAST_BUDGET, min(NUMBERS // points.size, pool))
         if min(pool, budget, sample) < 2:
