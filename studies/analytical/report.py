@@ -127,7 +127,7 @@ def span(row: pd.Series, name: str, digits: int) -> str:
 
 
 def times(row: pd.Series, batch: int) -> str:
-    """How many times faster, median and range of the rounds."""
+    """How many times faster, median and quartiles of the rounds."""
     names = (f"speedup_{batch}{end}" for end in ("", "_low", "_high"))
     value, low, high = (row[name] for name in names)
     return f"{value:.0f} ({low:.0f} to {high:.0f})"

@@ -118,10 +118,8 @@ def golden(out: Path, points: int, queries: int, rounds: int) -> None:
                 if (name, batch) in samples:
                     ratio = samples["optimal", batch] / samples[name, batch]
                     row[f"speedup_{batch}"] = float(np.median(ratio))
-                    row[f"speedup_{batch}_low"], row[f"speedup_{batch}_high"] = (
-                        ratio.min(),
-                        ratio.max(),
-                    )
+                    low, high = np.quantile(ratio, [0.25, 0.75])
+                    row[f"speedup_{batch}_low"], row[f"speedup_{batch}_high"] = low, high
                     row[f"ms_{batch}"] = float(np.median(samples[name, batch])) / 1e3 / batch
                     row[f"scan_ms_{batch}"] = (
                         float(np.median(samples["optimal", batch])) / 1e3 / batch
