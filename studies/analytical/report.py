@@ -30,7 +30,7 @@ def golden(table: pd.DataFrame, _out: Path) -> None:
     """Agreement and speed, a level a row; then whole walks."""
     print(table["machine"][0], "built in", table["build_seconds"][0], "s")
     print(
-        "| ᾱ | points averaged | r² | an image | faster, one | faster, 32 | golden, random | golden, nearest |"
+        "| ᾱ | averaged | r² | an image | faster, one | faster, 32 | golden, random | golden, nearest |"
     )
     print("| -- " * 8 + "|")
     for level, some in table.groupby("alpha_bar", sort=False):

@@ -91,7 +91,7 @@ def trained(data: PointSet, steps: int, batch: int = 64, seed: int = 0) -> UNet:
         optimiser.step()
         average.update_parameters(network)
         if step % 500 == 0:
-            print(step, float(loss), flush=True)
+            print(step, loss.item(), flush=True)
     return average.module.eval()
 
 
