@@ -13,7 +13,6 @@ all that are compared in turns within one run; only ratios are meant to be belie
 from __future__ import annotations
 
 import argparse
-import copy
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -45,8 +44,6 @@ from hwsearch.latency.devices.environment import this_machine
 from hwsearch.latency.timing.clock import interleave
 
 HERE = Path(__file__).parent
-#: Pool and budget of an index that looks at four times as many points.
-WIDE = (16_384, 1024)
 #: Resamples of every bootstrap.
 RESAMPLES = 2000
 
@@ -93,9 +90,6 @@ def golden(out: Path, points: int, queries: int, rounds: int) -> None:
     began = time.perf_counter()
     indexed = IndexedEstimator(data)
     built = time.perf_counter() - began
-    wide = copy.copy(indexed)
-    wide.pool, wide.budget = WIDE
-    ours = {"indexed": indexed, "indexed wide": wide}
     proxy = BlockMeans((32, 32, 3), 2)
     authors = {
         f"golden {pool}": GoldenEstimator(data, proxy, pool=pool) for pool in ("nearest", "random")
@@ -105,14 +99,13 @@ def golden(out: Path, points: int, queries: int, rounds: int) -> None:
         softmax = optimal.posterior.softmax(points_at, level)
         wanted = softmax.mean()
         few = slice(0, max(2, queries // 4))
-        found = {name: each.estimate(points_at, level) for name, each in ours.items()}
+        found = {"indexed": indexed.estimate(points_at, level)}
         found |= {name: each.estimate(points_at[few], level) for name, each in authors.items()}
         runs: dict[tuple[str, int], Callable[[], object]] = {}
         for batch in (1, 32):
             some = points_at[:batch]
             runs["optimal", batch] = lambda x=some, a=level: optimal.estimate(x, a)
-            for name, each in ours.items():
-                runs[name, batch] = lambda x=some, a=level, e=each: e.estimate(x, a)
+            runs["indexed", batch] = lambda x=some, a=level: indexed.estimate(x, a)
         for name, each in authors.items():
             runs[name, 1] = lambda x=points_at[:1], a=level, e=each: e.estimate(x, a)
         samples = {key: np.array(value) for key, value in interleave(runs, rounds).items()}
