@@ -68,6 +68,8 @@ _EXTRAS = {
     "lm_eval": "lm-eval",
     "psycopg": "postgresql",
     "optuna_dashboard": "dashboard",
+    "sklearn": "analytical",
+    "PIL": "analytical",
 }
 
 #: Modules whose errors are about what was given to them, what that is called, and what to do.

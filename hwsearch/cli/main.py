@@ -31,6 +31,7 @@ VERBS = {
     "verify": ("bundles", "Check a bundle: files, predictions, accuracy, latency."),
     "evaluate": ("models", "Score a model or a bundle on a task."),
     "proxies": ("models", "How well each loss ranks plans by accuracy, as a study measured it."),
+    "analytical": ("models", "Diffusion that is computed from data, without a network."),
     "generate": ("bundles", "Answer a question with a bundle."),
     "bench": ("bundles", "How fast a bundle answers: tokens, passes, latency, memory."),
 }

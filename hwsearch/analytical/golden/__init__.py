@@ -1,0 +1,1 @@
+"""Golden subsets: as their authors choose them, and by an index."""
