@@ -8,7 +8,6 @@ class TestMine(CleanEstimatorContract):
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from hwsearch.analytical.estimator import CleanEstimator, Floats, add_noise
 from hwsearch.analytical.points import PointSet, checked_points
@@ -89,6 +88,8 @@ class CleanEstimatorContract:
 
     def test_what_cannot_be_is_refused(self) -> None:
         """Alpha-bars outside of 0 to 1, and points of another shape or that are no numbers."""
+        import pytest
+
         points = self.points()
         estimator = self.make(points)
         noisy = self._noisy(points, 0.5, 2)
