@@ -13,7 +13,7 @@ from hwsearch.cli.devices.comparison_tables import print_best, print_cross, rema
 from hwsearch.cli.options import json_option, print_json, storage_option
 
 if TYPE_CHECKING:
-    from hwsearch.jobs.comparison import DeviceComparison
+    from hwsearch.jobs.comparing.devices import DeviceComparison
 
 
 @click.command(name="compare")
@@ -88,7 +88,7 @@ def leave(found: DeviceComparison) -> None:
 def compared(study: str | None, model: str | None, flags: dict[str, Any]) -> DeviceComparison:
     """The comparison that the flags ask for."""
     from hwsearch.errors import InputError
-    from hwsearch.jobs.comparison import compare_study, compare_uniform
+    from hwsearch.jobs.comparing.devices import compare_study, compare_uniform
 
     names = [name.strip() for name in flags["devices"].split(",") if name.strip()]
     shared = {"ratio": flags["target_ratio"], "objective": flags["objective"]}

@@ -12,7 +12,7 @@ from rich.console import Group
 from hwsearch.cli.options import output_width, percent, print_table
 
 if TYPE_CHECKING:
-    from hwsearch.jobs.comparison import DeviceComparison
+    from hwsearch.jobs.comparing.devices import DeviceComparison
     from hwsearch.latency.prediction.comparison import Column, ComparedPlan
 
 #: Characters of a bar that stands for a device's uncompressed plan, and of a cell of the cross table.

@@ -2,10 +2,12 @@
 
 It has no kernel for the operator Attention. Where only that is written out, onnxruntime 1.24.1 joins nodes
 of OpenVINO's around what is left into a circle and opens nothing, so all three operators of transformers
-are. Weights in blocks are multiplied by float inputs. `Provider.threads_option` is its own: it starts threads
-besides those of the session.
+are. Weights in blocks are multiplied by float inputs: where a processor has VNNI it would round those,
+were it not told not to, and compute other numbers than elsewhere. `Provider.threads_option` is its own:
+it starts threads besides those of the session.
 """
 
+import json
 from typing import Final
 
 from hwsearch.plan import WeightFormat
@@ -35,6 +37,10 @@ OPENVINO: Final = Provider(
     decomposed=TRANSFORMER_OPERATORS,
     rounds_inputs=False,
     # its default on processors with bfloat16 units is to compute in that
-    settings={"device_type": "CPU", "precision": "FP32"},
+    settings={
+        "device_type": "CPU",
+        "precision": "FP32",
+        "load_config": json.dumps({"CPU": {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}}),
+    },
     threads_option="num_of_threads",
 )

@@ -38,6 +38,7 @@ def provider(request, monkeypatch):
         provider_of(name),
         execution=CPU.execution,
         package=CPU.package,
+        least="1.0",
         settings={},
         rounds_inputs=True,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from hwsearch.errors import HwsearchError, InputError, UnknownNameError
-from hwsearch.jobs.device_plans import Pricing, StudyPlans
+from hwsearch.jobs.comparing.own_plans import Pricing, StudyPlans
 from hwsearch.jobs.predicted_model import Subject, subject_of
 from hwsearch.latency.devices.device import Device, load_device
 from hwsearch.latency.prediction.comparison import (

@@ -1,0 +1,1 @@
+"""Plans of a study, or of a model, compared on several devices."""
