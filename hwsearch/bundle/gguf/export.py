@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hwsearch.bundle.gguf.metadata import Value, architecture_of, metadata_of
-from hwsearch.bundle.gguf.tensors import FileTensor, file_tensors
+from hwsearch.bundle.gguf.tensors import FileTensor, file_tensors, file_type
 from hwsearch.bundle.gguf.tokenizer import is_told, tokenizer_fields
 from hwsearch.bundle.linears import sizes_of
 from hwsearch.bundle.partial import PartialBundle, check_room_for, refuse_existing
@@ -51,6 +51,7 @@ def export_gguf(compressed: CompressedDenoiser, out: Path, *, overwrite: bool = 
     tensors = file_tensors(compressed, sizes, ARCHITECTURES[architecture].paired)
     check_room_for(out, sum(tensor.nbytes for tensor in tensors))
     values = metadata_of(denoiser, sizes, architecture)
+    values["general.file_type"] = file_type(tensors)
     values |= (tokens := tokenizer_fields(denoiser))
     out.parent.mkdir(parents=True, exist_ok=True)
     with PartialBundle(out, f"gguf {uuid.uuid4()}") as partial:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -30,6 +31,10 @@ Pieces = Iterator["NDArray[np.generic]"]
 _BYTES = {"F32": 128, "F16": 64, "BF16": 64, "Q8_0": 34, "Q4_0": 18, "Q4_1": 20}
 
 
+#: llama.cpp's numbers of files by the type of most of their weights.
+FILE_TYPES: Final = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "BF16": 32}
+
+
 @dataclass(frozen=True, eq=False)
 class FileTensor:
     """A tensor to be written.
@@ -50,6 +55,14 @@ class FileTensor:
     def nbytes(self) -> int:
         """Bytes of all of it."""
         return int(np.prod(self.shape)) * _BYTES[self.kind] // 32
+
+
+def file_type(tensors: Sequence[FileTensor]) -> int:
+    """llama.cpp's number (``llama_ftype``) of a file whose weights are mostly of one type."""
+    numbers: Counter[str] = Counter()
+    for tensor in tensors:
+        numbers[tensor.kind] += int(np.prod(tensor.shape))
+    return FILE_TYPES[max(numbers, key=numbers.__getitem__)]
 
 
 def file_tensors(

@@ -29,6 +29,9 @@ TYPES = {
     "Q4_K - Medium": "Q4_K_M",
 }
 
+#: What llama.cpp adds where a file does not say its type, and it goes by that of most tensors.
+GUESSED = " (guessed)"
+
 #: When llama.cpp ceased to compute logits of every row of a prompt; a row says when it was run.
 LAST_ROW_ALONE = "2024-03"
 
@@ -61,7 +64,8 @@ class BenchTest(Frozen):
     @property
     def kind(self) -> str | None:
         """The model file's type; None where it is not one of `TYPES`."""
-        found = (name for said, name in TYPES.items() if self.model_type.endswith(f" {said}"))
+        told = self.model_type.removesuffix(GUESSED)
+        found = (name for said, name in TYPES.items() if told.endswith(f" {said}"))
         return next(found, None)
 
     @property

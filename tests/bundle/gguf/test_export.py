@@ -99,6 +99,14 @@ def test_it_is_read_as_the_model_that_was_written(family, tmp_path):
     assert fields.get("general.architecture") == family.split(",")[0]
 
 
+@pytest.mark.parametrize(("fmt", "number"), [("fp16", 1), ("w8", 7), ("w4", 2), ("w4-asym", 3)])
+def test_it_says_which_type_most_weights_have(fmt, number, tmp_path):
+    """Else llama.cpp calls the type guessed."""
+    plan = CompressionPlan.uniform(2, fmt, fmt, head=fmt)
+    written = export_gguf(compress(denoiser_of("llada"), plan), tmp_path / "out")
+    assert read_header(written).metadata.get("general.file_type") == number
+
+
 def test_rounding_a_scale_to_16_bits_is_all_that_differs_from_the_plan():
     denoiser = denoiser_of("llada")
     compressed = compress(denoiser, CompressionPlan.uniform(2, attention="w8", mlp="w4"))

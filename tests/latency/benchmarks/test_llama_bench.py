@@ -117,6 +117,12 @@ def test_bfloat16_is_not_taken_for_float16(tmp_path):
     assert read_bench(written(tmp_path, rows)).kinds == ["BF16", "Q8_0", "Q4_0"]
 
 
+def test_a_type_that_llama_cpp_guessed_is_that_type(tmp_path):
+    rows = machine()
+    guessed = [row | {"model_type": f"{row['model_type']} (guessed)"} for row in rows]
+    assert read_bench(written(tmp_path, guessed)).kinds == ["F16", "Q8_0", "Q4_0"]
+
+
 def test_two_types_are_enough_and_say_that_none_was_held_out(tmp_path):
     rows = machine(kinds=("Q8_0", "Q4_0"))
     info = import_bench(written(tmp_path, rows), "mine", LLAMA_2, tmp_path).info
