@@ -33,6 +33,7 @@ VERBS = {
     "proxies": ("models", "How well each loss ranks plans by accuracy, as a study measured it."),
     "generate": ("bundles", "Answer a question with a bundle."),
     "bench": ("bundles", "How fast a bundle answers: tokens, passes, latency, memory."),
+    "web": ("bundles", "Write the scripts that run bundles in Node and in a browser."),
 }
 
 

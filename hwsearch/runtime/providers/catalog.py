@@ -6,9 +6,10 @@ from hwsearch.errors import UnknownNameError
 from hwsearch.runtime.providers.cpu import CPU
 from hwsearch.runtime.providers.openvino import OPENVINO
 from hwsearch.runtime.providers.provider import Provider
+from hwsearch.runtime.providers.web import WEB
 
 #: All of them, onnxruntime's own first.
-PROVIDERS: Final[dict[str, Provider]] = {each.name: each for each in (CPU, OPENVINO)}
+PROVIDERS: Final[dict[str, Provider]] = {each.name: each for each in (CPU, OPENVINO, WEB)}
 
 
 def exporting_for(runtime: str) -> Provider:

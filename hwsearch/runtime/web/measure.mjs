@@ -1,0 +1,41 @@
+/**
+ * Time the graphs of this folder in Node 20 or later:
+ *
+ *   npm install
+ *   node measure.mjs [--threads 1] [--rounds 10] [--sessions 3] [-o results.csv]
+ *
+ * In a browser: node serve.mjs, and open the page that it names. Then bring the results back:
+ * hwsearch profile --import results.csv --device NAME
+ */
+
+import { writeFile } from 'node:fs/promises'
+import os from 'node:os'
+import { parseArgs } from 'node:util'
+
+import { command } from './errors.mjs'
+import { timeKit } from './kit/timing.mjs'
+
+const OPTIONS = {
+  threads: { type: 'string', default: '1' },
+  rounds: { type: 'string', default: '10' },
+  sessions: { type: 'string', default: '3' },
+  out: { type: 'string', short: 'o', default: 'results.csv' },
+}
+
+await command(async () => {
+  const { values } = parseArgs({ options: OPTIONS })
+  const facts = {
+    processor: os.cpus()[0]?.model.trim() || os.machine(),
+    cores: os.cpus().length,
+    system: `${os.type()} ${os.machine()}`,
+    engine: `node ${process.versions.node}`,
+  }
+  const text = await timeKit(new URL('.', import.meta.url), facts, {
+    threads: Number(values.threads),
+    rounds: Number(values.rounds),
+    sessions: Number(values.sessions),
+    progress: (told) => console.error(told),
+  })
+  await writeFile(values.out, text)
+  console.error(`${values.out}: bring it back and: hwsearch profile --import ${values.out} --device NAME`)
+})
