@@ -10,15 +10,16 @@ const SAMPLE_MS = 20
 /**
  * Microseconds a run: `rounds` samples of each, taken in turn and in changing order.
  *
- * runs      functions that return promises; each is called beforehand to warm it
+ * runs      functions that return promises; each is called once or twice beforehand to warm it
  * seed      of the order within the rounds
  * progress  called after each round with how many are done
  */
 export async function interleave(runs, rounds, { seed = 0, progress = () => {} } = {}) {
   const alone = []
   for (const run of runs) {
-    await run()
-    alone.push(Math.max(await timed(run, 1), 1e-6))
+    const cold = await timed(run, 1)
+    // what fills a sample cold is run once in each
+    alone.push(cold > SAMPLE_MS ? cold : Math.max(await timed(run, 1), 1e-6))
   }
   const samples = runs.map(() => [])
   const order = runs.map((_, index) => index)
