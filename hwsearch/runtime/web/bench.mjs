@@ -4,39 +4,54 @@
  *   node bench.mjs BUNDLE... --questions FILE.jsonl [--rounds 3] [--threads 1] > times.json
  *
  * FILE holds a line {"question": ...} each, with a "suffix" if it has one. Of each bundle the output has
- * milliseconds a generation, a sample a round, and of every answer its tokens and passes.
+ * milliseconds a generation, a sample a round, the mean over questions; and of every answer its tokens and passes.
  */
 
-import { interleave } from './clock.mjs'
+import { randomOf, shuffle } from './clock.mjs'
 import { openEngine } from './engine.mjs'
 import { command, InputError } from './errors.mjs'
 
+/** Generations before the first that counts. */
+const WARM_UP = 1
+
 /**
- * Times of bundles that answer the same questions, interleaved.
+ * Times of bundles that answer the same questions. At each question all take turns, in changing order, so that
+ * drift and neighbours hit them alike.
  *
  * folders    their URLs
  * questions  objects with a question, and a suffix if they have one
  */
-export async function bench(folders, questions, { rounds = 3, progress, ...options } = {}) {
-  const engines = []
-  for (const folder of folders) engines.push(await openEngine(folder, options))
-  const asked = engines.map((engine) => questions.map(({ question, suffix }) => engine.given(question, suffix)))
-  const answers = engines.map(() => [])
-  const runs = engines.map((engine, index) => async () => {
-    answers[index] = []
-    for (const given of asked[index]) answers[index].push(await engine.generation(given))
-  })
-  const samples = await interleave(runs, rounds, { progress })
-  return engines.map((engine, index) => ({
-    bundle: engine.bundle.name,
-    samples_ms: samples[index].map((micro) => micro / 1e3 / questions.length),
-    answers: answers[index].map(({ tokens, passes }, number) => ({
-      prompt_length: asked[index][number].prompt.length,
-      suffix_length: asked[index][number].suffix.length,
-      tokens,
-      passes,
-    })),
-  }))
+export async function bench(folders, questions, { rounds = 3, progress = () => {}, ...options } = {}) {
+  const models = []
+  for (const folder of folders) models.push(await openModel(folder, questions, options))
+  const [order, random] = [[...models], randomOf(0)]
+  for (let round = 0; round < rounds; round++) {
+    for (const model of models) model.samples_ms.push(0)
+    for (const place of questions.keys()) {
+      shuffle(order, random)
+      for (const model of order) model.samples_ms[round] += (await answered(model, place)) / questions.length
+    }
+    progress(round + 1)
+  }
+  return models.map(({ engine, samples_ms, answers }) => ({ bundle: engine.bundle.name, samples_ms, answers }))
+}
+
+async function openModel(folder, questions, options) {
+  const engine = await openEngine(folder, options)
+  const asked = questions.map(({ question, suffix }) => engine.given(question, suffix))
+  const model = { engine, asked, samples_ms: [], answers: [] }
+  for (let count = 0; count < WARM_UP; count++) await answered(model, 0)
+  return model
+}
+
+/** Milliseconds of one answer, which is kept. */
+async function answered({ engine, asked, answers }, place) {
+  const { prompt, suffix } = asked[place]
+  const began = performance.now()
+  const { tokens, passes } = await engine.generation(asked[place])
+  const ms = performance.now() - began
+  answers[place] = { prompt_length: prompt.length, suffix_length: suffix.length, tokens, passes }
+  return ms
 }
 
 async function main() {

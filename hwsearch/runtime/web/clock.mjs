@@ -54,7 +54,8 @@ export function randomOf(seed) {
   }
 }
 
-function shuffle(items, random) {
+/** Put items into another order, in place (Fisher and Yates). */
+export function shuffle(items, random) {
   for (let last = items.length - 1; last > 0; last--) {
     const other = Math.floor(random() * (last + 1))
     ;[items[last], items[other]] = [items[other], items[last]]
