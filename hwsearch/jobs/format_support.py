@@ -64,7 +64,10 @@ def _why_not_in_the_kit(device: Device, provider: Provider, fmt: WeightFormat) -
     if fmt not in provider.formats:
         return f"{provider.name} has no kernel for it"
     command = f"hwsearch profile --kit FOLDER --for {provider.name} --formats {fmt.value}"
-    return f"{provider.name} loads it, but it is not timed: {command}, and its results by --import --device {device.info.name}"
+    return (
+        f"{provider.name} loads it, but it is not timed: {command}, and --import its results as "
+        f"{device.info.name}"
+    )
 
 
 def why_it_does_not_run(runtime: TimedRuntime, fmt: WeightFormat) -> str:

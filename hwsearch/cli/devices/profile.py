@@ -92,8 +92,8 @@ if TYPE_CHECKING:
     type=click.Choice(["onnxruntime", "onnxruntime-web", "llama.cpp"]),
     default="onnxruntime",
     show_default=True,
-    help="What the kit times: graphs in onnxruntime, by Python or in Node and browsers, or the model in three "
-    "types in llama.cpp.",
+    help="What the kit times: graphs in onnxruntime, by Python or in Node and browsers, or the model in "
+    "three types in llama.cpp.",
 )
 @click.option(
     "--import",

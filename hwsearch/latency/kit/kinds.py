@@ -1,4 +1,4 @@
-"""What a kit can be for: the runtime that it times, what runs it there, and what it must say of the machine."""
+"""What a kit can be for: the runtime that it times, what runs it, and what it must say of the machine."""
 
 from __future__ import annotations
 

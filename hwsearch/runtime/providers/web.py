@@ -1,8 +1,8 @@
 """onnxruntime-web: onnxruntime compiled for browsers and Node, where it runs on the processor (wasm).
 
-Nothing of it runs in Python: `hwsearch.runtime.web` holds what times its graphs and runs its bundles. It has all
-operators of transformers, and integer products are exact. Weights in blocks are multiplied by float inputs, and
-8-bit floats have no kernel.
+Nothing of it runs in Python: `hwsearch.runtime.web` holds what times its graphs and runs its bundles.
+It has all operators of transformers, and integer products are exact. Weights in blocks are multiplied by
+float inputs, and 8-bit floats have no kernel.
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""What times graphs and runs bundles with onnxruntime-web: JavaScript for Node and browsers, without a build step.
+"""What times graphs and runs bundles with onnxruntime-web: JavaScript for Node and browsers, not built.
 
 `decoding/` is the twin of `hwsearch.decoding` and `hwsearch.commit`, for one sequence and without chance;
 `kit/` that of the script in `hwsearch.latency.kit`. Tests hold each twin to the other.

@@ -26,9 +26,7 @@ _RUNNER: Final = {
 }
 
 #: What times a kit. Its page is the first that a browser is given.
-_KIT: Final = {name: name for name in (*_SHARED, "measure.mjs", "kit")} | {
-    "kit.html": "index.html"
-}
+_KIT: Final = {name: name for name in (*_SHARED, "measure.mjs", "kit")} | {"kit.html": "index.html"}
 
 
 def write_runner(folder: Path) -> Path:

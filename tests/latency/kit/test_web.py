@@ -59,7 +59,11 @@ def test_results_of_node_become_a_calibrated_device(results, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("# runtime: onnxruntime-web", "# runtime: onnxruntime-vulkan", "runtime must be one that kits"),
+        (
+            "# runtime: onnxruntime-web",
+            "# runtime: onnxruntime-vulkan",
+            "runtime must be one that kits",
+        ),
         ("# engine: node", "# motor: node", "the head must say 'engine'"),
         ("# runtime: onnxruntime-web", "# runtime: onnxruntime-cpu", "the head must say 'python'"),
     ],

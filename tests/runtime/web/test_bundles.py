@@ -57,7 +57,8 @@ DECODINGS = {
     "credit, which graphs carry state for": policy("credit", threshold=0.3),
     "advance": policy("factor") | {"window": {"advance": True, "before": 2}},
     "suffix window": policy("hierarchy") | {"suffix_window": 4, "window": {"advance": True}},
-    "sliding": policy("decaying-threshold", threshold=0.5) | {"window": {"slide": True, "before": 3}},
+    "sliding": policy("decaying-threshold", threshold=0.5)
+    | {"window": {"slide": True, "before": 3}},
 }
 
 
@@ -144,7 +145,12 @@ def damaged(bundle, folder, name, old, new):
     ("name", "old", "new", "said"),
     [
         ("bundle.json", b"tiny", b"tidy", "its seal does not match its content"),
-        ("tokenizer.json", b"tom", b"tim", "tokenizer.json: its checksum does not match bundle.json"),
+        (
+            "tokenizer.json",
+            b"tom",
+            b"tim",
+            "tokenizer.json: its checksum does not match bundle.json",
+        ),
     ],
 )
 def test_a_damaged_bundle_is_refused(web, bundle, tmp_path, name, old, new, said):

@@ -86,7 +86,9 @@ def test_python_refuses_such_a_bundle_and_says_what_runs_it(denoiser, tmp_path):
     why = r"onnxruntime-web does not run in Python: Node and browsers do; `hwsearch web FOLDER`"
     with pytest.raises(InputError, match=why):
         Runtime(bundle)
-    with pytest.raises(InputError, match="was exported for onnxruntime-web, not for onnxruntime-cpu"):
+    with pytest.raises(
+        InputError, match="was exported for onnxruntime-web, not for onnxruntime-cpu"
+    ):
         Runtime(bundle, provider="onnxruntime-cpu")
 
 

@@ -1,4 +1,4 @@
-"""What is written in JavaScript, too, decides as Python does: policies, rules, schedules, whole generations."""
+"""What is written in JavaScript, too, decides as Python does: policies, rules, schedules, generations."""
 
 import json
 import random
