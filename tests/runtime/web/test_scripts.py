@@ -10,6 +10,7 @@ from hwsearch.cli.main import hwsearch
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.errors import InputError, PlanError
+from hwsearch.jobs.verification import verify
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import Runtime, read_bundle
 from hwsearch.runtime.providers import WEB
@@ -86,6 +87,8 @@ def test_python_refuses_such_a_bundle_and_says_what_runs_it(denoiser, tmp_path):
     why = r"onnxruntime-web does not run in Python: Node and browsers do; `hwsearch web FOLDER`"
     with pytest.raises(InputError, match=why):
         Runtime(bundle)
+    with pytest.raises(InputError, match=why):
+        verify(out)
     with pytest.raises(
         InputError, match="was exported for onnxruntime-web, not for onnxruntime-cpu"
     ):
