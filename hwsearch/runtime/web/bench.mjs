@@ -1,13 +1,14 @@
 /**
  * Time bundles side by side while they answer the same questions, in Node or in a browser:
  *
- *   node bench.mjs BUNDLE... --questions FILE.jsonl [--rounds 3] [--threads 1] > times.json
+ *   node bench.mjs BUNDLE... --questions FILE.jsonl [--rounds 3] [--threads 1] [--processor-time] > times.json
  *
  * FILE holds a line {"question": ...} each, with a "suffix" if it has one. Of each bundle the output has
  * milliseconds a generation, a sample a round, the mean over questions; and of every answer its tokens and passes.
+ * --processor-time counts what this process has had of its processor, on one thread, where others share it.
  */
 
-import { randomOf, shuffle } from './clock.mjs'
+import { CLOCKS, randomOf, shuffle } from './clock.mjs'
 import { openEngine } from './engine.mjs'
 import { command, InputError } from './errors.mjs'
 
@@ -21,7 +22,8 @@ const WARM_UP = 1
  * folders    their URLs
  * questions  objects with a question, and a suffix if they have one
  */
-export async function bench(folders, questions, { rounds = 3, progress = () => {}, ...options } = {}) {
+export async function bench(folders, questions, more = {}) {
+  const { rounds = 3, clock = CLOCKS.wall, progress = () => {}, ...options } = more
   const models = []
   for (const folder of folders) models.push(await openModel(folder, questions, options))
   const [order, random] = [[...models], randomOf(0)]
@@ -29,7 +31,7 @@ export async function bench(folders, questions, { rounds = 3, progress = () => {
     for (const model of models) model.samples_ms.push(0)
     for (const place of questions.keys()) {
       shuffle(order, random)
-      for (const model of order) model.samples_ms[round] += (await answered(model, place)) / questions.length
+      for (const model of order) model.samples_ms[round] += (await answered(model, place, clock)) / questions.length
     }
     progress(round + 1)
   }
@@ -40,16 +42,16 @@ async function openModel(folder, questions, options) {
   const engine = await openEngine(folder, options)
   const asked = questions.map(({ question, suffix }) => engine.given(question, suffix))
   const model = { engine, asked, samples_ms: [], answers: [] }
-  for (let count = 0; count < WARM_UP; count++) await answered(model, 0)
+  for (let count = 0; count < WARM_UP; count++) await answered(model, 0, CLOCKS.wall)
   return model
 }
 
 /** Milliseconds of one answer, which is kept. */
-async function answered({ engine, asked, answers }, place) {
+async function answered({ engine, asked, answers }, place, clock) {
   const { prompt, suffix } = asked[place]
-  const began = performance.now()
+  const began = clock()
   const { tokens, passes } = await engine.generation(asked[place])
-  const ms = performance.now() - began
+  const ms = clock() - began
   answers[place] = { prompt_length: prompt.length, suffix_length: suffix.length, tokens, passes }
   return ms
 }
@@ -63,6 +65,7 @@ async function main() {
       questions: { type: 'string' },
       rounds: { type: 'string', default: '3' },
       threads: { type: 'string', default: '1' },
+      'processor-time': { type: 'boolean', default: false },
     },
     allowPositionals: true,
   })
@@ -74,6 +77,7 @@ async function main() {
   const found = await bench(folders, lines.map((line) => JSON.parse(line)), {
     rounds: Number(values.rounds),
     threads: Number(values.threads),
+    clock: values['processor-time'] ? CLOCKS.processor : CLOCKS.wall,
     progress: (round) => console.error(`round ${round} of ${values.rounds}`),
   })
   console.log(JSON.stringify(found))

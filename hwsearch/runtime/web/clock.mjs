@@ -7,19 +7,29 @@
 
 const SAMPLE_MS = 20
 
+/** Clocks in milliseconds: the time that passes, and the processor's that this process of Node has had. */
+export const CLOCKS = {
+  wall: () => performance.now(),
+  processor() {
+    const { user, system } = process.cpuUsage()
+    return (user + system) / 1e3
+  },
+}
+
 /**
  * Microseconds a run: `rounds` samples of each, taken in turn and in changing order.
  *
  * runs      functions that return promises; each is called once or twice beforehand to warm it
  * seed      of the order within the rounds
+ * clock     one of CLOCKS
  * progress  called after each round with how many are done
  */
-export async function interleave(runs, rounds, { seed = 0, progress = () => {} } = {}) {
+export async function interleave(runs, rounds, { seed = 0, clock = CLOCKS.wall, progress = () => {} } = {}) {
   const alone = []
   for (const run of runs) {
-    const cold = await timed(run, 1)
+    const cold = await timed(run, 1, clock)
     // what fills a sample cold is run once in each
-    alone.push(cold > SAMPLE_MS ? cold : Math.max(await timed(run, 1), 1e-6))
+    alone.push(cold > SAMPLE_MS ? cold : Math.max(await timed(run, 1, clock), 1e-6))
   }
   const samples = runs.map(() => [])
   const order = runs.map((_, index) => index)
@@ -29,7 +39,7 @@ export async function interleave(runs, rounds, { seed = 0, progress = () => {} }
     for (const index of order) {
       const repeats = Math.max(1, Math.round(SAMPLE_MS / alone[index]))
       if (repeats > 1) await runs[index]() // the coldest one is nobody's
-      samples[index].push((await timed(runs[index], repeats)) * 1e3)
+      samples[index].push((await timed(runs[index], repeats, clock)) * 1e3)
     }
     progress(round + 1)
   }
@@ -37,10 +47,10 @@ export async function interleave(runs, rounds, { seed = 0, progress = () => {} }
 }
 
 /** Milliseconds of a run, the mean over so many. */
-async function timed(run, repeats) {
-  const began = performance.now()
+async function timed(run, repeats, clock) {
+  const began = clock()
   for (let count = 0; count < repeats; count++) await run()
-  return (performance.now() - began) / repeats
+  return (clock() - began) / repeats
 }
 
 /** Random numbers from 0 to below 1, the same for the same seed (mulberry32). */

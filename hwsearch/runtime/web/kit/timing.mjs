@@ -2,7 +2,7 @@
 
 import { openOperator } from './operators.mjs'
 import { resultsText } from './results.mjs'
-import { interleave } from '../clock.mjs'
+import { CLOCKS, interleave } from '../clock.mjs'
 import { readText } from '../files.mjs'
 import { Graphs } from '../ort.mjs'
 
@@ -13,10 +13,12 @@ import { Graphs } from '../ort.mjs'
  * facts     what machine this is: processor, system, engine
  * provider  wasm or webgpu
  * threads   threads of one operator
+ * clock     one of CLOCKS
  * progress  told how far it is, in words
  */
 export async function timeKit(folder, facts, options = {}) {
-  const { provider = 'wasm', threads = 1, rounds = 10, sessions = 3, progress = () => {} } = options
+  const { provider = 'wasm', threads = 1, rounds = 10, sessions = 3 } = options
+  const { clock = CLOCKS.wall, progress = () => {} } = options
   const kit = JSON.parse(await readText(new URL('kit.json', folder)))
   const graphs = await Graphs.load({ provider, threads })
   const batches = [...new Set(kit.operators.map(({ batch }) => batch))].sort((a, b) => a - b)
@@ -26,7 +28,7 @@ export async function timeKit(folder, facts, options = {}) {
     for (const batch of batches) {
       const told = `session ${session + 1} of ${sessions}, batch ${batch + 1} of ${batches.length}`
       progress(told)
-      rows.push(...(await timeBatch(kit, batch, folder, graphs, { session, rounds })))
+      rows.push(...(await timeBatch(kit, batch, folder, graphs, { session, rounds, clock })))
     }
   }
   rows.sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2])
@@ -36,11 +38,11 @@ export async function timeKit(folder, facts, options = {}) {
 }
 
 /** Samples of a batch as [operator, session, sample, microseconds]. */
-async function timeBatch(kit, batch, folder, graphs, { session, rounds }) {
+async function timeBatch(kit, batch, folder, graphs, { session, rounds, clock }) {
   const chosen = [...kit.operators.keys()].filter((index) => kit.operators[index].batch === batch)
   const opened = []
   for (const index of chosen) opened.push(await openOperator(kit.operators[index], folder, graphs))
-  const samples = await interleave(opened.map(({ run }) => run), rounds, { seed: session })
+  const samples = await interleave(opened.map(({ run }) => run), rounds, { seed: session, clock })
   for (const { release } of opened) await release()
   return chosen.flatMap((operator, place) =>
     samples[place].map((micro, sample) => {
