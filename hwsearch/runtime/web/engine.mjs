@@ -19,8 +19,13 @@ import { answerText, partialText } from './text.mjs'
 export async function openEngine(folder, options = {}) {
   const bundle = await readBundle(folder)
   const backend = await openBackend(bundle, await Graphs.load(options))
-  const tokenizer = new Tokenizer(JSON.parse(new TextDecoder().decode(bundle.files['tokenizer.json'])), {})
+  const tokenizer = tokenizerOf(JSON.parse(new TextDecoder().decode(bundle.files['tokenizer.json'])))
   return new Engine(bundle, backend, tokenizer)
+}
+
+/** A tokenizer of the content of tokenizer.json. That of words looks for its unknown token beside the file. */
+export function tokenizerOf(content) {
+  return new Tokenizer(content, { unk_token: content.model.unk_token })
 }
 
 /** Generates with a bundle, one answer at a time. */
