@@ -1,7 +1,8 @@
 """gsm-mini under onnxruntime-web in Node: what `run.py` times and checks there.
 
 It wants Node 20.19 or later, and npm's packages in a folder that HWSEARCH_NODE_MODULES names, such as
-`.venv-node/node_modules`, which `make test-web` fills. One thread, in processor time, since its machine was never quiet.
+`.venv-node/node_modules`, which `make test-web` fills. One thread, in processor time, since its machine was
+never quiet.
 """
 
 from __future__ import annotations

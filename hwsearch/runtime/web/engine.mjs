@@ -67,7 +67,9 @@ export class Engine {
   }
 
   tokens(text, special = true) {
-    return this.tokenizer.encode(text, { add_special_tokens: special }).ids
+    const { ids } = this.tokenizer.encode(text, { add_special_tokens: special })
+    if (ids.includes(undefined)) throw new InputError(`the tokenizer has no token for some of '${text}'`)
+    return ids
   }
 
   /** How much of what torch wrote before the export is written again: { same, tokens, first }. */
