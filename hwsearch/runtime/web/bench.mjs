@@ -9,8 +9,7 @@
  */
 
 import { CLOCKS, randomOf, shuffle } from './clock.mjs'
-import { openEngine } from './engine.mjs'
-import { command, InputError } from './errors.mjs'
+import { InputError } from './errors.mjs'
 
 /** Generations before the first that counts. */
 const WARM_UP = 1
@@ -39,6 +38,7 @@ export async function bench(folders, questions, more = {}) {
 }
 
 async function openModel(folder, questions, options) {
+  const { openEngine } = await import('./engine.mjs')
   const engine = await openEngine(folder, options)
   const asked = questions.map(({ question, suffix }) => engine.given(question, suffix))
   const model = { engine, asked, samples_ms: [], answers: [] }
@@ -56,31 +56,43 @@ async function answered({ engine, asked, answers }, place, clock) {
   return ms
 }
 
-async function main() {
-  const { readFile } = await import('node:fs/promises')
+const OPTIONS = {
+  questions: { type: 'string' },
+  rounds: { type: 'string', default: '3' },
+  threads: { type: 'string', default: '1' },
+  'processor-time': { type: 'boolean', default: false },
+}
+
+function questionOf(line, index) {
+  try {
+    const { question, suffix } = JSON.parse(line)
+    if (typeof question === 'string') return { question, suffix }
+  } catch {
+    // said below
+  }
+  throw new InputError(`line ${index + 1}: a line must be an object with a text "question"; got ${line}`)
+}
+
+/** The command of Node; a browser has neither of these modules. */
+async function main({ parsed, countOf }) {
   const { pathToFileURL } = await import('node:url')
-  const { parseArgs } = await import('node:util')
-  const { values, positionals } = parseArgs({
-    options: {
-      questions: { type: 'string' },
-      rounds: { type: 'string', default: '3' },
-      threads: { type: 'string', default: '1' },
-      'processor-time': { type: 'boolean', default: false },
-    },
-    allowPositionals: true,
-  })
+  const { readText } = await import('./files.mjs')
+  const { values, positionals } = parsed(OPTIONS)
   if (!positionals.length || !values.questions) {
     throw new InputError('usage: node bench.mjs BUNDLE... --questions FILE.jsonl')
   }
-  const lines = (await readFile(values.questions, 'utf8')).split('\n').filter(Boolean)
+  const lines = (await readText(pathToFileURL(values.questions))).split('\n').filter(Boolean)
   const folders = positionals.map((folder) => pathToFileURL(folder))
-  const found = await bench(folders, lines.map((line) => JSON.parse(line)), {
-    rounds: Number(values.rounds),
-    threads: Number(values.threads),
+  const found = await bench(folders, lines.map(questionOf), {
+    rounds: countOf(values, 'rounds'),
+    threads: countOf(values, 'threads'),
     clock: values['processor-time'] ? CLOCKS.processor : CLOCKS.wall,
     progress: (round) => console.error(`round ${round} of ${values.rounds}`),
   })
   console.log(JSON.stringify(found))
 }
 
-if (globalThis.process?.argv[1]?.endsWith('bench.mjs')) await command(main)
+if (globalThis.process?.argv[1]?.endsWith('bench.mjs')) {
+  const node = await import('./command.mjs')
+  await node.command(() => main(node))
+}

@@ -5,11 +5,10 @@
  *   node generate.mjs BUNDLE --agreement    how much of torch's answers in the bundle is written again
  */
 
-import { parseArgs } from 'node:util'
 import { pathToFileURL } from 'node:url'
 
-import { openEngine } from './engine.mjs'
-import { command, InputError } from './errors.mjs'
+import { command, countOf, parsed } from './command.mjs'
+import { InputError } from './errors.mjs'
 
 const OPTIONS = {
   suffix: { type: 'string', default: '' },
@@ -21,12 +20,13 @@ const OPTIONS = {
 }
 
 await command(async () => {
-  const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true })
+  const { values, positionals } = parsed(OPTIONS)
   const [folder, question] = positionals
   if (!folder || (question === undefined && !values.agreement)) {
     throw new InputError('usage: node generate.mjs BUNDLE "question"')
   }
-  const engine = await openEngine(pathToFileURL(folder), { threads: Number(values.threads) })
+  const { openEngine } = await import('./engine.mjs')
+  const engine = await openEngine(pathToFileURL(folder), { threads: countOf(values, 'threads') })
   if (values.agreement) {
     const { same, tokens, first } = await engine.agreement()
     const where = first === null ? '' : `; first difference at '${first}'`

@@ -11,11 +11,10 @@
 
 import { writeFile } from 'node:fs/promises'
 import os from 'node:os'
-import { parseArgs } from 'node:util'
 
 import { CLOCKS } from './clock.mjs'
-import { command, InputError } from './errors.mjs'
-import { timeKit } from './kit/timing.mjs'
+import { command, countOf, parsed } from './command.mjs'
+import { InputError } from './errors.mjs'
 
 const OPTIONS = {
   threads: { type: 'string', default: '1' },
@@ -26,7 +25,8 @@ const OPTIONS = {
 }
 
 await command(async () => {
-  const { values } = parseArgs({ options: OPTIONS })
+  const { values } = parsed(OPTIONS)
+  const { timeKit } = await import('./kit/timing.mjs')
   const isProcessors = values['processor-time']
   if (isProcessors && values.threads !== '1') {
     throw new InputError(`--processor-time adds up all threads, so it is for --threads 1; got ${values.threads}`)
@@ -39,10 +39,10 @@ await command(async () => {
     ...(isProcessors && { clock: 'processor time' }),
   }
   const text = await timeKit(new URL('.', import.meta.url), facts, {
-    threads: Number(values.threads),
+    threads: countOf(values, 'threads'),
     clock: isProcessors ? CLOCKS.processor : CLOCKS.wall,
-    rounds: Number(values.rounds),
-    sessions: Number(values.sessions),
+    rounds: countOf(values, 'rounds'),
+    sessions: countOf(values, 'sessions'),
     progress: (told) => console.error(told),
   })
   await writeFile(values.out, text)

@@ -12,7 +12,15 @@ from hwsearch.errors import InputError
 _HERE: Final = Path(__file__).parent
 
 #: What both need.
-_SHARED: Final = ("package.json", "errors.mjs", "files.mjs", "ort.mjs", "clock.mjs", "serve.mjs")
+_SHARED: Final = (
+    "package.json",
+    "errors.mjs",
+    "command.mjs",
+    "files.mjs",
+    "ort.mjs",
+    "clock.mjs",
+    "serve.mjs",
+)
 
 #: What runs bundles, by what it is called there.
 _RUNNER: Final = {

@@ -10,7 +10,8 @@ import { stat } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { basename, extname, join, normalize, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+
+import { command, countOf, parsed } from './command.mjs'
 
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 const TYPES = {
@@ -41,11 +42,15 @@ export function server(folders = []) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { values, positionals } = parseArgs({
-    options: { port: { type: 'string', default: '8000' } },
-    allowPositionals: true,
-  })
-  server(positionals).listen(Number(values.port), () => {
-    console.error(`http://localhost:${values.port}/ (stop with Ctrl-C)`)
+  await command(async () => {
+    const { values, positionals } = parsed({ port: { type: 'string', default: '8000' } })
+    const port = countOf(values, 'port')
+    const served = server(positionals).listen(port, () => {
+      console.error(`http://localhost:${port}/ (stop with Ctrl-C)`)
+    })
+    served.on('error', (error) => {
+      console.error(`error: ${error.message}; take another --port`)
+      process.exitCode = 2
+    })
   })
 }

@@ -1,6 +1,7 @@
 """A bundle for onnxruntime-web writes in Node what torch wrote before the export."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -171,3 +172,19 @@ def test_what_is_not_there_is_said_in_one_line(web, tmp_path):
     _, error = run(web / "generate.mjs", tmp_path / "none", "?", code=2)
     assert error.startswith("error: ") and "bundle.json: cannot be read" in error
     assert "usage: node generate.mjs" in run(web / "generate.mjs", code=2)[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("generate.mjs", "b", "?", "--threads", "none"), "--threads must be a whole number"),
+        (("generate.mjs", "b", "?", "--thread", "1"), "Unknown option '--thread'"),
+        (("bench.mjs", "b"), "usage: node bench.mjs"),
+        (("bench.mjs", "b", "--questions", "none.jsonl"), "none.jsonl: cannot be read"),
+        (("bench.mjs", "b", "--questions", "package.json"), 'line 1: .*with a text "question"'),
+        (("serve.mjs", "--port", "x"), "--port must be a whole number"),
+    ],
+)
+def test_bad_options_are_said_in_one_line(web, words, said):
+    _, error = run(*words, code=2, cwd=web)
+    assert re.match(f"error: .*{said}", error) and error.count("\n") == 1, error

@@ -70,6 +70,16 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path):
     assert list((tmp_path / "mine").iterdir()) == []
 
 
+@pytest.mark.parametrize("words", [("generate.mjs", "b", "?"), ("measure.mjs",)])
+def test_without_packages_it_says_what_to_install(words, tmp_path):
+    write_runner(tmp_path / "web")
+    write_kit_scripts(tmp_path)
+    folder = tmp_path if words[0] == "measure.mjs" else tmp_path / "web"
+    _, error = run(*words, code=2, cwd=folder)
+    assert error.startswith("error: Cannot find package ")
+    assert error.endswith("; run npm install in this folder first\n")
+
+
 def test_the_verb_says_what_to_do_next(tmp_path):
     from click.testing import CliRunner
 
