@@ -2,7 +2,7 @@
 
 import { InputError } from './errors.mjs'
 
-/** The builds of onnxruntime-web by execution provider. The one for WebGPU is untested on hardware. */
+/** The builds of onnxruntime-web by execution provider. WebGPU was tried in software alone, not on hardware. */
 const BUILDS = {
   wasm: () => import('onnxruntime-web'),
   webgpu: () => import('onnxruntime-web/webgpu'),
