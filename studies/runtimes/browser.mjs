@@ -6,7 +6,8 @@
  * KIT and RUNNER are folders of `hwsearch profile --kit KIT --for onnxruntime-web` and `hwsearch web RUNNER`,
  * in both of which npm install was run. playwright-core is looked for in HWSEARCH_NODE_MODULES. Prints, of
  * operators and of whole generations, the browser's time over Node's, by kind; and whether tokens are the same.
- * In each of three turns the browser is timed, then Node, so that both see the machine alike.
+ * In each of three turns the browser is timed, then Node, so that both see the machine alike. Operators are in
+ * the time that passes, generations in the time that either process has had of its processor.
  */
 
 import { readFileSync } from 'node:fs'
@@ -45,6 +46,39 @@ async function opened(browser, folder, folders = []) {
   return { page, served }
 }
 
+/** Milliseconds that the process of a page has had of its processor. */
+async function processorMs(session) {
+  const { metrics } = await session.send('Performance.getMetrics')
+  return 1e3 * metrics.find(({ name }) => name === 'ProcessTime').value
+}
+
+/** Tokens that every engine of `opened` writes, and milliseconds a generation of each. */
+async function answersInBrowser({ page, session }, count) {
+  const found = []
+  for (let index = 0; index < count; index++) {
+    const began = await processorMs(session)
+    const tokens = await page.evaluate((place) => window.answer(place), index)
+    found.push({ tokens, ms: ((await processorMs(session)) - began) / tokens.length })
+  }
+  return found
+}
+
+async function answersInNode(engines) {
+  const found = []
+  for (const engine of engines) {
+    const began = CLOCKS.processor()
+    const tokens = await answered(engine)
+    found.push({ tokens, ms: (CLOCKS.processor() - began) / tokens.length })
+  }
+  return found
+}
+
+async function answered(engine) {
+  const tokens = []
+  for (const { question } of questions) tokens.push((await engine.generation(engine.given(question))).tokens)
+  return tokens
+}
+
 const module = (folder, name) => import(pathToFileURL(join(folder, name)))
 const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]
 
@@ -79,7 +113,29 @@ const browser = await chromium.launch({ executablePath: values.chromium, args: [
 const timing = await opened(browser, kit)
 const asking = await opened(browser, runner, bundles)
 const { timeKit } = await module(kit, 'kit/timing.mjs')
-const { bench } = await module(runner, 'bench.mjs')
+const { openEngine } = await module(runner, 'engine.mjs')
+const { CLOCKS } = await module(runner, 'clock.mjs')
+asking.session = await asking.page.context().newCDPSession(asking.page)
+await asking.session.send('Performance.enable')
+await asking.page.evaluate(
+  async ([names, asked]) => {
+    const { openEngine: open } = await import('./engine.mjs')
+    const engines = []
+    for (const name of names) engines.push(await open(new URL(`${name}/`, location)))
+    window.answer = async (place) => {
+      const tokens = []
+      for (const { question } of asked) {
+        tokens.push((await engines[place].generation(engines[place].given(question))).tokens)
+      }
+      return tokens
+    }
+  },
+  [bundles.map((folder) => basename(folder)), questions],
+)
+const engines = []
+for (const folder of bundles) engines.push(await openEngine(pathToFileURL(folder)))
+await answersInBrowser(asking, bundles.length) // warms them
+await answersInNode(engines)
 const texts = { browser: [], node: [] }
 const answers = { browser: [], node: [] }
 for (let turn = 0; turn < TURNS; turn++) {
@@ -91,27 +147,16 @@ for (let turn = 0; turn < TURNS; turn++) {
     }, once),
   )
   texts.node.push(await timeKit(pathToFileURL(`${kit}/`), { engine: 'node' }, once))
-  answers.browser.push(
-    await asking.page.evaluate(
-      async ([names, asked]) => {
-        const { bench: time } = await import('./bench.mjs')
-        return time(names.map((name) => new URL(`${name}/`, location)), asked, { rounds: 1 })
-      },
-      [bundles.map((folder) => basename(folder)), questions],
-    ),
-  )
-  answers.node.push(await bench(bundles.map((folder) => pathToFileURL(folder)), questions, { rounds: 1 }))
+  answers.browser.push(await answersInBrowser(asking, bundles.length))
+  answers.node.push(await answersInNode(engines))
   console.error(`turn ${turn + 1} of ${TURNS}`)
 }
 const turns = texts.browser.map((text, turn) => ratios(medians(text), medians(texts.node[turn])))
 const kinds = Object.keys(turns[0])
 const generations = bundles.map((folder, index) => {
-  const ms = (found) => median(found.map((turn) => turn[index].samples_ms[0]))
-  const same = answers.browser.every((found, turn) =>
-    found[index].answers.every(
-      ({ tokens }, place) => JSON.stringify(tokens) === JSON.stringify(answers.node[turn][index].answers[place].tokens),
-    ),
-  )
+  const ms = (found) => median(found.map((turn) => turn[index].ms))
+  const told = (found) => JSON.stringify(found.map((turn) => turn[index].tokens))
+  const same = told(answers.browser) === told(answers.node)
   const [inBrowser, inNode] = [ms(answers.browser), ms(answers.node)]
   return { bundle: basename(folder), browser_ms: inBrowser, node_ms: inNode, ratio: inBrowser / inNode, same_tokens: same }
 })
