@@ -10,7 +10,7 @@ DEMO_DIR ?= demo
 
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test test-openvino check format lint types imports clean
+.PHONY: demo test test-openvino test-web check format lint types imports clean
 
 demo: $(RUNS)  ## the whole job on the bundled model; JSON=1 prints one JSON document
 	@$(BIN)/hwsearch demo -o $(DEMO_DIR) $(if $(JSON),--json)
@@ -20,6 +20,9 @@ test: $(READY)  ## all tests and doctests, file by file on two processes
 
 test-openvino: $(VENV)-openvino/.ready  ## tests of bundles for OpenVINO, in an environment of their own
 	@OMP_NUM_THREADS=1 $(VENV)-openvino/bin/pytest tests/runtime/providers
+
+test-web: $(READY) $(VENV)-node/.ready  ## tests of what runs in Node and browsers; needs Node 20.19 or later
+	@HWSEARCH_NODE_MODULES=$(VENV)-node/node_modules OMP_NUM_THREADS=1 $(BIN)/pytest tests/runtime/web tests/latency/kit/test_web.py
 
 check: format lint types imports  ## format, lint, types and import direction
 
@@ -57,5 +60,11 @@ $(VENV)-openvino/.ready: pyproject.toml constraints.txt
 	@$(VENV)-openvino/bin/python -m pip install --quiet openvino
 	@touch $@
 
+$(VENV)-node/.ready: hwsearch/runtime/web/package.json
+	@mkdir -p $(VENV)-node
+	@cp $< $(VENV)-node/package.json
+	@npm install --prefix $(VENV)-node --no-audit --no-fund --silent
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-openvino $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-openvino $(VENV)-node $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache

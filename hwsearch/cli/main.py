@@ -34,6 +34,7 @@ VERBS = {
     "analytical": ("models", "Diffusion that is computed from data, without a network."),
     "generate": ("bundles", "Answer a question with a bundle."),
     "bench": ("bundles", "How fast a bundle answers: tokens, passes, latency, memory."),
+    "web": ("bundles", "Write the scripts that run bundles in Node and in a browser."),
 }
 
 

@@ -221,7 +221,7 @@ def export_from_study(
     overwrite: bool = False,
     limit: int = 200,
 ) -> Bundle:
-    """Export a plan of a study, timed on this machine and scored.
+    """Export a plan of a study, timed on this machine and scored; neither if its runtime runs elsewhere.
 
     Args:
         study_name: name of the study, or the path of its SQLite file.
@@ -238,5 +238,7 @@ def export_from_study(
     objective = reopen(study, denoiser, device)
     finisher = Finisher(objective, device.info.threads)
     bundle = finisher.export(plan, out, overwrite)
+    if provider_of(bundle.manifest.runtime).elsewhere:
+        return bundle
     measured = finisher.measure({bundle.path.name.replace("-", "_"): bundle})
     return scored(finisher, plan, bundle, measured, study.target_ms, limit).bundle

@@ -9,6 +9,7 @@ from hwsearch.latency.devices.device import Device, Provenance
 from hwsearch.latency.operators import OpKey
 from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU, RUNTIMES, Engine, TimedRuntime
 from hwsearch.plan import WeightFormat
+from hwsearch.runtime.providers import PROVIDERS, Provider, provider_of
 
 #: Sizes of the one product that is tried: they fill blocks of every size.
 ROWS, FEATURES = 8, 256
@@ -46,6 +47,8 @@ def format_support(device: Device) -> list[FormatSupport]:
 def _why_not(device: Device, runtime: TimedRuntime | None, fmt: WeightFormat) -> str:
     if device.info.provenance is Provenance.MODELLED:
         return "its datasheet has no figure for it"
+    if runtime is not None and runtime.name in PROVIDERS and runtime.engine is None:
+        return _why_not_in_the_kit(device, provider_of(runtime.name), fmt)
     if runtime is None or runtime.engine is None:
         return f"nobody published times of it with {device.info.runtime}"
     refused = why_it_does_not_run(runtime, fmt)
@@ -54,6 +57,17 @@ def _why_not(device: Device, runtime: TimedRuntime | None, fmt: WeightFormat) ->
     by = "" if runtime is ONNXRUNTIME_CPU else f" --runtime {runtime.name}"
     command = f"hwsearch profile --device {device.info.name}{by} --formats {fmt.value}"
     return f"{runtime.name} runs it here, but it is not timed: {command}"
+
+
+def _why_not_in_the_kit(device: Device, provider: Provider, fmt: WeightFormat) -> str:
+    """Of a runtime that is timed by a kit, since Python does not run it."""
+    if fmt not in provider.formats:
+        return f"{provider.name} has no kernel for it"
+    command = f"hwsearch profile --kit FOLDER --for {provider.name} --formats {fmt.value}"
+    return (
+        f"{provider.name} loads it, but it is not timed: {command}, and --import its results as "
+        f"{device.info.name}"
+    )
 
 
 def why_it_does_not_run(runtime: TimedRuntime, fmt: WeightFormat) -> str:
@@ -71,7 +85,6 @@ def _run_product(runtime: TimedRuntime, fmt: WeightFormat) -> None:
     """Load a model of one product, and run it once."""
     if runtime.engine is Engine.ONNXRUNTIME:
         from hwsearch.latency.timing.operator_graphs import build_probe
-        from hwsearch.runtime.providers import provider_of
 
         key = OpKey("linear", ROWS, FEATURES, FEATURES, format=fmt.value)
         model, feeds = build_probe(key, copies=1)

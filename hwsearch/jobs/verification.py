@@ -20,6 +20,7 @@ from hwsearch.latency.timing.answers import Answerer, AnswerTimes, time_answers
 from hwsearch.progress import shown
 from hwsearch.runtime import Bundle, Runtime
 from hwsearch.runtime.probe import ProbeBackend
+from hwsearch.runtime.providers import provider_of
 from hwsearch.runtime.reference import read_references
 from hwsearch.tasks.choice import AskingOptions, TaskChoice
 
@@ -80,9 +81,10 @@ def verify(
 
     Raises:
         VerificationError: a file is missing or was changed, or a graph does not load.
-        InputError: there is no bundle.
+        InputError: there is no bundle, or what runs it is not here.
     """
     runtime = Runtime(path, threads=threads, is_opened=False)
+    provider_of(runtime.bundle.manifest.runtime).check()
     references = read_references(runtime.bundle)
     backend = ProbeBackend(runtime.bundle, threads, logits=references is not None)
     checks = [Check("files", True, "unchanged", "every checksum matches bundle.json")]

@@ -3,13 +3,18 @@
     python studies/runtimes/run.py measure                                   # onnxruntime's own provider
     make test-openvino                                                       # makes .venv-openvino
     .venv-openvino/bin/python studies/runtimes/run.py measure --runtime onnxruntime-openvino
+    make test-web                                                            # fills .venv-node
+    export HWSEARCH_NODE_MODULES=.venv-node/node_modules
+    python studies/runtimes/run.py measure --runtime onnxruntime-web
     python studies/runtimes/run.py search [--runtime onnxruntime-openvino]   # in either environment
     python studies/runtimes/run.py report
 
 `measure` wants a quiet machine. It times gsm-mini's operators (unless FOLDER/tables holds them), draws random
 plans with decodings mixed in, predicts them, exports them for the runtime and times them side by side on
 problems that no prediction has seen: RUNTIME.csv. A shared machine is faster at one hour than at another:
-time a table and its plans in one run. `search` looks for a front of loss and time: the fastest plan that
+time a table and its plans in one run. Bundles of an earlier run are used again from --bundles FOLDER. Of
+onnxruntime-web a kit makes the table, and Node answers the problems (`web.py`); what it writes is held
+against onnxruntime's own provider. `search` looks for a front of loss and time: the fastest plan that
 loses at most `LOSS`, and the uniform plans, go to RUNTIME.json.
 
 `report` prints the errors, then every plan found under every runtime: predicted milliseconds, and how much
@@ -32,12 +37,14 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "decoding"))
 
+import web
 from predicted import drawn, exported, objective_of, row, summary, timed
 
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.latency.devices.environment import this_machine
+from hwsearch.latency.timing.answers import AnswerTimes
 from hwsearch.plan import CompressionPlan
-from hwsearch.runtime.providers import CPU, provider_of
+from hwsearch.runtime.providers import CPU, WEB, provider_of
 from hwsearch.study import Goal, Objective, ObjectiveKind
 from hwsearch.study.run import run_study
 from hwsearch.tasks.gsm_mini.generator import problems
@@ -49,22 +56,42 @@ LOSS = 0.002
 QUESTIONS = 32
 
 
-def measure(out: Path, runtime: str, count: int) -> None:
+def measure(out: Path, runtime: str, count: int, bundles: Path) -> None:
     """Predict and time under one runtime."""
     print(this_machine(), runtime)
+    if runtime == WEB.name:
+        web.time_device(out / "tables")
     objective = objective_of(
         load_denoiser("gsm-mini"), out / "tables", provider_of(runtime), QUESTIONS
     )
     plans = drawn(objective.space, count, seed=0)
-    with tempfile.TemporaryDirectory() as folder:
-        engines = [exported(objective, plan, Path(folder) / str(i)) for i, plan in enumerate(plans)]
-        asked = [p.question for p in islice(problems("validation"), 48)]
-        found = timed(engines, asked, rounds=3)
+    asked = [p.question for p in islice(problems("validation"), 48)]
+    if runtime == WEB.name:
+        found, more = measured_in_node(objective, plans, asked, bundles)
+    else:
+        engines = [exported(objective, plan, bundles / str(i)) for i, plan in enumerate(plans)]
+        found, more = timed(engines, asked, rounds=3), [{} for _ in plans]
     table = pd.DataFrame(
-        row(objective, plan, found, str(index)) for index, plan in enumerate(plans)
+        row(objective, plan, found, str(index)) | more[index] for index, plan in enumerate(plans)
     )
     table.to_csv(out / f"{runtime}.csv", index=False, float_format="%.4f")
     print(summary(table))
+
+
+def measured_in_node(
+    objective: Objective, plans: list[CompressionPlan], asked: list[str], folder: Path
+) -> tuple[AnswerTimes, list[dict[str, Any]]]:
+    """Times in Node, and of how many answers Python's onnxruntime writes the same."""
+    bundles = [web.exported(objective, plan, folder / str(i)) for i, plan in enumerate(plans)]
+    with tempfile.TemporaryDirectory() as temporary:
+        scripts = web.runner(Path(temporary) / "web")
+        found = web.answered(scripts, bundles, asked, rounds=1)
+        more = []
+        for index, (bundle, one) in enumerate(zip(bundles, found, strict=True)):
+            tokens, answers = web.same_tokens(bundle, one, asked, Path(temporary) / str(index))
+            share = tokens / (len(asked) * bundle.manifest.decoding.gen_length)
+            more.append({"same_tokens": share, "same_answers": answers})
+    return web.times(bundles, found), more
 
 
 def search(out: Path, runtime: str, trials: int) -> None:
@@ -141,10 +168,13 @@ def main() -> None:
     parser.add_argument("--plans", type=int, default=12)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--bundles", type=Path)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if options.stage == "measure":
-        measure(options.out, options.runtime, options.plans)
+        with tempfile.TemporaryDirectory() as folder:
+            bundles = options.bundles or Path(folder)
+            measure(options.out, options.runtime, options.plans, bundles)
     elif options.stage == "search":
         search(options.out, options.runtime, options.trials)
     else:

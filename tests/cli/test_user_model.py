@@ -4,9 +4,11 @@ Where torch sees an NVIDIA GPU, all of it is done on that as well.
 """
 
 import json
+import re
 
 import pytest
 
+from hwsearch.latency.devices.device import CHECKOUT
 from hwsearch.study import load_study
 from hwsearch.study.choices.linear_groups import DOWN_APART
 from tests.denoisers.checkpoints import (
@@ -93,6 +95,32 @@ def test_from_search_to_verified_bundle(run, model, asked, loaded, tmp_path):
     assert code == 2 and "needs inputs in multiples of 32, and there are 48" in err
     code, _, err = run(*gguf, "--task", "gsm8k")
     assert code == 2 and "a study knows its model, its task and its device" in err
+
+
+@pytest.mark.slow
+def test_what_a_browser_runs_is_exported_and_neither_timed_nor_scored(
+    run, model, asked, loaded, tmp_path
+):
+    device, database = tmp_path / "browser" / "device.toml", tmp_path / "study.db"
+    text = (CHECKOUT / "ryzen-7950x" / "device.toml").read_text()
+    device.parent.mkdir()
+    device.write_text(
+        re.sub("^runtime = .*", 'runtime = "onnxruntime-web"', text, flags=re.MULTILINE)
+    )
+    search = (
+        "search", "--model", model, "--device", device.parent, "--target-ratio", 1.0, "--trials", 2,
+        "--formats", "w8", "--thresholds", "1.0", "--limit", 2, "--storage", database, "--name", "web",
+    )  # fmt: skip
+    code, _, err = run(*search, *asked, *loaded)
+    assert code == 0, err
+    code, out, err = run("export", "web", "--storage", database, "-o", tmp_path / "bundle")
+    assert code == 0, err
+    assert "neither timed nor scored, since Python does not run it: Node and browsers do" in out
+    figures = json.loads((tmp_path / "bundle" / "bundle.json").read_text())["figures"]
+    assert figures["predicted_ms"] > 0 and figures["measured_ms"] is None
+    for verb in ("verify", "bench"):
+        code, _, err = run(verb, tmp_path / "bundle")
+        assert code == 2 and "onnxruntime-web does not run in Python" in err
 
 
 def test_any_plan_of_a_model_is_exported_without_a_study(run, model, asked, loaded, tmp_path):

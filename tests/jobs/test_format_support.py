@@ -35,6 +35,17 @@ def test_what_to_do_names_the_runtime_of_the_device():
     )
 
 
+def test_what_runs_elsewhere_is_timed_by_a_kit():
+    device = load_device("cpu")
+    info = device.info.model_copy(update={"runtime": "onnxruntime-web"})
+    found = {one.name: one for one in format_support(replace(device, info=info))}
+    assert found["w2"].why_not == (
+        "onnxruntime-web loads it, but it is not timed: hwsearch profile --kit FOLDER "
+        "--for onnxruntime-web --formats w2, and --import its results as cpu"
+    )
+    assert found["fp8"].why_not == "onnxruntime-web has no kernel for it"
+
+
 def test_a_table_of_others_is_all_that_is_known():
     found = {one.name: one for one in format_support(load_device("rtx-4090"))}
     assert found["w4"].offered

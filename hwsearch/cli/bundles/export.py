@@ -86,7 +86,8 @@ def command(
     """Export a plan of STUDY as a bundle of ONNX files, measured and scored.
 
     Or export any plan of a model: --model MODEL --plan PLAN.json, neither measured nor scored. What --to
-    gguf and --to compressed-tensors write for other programs is neither measured nor scored either.
+    gguf and --to compressed-tensors write for other programs is neither measured nor scored either, nor what
+    runs in Node and browsers.
     """
     from hwsearch.errors import InputError
 
@@ -108,8 +109,18 @@ def command(
         figures = bundle.manifest.figures.model_dump(mode="json")
         print_json({"bundle": str(bundle.path), "figures": figures})
     else:
-        size = megabytes(bundle.size_bytes)
-        click.echo(f"{bundle.path}: {size}, check it with: hwsearch verify {bundle.path}")
+        click.echo(sentence(bundle))
+
+
+def sentence(bundle: Bundle) -> str:
+    """A bundle in one line, and what to do with it next."""
+    from hwsearch.runtime.providers import provider_of
+
+    said = f"{bundle.path}: {megabytes(bundle.size_bytes)}"
+    elsewhere = provider_of(bundle.manifest.runtime).elsewhere
+    if elsewhere:
+        return f"{said}, neither timed nor scored, since Python does not run it: {elsewhere}"
+    return f"{said}, check it with: hwsearch verify {bundle.path}"
 
 
 def _refuse_options(flags: dict[str, Any]) -> None:

@@ -89,10 +89,11 @@ if TYPE_CHECKING:
 @click.option(
     "--for",
     "kit_for",
-    type=click.Choice(["onnxruntime", "llama.cpp"]),
+    type=click.Choice(["onnxruntime", "onnxruntime-web", "llama.cpp"]),
     default="onnxruntime",
     show_default=True,
-    help="What the kit times: graphs in onnxruntime, or the model in three types in llama.cpp.",
+    help="What the kit times: graphs in onnxruntime, by Python or in Node and browsers, or the model in "
+    "three types in llama.cpp.",
 )
 @click.option(
     "--import",
@@ -124,7 +125,7 @@ def command(
         answer = make_llama_kit(kit, flags)
         text = f"{answer['kit']}: copy it to the device and: sh {answer['script']}"
     elif kit is not None:
-        answer = make_kit(kit, flags)
+        answer = make_kit(kit, kit_for, flags)
         text = kit_sentence(answer)
     else:
         device = bring(results, flags) if results is not None else timed(flags)
@@ -143,18 +144,20 @@ def check_one(kit: Path | None, results: Path | None, dry_run: bool) -> None:
         raise InputError(f"give one of {', '.join(asked)}; got {' and '.join(given)}")
 
 
-def make_kit(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
-    """Write a kit; where, how many operators it times, and how many plans it runs whole."""
-    from hwsearch.formats.catalog import USUAL_FORMATS
-    from hwsearch.jobs.profiling.machine import wanted_models, wanted_operators
+def make_kit(folder: Path, kit_for: str, flags: dict[str, Any]) -> dict[str, Any]:
+    """Write a kit; where, what to run there, how many operators it times and plans it runs whole."""
+    from hwsearch.jobs.profiling.machine import kit_formats, wanted_models, wanted_operators
+    from hwsearch.latency.kit.kinds import KIT_KINDS
     from hwsearch.latency.kit.writer import write_kit
 
+    kind = KIT_KINDS[kit_for]
     wanted = (flags["model"], flags["grid"], flags["prompt_length"])
-    chosen = formats(flags) or USUAL_FORMATS
+    chosen = kit_formats(kind.provider, formats(flags))
     keys = wanted_operators(*wanted, kept(flags), formats=chosen)
     models = wanted_models(*wanted, formats=chosen)
     return {
-        "kit": str(write_kit(keys, folder, models)),
+        "kit": str(write_kit(keys, folder, models, kind)),
+        "command": kind.command,
         "operators": len(keys),
         "whole_models": 0 if models is None else len(models.plans),
         "whole_layers": 0 if models is None else models.geometry.num_layers,
@@ -182,7 +185,7 @@ def kit_sentence(kit: dict[str, Any]) -> str:
             whole += f" (of {kit['model_layers']}, which would not fit on a small board)"
     return (
         f"{kit['operators']} operators and {whole} in {kit['kit']}; copy it to the device and: "
-        "python measure.py"
+        f"{kit['command']}"
     )
 
 

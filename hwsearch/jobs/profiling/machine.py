@@ -19,7 +19,7 @@ from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU, Engine
 from hwsearch.latency.timing.shape_grid import ShapeGrid
 from hwsearch.plan import WeightFormat
 from hwsearch.progress import silent
-from hwsearch.runtime.providers import provider_of
+from hwsearch.runtime.providers import Provider, provider_of
 from hwsearch.study.preparation import default_workload
 
 
@@ -85,6 +85,24 @@ def wanted_operators(
         return ShapeGrid.parse(grid).operators(formats)
     subject = subject_of(model, prompt_length)
     return operators_of(subject.geometry, subject.workload(), formats, kept)
+
+
+def kit_formats(
+    provider: Provider, asked: tuple[WeightFormat, ...] | None
+) -> tuple[WeightFormat, ...]:
+    """Formats that a kit times: those asked for, or the usual ones that the provider loads.
+
+    Raises:
+        InputError: one that is asked for is none that it loads.
+    """
+    if asked is None:
+        return tuple(fmt for fmt in USUAL_FORMATS if fmt in provider.formats)
+    missing = [fmt.value for fmt in asked if fmt not in provider.formats]
+    if missing:
+        raise InputError(
+            f"{provider.name} does not load {', '.join(missing)}; it has {', '.join(provider.formats)}"
+        )
+    return asked
 
 
 def wanted_models(

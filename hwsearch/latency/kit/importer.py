@@ -22,7 +22,6 @@ from hwsearch.latency.prediction.whole_models import (
     calibrate_wholes,
     whole_frame,
 )
-from hwsearch.latency.timing.runtimes import ONNXRUNTIME_CPU
 
 UNCALIBRATED = "timed by a kit that ran no model whole, so its sums are uncalibrated"
 PASSES_ALONE = (
@@ -59,7 +58,7 @@ def import_results(
         name=name,
         provenance=Provenance.MEASURED,
         description=description or head["processor"],
-        runtime=ONNXRUNTIME_CPU.name,
+        runtime=results.kind.provider.name,
         threads=int(head["threads"]),
         environment={key: value for key, value in head.items() if key not in COUNTS},
         caveats=(UNCALIBRATED,),
@@ -103,7 +102,7 @@ def _session_medians_ms(passes: LatencyTable, key: OpKey) -> list[float]:
     if key not in passes.samples:
         raise TableError(
             f"{passes.source}: the {key.kind} of plan {key.in_features} was not timed although the "
-            "head says that it was run whole; run measure.py again"
+            "head says that it was run whole; run the kit again"
         )
     return [float(np.median(session)) / 1e3 for session in passes.samples[key]]
 

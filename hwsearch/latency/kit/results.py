@@ -12,14 +12,15 @@ from pydantic import ValidationError
 
 from hwsearch.errors import TableError
 from hwsearch.latency.devices.table_csv import check_columns, check_order, check_rows, refuse
+from hwsearch.latency.kit.kinds import KINDS_BY_RUNTIME, PYTHON_KIT, KitKind
 from hwsearch.latency.kit.models import PASSES, KitModels
 from hwsearch.latency.operators import KINDS
 from hwsearch.schema import explain
 
 FIRST_LINE = "# hwsearch kit results, version 2"
 
-#: What the head of the results must say of the machine and the run.
-PROVENANCE = ("processor", "system", "python", "onnxruntime", "threads")
+#: What the head of the results must say of the machine and the run, beside what ran the kit there.
+PROVENANCE = ("processor", "system", "onnxruntime", "threads")
 COUNTS = ("threads", "operators", "sessions", "rounds", "elapsed_s", "sum_us")
 
 
@@ -28,11 +29,13 @@ class Results:
     """What a kit brought back.
 
     Attributes:
+        kind: what it was for.
         head: what the file says of machine and run.
         frame: its samples, of operators and of whole passes.
         models: what was run whole; None where nothing was.
     """
 
+    kind: KitKind
     head: dict[str, str]
     frame: pd.DataFrame
     models: KitModels | None
@@ -53,7 +56,9 @@ def read_results(path: Path) -> Results:
         raise TableError(f"{path}, row 1: results of a kit begin with {FIRST_LINE!r}")
     count = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     head = dict(line[1:].strip().partition(": ")[::2] for line in lines[1:count])
-    _check_head(head, path)
+    # those of the first kits do not say what they are for
+    kind = _kind(head.pop("runtime", PYTHON_KIT.provider.name), path)
+    _check_head(head, kind, path)
     models = _models(head.pop("whole", None), path)
     try:
         frame = pd.read_csv(io.StringIO("\n".join(lines[count:])))
@@ -67,15 +72,23 @@ def read_results(path: Path) -> Results:
     check_order(frame, path, first_line)
     _check_sum(head, frame, path)
     _check_digest(head.pop("sha256"), lines, path)
-    return Results(head, frame, models)
+    return Results(kind, head, frame, models)
 
 
-def _check_head(head: dict[str, str], path: Path) -> None:
-    for name in (*PROVENANCE, *COUNTS, "unit", "sha256"):
+def _kind(runtime: str, path: Path) -> KitKind:
+    if runtime not in KINDS_BY_RUNTIME:
+        raise TableError(
+            f"{path}: runtime must be one that kits time, {', '.join(KINDS_BY_RUNTIME)}; got {runtime!r}"
+        )
+    return KINDS_BY_RUNTIME[runtime]
+
+
+def _check_head(head: dict[str, str], kind: KitKind, path: Path) -> None:
+    for name in (*PROVENANCE, kind.engine, *COUNTS, "unit", "sha256"):
         if not head.get(name):
             raise TableError(
                 f"{path}: the head must say {name!r}: without it nobody knows what was timed; "
-                f"run measure.py again rather than write it by hand"
+                f"run the kit again rather than write it by hand"
             )
     if head["unit"] != "us":
         raise TableError(f"{path}: unit must be us, microseconds; got {head['unit']!r}")
@@ -94,7 +107,7 @@ def _models(text: str | None, path: Path) -> KitModels | None:
     try:
         models = KitModels.model_validate_json(text)
     except ValidationError as error:
-        raise TableError(f"{path}: whole: {explain(error)}; run measure.py again") from error
+        raise TableError(f"{path}: whole: {explain(error)}; run the kit again") from error
     layers = models.geometry.num_layers
     for index, entry in enumerate(models.plans):
         if {len(entry.plan.layers), len(entry.kept_shares)} != {layers}:
@@ -149,5 +162,5 @@ def _check_digest(digest: str, lines: list[str], path: Path) -> None:
     if hashlib.sha256("\n".join(signed).encode()).hexdigest() != digest:
         raise TableError(
             f"{path}: sha256 must be that of the other rows: something in them was changed after "
-            "measure.py wrote it; bring the file back once more"
+            "the kit wrote it; bring the file back once more"
         )

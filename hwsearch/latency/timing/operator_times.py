@@ -204,15 +204,15 @@ def profile(
     return _table(samples)
 
 
-def split(keys: Sequence[OpKey]) -> list[list[OpKey]]:
-    """Operators in batches whose probes fit into `BATCH_BYTES`, in the order given."""
+def split(keys: Sequence[OpKey], batch_bytes: float = BATCH_BYTES) -> list[list[OpKey]]:
+    """Operators in batches whose probes fit into so many bytes, in the order given."""
     batches: list[list[OpKey]] = []
     room = 0.0
     for key in keys:
         size = weight_bytes(key) * copies_of(key)
         if not batches or size > room:
             batches.append([])
-            room = BATCH_BYTES
+            room = batch_bytes
         batches[-1].append(key)
         room -= size
     return batches

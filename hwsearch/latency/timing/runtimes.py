@@ -27,7 +27,7 @@ class TimedRuntime:
 
     Attributes:
         name: as files and flags spell it.
-        engine: what times it here; None where its times come from others.
+        engine: what times it here; None where its times come from others, or from a kit.
         formats: formats of products that it loads, the least compressed first; empty where each
             device's own table says so. Which of them a machine really runs is tried before timing.
         processor: where torch puts it, ``cpu`` or ``cuda``; empty where the engine has no choice.
@@ -41,7 +41,7 @@ class TimedRuntime:
 
 def _timed(provider: Provider) -> TimedRuntime:
     formats = tuple(fmt.value for fmt in provider.formats)
-    return TimedRuntime(provider.name, Engine.ONNXRUNTIME, formats)
+    return TimedRuntime(provider.name, None if provider.elsewhere else Engine.ONNXRUNTIME, formats)
 
 
 ONNXRUNTIME_CPU: Final = _timed(CPU)

@@ -10,10 +10,11 @@ from hwsearch.runtime.providers.openvino import OPENVINO
 from hwsearch.runtime.providers.provider import Provider
 from hwsearch.runtime.providers.qnn import QNN
 from hwsearch.runtime.providers.tensorrt import TENSORRT
+from hwsearch.runtime.providers.web import WEB
 
 #: All of them, onnxruntime's own first.
 PROVIDERS: Final[dict[str, Provider]] = {
-    each.name: each for each in (CPU, OPENVINO, CUDA, TENSORRT, COREML, QNN)
+    each.name: each for each in (CPU, OPENVINO, WEB, CUDA, TENSORRT, COREML, QNN)
 }
 
 

@@ -50,6 +50,7 @@ class Provider:
         untested: why there are no figures of it here; empty where there are.
         settings: options that are always given.
         threads_option: the option that takes the number of threads; empty takes that of sessions.
+        elsewhere: what runs it in place of Python, and how; empty where Python does.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Provider:
     untested: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     threads_option: str = ""
+    elsewhere: str = ""
 
     @property
     def is_default(self) -> bool:
@@ -78,6 +80,8 @@ class Provider:
 
     def check(self) -> None:
         """Raise `InputError` where it is not installed or too old, with what to do about it."""
+        if self.elsewhere:
+            raise InputError(f"{self.name} does not run in Python: {self.elsewhere}")
         if not self.is_installed:
             raise InputError(
                 f"{self.name} is not installed here: this Python's onnxruntime {ort.__version__} has "

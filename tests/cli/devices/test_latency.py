@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from optuna.trial import create_trial
 
+from hwsearch.cli.devices.profile import command
 from hwsearch.denoisers.loading.config import read_config
+from hwsearch.latency.kit.kinds import KIT_KINDS
 from hwsearch.plan import CompressionPlan
 from hwsearch.study.choices.search_space import SearchSpace
 
@@ -189,6 +191,25 @@ def test_a_kit_is_written_for_a_grid(run, tmp_path):
     assert document["operators"] == len(list((tmp_path / "kit" / "graphs").iterdir()))
     assert (tmp_path / "kit" / "measure.py").is_file()
     assert document["whole_models"] == 0
+
+
+def test_a_kit_is_written_for_node_and_browsers(run, tmp_path):
+    grid = "rows=2 features=32 cached=4 heads=2 head_dim=16 vocab=32"
+    asked = ("profile", "--kit", tmp_path / "kit", "--for", "onnxruntime-web", "--grid", grid)
+    code, out, err = run(*asked, "--formats", "fp8", "--json")
+    assert code == 2
+    assert "onnxruntime-web does not load fp8; it has fp32, " in err
+    assert not (tmp_path / "kit").exists()
+    code, out, err = run(*asked, "--json")
+    assert code == 0, err
+    assert json.loads(out)["command"] == "npm install && node measure.mjs"
+    assert (tmp_path / "kit" / "measure.mjs").is_file()
+    assert (tmp_path / "kit" / "index.html").is_file()
+
+
+def test_every_kind_of_kit_can_be_asked_for():
+    (option,) = [one for one in command.params if one.name == "kit_for"]
+    assert {*option.type.choices} == {*KIT_KINDS, "llama.cpp"}
 
 
 TINY = {

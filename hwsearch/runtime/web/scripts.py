@@ -1,0 +1,71 @@
+"""Copies of the scripts: for a folder that runs bundles, and for a kit."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from hwsearch.errors import InputError
+
+_HERE: Final = Path(__file__).parent
+
+#: What both need.
+_SHARED: Final = (
+    "package.json",
+    "errors.mjs",
+    "command.mjs",
+    "files.mjs",
+    "ort.mjs",
+    "clock.mjs",
+    "serve.mjs",
+)
+
+#: What runs bundles, by what it is called there.
+_RUNNER: Final = {
+    name: name
+    for name in (
+        *_SHARED,
+        *("bundle.mjs", "backend.mjs", "text.mjs", "engine.mjs", "generate.mjs", "bench.mjs"),
+        "decoding",
+        "index.html",
+    )
+}
+
+#: What times a kit. Its page is the first that a browser is given.
+_KIT: Final = {name: name for name in (*_SHARED, "measure.mjs", "kit")} | {"kit.html": "index.html"}
+
+
+def write_runner(folder: Path) -> Path:
+    """Write a folder that runs bundles in Node and in a browser: complete, or not at all.
+
+    Args:
+        folder: to be made.
+
+    Raises:
+        InputError: the folder exists.
+    """
+    if folder.exists():
+        raise InputError(f"{folder} exists already; give another folder for the scripts")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        fresh = Path(temporary) / "web"
+        fresh.mkdir()
+        _copy(_RUNNER, fresh)
+        fresh.rename(folder)
+    return folder
+
+
+def write_kit_scripts(folder: Path) -> None:
+    """Write what times a kit's graphs into its folder, which is there."""
+    _copy(_KIT, folder)
+
+
+def _copy(names: dict[str, str], folder: Path) -> None:
+    for name, called in names.items():
+        source = _HERE / name
+        if source.is_dir():
+            shutil.copytree(source, folder / called)
+        else:
+            shutil.copyfile(source, folder / called)
