@@ -90,10 +90,8 @@ if TYPE_CHECKING:
     "--for",
     "kit_for",
     type=click.Choice(["onnxruntime", "onnxruntime-web", "llama.cpp"]),
-    default="onnxruntime",
-    show_default=True,
-    help="What the kit times: graphs in onnxruntime, by Python or in Node and browsers, or the model in "
-    "three types in llama.cpp.",
+    help="What the kit times: graphs in onnxruntime (if left), by Python or in Node and browsers, or the "
+    "model in three types in llama.cpp.",
 )
 @click.option(
     "--import",
@@ -108,7 +106,7 @@ if TYPE_CHECKING:
 def command(
     as_json: bool,
     kit: Path | None,
-    kit_for: str,
+    kit_for: str | None,
     results: Path | None,
     dry_run: bool,
     **flags: Any,
@@ -117,7 +115,13 @@ def command(
 
     A device that is there is added to; a run that was cut off goes on where it was.
     """
+    from hwsearch.errors import InputError
+
     check_one(kit, results, dry_run)
+    if kit is None and kit_for is not None:
+        raise InputError(
+            f"--for {kit_for} says what a kit is for; add --kit FOLDER, or leave it out"
+        )
     if dry_run:
         answer = foreseen(flags)
         text = "\n".join(answer["lines"])
@@ -125,7 +129,7 @@ def command(
         answer = make_llama_kit(kit, flags)
         text = f"{answer['kit']}: copy it to the device and: sh {answer['script']}"
     elif kit is not None:
-        answer = make_kit(kit, kit_for, flags)
+        answer = make_kit(kit, kit_for or "onnxruntime", flags)
         text = kit_sentence(answer)
     else:
         device = bring(results, flags) if results is not None else timed(flags)

@@ -132,6 +132,7 @@ def test_energy_is_compared_between_power_modes(run, config):
         (("profile", "--device", "../x", "--grid", GRID), r"a device's name must be .*got '../x'"),
         (("profile", "--device", "", "--grid", GRID), "a device's name must be .*got ''"),
         (("profile", "--kit", "k", "--import", "r"), "one of .*; got --kit and --import"),
+        (("profile", "--for", "llama.cpp"), "--for llama.cpp says what a kit is for; add --kit"),
         (("profile", "--threads", "0"), r"0 is not in the range x>=1"),
         (("predict", "p.json", "--prompt-length", "0"), r"0 is not in the range x>=1"),
         (("profile", "--dry-run"), "--dry-run is for --runtime torch-cuda and torch-cpu"),
