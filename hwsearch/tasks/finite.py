@@ -18,11 +18,18 @@ class FiniteBackend:
         backend: what predicts.
         model: what it predicts for; named in the error, and searched for the tensor to blame.
         name: how the model was asked for, where `model` does not know.
+
+    Raises:
+        CheckpointError: a weight of the model is no finite number.
     """
 
     def __init__(self, backend: Backend, model: object, name: str | None = None) -> None:
         self._backend, self._model = backend, model
         self._name = name or getattr(model, "name", None)
+        if _has_tensors(model):
+            from hwsearch.denoisers.finite import check_weights_once
+
+            check_weights_once(model)  # type: ignore[arg-type]
 
     def begin(self, *, sampling: Sampling = GREEDY) -> None:
         """See `hwsearch.decoding.backend.Backend`."""
@@ -41,6 +48,11 @@ class FiniteBackend:
         return found
 
 
+def _has_tensors(model: object) -> bool:
+    """Whether a model shows its tensors; a bundle does not."""
+    return getattr(model, "network", None) is not None
+
+
 def require_finite(values: Any, model: object, name: str | None = None) -> None:
     """Raise where a number that a model gave is none.
 
@@ -50,7 +62,7 @@ def require_finite(values: Any, model: object, name: str | None = None) -> None:
     """
     if np.isfinite(values).all():
         return
-    if getattr(model, "network", None) is not None:  # a bundle shows no tensors
+    if _has_tensors(model):
         from hwsearch.denoisers.finite import check_weights
 
         check_weights(model)  # type: ignore[arg-type]

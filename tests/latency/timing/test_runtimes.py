@@ -48,7 +48,7 @@ def test_every_device_of_the_package_is_of_a_known_runtime(name):
 
 @pytest.mark.parametrize("name", ["llama.cpp-cpu", "onnxruntime", "torch", ""])
 def test_what_cannot_be_timed_here_is_refused_by_name(name):
-    with pytest.raises(UnknownNameError, match=r"unknown runtime .*known: onnxruntime-cpu, "):
+    with pytest.raises(UnknownNameError, match=r"unknown runtime .*known: .*onnxruntime-cpu, "):
         timed_runtime(name)
 
 
