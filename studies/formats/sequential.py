@@ -13,13 +13,15 @@ from hwsearch.compression import WeightCalibration
 from hwsearch.compression.rounding.calibrated import MOST_ROWS
 from hwsearch.compression.rounding.choice import round_group
 from hwsearch.compression.rounding.linear_inputs import (
+    InputWatch,
     LinearInputs,
     calibration_samples,
-    stream,
+    states_after,
 )
 from hwsearch.compression.swap import swapped
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
+from hwsearch.denoisers.transformer import Layer, Transformer
 from hwsearch.formats.integer_format import IntegerFormat
 from hwsearch.formats.linears.simulated_linear import calibrated
 
@@ -27,6 +29,7 @@ from hwsearch.formats.linears.simulated_linear import calibrated
 DAMPING = 0.01
 
 
+@torch.inference_mode()
 def rounded_in_order(
     denoiser: Denoiser, calibration: WeightCalibration, form: IntegerFormat, corrected: bool
 ) -> Network:
@@ -41,21 +44,28 @@ def rounded_in_order(
     """
     samples = calibration_samples(calibration.batches, MOST_ROWS)
     network = denoiser.network
-    for layer in denoiser.network.linear_groups().layers:
-        wanted = {path for paths in layer.values() for path in paths}
-        modules: dict[str, nn.Module] = {}
-        before = stream(denoiser.network, samples, wanted)
-        now = stream(network, samples, wanted)
-        for (paths, exact), (_, seen) in zip(before, now, strict=True):
-            linears = {path: denoiser.network.get_submodule(path) for path in paths}
+    assert isinstance(network, Transformer), "its layers are known"
+    exact = now = [network.model.embed_tokens(tokens) for tokens in samples]
+    modules: dict[str, nn.Module] = {}
+    layers = zip(network.model.layers, network.linear_groups().layers, strict=True)
+    for index, (layer, groups) in enumerate(layers):
+        assert isinstance(layer, Layer)
+        with InputWatch(layer) as before:
+            exact = states_after(layer, exact, network)
+        with InputWatch(layer) as watch:
+            after = states_after(layer, now, network)
+        for group, paths in groups.items():
+            seen = watch.seen(group, after)
+            linears = {path: network.get_submodule(path) for path in paths}
             weights = {path: linear.weight.detach() for path, linear in linears.items()}
             if corrected:
-                moved = correction(exact, seen)
+                moved = correction(before.seen(group, exact), seen)
                 weights = {path: weight @ moved for path, weight in weights.items()}
             for path, found in round_group(weights, form, seen):
                 modules[path] = calibrated(linears[path], form, found)
-        network = swapped(network, modules)
-    return network
+        rounded = swapped(network, modules).model.layers[index]
+        now = states_after(rounded, now, network)
+    return swapped(network, modules)
 
 
 @torch.inference_mode()

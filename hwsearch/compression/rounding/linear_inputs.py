@@ -108,11 +108,11 @@ def _layers(
     for layer, smaller, named in layers:
         assert isinstance(layer, Layer) and isinstance(smaller, Layer), "it is made of these"
         before = states
-        with as_floats(layer), _Watch(layer) as watch:
-            states = after = _after(layer, before, network)
+        with as_floats(layer), InputWatch(layer) as watch:
+            states = after = states_after(layer, before, network)
         if smaller is not layer:
-            with as_floats(smaller), _Watch(smaller) as watch:
-                after = _after(smaller, before, network)
+            with as_floats(smaller), InputWatch(smaller) as watch:
+                after = states_after(smaller, before, network)
         for group, paths in named.items():
             yield paths, watch.seen(group, after)
         left = {path for path in wanted if _depth(path) > _depth(named["down"][0])}
@@ -124,7 +124,7 @@ def _layers(
         yield (groups.head,), LinearInputs(normed, _alike(normed), hidden.to(network.device))
 
 
-def _after(layer: Layer, states: Sequence[Tensor], network: Transformer) -> list[Tensor]:
+def states_after(layer: Layer, states: Sequence[Tensor], network: Transformer) -> list[Tensor]:
     """States behind a layer."""
     return [layer(x, network.rope(x.shape[1]))[0] for x in states]
 
@@ -144,7 +144,7 @@ def _alike(inputs: Sequence[Tensor]) -> list[Tensor]:
     return [torch.ones(x.shape[:2], device=x.device) for x in inputs]
 
 
-class _Watch:
+class InputWatch:
     """Inputs of one layer's linears, and the residual between its two halves. A context manager."""
 
     def __init__(self, layer: Layer) -> None:
@@ -152,7 +152,7 @@ class _Watch:
         self._stack = ExitStack()
         self._inputs: dict[str, list[Tensor]] = {}
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> InputWatch:
         layer = self._layer
         attention, mlp = layer.self_attn, layer.mlp
         watched: dict[str, nn.Module] = {
