@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,26 +117,38 @@ def compare_study(
     decoding = record.decoding_value
     ratio = ratio or _ratio_of(plans.study, subject, decoding)
     cost = COSTS[objective][0]
+    devices = _loaded(device_names)
     own: dict[str, ComparedPlan] = {}
-    for device in _loadable(device_names):
+    for device in devices.values():
+        if isinstance(device, Unpriced):
+            continue
         pricing = Pricing(subject, device, decoding, plans.passes, cost, ratio)
         found = _own(plans, pricing, evaluate)
         if found is not None:
             own.setdefault(found.plan.to_json(), found)
     title = f"study {plans.study.name}"
     candidates = [*plans.candidates, *own.values()]
-    return _compare(title, subject, decoding, candidates, device_names, ratio, objective)
+    return _compare(title, subject, decoding, candidates, devices, ratio, objective)
 
 
-def _loadable(names: Sequence[str]) -> Iterator[Device]:
-    """Devices by name, but for damaged ones, of which a row will say so. Raises `UnknownNameError`."""
+def _loaded(names: Sequence[str]) -> dict[str, Device | Unpriced]:
+    """Devices by the name that was given, each loaded once; of a damaged one the reason.
+
+    Raises:
+        UnknownNameError: there is none of some name, which is a slip of the pen.
+        InputError: none is named.
+    """
+    if not names:
+        raise InputError("name at least one device: --devices a,b,c")
+    found: dict[str, Device | Unpriced] = {}
     for name in dict.fromkeys(names):
         try:
-            yield load_device(name)
+            found[name] = load_device(name)
         except UnknownNameError:
-            raise  # a slip of the pen, not a device
-        except HwsearchError:
-            continue
+            raise
+        except HwsearchError as error:
+            found[name] = Unpriced(name, str(error))
+    return found
 
 
 def _own(plans: StudyPlans, pricing: Pricing, evaluate: int) -> ComparedPlan | None:
@@ -170,8 +182,9 @@ def compare_uniform(
         for rank, fmt in enumerate(fmt.value for fmt in WeightFormat)
     ]
     title = f"uniform plans of {subject.name}"
+    devices = _loaded(device_names)
     return _compare(
-        title, subject, subject.decoding, candidates, device_names, ratio or RATIO, objective
+        title, subject, subject.decoding, candidates, devices, ratio or RATIO, objective
     )
 
 
@@ -180,23 +193,22 @@ def _compare(
     subject: Subject,
     decoding: Decoding,
     candidates: Sequence[ComparedPlan],
-    device_names: Sequence[str],
+    devices: Mapping[str, Device | Unpriced],
     ratio: float,
     objective: str,
 ) -> DeviceComparison:
-    if not device_names:
-        raise InputError("name at least one device: --devices a,b,c")
     cost, unit = COSTS[objective]
     if not candidates:
         raise InputError("there is no plan to compare: the study has no finished trial")
     columns: list[Column] = []
     unpriced: list[Unpriced] = []
-    for name in dict.fromkeys(device_names):
+    for name, device in devices.items():
+        if isinstance(device, Unpriced):
+            unpriced.append(device)
+            continue
         try:
-            predictor = subject.predictor(load_device(name), decoding)
+            predictor = subject.predictor(device, decoding)
             columns.append(compare_on(predictor, candidates, subject.keep, ratio, cost))
-        except UnknownNameError:
-            raise  # a slip of the pen, not a device
         except HwsearchError as error:
             unpriced.append(Unpriced(name, str(error)))
     if not columns:

@@ -73,17 +73,20 @@ class StudyPlans:
     Args:
         name: the study.
         storage: Optuna storage; None is ``studies/<name>.db``.
+
+    Attributes:
+        study: the study, as it is after what was evaluated.
+        candidates: its trials, in their order.
     """
 
     def __init__(self, name: str, storage: str | None) -> None:
         self._name, self._storage = name, storage
-        self.study: Study = load_study(name, storage)
+        self._read()
 
-    @property
-    def candidates(self) -> list[ComparedPlan]:
-        """The trials, in their order."""
+    def _read(self) -> None:
+        self.study: Study = load_study(self._name, self._storage)
         frame, passes = self.study.frame(), self.study.passes()
-        return [
+        self.candidates = [
             ComparedPlan(f"trial {number}", plan, float(loss), float(loss), passes[number])
             for number, loss, plan in zip(
                 frame["number"], frame["loss"], frame["plan"], strict=True
@@ -125,7 +128,7 @@ class StudyPlans:
         optuna_study = self.study.optuna
         optuna_study.enqueue_trial(dict(self.study.space.params(plan)))
         optuna_study.optimize(self._objective, n_trials=1)
-        self.study = load_study(self._name, self._storage)
+        self._read()
 
     @cached_property
     def _objective(self) -> Objective:

@@ -8,25 +8,14 @@ float inputs.
 from typing import Final
 
 from hwsearch.plan import WeightFormat
-from hwsearch.runtime.providers.provider import NO_HARDWARE, Provider
+from hwsearch.runtime.providers.provider import BLOCKS_OF_8_AND_4, NO_HARDWARE, Provider
 
 CUDA: Final = Provider(
     name="onnxruntime-cuda",
     execution="CUDAExecutionProvider",
     package="onnxruntime-gpu",
     least="1.25",
-    formats=(
-        WeightFormat.FP32,
-        WeightFormat.W8,
-        WeightFormat.W8_G64,
-        WeightFormat.W8_G128,
-        WeightFormat.W4,
-        WeightFormat.W4_G64,
-        WeightFormat.W4_G128,
-        WeightFormat.W4_ASYM,
-        WeightFormat.W4_G64_ASYM,
-        WeightFormat.W4_G128_ASYM,
-    ),
+    formats=(WeightFormat.FP32, *BLOCKS_OF_8_AND_4),
     processor="gpu",
     hands_out_weights=False,
     rounds_inputs=False,

@@ -11,7 +11,11 @@ import json
 from typing import Final
 
 from hwsearch.plan import WeightFormat
-from hwsearch.runtime.providers.provider import TRANSFORMER_OPERATORS, Provider
+from hwsearch.runtime.providers.provider import (
+    BLOCKS_OF_8_AND_4,
+    TRANSFORMER_OPERATORS,
+    Provider,
+)
 
 OPENVINO: Final = Provider(
     name="onnxruntime-openvino",
@@ -21,15 +25,7 @@ OPENVINO: Final = Provider(
     formats=(
         WeightFormat.FP32,
         WeightFormat.W8A8,
-        WeightFormat.W8,
-        WeightFormat.W8_G64,
-        WeightFormat.W8_G128,
-        WeightFormat.W4,
-        WeightFormat.W4_G64,
-        WeightFormat.W4_G128,
-        WeightFormat.W4_ASYM,
-        WeightFormat.W4_G64_ASYM,
-        WeightFormat.W4_G128_ASYM,
+        *BLOCKS_OF_8_AND_4,
         WeightFormat.W2,
         WeightFormat.W2_G64,
         WeightFormat.W2_G128,

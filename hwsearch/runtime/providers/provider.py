@@ -20,6 +20,19 @@ _ERRORS_ONLY, _NOTHING = 3, 4
 #: The three operators of a transformer's layer that not every provider has a kernel for.
 TRANSFORMER_OPERATORS = frozenset({"Attention", "RotaryEmbedding", "RMSNormalization"})
 
+#: Blocks of 8 and of 4 bits, those of 4 with zero points, too.
+BLOCKS_OF_8_AND_4 = (
+    WeightFormat.W8,
+    WeightFormat.W8_G64,
+    WeightFormat.W8_G128,
+    WeightFormat.W4,
+    WeightFormat.W4_G64,
+    WeightFormat.W4_G128,
+    WeightFormat.W4_ASYM,
+    WeightFormat.W4_G64_ASYM,
+    WeightFormat.W4_G128_ASYM,
+)
+
 #: Why there are no figures of some providers.
 NO_HARDWARE = "written to its documentation, and not run on hardware yet"
 
