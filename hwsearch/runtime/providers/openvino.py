@@ -31,6 +31,7 @@ OPENVINO: Final = Provider(
         WeightFormat.W2_G128,
     ),
     decomposed=TRANSFORMER_OPERATORS,
+    fixed_rows=True,
     rounds_inputs=False,
     # its default on processors with bfloat16 units is to compute in that
     settings={

@@ -12,7 +12,7 @@ import onnxruntime as ort
 from hwsearch.errors import InputError
 from hwsearch.plan import WeightFormat
 from hwsearch.runtime.providers.int8 import exact_int8
-from hwsearch.runtime.providers.shaped import Session, ShapedSession
+from hwsearch.runtime.providers.shaped import Session, ShapedSession, free_sizes
 
 #: onnxruntime's severities: it warns about shapes it inferred itself, and a node that falls back is told.
 _ERRORS_ONLY, _NOTHING = 3, 4
@@ -39,6 +39,9 @@ NO_HARDWARE = "written to its documentation, and not run on hardware yet"
 #: Refuses a graph of which any node would run on the CPU provider instead.
 _NO_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
 
+#: What graphs call the rows that a pass runs, where a file serves several numbers of them.
+ROWS = "rows"
+
 #: Lets a session tell which provider runs each node.
 _TELL_PLACES = ("session.record_ep_graph_assignment_info", "1")
 
@@ -58,6 +61,8 @@ class Provider:
         hands_out_weights: whether its kernel of Attention hands out its weights; else those nodes
             whose weights are wanted are written out.
         static_shapes: whether a graph is opened anew for each set of sizes.
+        fixed_rows: whether a step's graph is opened anew for each number of rows that it runs. There
+            are two at most unless a window is cut off at the end of a sequence.
         rounds_inputs: whether products of blocks of codes round their inputs, as formats say. Else
             inputs stay floats, and its results are a little better than those of the format.
         untested: why there are no figures of it here; empty where there are.
@@ -75,6 +80,7 @@ class Provider:
     decomposed: frozenset[str] = frozenset()
     hands_out_weights: bool = True
     static_shapes: bool = False
+    fixed_rows: bool = False
     rounds_inputs: bool = True
     untested: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -127,7 +133,11 @@ class Provider:
     ) -> Session:
         """A session with options of one's own; see `open`, which raises the same."""
         self.check()
-        if not self.static_shapes:
+        if not (self.static_shapes or self.fixed_rows):
+            return self._opened(graph, make_options(), threads)
+        described = _described(graph, make_options())
+        fixed = self._fixed(free_sizes(described))
+        if not fixed:
             return self._opened(graph, make_options(), threads)
 
         def open_at(sizes: Mapping[str, int]) -> ort.InferenceSession:
@@ -136,7 +146,14 @@ class Provider:
                 options.add_free_dimension_override_by_name(name, size)
             return self._opened(graph, options, threads)
 
-        return ShapedSession(_described(graph, make_options()), open_at)
+        return ShapedSession(described, open_at, fixed)
+
+    def _fixed(self, free: frozenset[str]) -> frozenset[str]:
+        """Which of a graph's free sizes it is opened anew for."""
+        if self.static_shapes:
+            return free
+        # a refresh has no other size: it would be opened for every length of a prompt
+        return free & {ROWS} if free > {ROWS} else frozenset()
 
     def _opened(
         self, graph: Path | bytes, options: ort.SessionOptions, threads: int | None

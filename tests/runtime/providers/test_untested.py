@@ -3,6 +3,7 @@
 import dataclasses
 from collections import Counter
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
@@ -10,11 +11,13 @@ import pytest
 from hwsearch.bundle import write_bundle
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
+from hwsearch.decoding.sampler import generate
 from hwsearch.errors import InputError
 from hwsearch.jobs.verification import verify
 from hwsearch.plan import CompressionPlan
-from hwsearch.runtime import Runtime
+from hwsearch.runtime import OnnxBackend, Runtime
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE
+from hwsearch.runtime.graphs import BundleGraphs
 from hwsearch.runtime.providers import CPU, PROVIDERS, provider_of
 from hwsearch.runtime.providers.shaped import MOST, ShapedSession
 from hwsearch.testing.tiny import tiny_denoiser
@@ -126,7 +129,7 @@ class Described:
 
     def __init__(self, opened):
         self.opened = opened
-        self.name, self.shape = "x", [1, "rows"]
+        self.name, self.type, self.shape = "x", "tensor(float)", [1, "rows"]
 
     def get_inputs(self):
         return [self]
@@ -146,10 +149,42 @@ class Sized:
 def test_sessions_are_opened_once_a_size_and_the_oldest_is_given_up():
     opened = []
     described = Described(opened)
-    session = ShapedSession(described, described.at)
+    session = ShapedSession(described, described.at, {"rows"})
     assert session.at({"x": Sized(3)}) == session.at({"x": Sized(3)}) == 1
     for rows in range(10, 10 + MOST):
         session.at({"x": Sized(rows)})
     assert opened == [3, *range(10, 10 + MOST)]
     session.at({"x": Sized(3)})
     assert opened[-1] == 3, "it was given up and is opened again"
+
+
+def test_sizes_that_stay_free_open_nothing_anew():
+    opened = []
+    described = Described(opened)
+    described.shape = ["kept", "rows"]
+    session = ShapedSession(described, lambda sizes: opened.append(dict(sizes)), {"rows"})
+    for kept in (5, 6, 7):
+        feed = Sized(3)
+        feed.shape = (kept, 3)
+        session.at({"x": feed})
+    assert opened == [{"rows": 3}]
+
+
+@pytest.mark.parametrize("window", [{}, {"advance": True}, {"before": 2, "after": 1}], ids=str)
+def test_steps_of_a_window_are_opened_for_their_rows_and_write_the_same(tmp_path, window):
+    """Rows are fixed where a provider wants that, but not those of a refresh, nor of a plain step."""
+    denoiser = tiny_denoiser()
+    decoding = denoiser.decoding.changed({"window": window})
+    plan = CompressionPlan.uniform(2, "fp32", "fp32").model_copy(update={"decoding": decoding})
+    bundle = write_bundle(
+        compress(denoiser, plan), KeptShares((1.0, 0.6)), tmp_path / "b", questions=[QUESTION]
+    )
+    fixing = dataclasses.replace(CPU, fixed_rows=True)
+    graphs = BundleGraphs(bundle, 1, fixing.open)
+    assert isinstance(graphs.refresh, ort.InferenceSession)
+    assert isinstance(graphs.step, ShapedSession) == bool(window)
+    runtime, backend = Runtime(bundle, 1), OnnxBackend(graphs)
+    for question in (QUESTION, "ann has 9 pens ?"):
+        prompt = runtime.prompt(question)
+        tokens = generate(backend, np.array([prompt]), decoding, denoiser.mask_token_id)
+        assert tokens[0, len(prompt) :].tolist() == runtime.generate_tokens(prompt)
