@@ -1,7 +1,15 @@
-"""Time whole models as they are used: the same prompts answered by each, side by side."""
+"""Time whole models as they are used: the same prompts answered by each, side by side.
+
+Idea: an answer to one prompt takes as long every time, so what differs from round to round is the
+machine. Hence each answer is timed by itself, its rounds give a median, and a generation is the mean of
+these over prompts. Of a model's answers in one sample together some are always disturbed where a machine
+is shared, and then so is every sample.
+"""
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,27 +47,23 @@ class AnswerTimes:
     """Models that answered the same prompts side by side.
 
     Attributes:
-        samples_ms: milliseconds a generation, the mean over prompts, one sample a round, by model.
+        samples_ms: milliseconds of each generation by model, ``[rounds][prompts]``.
         passes: passes of each model's generations.
         reference_ms: a fixed piece of arithmetic, timed in the same rounds: how fast the machine
             was just then. Times of two measurements compare best as multiples of it.
     """
 
-    samples_ms: Mapping[str, Sequence[float]]
+    samples_ms: Mapping[str, Sequence[Sequence[float]]]
     passes: Mapping[str, PassCounts]
     reference_ms: float
 
     def generation_ms(self, name: str) -> float:
-        """Milliseconds of a generation of one model: the median over rounds of the mean over prompts."""
-        return float(np.median(self.samples_ms[name]))
+        """Milliseconds of a generation of one model: the mean over prompts of their medians over rounds."""
+        return float(np.median(self.samples_ms[name], axis=0).mean())
 
     def tokens_per_second(self, name: str) -> float:
         """Tokens of one model's answers by the time they take."""
         return 1e3 * self.passes[name].mean_tokens / self.generation_ms(name)
-
-
-#: Key of the reference among the runs; no model has this name.
-_REFERENCE = ""
 
 
 def time_answers(
@@ -68,6 +72,7 @@ def time_answers(
     *,
     rounds: int = 5,
     threads: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> AnswerTimes:
     """Time models on the same prompts, interleaved, so that their ratios hold on a busy machine.
@@ -78,21 +83,29 @@ def time_answers(
             every round.
         rounds: samples of each model.
         threads: processors to stay on.
+        clock: seconds, monotonic.
         progress: wraps the rounds, to show them.
     """
 
-    def run(model: Answerer) -> Callable[[], object]:
-        return lambda: [model.answer(prompt) for prompt in prompts]
-
+    samples: dict[str, list[list[float]]] = {name: [] for name in models}
+    references: list[float] = []
+    order, rng = list(models), random.Random(0)
     with pinned(threads):
         passes = {name: _passes(model, prompts) for name, model in models.items()}
-        runs = {name: run(model) for name, model in models.items()} | {_REFERENCE: reference()}
-        samples = interleave(runs, rounds, progress=progress)
-    return AnswerTimes(
-        {name: [us / 1e3 / len(prompts) for us in samples[name]] for name in models},
-        passes,
-        float(np.median(samples[_REFERENCE])) / 1e3,
-    )
+        for _ in progress(range(rounds)):
+            rng.shuffle(order)
+            for name in order:
+                models[name].answer(prompts[0])  # the coldest one is nobody's
+                samples[name].append([_ms(models[name], prompt, clock) for prompt in prompts])
+            references += interleave({"reference": reference()}, 1)["reference"]
+    return AnswerTimes(samples, passes, float(np.median(references)) / 1e3)
+
+
+def _ms(model: Answerer, prompt: Prompt, clock: Callable[[], float]) -> float:
+    """Milliseconds of one answer."""
+    began = clock()
+    model.answer(prompt)
+    return (clock() - began) * 1e3
 
 
 def _passes(model: Answerer, prompts: Sequence[Prompt]) -> PassCounts:

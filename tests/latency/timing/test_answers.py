@@ -1,5 +1,7 @@
 """Models timed on the same prompts: what they took, and by which passes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from hwsearch.decoding.passes import PassKind
 from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.latency.timing.answers import Answerer, AnswerTimes, time_answers
+from hwsearch.testing.timers import FakeClock
 from hwsearch.testing.tiny import tiny_denoiser
 
 PROMPTS = ([5, 6, 7], [8, 9, 10, 11])
@@ -44,11 +47,40 @@ def test_every_model_answers_every_prompt_in_every_round():
     assert found.reference_ms > 0
 
 
-def test_the_median_over_rounds_is_told_and_tokens_by_it():
+def test_a_disturbed_answer_is_no_generation_s_time():
+    """Every sample of three answers holds one that was disturbed, and none shows."""
     denoiser = tiny_denoiser()
-    passes = time_answers(
-        {"m": answerer(denoiser, denoiser.decoding)}, PROMPTS[:1], rounds=1
-    ).passes
-    times = AnswerTimes({"m": [30.0, 10.0, 20.0]}, passes, 1.0)
-    assert times.generation_ms("m") == 20.0
-    assert times.tokens_per_second("m") == pytest.approx(passes["m"].mean_tokens / 0.02)
+    times = AnswerTimes(
+        {"m": [[30.0, 2.0, 6.0], [1.0, 50.0, 6.0], [1.0, 2.0, 90.0]]},
+        time_answers({"m": answerer(denoiser, denoiser.decoding)}, PROMPTS[:1], rounds=1).passes,
+        1.0,
+    )
+    assert times.generation_ms("m") == 3.0
+    mean_tokens = times.passes["m"].mean_tokens
+    assert times.tokens_per_second("m") == pytest.approx(mean_tokens / 0.003)
+
+
+def test_answers_take_what_the_clock_says_in_turns():
+    """Each answer is timed by itself, whatever ran before it."""
+    clock, denoiser = FakeClock(), tiny_denoiser()
+    models = {}
+    for name, seconds in (("quick", 1e-3), ("slow", 4e-3)):
+        real = answerer(denoiser, denoiser.decoding)
+        models[name] = replace(real, answer=_clocked(clock, name, seconds, real.answer))
+    found = time_answers(models, PROMPTS, rounds=4, clock=clock)
+    for name, ms in (("quick", 1.0), ("slow", 4.0)):
+        expected = [[ms * len(prompt) for prompt in PROMPTS]] * 4
+        assert found.samples_ms[name] == [pytest.approx(row) for row in expected]
+        assert found.generation_ms(name) == pytest.approx(ms * 3.5)
+    # one answer of each prompt counts passes; then a sample is one that is nobody's, and all prompts
+    sample = len(PROMPTS) + 1
+    turns = clock.order[2 * len(PROMPTS) :: sample]
+    assert [set(turns[i : i + 2]) for i in range(0, 8, 2)] == [{"quick", "slow"}] * 4
+
+
+def _clocked(clock, name, seconds, answer):
+    def run(prompt):
+        clock.taking(name, seconds * len(prompt))()
+        return answer(prompt)
+
+    return run
