@@ -9,7 +9,7 @@ where a group is a weight format, or attention in layers that choose positions (
 
 Steps: run plans that span the search whole, in sessions that are brought to one pace (`at_one_pace`);
 fit the plain line (`fit_line`); draw each group's factor from it as far as the runs ask for
-(`fit_pass`); fit generations over the passes that these predict (`fit_lines`).
+(`fit_pass`); fit generations over the passes that these predict (`fit_generations`).
 
 Limits: all plans of a model have equally many layers, so a factor that all formats share looks like an
 intercept. Factors are drawn towards 1 for that reason, and are good for predictions rather than for
@@ -42,6 +42,9 @@ from hwsearch.plan import (
 #: Relative errors that are expected: of a whole-model run, and of what a group's probes say; the latter
 #: is also the share of a pass that may lie beside its operators.
 NOISE, STRAYS = 0.01, 0.2
+
+#: How far a pass within a generation strays from the same pass alone, beside what is spent between passes.
+WITHIN = 0.03
 
 #: Pruning that needs no calibration.
 MAGNITUDE: Final = WeightPruning(method="magnitude", sinks="ignore")
@@ -120,6 +123,38 @@ def fit_pass(sums_ms: Sequence[Sums], measured_ms: Sequence[float]) -> Line:
     return found.model_copy(update={"scatter": float(np.sqrt((error**2).sum() / found.degrees))})
 
 
+def fit_generations(passes_ms: Sequence[float], measured_ms: Sequence[float]) -> Line:
+    """The line of generations over what their passes take alone: its slope is drawn towards 1.
+
+    All generations that are run have equally many passes and take about as long, so what a pass takes
+    longer and what is spent between passes are hard to tell apart. Unless it is drawn (`WITHIN`), noise
+    tilts the line, which is then off for decodings of few passes that are longer.
+
+    Args:
+        passes_ms: passes of each plan's generation.
+        measured_ms: the generations, in the same order.
+
+    Raises:
+        ValueError: as `fit_line`.
+    """
+    line = fit_line(passes_ms, measured_ms)
+    passes, measured = np.asarray(passes_ms), np.asarray(measured_ms)
+    design = np.column_stack((np.ones_like(passes), passes)) / measured[:, None]
+    drawn = NOISE / WITHIN
+    values = np.linalg.lstsq(
+        np.vstack([design, [0.0, drawn]]), np.append(np.ones_like(passes), drawn)
+    )[0]
+    error = design @ values - 1.0
+    return line.model_copy(
+        update={
+            "intercept_ms": float(values[0]),
+            "slope": float(values[1]),
+            "mape": float(np.abs(error).mean()),
+            "scatter": float(np.sqrt((error**2).sum() / max(len(passes) - 2, 1))),
+        }
+    )
+
+
 def fit_lines(
     model: str,
     workload: Workload,
@@ -147,7 +182,7 @@ def fit_lines(
         sum(count * line.of(part) for count, line, part in zip(counts, lines, sums, strict=True))
         for sums in sums_ms
     ]
-    generation = fit_line(totals, [times[2] for times in measured_ms])
+    generation = fit_generations(totals, [times[2] for times in measured_ms])
     return Calibration(
         model=model, passes=decoding.steps, refresh=lines[0], step=lines[1], generation=generation
     )

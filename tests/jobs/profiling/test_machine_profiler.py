@@ -12,7 +12,12 @@ from hwsearch.errors import InputError
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.onnxruntime import MachineProfiler
 from hwsearch.latency.operators import OpKey
-from hwsearch.latency.prediction.calibration import calibration_plans, fit_line, fit_pass
+from hwsearch.latency.prediction.calibration import (
+    calibration_plans,
+    fit_generations,
+    fit_line,
+    fit_pass,
+)
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.latency.timing.operator_times import Kept, operators_of, profile
 from hwsearch.plan import CompressionPlan, WeightFormat
@@ -138,6 +143,29 @@ def test_factors_are_found_where_plans_tell_them_apart(seed):
     for group, factor in truth.items():
         assert line.slope * line.factor(group) == pytest.approx(1.4 * factor, rel=0.03)
     assert line.intercept_ms == pytest.approx(0.3, abs=0.15)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("between", [0.0, 12.0], ids=["nothing between", "12 ms between"])
+def test_noise_does_not_tilt_the_line_of_generations(seed, between):
+    """Plans of about the same time and 1.5 % of noise: five long passes are priced right all the same."""
+    rng = np.random.default_rng(seed)
+    passes = rng.uniform(235, 275, 16)
+    measured = (between + 1.02 * passes) * rng.normal(1.0, 0.015, 16)
+    line = fit_generations(passes, measured)
+    found = line.intercept_ms * 5 / 48 + line.slope * 40.0
+    assert found == pytest.approx(between * 5 / 48 + 1.02 * 40.0, rel=0.02)
+    assert line.plans == 16 and 0.005 < line.scatter < 0.03
+    assert line.mape < 0.02
+
+
+@pytest.mark.parametrize("slope", [0.97, 1.0, 1.05])
+def test_plans_that_differ_enough_say_what_the_line_of_generations_is(slope):
+    passes = np.geomspace(20, 2000, 40)
+    line = fit_generations(passes, 3.0 + slope * passes)
+    assert line.slope == pytest.approx(slope, rel=0.002)
+    assert line.intercept_ms == pytest.approx(3.0, rel=0.05)
+    assert line.mape < 1e-3
 
 
 def test_whole_model_runs_are_kept_at_one_pace_beside_the_table(tmp_path):
