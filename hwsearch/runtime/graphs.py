@@ -63,9 +63,11 @@ class BundleGraphs:
         self.cached = [n for n in self.refresh_outputs if n == BEFORE or n.startswith(_CACHED)]
         kept = {NEXT + name for name in self.cached}
         self.predictions = [name for name in self.step_outputs if name not in kept]
-        inputs = {value.name: value.shape for value in self.refresh.get_inputs()}
+        inputs: dict[str, Any] = {value.name: value.shape for value in self.refresh.get_inputs()}
         self.noise_shape: Sequence[int] | None = inputs.get("noise")
-        self.state_shapes = {name: inputs[name] for name in (LOGP, CREDIT) if name in inputs}
+        self.state_shapes: dict[str, Any] = {
+            name: inputs[name] for name in (LOGP, CREDIT) if name in inputs
+        }
         self.windowed = "positions" in inputs
 
 

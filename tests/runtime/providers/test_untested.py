@@ -171,16 +171,18 @@ def test_sizes_that_stay_free_open_nothing_anew():
 
 
 @pytest.mark.parametrize("window", [{}, {"advance": True}, {"before": 2, "after": 1}], ids=str)
-def test_steps_of_a_window_are_opened_for_their_rows_and_write_the_same(tmp_path, window):
+def test_steps_of_a_window_are_opened_for_their_rows_and_write_the_same(
+    tmp_path, window, monkeypatch
+):
     """Rows are fixed where a provider wants that, but not those of a refresh, nor of a plain step."""
-    denoiser = tiny_denoiser()
+    denoiser, plain = tiny_denoiser(), dataclasses.replace(CPU, least="1.0")
+    monkeypatch.setitem(PROVIDERS, CPU.name, plain)
     decoding = denoiser.decoding.changed({"window": window})
     plan = CompressionPlan.uniform(2, "fp32", "fp32").model_copy(update={"decoding": decoding})
     bundle = write_bundle(
         compress(denoiser, plan), KeptShares((1.0, 0.6)), tmp_path / "b", questions=[QUESTION]
     )
-    fixing = dataclasses.replace(CPU, fixed_rows=True)
-    graphs = BundleGraphs(bundle, 1, fixing.open)
+    graphs = BundleGraphs(bundle, 1, dataclasses.replace(plain, fixed_rows=True).open)
     assert isinstance(graphs.refresh, ort.InferenceSession)
     assert isinstance(graphs.step, ShapedSession) == bool(window)
     runtime, backend = Runtime(bundle, 1), OnnxBackend(graphs)
