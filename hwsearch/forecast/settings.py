@@ -24,8 +24,8 @@ class ForecastSettings(Frozen):
         depth: forecasts in a row, each seeing what the one before wrote.
         verify: run the pass all the same, and write of a forecast only what that pass chooses.
         bins: forecasts are fitted and judged apart by the share of the block that is masked.
-        least_agreement: a bin is used where its most probable tokens agree with those of the pass
-            that was foreseen for at least this share of held-out masks ...
+        least_agreement: a bin is used where, of the tokens that it would write in held-out blocks, at
+            least this share is what the pass that was foreseen holds most probable ...
         least_r2: ... and its logits explain at least this share of how the pass's logits changed.
     """
 
@@ -34,7 +34,7 @@ class ForecastSettings(Frozen):
     depth: Annotated[int, Field(ge=1)] = 1
     verify: bool = False
     bins: Annotated[int, Field(ge=1, le=64)] = 4
-    least_agreement: Annotated[float, Field(ge=0.0, le=1.0)] = 0.9
+    least_agreement: Annotated[float, Field(ge=0.0, le=1.0)] = 0.95
     least_r2: Annotated[float, Field(le=1.0)] = 0.0
 
     #: Whether forecasts look at the final hidden states, beside the logits.
@@ -74,6 +74,9 @@ class History(ForecastSettings):
 class Ridge(ForecastSettings):
     """A combination of the logits of the last passes, its few numbers fitted by ridge regression.
 
+    Numbers are fitted for each bin and each number of passes that were seen; after one pass alone
+    there is a single one, which makes the logits sharper or flatter.
+
     The head of a model is linear, so this is also a combination of its final hidden states.
 
     Attributes:
@@ -101,9 +104,9 @@ class LowRank(ForecastSettings):
 
 
 class Golden(ForecastSettings):
-    """How logits changed in the most similar states of a coreset, weighted by a kernel.
+    """The low-rank map, and what it missed in the most similar states of a coreset, by a kernel.
 
-    Similarity is that of the low-rank map's few numbers.
+    States are similar where the map's few numbers are.
 
     Attributes:
         rank, penalty: of that map.

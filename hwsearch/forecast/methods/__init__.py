@@ -1,0 +1,1 @@
+"""The methods of forecasts: what each is fitted to be, and how it forecasts."""
