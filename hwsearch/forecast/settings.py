@@ -99,7 +99,7 @@ class LowRank(ForecastSettings):
 
     method: Literal["low-rank"] = "low-rank"
     rank: Annotated[int, Field(ge=1)] = 32
-    penalty: Annotated[float, Field(ge=0.0)] = 1e-2
+    penalty: Annotated[float, Field(ge=0.0)] = 0.3
     needs_hidden: ClassVar[bool] = True
 
 
@@ -117,8 +117,8 @@ class Golden(ForecastSettings):
 
     method: Literal["golden"] = "golden"
     rank: Annotated[int, Field(ge=1)] = 32
-    penalty: Annotated[float, Field(ge=0.0)] = 1e-2
-    coreset: Annotated[int, Field(ge=1)] = 1024
+    penalty: Annotated[float, Field(ge=0.0)] = 0.3
+    coreset: Annotated[int, Field(ge=1)] = 256
     neighbours: Annotated[int, Field(ge=1)] = 16
     choose: Literal["k-centre", "k-means", "leverage"] = "k-means"
     needs_hidden: ClassVar[bool] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -56,8 +57,9 @@ def _means(states: Floats, values: Floats, count: int, seed: int) -> Coreset:
     from scipy.cluster.vq import kmeans2
 
     first = states[np.random.default_rng(seed).permutation(len(states))[:count]]
-    _, labels = kmeans2(states, first.copy(), minit="matrix", missing="warn")
-    # some clusters lose all their members
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some clusters lose all their members, and are left out
+        _, labels = kmeans2(states, first.copy(), minit="matrix", missing="warn")
     _, members = np.unique(labels, return_inverse=True)
     sizes = np.bincount(members)
     sums = np.zeros((len(sizes), states.shape[1])), np.zeros((len(sizes), values.shape[1]))
