@@ -123,8 +123,9 @@ def _checked(embeddings: Floats | None, blocks: Sequence[BlockPasses]) -> Floats
     tokens = [block.tokens[~block.masked] for block in blocks]
     lowest = min((int(own.min()) for own in tokens if own.size), default=0)
     highest = max((int(own.max()) for own in tokens if own.size), default=0)
-    if lowest < 0 or highest >= len(embeddings):
+    known = min(len(embeddings), blocks[0].logits.shape[2])
+    if lowest < 0 or highest >= known:
         raise InputError(
-            f"passes hold tokens {lowest} to {highest}, and there are {len(embeddings)} embeddings"
+            f"passes hold tokens {lowest} to {highest}, and there are embeddings or logits of {known}"
         )
     return embeddings

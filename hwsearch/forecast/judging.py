@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsearch.forecast.methods.low_rank import changed_at_masks
-from hwsearch.forecast.methods.method import ForecastMethod, bin_of, centred
+from hwsearch.forecast.methods.method import ForecastMethod, bin_of, centred, changed_at_masks
 from hwsearch.forecast.passes import BlockPasses, Floats, Mask
 from hwsearch.forecast.settings import ForecastSettings
 from hwsearch.forecast.situation import Situation, best_of, transitions

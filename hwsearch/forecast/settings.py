@@ -95,11 +95,14 @@ class LowRank(ForecastSettings):
     Attributes:
         rank: of the map from what is seen to logits.
         penalty: of the regression, as a share of the mean square of what it sees.
+        copy_penalty: of the regressions that say from where masks repeat tokens of the block, in
+            pairs of a mask and a token; None for a map that sees nothing of the kind.
     """
 
     method: Literal["low-rank"] = "low-rank"
     rank: Annotated[int, Field(ge=1)] = 32
     penalty: Annotated[float, Field(ge=0.0)] = 0.3
+    copy_penalty: Annotated[float, Field(gt=0.0)] | None = 300.0
     needs_hidden: ClassVar[bool] = True
 
 
@@ -109,7 +112,7 @@ class Golden(ForecastSettings):
     States are similar where the map's few numbers are.
 
     Attributes:
-        rank, penalty: of that map.
+        rank, penalty, copy_penalty: of that map.
         coreset: states that are kept.
         neighbours: how many of them a forecast averages.
         choose: how the coreset is chosen: ``k-centre``, ``k-means`` or ``leverage`` scores.
@@ -118,6 +121,7 @@ class Golden(ForecastSettings):
     method: Literal["golden"] = "golden"
     rank: Annotated[int, Field(ge=1)] = 32
     penalty: Annotated[float, Field(ge=0.0)] = 0.3
+    copy_penalty: Annotated[float, Field(gt=0.0)] | None = 300.0
     coreset: Annotated[int, Field(ge=1)] = 256
     neighbours: Annotated[int, Field(ge=1)] = 16
     choose: Literal["k-centre", "k-means", "leverage"] = "k-means"

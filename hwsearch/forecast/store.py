@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from hwsearch.errors import InputError
 from hwsearch.forecast.fitting import JudgedForecast
 from hwsearch.forecast.judging import SUMS, BinFigures, figures_of
+from hwsearch.forecast.methods.copying import CopiedTokens
 from hwsearch.forecast.methods.coreset import Coreset
 from hwsearch.forecast.methods.features import RELATIONS
 from hwsearch.forecast.methods.golden import CorrectedLogits
@@ -60,6 +61,10 @@ _MAP: Final[dict[str, tuple[str | int, ...]]] = {
     "state": ("width", "rank"),
     "written": (len(RELATIONS), "vocab", "rank"),
     "up": ("rank", "vocab"),
+}
+_COPIES: Final[dict[str, tuple[str | int, ...]]] = {
+    "copy_bias": ("distances",),
+    "copy_state": ("distances", "width"),
 }
 _SIZES: Final[dict[type[ForecastSettings], dict[str, tuple[str | int, ...]]]] = {
     Ridge: {"weights": ("bins", "passes", "passes")},
@@ -163,7 +168,8 @@ def _method(
     own = _checked_arrays(settings, arrays)
     if isinstance(settings, Ridge):
         return CombinedLogits(own["weights"])
-    map_ = ChangedLogits(*(own[name] for name in _MAP))
+    copied = CopiedTokens(*(own[name] for name in _COPIES)) if "copy_bias" in own else None
+    map_ = ChangedLogits(copied, *(own[name] for name in _MAP))
     if isinstance(settings, Golden):
         coreset = Coreset(own["states"], own["missed"], own["shares"])
         return CorrectedLogits(map_, coreset, settings.neighbours)
@@ -178,7 +184,8 @@ def _checked_arrays(
     asked = ("bins", "passes", "rank")
     sizes: dict[str, int] = {name: known[name] for name in asked if name in known}
     found = {}
-    for name, letters in _SIZES[type(settings)].items():
+    copies = {} if known.get("copy_penalty") is None else _COPIES
+    for name, letters in (_SIZES[type(settings)] | copies).items():
         shape = arrays[name].shape if name in arrays else ()
         for letter, size in zip(letters, shape, strict=False):
             if isinstance(letter, str):

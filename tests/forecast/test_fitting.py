@@ -136,7 +136,7 @@ def test_embeddings_are_checked():
     blocks = world.blocks(6)
     with pytest.raises(InputError, match="needs their embeddings"):
         fit(LowRank(rank=2), blocks)
-    with pytest.raises(InputError, match="there are 3 embeddings"):
+    with pytest.raises(InputError, match="embeddings or logits of 3"):
         fit(LowRank(rank=2), blocks, world.embeddings[:3])
     with pytest.raises(InputError, match="all finite"):
         fit(LowRank(rank=2), blocks, world.embeddings * np.nan)

@@ -9,7 +9,7 @@ import pytest
 from hwsearch.forecast.fitting import fit
 from hwsearch.forecast.methods.coreset import coreset_of
 from hwsearch.forecast.settings import Golden, History, LowRank, Reuse, Ridge
-from tests.forecast.worlds import VOCAB, Fading, Noise, Switching, World, play
+from tests.forecast.worlds import BLOCK, VOCAB, Copying, Fading, Noise, Switching, World, play
 
 #: Gates that are never shut, for whoever looks at the forecasts behind them.
 OPEN = {"least_agreement": 0.0, "least_r2": -1e9, "threshold": 1e-6}
@@ -108,7 +108,7 @@ def test_ridge_of_one_pass_is_blind_to_how_logits_move():
 @pytest.mark.parametrize("method", [LowRank, Golden])
 def test_a_world_that_adds_up_is_known_exactly(method):
     world = World()
-    more = {"coreset": 40} if method is Golden else {}
+    more = {"copy_penalty": None} | ({"coreset": 40} if method is Golden else {})
     found = fitted(method(rank=12, penalty=0.0, **more, **OPEN), world)
     assert r2(found) > 0.999
     block = world.block()
@@ -158,7 +158,7 @@ def test_low_rank_is_reduced_rank_ridge_regression():
     from hwsearch.forecast.situation import Memory, transitions
 
     world = Noise(passes=3)
-    blocks, settings = world.blocks(12), LowRank(rank=3, penalty=0.3)
+    blocks, settings = world.blocks(12), LowRank(rank=3, penalty=0.3, copy_penalty=None)
     map_ = ChangedLogits.fit(settings, blocks, world.embeddings)
     _, _, whole, _ = plain_map(settings, blocks, world.embeddings)
     for situation, _ in transitions(blocks[:1], Memory(hidden=True)):
@@ -170,6 +170,63 @@ def test_low_rank_is_reduced_rank_ridge_regression():
         )
 
 
+def plain_copies(penalty, blocks):
+    """Weights of each distance: lstsq on rows with a penalty, pair by pair."""
+    rows, every = {}, []
+    for block in blocks:
+        for index in range(len(block.masked) - 1):
+            for position in np.flatnonzero(block.masked[index + 1]):
+                state = block.hidden[index, position].astype(float)
+                change = (block.logits[index + 1] - block.logits[index])[position].astype(float)
+                every.append(state)
+                for place in np.flatnonzero(~block.masked[index + 1]):
+                    token = block.tokens[index + 1, place]
+                    row = (np.append(1.0, state), change[token] - change.mean())
+                    rows.setdefault(place - position, []).append(row)
+    size, found = np.square(every).mean(), {}
+    for distance, own in rows.items():
+        inputs, targets = (np.array(one) for one in zip(*own, strict=True))
+        pad = np.diag(np.sqrt(penalty * np.append(1.0, np.full(len(state), size))))
+        padded = np.append(targets, np.zeros(len(pad)))
+        found[distance] = np.linalg.lstsq(np.vstack([inputs, pad]), padded)[0]
+    return found
+
+
+def test_copying_is_a_regression_for_each_distance():
+    from hwsearch.forecast.methods.copying import CopiedTokens
+    from hwsearch.forecast.situation import transitions
+
+    blocks = Copying().blocks(25)
+    found = CopiedTokens.fit(3.0, blocks)
+    expected = plain_copies(3.0, blocks)
+    few = [distance for distance in expected if abs(distance) == BLOCK - 1]
+    assert few  # distances with fewer pairs than numbers are solved another way
+    for distance in range(1 - BLOCK, BLOCK):
+        place = distance + BLOCK - 1
+        weights = np.append(found.bias[place], found.state[place])
+        np.testing.assert_allclose(
+            weights, expected.get(distance, np.zeros(7)), rtol=1e-4, atol=1e-5
+        )
+    for situation, _ in transitions(blocks[:1], CopiedTokens.memory):
+        change = np.zeros((int(situation.masked.sum()), VOCAB), dtype=np.float32)
+        found.add_to(change, situation)
+        for row, position in zip(change, np.flatnonzero(situation.masked[0]), strict=True):
+            plain = np.zeros(VOCAB)
+            for place in np.flatnonzero(~situation.masked[0]):
+                weights = expected[place - position]
+                state = np.append(1.0, situation.hidden[0, position])
+                plain[situation.tokens[0, place]] += weights @ state
+            np.testing.assert_allclose(row, plain, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", [LowRank, Golden])
+def test_what_masks_repeat_is_copied(method):
+    more = {"rank": 4} | ({"coreset": 40} if method is Golden else {})
+    blind = fitted(method(copy_penalty=None, **more, **OPEN), Copying(), 150)
+    found = fitted(method(copy_penalty=1.0, **more, **OPEN), Copying(), 150)
+    assert r2(found) > 0.8 > 0.4 > r2(blind)
+
+
 def test_low_rank_takes_fewer_masks_than_features_and_more_tokens_than_features():
     world = World(embedding_width=2)
     found = fitted(LowRank(rank=4, **OPEN), world, 3)
@@ -179,7 +236,9 @@ def test_low_rank_takes_fewer_masks_than_features_and_more_tokens_than_features(
 def test_golden_is_the_map_and_what_it_missed_nearby():
     world = Switching()
     blocks = world.blocks(40)
-    settings = Golden(rank=3, penalty=0.1, coreset=30, neighbours=5, choose="k-centre", **OPEN)
+    settings = Golden(
+        rank=3, penalty=0.1, coreset=30, neighbours=5, choose="k-centre", copy_penalty=None, **OPEN
+    )
     found = fit(settings, blocks, world.embeddings)
     arrays = found.method.arrays()
     block = world.block()

@@ -78,6 +78,16 @@ class Switching(World):
         return 4.0 * direction + 0.3 * hidden[position, 0] * self.state[2]
 
 
+class Copying(World):
+    """A mask repeats the token two before it, the more the larger the first number of its state."""
+
+    def change(self, index, position, hidden, tokens, written):
+        change = np.zeros(VOCAB)
+        if position >= 2 and tokens[position - 2] != MASK:
+            change[tokens[position - 2]] += 5.0 + 2.0 * hidden[position, 0]
+        return change
+
+
 def play(fitted, block, index):
     """What a forecaster foresees after pass `index` of a block, ``[block, vocab]``, and its trust."""
     forecaster = fitted.forecaster()

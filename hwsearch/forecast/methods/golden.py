@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsearch.forecast.methods.coreset import Coreset, coreset_of
-from hwsearch.forecast.methods.low_rank import ChangedLogits, changed_at_masks
-from hwsearch.forecast.methods.method import centred
+from hwsearch.forecast.methods.low_rank import ChangedLogits
 from hwsearch.forecast.passes import BlockPasses, Floats
 from hwsearch.forecast.settings import Golden
 from hwsearch.forecast.situation import Situation, transitions
@@ -54,15 +53,14 @@ class CorrectedLogits:
         states, missed = [], []
         for situation, target in transitions(blocks, cls.memory):
             states.append(map_.numbers(situation))
-            change = centred(changed_at_masks(situation, target))
-            missed.append(change @ map_.up.T - states[-1])
+            missed.append(map_.true_numbers(situation, target) - states[-1])
         found = coreset_of(settings, np.concatenate(states), np.concatenate(missed), seed)
         return cls(map_, found, settings.neighbours)
 
     def changes(self, situation: Situation) -> Floats:
         """See `hwsearch.forecast.methods.method.ForecastMethod.changes`."""
         numbers = self._map.numbers(situation)
-        return self._map.logits_of(numbers + self.missed(numbers))
+        return self._map.changes_of(numbers + self.missed(numbers), situation)
 
     def missed(self, numbers: Floats) -> Floats:
         """What the map is likely to miss where it has such numbers, ``[masks, rank]``."""

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsearch.errors import PlanError
+from hwsearch.forecast.methods.copying import CopiedTokens
 from hwsearch.forecast.methods.features import RELATIONS, features, groups, relations, tokens_around
-from hwsearch.forecast.methods.method import centred
+from hwsearch.forecast.methods.method import centred, changed_at_masks
 from hwsearch.forecast.passes import BlockPasses, Floats
 from hwsearch.forecast.settings import Golden, LowRank
 from hwsearch.forecast.situation import Memory, Situation, transitions
@@ -25,9 +26,11 @@ class ChangedLogits:
     which tokens it would write. A ridge regression from both to the change of the logits is cut to
     the few directions that explain most of what it foresees (reduced-rank regression, A. J.
     Izenman, 1975; the ridge form of Mukherjee and Zhu, 2011). Limits: it adds up what it sees, and a
-    token that means one thing beside one state and another beside the next is beyond it.
+    token that means one thing beside one state and another beside the next is beyond it, but for
+    tokens that are repeated, which `hwsearch.forecast.methods.copying` sees to.
 
     Args:
+        copied: what is added for tokens that masks repeat, beside the map; None for nothing.
         bias: ``[rank]``.
         state: of the mask's final hidden state, ``[width, rank]``.
         written: for each relation what a token there adds, ``[relations, vocab, rank]``.
@@ -36,8 +39,16 @@ class ChangedLogits:
 
     memory = Memory(hidden=True)
 
-    def __init__(self, bias: Floats, state: Floats, written: Floats, up: Floats) -> None:
-        self._bias, self._state, self._written, self.up = bias, state, written, up
+    def __init__(
+        self,
+        copied: CopiedTokens | None,
+        bias: Floats,
+        state: Floats,
+        written: Floats,
+        up: Floats,
+    ) -> None:
+        self._bias, self._state, self._written, self._up = bias, state, written, up
+        self._copied = copied
 
     @classmethod
     def fit(
@@ -49,7 +60,9 @@ class ChangedLogits:
             PlanError: the rank is above the features, or above the vocabulary.
             InputError: the passes hold no hidden states.
         """
-        gram, cross = _products(blocks, embeddings)
+        penalty = settings.copy_penalty
+        copied = None if penalty is None else CopiedTokens.fit(penalty, blocks)
+        gram, cross = _products(blocks, embeddings, copied)
         most = min(cross.shape)
         if settings.rank > most:
             raise PlanError(
@@ -61,7 +74,7 @@ class ChangedLogits:
         bias, state, written = np.split(down, np.cumsum(sizes[:2]))
         table = np.concatenate((np.ones((len(embeddings), 1)), embeddings), axis=1)
         tables = np.matmul(table, written.reshape(len(RELATIONS), -1, settings.rank))
-        return cls(*(one.astype(np.float32) for one in (bias[0], state, tables, up)))
+        return cls(copied, *(one.astype(np.float32) for one in (bias[0], state, tables, up)))
 
     def numbers(self, situation: Situation) -> Floats:
         """The few numbers of each mask, ``[masks, rank]``."""
@@ -77,40 +90,57 @@ class ChangedLogits:
 
     def changes(self, situation: Situation) -> Floats:
         """See `hwsearch.forecast.methods.method.ForecastMethod.changes`."""
-        return self.logits_of(self.numbers(situation))
+        return self.changes_of(self.numbers(situation), situation)
 
-    def logits_of(self, numbers: Floats) -> Floats:
-        """The change that a mask's numbers mean, ``[masks, vocab]``."""
-        change: Floats = np.matmul(numbers, self.up)
+    def changes_of(self, numbers: Floats, situation: Situation) -> Floats:
+        """The changes where masks have such numbers, ``[masks, vocab]``."""
+        change: Floats = np.matmul(numbers, self._up)
+        if self._copied is not None:
+            self._copied.add_to(change, situation)
         return change
+
+    def true_numbers(self, situation: Situation, target: Floats) -> Floats:
+        """The numbers that come nearest to how logits did change, ``[masks, rank]``."""
+        change = _left_to_the_map(situation, target, self._copied)
+        numbers: Floats = (change @ self._up.T).astype(np.float32)
+        return numbers
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """The map."""
-        return {
+        arrays = {
             "bias": self._bias,
             "state": self._state,
             "written": self._written,
-            "up": self.up,
+            "up": self._up,
         }
+        if self._copied is not None:
+            arrays |= {"copy_bias": self._copied.bias, "copy_state": self._copied.state}
+        return arrays
 
 
-def _products(blocks: Sequence[BlockPasses], embeddings: Floats) -> tuple[Doubles, Doubles]:
-    """Features times features, and features times changes of centred logits, over all masks."""
+def _left_to_the_map(situation: Situation, target: Floats, copied: CopiedTokens | None) -> Doubles:
+    """How centred logits changed at masks, less what was copied, ``[masks, vocab]``."""
+    change = changed_at_masks(situation, target)
+    if copied is not None:
+        repeated = np.zeros_like(change)
+        copied.add_to(repeated, situation)
+        change = change - repeated
+    return centred(change.astype(np.float64))
+
+
+def _products(
+    blocks: Sequence[BlockPasses], embeddings: Floats, copied: CopiedTokens | None
+) -> tuple[Doubles, Doubles]:
+    """Features times features, and features times what is left to the map, over all masks."""
     gram: Doubles | None = None
     cross: Doubles | None = None
     for situation, target in transitions(blocks, ChangedLogits.memory):
         seen = features(situation, embeddings).astype(np.float64)
-        change = centred(changed_at_masks(situation, target).astype(np.float64))
+        change = _left_to_the_map(situation, target, copied)
         gram = seen.T @ seen + (0.0 if gram is None else gram)
         cross = seen.T @ change + (0.0 if cross is None else cross)
     assert gram is not None and cross is not None, "there is something to fit on"
     return gram, cross
-
-
-def changed_at_masks(situation: Situation, target: Floats) -> Floats:
-    """By how much logits changed at the masks, ``[masks, vocab]``."""
-    change: Floats = target[situation.masked] - situation.logits[0][situation.masked]
-    return change
 
 
 def _penalised(gram: Doubles, sizes: Sequence[int], penalty: float) -> Doubles:

@@ -39,6 +39,12 @@ def bin_of(masked: Mask, bins: int) -> NDArray[np.int64]:
     return np.maximum(-(-share // masked.shape[1]) - 1, 0)
 
 
+def changed_at_masks(situation: Situation, target: Floats) -> Floats:
+    """By how much logits changed to ``target [batch, block, vocab]`` at masks, ``[masks, vocab]``."""
+    change: Floats = target[situation.masked] - situation.logits[0][situation.masked]
+    return change
+
+
 def centred(logits: NDArray[Any]) -> NDArray[Any]:
     """Logits ``[..., vocab]`` with mean 0: a constant on all of them is nothing to a softmax."""
     found: NDArray[Any] = logits - logits.mean(axis=-1, keepdims=True)
