@@ -101,7 +101,7 @@ class LowRank(ForecastSettings):
 
     method: Literal["low-rank"] = "low-rank"
     rank: Annotated[int, Field(ge=1)] = 32
-    penalty: Annotated[float, Field(ge=0.0)] = 0.3
+    penalty: Annotated[float, Field(ge=0.0)] = 1.0
     copy_penalty: Annotated[float, Field(gt=0.0)] | None = 300.0
     needs_hidden: ClassVar[bool] = True
 
@@ -120,7 +120,7 @@ class Golden(ForecastSettings):
 
     method: Literal["golden"] = "golden"
     rank: Annotated[int, Field(ge=1)] = 32
-    penalty: Annotated[float, Field(ge=0.0)] = 0.3
+    penalty: Annotated[float, Field(ge=0.0)] = 1.0
     copy_penalty: Annotated[float, Field(gt=0.0)] | None = 300.0
     coreset: Annotated[int, Field(ge=1)] = 256
     neighbours: Annotated[int, Field(ge=1)] = 16

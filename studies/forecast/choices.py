@@ -38,6 +38,9 @@ CHOICES: list[tuple[str, dict[str, Any]]] = [
     ("ridge", {"bins": 1}),
     ("ridge", {"bins": 16}),
     *(("low-rank", {"penalty": p}) for p in (0.01, 0.1, 0.3, 1.0, 3.0)),
+    # so large a penalty leaves copying alone
+    *(("low-rank", {"copy_penalty": c, "penalty": 1e9}) for c in (30.0, 300.0)),
+    *(("low-rank", {"copy_penalty": c}) for c in (None, 30.0, 100.0, 300.0, 1000.0, 3000.0)),
     *(("low-rank", {"rank": r}) for r in (4, 8, 16, 32, 64, 128)),
     ("golden", {}),
     *(("golden", {"choose": c}) for c in ("k-centre", "leverage")),
@@ -47,7 +50,7 @@ CHOICES: list[tuple[str, dict[str, Any]]] = [
     *(("golden", {"coreset": 1024, "neighbours": n, "choose": "leverage"}) for n in (16, 32, 64)),
 ]
 
-#: Which parts a map sees: the mask's state, and relations to what was written.
+#: Which parts a map sees, nothing copied: the mask's state, and relations to what was written.
 PARTS = {
     "state": (True, ()),
     "left, right": (False, (0, 1)),
@@ -145,7 +148,8 @@ def main(collected: Callable[[str, int], list[Written]] | None = None) -> None:
     for said, (state, kept) in PARTS.items():
         with seeing(kept):
             some = [one if state else stateless(one) for one in (fitted, held)]
-            note("low-rank", f"sees {said}", row_of("low-rank", {}, *some, embeddings))
+            plain = {"copy_penalty": None}
+            note("low-rank", f"sees {said}", row_of("low-rank", plain, *some, embeddings))
     for share in (0.125, 0.25, 0.5):
         most = max(one.problem for one in fitted) * share
         own = [one for one in fitted if one.problem <= most]
