@@ -42,6 +42,23 @@ class JudgedForecast:
         """For each bin whether its gate is open."""
         return tuple(open_gates(self.figures, self.settings).tolist())
 
+    def rows(self) -> list[dict[str, float | bool | None]]:
+        """How it was judged, a row a bin, for tables and JSON; None where nothing was judged."""
+        return [
+            {
+                "masked_above": place / len(self.figures),
+                "masked_up_to": (place + 1) / len(self.figures),
+                "masks": one.masks,
+                "r2": one.r2,
+                "agreement": one.agreement,
+                "reuse_agreement": one.reuse_agreement,
+                "written_share": one.written_share,
+                "written_agreement": one.written_agreement,
+                "trusted": trusted,
+            }
+            for place, (one, trusted) in enumerate(zip(self.figures, self.trusted, strict=True))
+        ]
+
     def forecaster(self) -> MethodForecaster:
         """A forecaster for one generation."""
         return MethodForecaster(self.method, open_gates(self.figures, self.settings))

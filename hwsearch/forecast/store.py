@@ -196,6 +196,8 @@ def _checked_arrays(
         raise _MalformedError(
             f"a coreset of {sizes['kept']} states, of {known['coreset']} asked for"
         )
+    if sizes.get("distances", 1) % 2 == 0:
+        raise _MalformedError(f"copies from {sizes['distances']} distances, and it must be odd")
     if "shares" in found and (found["shares"] <= 0).any():
         raise _MalformedError("states of the coreset stand for nothing")
     return found

@@ -1,5 +1,6 @@
 """What can be fitted on, what cannot, and what is said of it."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -168,3 +169,13 @@ def test_a_seed_gives_the_same_fit_again():
     one, same, other = (fit(settings, blocks, world.embeddings, seed=seed) for seed in (1, 1, 2))
     assert one.figures == same.figures
     assert one.figures != other.figures
+
+
+def test_rows_are_what_json_can_say():
+    world = World()
+    found = fit(Reuse(bins=2), world.blocks(12))
+    row, empty = json.loads(json.dumps(found.rows()))
+    assert row["masks"] == found.figures[0].masks > 0
+    assert (row["masked_above"], row["masked_up_to"], row["trusted"]) == (0.0, 0.5, False)
+    assert (row["r2"], row["agreement"]) == (0.0, row["reuse_agreement"])
+    assert (empty["masks"], empty["r2"], empty["agreement"]) == (0, None, None)

@@ -219,6 +219,28 @@ def test_copying_is_a_regression_for_each_distance():
             np.testing.assert_allclose(row, plain, rtol=1e-3, atol=1e-4)
 
 
+def test_a_shorter_block_copies_from_the_same_distances():
+    from hwsearch.forecast.methods.copying import CopiedTokens
+    from hwsearch.forecast.situation import transitions
+
+    blocks = Copying().blocks(25)
+    found = CopiedTokens.fit(3.0, blocks)
+    names = ("tokens", "masked", "logits", "hidden")
+    short = replace(blocks[0], **{name: getattr(blocks[0], name)[:, :-2] for name in names})
+    whole = replace(blocks[0], tokens=blocks[0].tokens.copy(), masked=blocks[0].masked.copy())
+    changes = []
+    for block in (short, whole):
+        situation, _ = next(transitions([block], found.memory))
+        change = np.zeros((int(situation.masked.sum()), VOCAB), dtype=np.float32)
+        found.add_to(change, situation)
+        changes.append(change)
+    within = np.flatnonzero(whole.masked[1]) < BLOCK - 2
+    behind = [place for place in (BLOCK - 2, BLOCK - 1) if not whole.masked[1, place]]
+    others = np.ones(VOCAB, dtype=bool)
+    others[whole.tokens[1, behind]] = False
+    np.testing.assert_allclose(changes[0][:, others], changes[1][within][:, others], atol=1e-5)
+
+
 @pytest.mark.parametrize("method", [LowRank, Golden])
 def test_what_masks_repeat_is_copied(method):
     more = {"rank": 4} | ({"coreset": 40} if method is Golden else {})

@@ -55,7 +55,7 @@ class CopiedTokens:
     def add_to(self, change: Floats, situation: Situation) -> None:
         """Add to changes ``[masks, vocab]`` in place."""
         assert situation.hidden is not None, "the method asks for hidden states"
-        pairs = _pairs(situation)
+        pairs = _pairs(situation, reach=len(self.bias) // 2)
         gates = situation.hidden[situation.masked] @ self.state.T + self.bias
         np.add.at(change, (pairs.mask, pairs.token), gates[pairs.mask, pairs.distance])
 
@@ -66,7 +66,7 @@ class _Pairs(NamedTuple):
     Attributes:
         mask: which mask.
         token: the token.
-        distance: its position less the mask's, from 0 for ``1 - block``.
+        distance: its position less the mask's, as a place in the weights.
     """
 
     mask: NDArray[np.int64]
@@ -74,12 +74,12 @@ class _Pairs(NamedTuple):
     distance: NDArray[np.int64]
 
 
-def _pairs(situation: Situation) -> _Pairs:
-    """All pairs of a situation."""
+def _pairs(situation: Situation, reach: int) -> _Pairs:
+    """All pairs of a situation that are no further apart than `reach`."""
     samples, positions = np.nonzero(situation.masked)
-    mask, place = np.nonzero(~situation.masked[samples])
-    distance = place - positions[mask] + situation.masked.shape[1] - 1
-    return _Pairs(mask, tokens_around(situation)[mask, place], distance)
+    away = np.arange(situation.masked.shape[1]) - positions[:, None]
+    mask, place = np.nonzero(~situation.masked[samples] & (abs(away) <= reach))
+    return _Pairs(mask, tokens_around(situation)[mask, place], away[mask, place] + reach)
 
 
 class _Changes(NamedTuple):
@@ -97,7 +97,7 @@ def _collected(blocks: Sequence[BlockPasses]) -> tuple[Floats, _Changes]:
         assert situation.hidden is not None
         hidden.append(situation.hidden[situation.masked])
         change = centred(changed_at_masks(situation, target).astype(np.float64))
-        mask, token, distance = _pairs(situation)
+        mask, token, distance = _pairs(situation, reach=situation.masked.shape[1] - 1)
         rows.append((mask + count, distance, change[mask, token]))
         count += len(change)
     columns = (np.concatenate(column) for column in zip(*rows, strict=True))
