@@ -31,9 +31,11 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError, PlanError
+from hwsearch.forecast.store import save
 from hwsearch.formats.linears.stored_linear import is_stored
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime.bundle import (
+    FORECAST_FILE,
     PLAN_FILE,
     REFERENCE_FILE,
     REFRESH_FILE,
@@ -44,6 +46,7 @@ from hwsearch.runtime.bundle import (
     Chat,
     Figures,
     Manifest,
+    owner_of,
     read_bundle,
     sha256_of,
     write_manifest,
@@ -96,6 +99,7 @@ class Exporter:
         """
         out = Path(out)
         check_loads(provider, compressed.plan)
+        check_foresees(provider, compressed)
         KeptPlan(compressed.plan, kept)  # refuses shares of other layers
         backend_of(compressed.network, kept)
         refuse_existing(out, overwrite)
@@ -228,6 +232,23 @@ def check_loads(provider: Provider, plan: CompressionPlan) -> None:
         )
 
 
+def check_foresees(provider: Provider, compressed: CompressedDenoiser) -> None:
+    """Raise `PlanError` where a decoding foresees passes, and nobody there would.
+
+    Nothing was fitted for the model, or the provider runs outside Python, where forecasts are not run.
+    """
+    if compressed.decoding.forecast is None:
+        return
+    words = compressed.decoding.forecast.words
+    if provider.elsewhere:
+        raise PlanError(f"{provider.name} foresees no passes ({words}); leave forecast out")
+    if compressed.network.forecast is None:
+        raise PlanError(
+            f"{words}: no forecast was fitted; see `hwsearch.compression.foreseeing`, or let "
+            "`hwsearch export` fit one"
+        )
+
+
 def as_computed(compressed: CompressedDenoiser, provider: Provider) -> CompressedDenoiser:
     """The compressed denoiser as a provider computes it."""
     if provider.rounds_inputs:
@@ -246,6 +267,10 @@ def _write_files(
             weights.save(graph, folder / name)
         known = {WEIGHTS_FILE: weights.sha256}
     (folder / PLAN_FILE).write_text(compressed.plan.to_json() + "\n", encoding="utf-8")
+    if compressed.network.forecast is not None:
+        owner = owner_of(compressed.plan, compressed.decoding)
+        fitted = replace(compressed.network.forecast, belongs_to=owner)
+        save(fitted, folder / FORECAST_FILE)
     compressed.denoiser.tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
     return known
 

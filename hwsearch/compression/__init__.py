@@ -8,7 +8,7 @@ from hwsearch.compression.pruning import (
     own_calibration,
     text_passes,
 )
-from hwsearch.compression.workbench import Workbench
+from hwsearch.compression.workbench import Workbench, foreseeing
 from hwsearch.formats.catalog import simulate
 from hwsearch.formats.linears.simulated_linear import SimulatedLinear
 
@@ -20,6 +20,7 @@ __all__ = [
     "Workbench",
     "check_fits",
     "compress",
+    "foreseeing",
     "linear_formats",
     "noisy_passes",
     "own_calibration",

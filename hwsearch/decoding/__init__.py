@@ -14,10 +14,10 @@ from hwsearch.decoding.backend import (
     Tokens,
 )
 from hwsearch.decoding.cache import SinkHistory
+from hwsearch.decoding.committing.schedule import Pass, passes
 from hwsearch.decoding.kept import KeptPlan, KeptShares, Signal, StaticScores
 from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.decoding.sampler import generate
-from hwsearch.decoding.schedule import Pass, passes
 
 __all__ = [
     "GREEDY",

@@ -29,12 +29,16 @@ class Prediction(NamedTuple):
         entropy: of the distribution in nats, ``[batch, block]``; None unless asked for.
         divergence: KL of the distribution from that of the pass before over the same rows, in nats,
             ``[batch, block]``; infinite where there was none, None unless asked for.
+        logits: ``[batch, block, vocab]``, before any credit; None unless asked for.
+        hidden: the final hidden states that they are of, ``[batch, block, width]``; None unless asked for.
     """
 
     tokens: Tokens
     confidence: NDArray[np.float32]
     entropy: NDArray[np.float32] | None = None
     divergence: NDArray[np.float32] | None = None
+    logits: NDArray[np.float32] | None = None
+    hidden: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Sampling:
         entropy: whether predictions tell their entropy.
         divergence: whether predictions tell how far they moved since the pass before.
         credit: what is added to the logits for predictions of the passes before; None for nothing.
+        logits: whether predictions come with their logits.
+        hidden: whether they come with the final hidden states, too.
     """
 
     confidence: Literal["probability", "margin", "entropy"] = "probability"
@@ -60,12 +66,14 @@ class Sampling:
     entropy: bool = False
     divergence: bool = False
     credit: Credit | None = None
+    logits: bool = False
+    hidden: bool = False
 
     @classmethod
     def of(cls, decoding: Decoding, seed: int = 0) -> Sampling:
         """What a decoding asks of a backend."""
         rule, temperature = decoding.rule, decoding.temperature
-        commit = decoding.commit
+        commit, forecast = decoding.commit, decoding.forecast
         dreams = rule not in (CommitRule.LOW_CONFIDENCE, CommitRule.RANDOM)
         return cls(
             confidence=_CONFIDENCES.get(rule, "probability"),
@@ -75,6 +83,8 @@ class Sampling:
             entropy=commit is not None and commit.needs_entropy,
             divergence=commit is not None and commit.needs_divergences > 0,
             credit=None if commit is None else commit.credited,
+            logits=forecast is not None,
+            hidden=forecast is not None and forecast.needs_hidden,
         )
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsearch.decoding.backend import GREEDY, Backend, Sampling, Tokens
+from hwsearch.decoding.backend import GREEDY, Backend, Prediction, Sampling, Tokens
 from hwsearch.decoding.batches import Blank
-from hwsearch.decoding.committing import committer_of
+from hwsearch.decoding.committing.committers import committer_of
+from hwsearch.decoding.committing.foreseeing import Draft, foreseeing_of
 from hwsearch.decoding.passes import PassCall, PassKind, PassRecord, pass_kind
 from hwsearch.plan import Decoding
 
@@ -36,12 +37,17 @@ class Generation:
             -1 for those that none wrote because the answer had ended.
         passes: every pass, in order.
         suffix_length: tokens that were given behind the blank.
+        foreseen: the tokens that a forecast named, ``[batch, gen_length]``; None where nothing is foreseen.
+        confirmed: those of them that a pass then wrote alike. They are all of `foreseen`, unverified,
+            where a decoding does not verify its forecasts.
     """
 
     tokens: Tokens
     written: NDArray[np.int64]
     passes: tuple[PassRecord, ...]
     suffix_length: int = 0
+    foreseen: Mask | None = None
+    confirmed: Mask | None = None
 
     @property
     def blank(self) -> Blank:
@@ -160,10 +166,11 @@ def _one_by_one(
     suffixes: Tokens,
 ) -> Generation:
     """A batch sample by sample, each with draws of its own."""
-    tokens, written, passes = [], [], []
+    found: list[Generation] = []
+    passes: list[PassRecord] = []
     for row in range(len(prompts)):
         own = np.arange(len(prompts)) == row
-        found = generation(
+        one = generation(
             backend,
             prompts[row : row + 1],
             decoding,
@@ -173,11 +180,17 @@ def _one_by_one(
             on_pass=on_pass,
             suffixes=suffixes[row : row + 1],
         )
-        tokens.append(found.tokens)
-        written.append(found.written)
-        passes += [replace(record, active=own) for record in found.passes]
+        found.append(one)
+        passes += [replace(record, active=own) for record in one.passes]
+    foreseen = [one.foreseen for one in found if one.foreseen is not None]
+    confirmed = [one.confirmed for one in found if one.confirmed is not None]
     return Generation(
-        np.concatenate(tokens), np.concatenate(written), tuple(passes), suffixes.shape[1]
+        np.concatenate([one.tokens for one in found]),
+        np.concatenate([one.written for one in found]),
+        tuple(passes),
+        suffixes.shape[1],
+        np.concatenate(foreseen) if foreseen else None,
+        np.concatenate(confirmed) if confirmed else None,
     )
 
 
@@ -204,6 +217,9 @@ class _Writer:
         self._count = np.zeros(len(tokens), dtype=np.int64)
         self.passes: list[PassRecord] = []
         self.written = np.full(tokens.shape, -1, dtype=np.int64)
+        self._foreseeing = foreseeing_of(decoding, backend)
+        self._draft: Draft | None = None
+        self._foreseen, self._confirmed = (np.zeros(tokens.shape, dtype=bool) for _ in range(2))
 
     def write_block(self, start: int, is_first: bool, running: Mask) -> None:
         """Pass over a block until it takes no more; samples that do not run are left alone."""
@@ -211,6 +227,9 @@ class _Writer:
         place = np.s_[:, start : start + decoding.block_length]
         block, written = tokens[place], self.written[place]
         self._committer.begin()
+        if self._foreseeing is not None:
+            self._foreseeing.begin()
+            self._draft = None
         index, masked = 0, self._masked(block, written, running)
         while not self._committer.is_done(index, masked):
             kind = pass_kind(decoding, index, is_first)
@@ -236,7 +255,10 @@ class _Writer:
     def generation(self) -> Generation:
         """What was written."""
         written, behind = self.written[:, self._blank.place], self._suffix_length
-        return Generation(self._tokens, written, tuple(self.passes), behind)
+        if self._foreseeing is None:
+            return Generation(self._tokens, written, tuple(self.passes), behind)
+        told = [mask[:, self._blank.place] for mask in (self._foreseen, self._confirmed)]
+        return Generation(self._tokens, written, tuple(self.passes), behind, *told)
 
     @property
     def _suffix_length(self) -> int:
@@ -254,11 +276,37 @@ class _Writer:
         chosen = self._committer.chosen(masked, found, lambda: self._masked_share(call))
         place = np.s_[:, call.start : call.stop]
         self._tokens[place][chosen] = found.tokens[chosen]
-        self.written[place][chosen] = np.broadcast_to(self._count[:, None], chosen.shape)[chosen]
+        self._mark(place, chosen)
+        if self._foreseeing is not None:
+            self._confirm(place, found, chosen)
+            self._foreseeing.see(found, masked)
+            self._foresee(place, masked & ~chosen)
         self._count += active
         self.passes.append(PassRecord(call, active))
         if self._on_pass is not None:
             self._on_pass(self._tokens, self.passes[-1])
+
+    def _mark(self, place: tuple[slice, slice], chosen: Mask) -> None:
+        """Remember the pass that wrote tokens, or after which a forecast did."""
+        self.written[place][chosen] = np.broadcast_to(self._count[:, None], chosen.shape)[chosen]
+
+    def _confirm(self, place: tuple[slice, slice], found: Prediction, chosen: Mask) -> None:
+        """Note which tokens of a draft the pass after it has written alike."""
+        if self._draft is not None:
+            alike = self._draft.chosen & chosen & (self._draft.tokens == found.tokens)
+            self._confirmed[place] |= alike
+
+    def _foresee(self, place: tuple[slice, slice], masked: Mask) -> None:
+        """Write what is foreseen for the masks that a pass has left, or keep it to be confirmed."""
+        assert self._foreseeing is not None
+        draft = self._foreseeing.draft(self._tokens[place], masked)
+        self._foreseen[place] |= draft.chosen
+        if self._foreseeing.settings.verify:
+            self._draft = draft
+            return
+        self._tokens[place][draft.chosen] = draft.tokens[draft.chosen]
+        self._mark(place, draft.chosen)
+        self._confirmed[place] |= draft.chosen
 
     def _masked(self, block: Tokens, written: Tokens, running: Mask) -> Mask:
         """What may be written. A model may write its own mask token, and a policy must end all the same."""

@@ -18,6 +18,7 @@ from hwsearch.denoisers.network import Network, OwnNetwork
 from hwsearch.denoisers.torch_backend import TokenChooser, TorchBackend
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError, PlanError
+from hwsearch.forecast.fitting import JudgedForecast
 
 
 class FullPassBackend:
@@ -56,8 +57,18 @@ class FullPassBackend:
         sampling: Sampling = GREEDY,
     ) -> None:
         """Forget what was seen of the generation before; nothing is cached."""
+        if sampling.hidden:
+            raise InputError(
+                "this network does not hand out its final hidden states; foresee its passes by a method "
+                "that looks at logits alone: reuse, history or ridge"
+            )
         self._choose = TokenChooser(sampling)
         self._history = {}
+
+    @property
+    def forecast(self) -> JudgedForecast | None:
+        """What passes are foreseen by; None where nothing was fitted."""
+        return self.network.forecast
 
     def history(self) -> dict[int, SinkHistory]:
         """What each layer has seen of its sinks; empty where that is not asked for, or not told."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from hwsearch.errors import InputError
+from hwsearch.forecast.fitting import JudgedForecast
 from hwsearch.plan import LINEAR_GROUPS, SHORT_FORMS, groups_of
 
 #: What a network may call the groups of a layer: by what plans have a format for, or by a short form
@@ -62,7 +65,19 @@ class LinearGroups:
 
 
 class Network(nn.Module):
-    """A module that maps tokens ``[batch, length]`` to logits ``[batch, length, vocab]``."""
+    """A module that maps tokens ``[batch, length]`` to logits ``[batch, length, vocab]``.
+
+    Attributes:
+        forecast: what its passes are foreseen by, where that was fitted.
+    """
+
+    forecast: JudgedForecast | None = None
+
+    def foreseeing(self, forecast: JudgedForecast) -> Self:
+        """The same network with a forecast; all its weights are shared."""
+        other = copy.copy(self)
+        other.forecast = forecast
+        return other
 
     def linear_groups(self) -> LinearGroups:
         """The linears whose format a plan may choose, by layer."""

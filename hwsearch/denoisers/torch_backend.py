@@ -18,6 +18,7 @@ from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.denoisers.activation_cache import ActivationCache, Walk
 from hwsearch.denoisers.large.lockstep import Pass, run_through
 from hwsearch.denoisers.transformer import ALL, KeyValue, Transformer
+from hwsearch.forecast.fitting import JudgedForecast
 
 
 class TorchBackend:
@@ -46,7 +47,13 @@ class TorchBackend:
         self._cache: list[KeyValue] = []
         self._past: dict[tuple[int, int], list[KeyValue]] = {}
         self._before: Tensor | None = None
+        self._hidden: Tensor | None = None
         self._choose = TokenChooser()
+
+    @property
+    def forecast(self) -> JudgedForecast | None:
+        """What passes are foreseen by; None where nothing was fitted."""
+        return self.network.forecast
 
     def begin(
         self,
@@ -73,11 +80,13 @@ class TorchBackend:
 
     def refresh(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
         """A full pass; see `hwsearch.decoding.backend.Backend`."""
-        return self._choose(self.refresh_logits(tokens, start, stop, scope), start)
+        logits = self.refresh_logits(tokens, start, stop, scope)
+        return self._choose(logits, start, self._hidden)
 
     def step(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
         """Some rows against the cache; see `hwsearch.decoding.backend.Backend`."""
-        return self._choose(self.step_logits(tokens, start, stop, scope), start)
+        logits = self.step_logits(tokens, start, stop, scope)
+        return self._choose(logits, start, self._hidden)
 
     def refresh_logits(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Tensor:
         """The logits behind `refresh`, ``[batch, block, vocab]``, for whoever measures a loss."""
@@ -168,6 +177,7 @@ class TorchBackend:
         if self.network.geometry.logit_shift and start == 0:
             assert self._before is not None, "refresh comes first"
             sources = torch.cat((self._before, sources), dim=1)
+        self._hidden = sources
         return self.network.lm_head(sources).float()
 
     def _logits(self, hidden: Tensor) -> Tensor:
@@ -176,6 +186,7 @@ class TorchBackend:
             # like its keys and values, the state before the block stands still until it is run
             assert self._before is not None, "refresh comes first"
             hidden = torch.cat((self._before, hidden[:, :-1]), dim=1)
+        self._hidden = hidden
         return self.network.lm_head(hidden).float()
 
     def _outside(self, length: int, first: int, last: int) -> list[KeyValue]:
@@ -225,10 +236,14 @@ class TokenChooser:
         self._credit: Tensor | None = None
         self._logp: Tensor | None = None
 
-    def __call__(self, logits: Tensor, start: int = 0) -> Prediction:
-        """Prediction of logits ``[batch, block, vocab]`` of the block that begins at `start`."""
+    def __call__(self, logits: Tensor, start: int = 0, hidden: Tensor | None = None) -> Prediction:
+        """Prediction of logits ``[batch, block, vocab]`` of the block that begins at `start`.
+
+        `hidden` is what they are of, for samplings that ask for it.
+        """
         if self._sampling == GREEDY:
             return predict(logits)
+        raw = logits
         if start != self._start:
             self._start, self._credit, self._logp = start, None, None
         if self._sampling.credit is not None:
@@ -242,6 +257,8 @@ class TokenChooser:
             confidence.cpu().numpy(),
             entropy_of(logits).cpu().numpy() if self._sampling.entropy else None,
             self._moved(logits) if self._sampling.divergence else None,
+            raw.cpu().numpy() if self._sampling.logits else None,
+            hidden.float().cpu().numpy() if self._sampling.hidden and hidden is not None else None,
         )
 
     def _moved(self, logits: Tensor) -> NDArray[np.float32]:

@@ -129,10 +129,17 @@ def evaluate_model(
 
     task.check()  # before a model is read
     denoiser = (settings.model or ModelOptions()).load(model)
-    backend = backend_of(denoiser.network, KeptShares.keeping_all(denoiser.num_layers))
     decoding = denoiser.decoding.changed(settings.decoding)
+    network, kept = denoiser.network, KeptShares.keeping_all(denoiser.num_layers)
+    if decoding.forecast is not None:
+        network = task.fitter(denoiser).foreseeing(network, kept, decoding)
     return task.score(
-        backend, denoiser, *asked, seed=settings.seed, decoding=decoding, progress=progress
+        backend_of(network, kept),
+        denoiser,
+        *asked,
+        seed=settings.seed,
+        decoding=decoding,
+        progress=progress,
     )
 
 

@@ -14,6 +14,7 @@ from hwsearch.compression import (
     WeightBank,
     check_fits,
     compress,
+    foreseeing,
     own_calibration,
 )
 from hwsearch.decoding.kept import KeptShares
@@ -85,12 +86,12 @@ def export(
             f"references must be at least 1, or nothing could be verified; got {references}"
         )
     check_pass(denoiser, asked[0])
-    compressed = _compressed(denoiser, plan, task)
     kept = KeptShares.keeping_all(len(plan.layers))
     if any(layer.sink_threshold < 1.0 for layer in plan.layers):
         kept = (
             sinks or calibrate_sinks(denoiser, task.calibration_questions(SINK_QUESTIONS))
         ).kept_shares(plan)
+    compressed = _foreseeing(_compressed(denoiser, plan, task), kept, task)
     figures = Figures(task=task.model_dump(exclude_defaults=True))
     return Exporter(denoiser).export(
         compressed,
@@ -108,6 +109,15 @@ def _compressed(denoiser: Denoiser, plan: CompressionPlan, task: TaskChoice) -> 
     questions = task.calibration_questions() if plan.needs_calibration else []
     weights = own_calibration(denoiser, questions) if questions else None
     return compress(denoiser, plan, WeightBank(denoiser, weights))
+
+
+def _foreseeing(
+    compressed: CompressedDenoiser, kept: KeptShares, task: TaskChoice
+) -> CompressedDenoiser:
+    """The same with the forecast that its decoding asks for, fitted on what a search would fit it on."""
+    if compressed.decoding.forecast is None:
+        return compressed
+    return foreseeing(compressed, kept, task.fitter(compressed.denoiser))
 
 
 #: Writers of what others run, by what ``hwsearch export --to`` calls it.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from hwsearch.compression import WeightBank, compress, own_calibration
+from hwsearch.compression import WeightBank, compress, foreseeing, own_calibration
 from hwsearch.decoding.kept import KeptPlan
 from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.denoisers.caching.digest import geometry_digest
-from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.config import autoregressive, read_config
@@ -152,27 +151,28 @@ def subject_of(
         return calibrate_sinks(denoiser, task.calibration_questions(SINK_QUESTIONS))
 
     def count(kept: KeptPlan) -> PassCounts:
-        return count_passes(denoiser, kept, task.calibration_questions())
+        return count_passes(denoiser, kept, task)
 
     sizes = (denoiser.name, denoiser.geometry, denoiser.decoding)
     return Subject(*sizes, prompt_length, profile, count, suffix_length)
 
 
-def count_passes(
-    denoiser: Denoiser, kept: KeptPlan, questions: Sequence[Question] | None = None
-) -> PassCounts:
+def count_passes(denoiser: Denoiser, kept: KeptPlan, task: TaskChoice | None = None) -> PassCounts:
     """Passes of a plan's generations, counted by answering calibration questions in torch.
 
     Args:
         denoiser: the uncompressed model.
         kept: the plan, and what it keeps.
-        questions: what is asked, as the model reads it; None takes the default task's.
+        task: whose calibration questions are asked; None takes the default task's.
     """
-    questions = list(questions or TaskChoice().calibration_questions())
+    task = task or TaskChoice()
+    questions = task.calibration_questions()
     calibrated = kept.plan.needs_calibration
     bank = WeightBank(denoiser, own_calibration(denoiser, questions) if calibrated else None)
-    network = compress(denoiser, kept.plan, bank).network
+    made = compress(denoiser, kept.plan, bank)
+    if made.decoding.forecast is not None:
+        made = foreseeing(made, kept.kept, task.fitter(denoiser))
     # as many as a search asks, so that both tell the same passes
     asked = [Problem.of(question) for question in questions[:DEFAULT_PROBLEMS]]
     problems = DecodedProblems(denoiser, asked)
-    return problems.passes(problems.decoded(network, kept.kept, kept.plan.decoding))
+    return problems.passes(problems.decoded(made.network, kept.kept, kept.plan.decoding))

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from hwsearch.commit.catalog import AnyCommitPolicy
 from hwsearch.errors import PlanError
+from hwsearch.forecast.settings import AnyForecast
 from hwsearch.schema import Frozen, OmitsDefaults, explain
 
 
@@ -78,6 +79,8 @@ class Decoding(OmitsDefaults):
         window: what steps recompute beside their block.
         suffix_window: of the masks after the block, only so many and the very last are seen by any
             pass (Streaming-dLLM); None shows all.
+        forecast: how the next pass over a block is foreseen, so that tokens are written without it;
+            None foresees nothing.
     """
 
     gen_length: Annotated[int, Field(ge=1)]
@@ -90,10 +93,11 @@ class Decoding(OmitsDefaults):
     stop_at_end: bool = False
     window: Window = Window()
     suffix_window: Annotated[int, Field(ge=0)] | None = None
+    forecast: AnyForecast | None = None
 
     # studies are known by the text of their decoding, which must stay as it was without these
     _omitted_defaults = frozenset(
-        {"rule", "temperature", "commit", "stop_at_end", "window", "suffix_window"}
+        {"rule", "temperature", "commit", "stop_at_end", "window", "suffix_window", "forecast"}
     )
 
     @model_validator(mode="before")
@@ -149,6 +153,26 @@ class Decoding(OmitsDefaults):
             )
         return self
 
+    @model_validator(mode="after")
+    def _foresees(self) -> Self:
+        if self.forecast is None:
+            return self
+        if self.commit is None:
+            raise ValueError(
+                "forecast writes what it is sure of beside a policy, and a schedule writes so many tokens "
+                "whatever it is sure of; name a policy in commit"
+            )
+        if self.window.slide:
+            raise ValueError(
+                "forecast looks at earlier passes over the same block, and window.slide moves it on with "
+                "each; take one of them"
+            )
+        if self.temperature > 0:
+            raise ValueError(
+                "forecast writes the most probable tokens, and temperature draws them by lot; take one"
+            )
+        return self
+
     @property
     def is_windowed(self) -> bool:
         """Whether passes run other rows than the whole sequence and the block."""
@@ -192,6 +216,8 @@ class Decoding(OmitsDefaults):
             said.append(f"window {around[0]}+{'all' if around[1] is None else around[1]}")
         if self.suffix_window is not None:
             said.append(f"suffix {self.suffix_window}")
+        if self.forecast is not None:
+            said.append(self.forecast.words)
         return ", ".join(said)
 
     def changed(self, changes: Mapping[str, Any]) -> Decoding:
@@ -228,4 +254,8 @@ class Decoding(OmitsDefaults):
     def scheduled(self) -> Decoding:
         """The same lengths by schedule and rule alone, refreshed block by block: what makers decode by."""
         plain = {"commit": None, "stop_at_end": False, "window": Window(), "suffix_window": None}
-        return self.model_copy(update=plain)
+        return self.model_copy(update=plain | {"forecast": None})
+
+    def unforeseen(self) -> Decoding:
+        """The same without forecasts: what they are fitted on."""
+        return self.model_copy(update={"forecast": None})

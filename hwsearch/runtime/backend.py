@@ -14,6 +14,7 @@ from hwsearch.decoding.cache import outside
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.passes import WHOLE, Scope
 from hwsearch.errors import InputError
+from hwsearch.forecast.fitting import JudgedForecast
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
 from hwsearch.runtime.graphs import BEFORE, BundleGraphs, HeldInputs, OpenGraph
 from hwsearch.runtime.keepers import LayerKeepers
@@ -56,6 +57,11 @@ class OnnxBackend:
     def kept_shares(self) -> KeptShares:
         """How much of the cache each layer keeps."""
         return self.graphs.kept_shares
+
+    @property
+    def forecast(self) -> JudgedForecast | None:
+        """What passes are foreseen by; None where the bundle's decoding asks for nothing."""
+        return self.graphs.forecast
 
     def sharing(self) -> OnnxBackend:
         """Another backend over the same sessions, for a generation of its own in any thread."""
@@ -131,7 +137,14 @@ class OnnxBackend:
 
     def _prediction(self, found: dict[str, NDArray[Any]]) -> Prediction:
         moved = self._state.keep(found)
-        return Prediction(found["token"], found["confidence"], found.get("entropy"), moved)
+        return Prediction(
+            found["token"],
+            found["confidence"],
+            found.get("entropy"),
+            moved,
+            found.get("logits"),
+            found.get("hidden"),
+        )
 
     def _outputs_of(
         self,

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from hwsearch.decoding.kept import KeptShares, StaticScores
 from hwsearch.denoisers.chat.asking import Asks, Infilling, Question
 from hwsearch.errors import InputError, VerificationError
-from hwsearch.plan import CachePolicy, Decoding
+from hwsearch.plan import CachePolicy, CompressionPlan, Decoding
 from hwsearch.schema import Frozen, OmitsDefaults, explain
 
 BUNDLE_FILE = "bundle.json"
@@ -32,6 +32,9 @@ TOKENIZER_FILE = "tokenizer.json"
 
 #: Beside `FILES` where there were questions to ask: `hwsearch.runtime.reference`.
 REFERENCE_FILE = "reference.npz"
+
+#: Beside `FILES` where the decoding foresees passes: `hwsearch.forecast.store`.
+FORECAST_FILE = "forecast.npz"
 
 #: What an export writes beside `BUNDLE_FILE`; the graphs point into the weights.
 FILES = (REFRESH_FILE, STEP_FILE, WEIGHTS_FILE, PLAN_FILE, TOKENIZER_FILE)
@@ -179,6 +182,12 @@ class Bundle:
     def size_bytes(self) -> int:
         """Bytes of all files but `BUNDLE_FILE`."""
         return sum((self.path / name).stat().st_size for name in self.manifest.sha256)
+
+
+def owner_of(plan: CompressionPlan, decoding: Decoding) -> str:
+    """What a forecast belongs to, by digest: it is of no use to another plan, or decoded otherwise."""
+    text = plan.to_json() + decoding.model_dump_json()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_bundle(path: Path | str) -> Bundle:

@@ -11,7 +11,18 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hwsearch.decoding.backend import Sampling
-from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
+from hwsearch.errors import InputError
+from hwsearch.forecast.fitting import JudgedForecast
+from hwsearch.forecast.store import load
+from hwsearch.plan import CompressionPlan
+from hwsearch.runtime.bundle import (
+    FORECAST_FILE,
+    PLAN_FILE,
+    REFRESH_FILE,
+    STEP_FILE,
+    Bundle,
+    owner_of,
+)
 from hwsearch.runtime.providers import Session, provider_of, session_for
 from hwsearch.runtime.state import CREDIT, LOGP, NEXT
 
@@ -46,6 +57,7 @@ class BundleGraphs:
         noise_shape: of the noise that passes take; None where they take none.
         state_shapes: shapes of the state that passes hand on, by name.
         windowed: whether passes are told the positions they see.
+        forecast: what passes are foreseen by; None where the bundle's decoding asks for nothing.
     """
 
     def __init__(
@@ -69,6 +81,7 @@ class BundleGraphs:
             name: inputs[name] for name in (LOGP, CREDIT) if name in inputs
         }
         self.windowed = "positions" in inputs
+        self.forecast = forecast_of(bundle)
 
 
 class HeldInputs:
@@ -112,3 +125,21 @@ class HeldInputs:
 
 def _names(values: Sequence[Any]) -> list[str]:
     return [value.name for value in values]
+
+
+def forecast_of(bundle: Bundle) -> JudgedForecast | None:
+    """The forecast of a bundle; None where its decoding asks for nothing.
+
+    Raises:
+        InputError: it is missing, no forecast, or that of another plan or decoding.
+    """
+    decoding = bundle.manifest.decoding
+    if decoding.forecast is None:
+        return None
+    plan = CompressionPlan.read(bundle.path / PLAN_FILE)
+    fitted = load(bundle.path / FORECAST_FILE)
+    if fitted.belongs_to != owner_of(plan, decoding):
+        raise InputError(
+            f"{bundle.path / FORECAST_FILE}: fitted for another plan or decoding; export the bundle again"
+        )
+    return fitted

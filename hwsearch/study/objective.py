@@ -14,6 +14,7 @@ from hwsearch.compression import WeightBank, Workbench
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.forecasts import ForecastFitter
 from hwsearch.denoisers.network import Network
 from hwsearch.latency.prediction.protocol import LatencyPredictor
 from hwsearch.latency.prediction.uncertainty import Latency
@@ -49,6 +50,7 @@ class Objective:
         early: when a trial need not go on to its end.
         content: what all this is, by digest; see `hwsearch.study.records.identity`.
         answering: asks plans calibration problems, where the space offers decodings; else None.
+        fitter: fits forecasts, where one of them foresees passes; else None.
         task: what finalists, references and scores are asked.
     """
 
@@ -62,6 +64,7 @@ class Objective:
     early: EarlyStopping = NEVER
     content: Mapping[str, str] = field(default_factory=dict)
     answering: Answering | None = None
+    fitter: ForecastFitter | None = None
     task: TaskChoice = field(default_factory=TaskChoice)
 
     @property
@@ -175,7 +178,7 @@ class Objective:
     @cached_property
     def workbench(self) -> Workbench:
         """Makes plans ready to be judged."""
-        return Workbench(self.denoiser, self.sinks, self.bank)
+        return Workbench(self.denoiser, self.sinks, self.bank, self.fitter)
 
     def latency(self, plan: CompressionPlan) -> Latency:
         """Predicted times of a plan, by the passes that it was seen to make itself."""

@@ -81,7 +81,15 @@ def search(
         workload = prompted_workload(denoiser, settings.prompt_length, asked)
     loss_function = choose_loss(settings.loss, denoiser, problems)
     objective = prepare(
-        denoiser, space, device, workload, settings.goal, asked, loss_function, content
+        denoiser,
+        space,
+        device,
+        workload,
+        settings.goal,
+        asked,
+        loss_function,
+        content=content,
+        fitter=task.fitter(denoiser) if space.foresees else None,
     )
     objective = replace(objective, early=settings.early_stopping, task=task)
     run: RunOptions = {**settings.run_options, "name": name}

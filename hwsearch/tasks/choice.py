@@ -26,6 +26,7 @@ from hwsearch.tasks.task import Task
 
 if TYPE_CHECKING:
     from hwsearch.denoisers.denoiser import Denoiser
+    from hwsearch.denoisers.forecasts import ForecastFitter
 
 #: Calibration problems behind the frozen states, unless a choice says otherwise.
 QUESTIONS = 96
@@ -132,6 +133,18 @@ class TaskChoice(Keywords):
     def calibration_questions(self, count: int | None = None) -> list[Question]:
         """Their questions."""
         return [problem.asked for problem in self.calibration_problems(count)]
+
+    def fitter(self, denoiser: Denoiser) -> ForecastFitter:
+        """Who fits a model's forecasts: on calibration questions behind those that plans are judged by.
+
+        Where there are no others, on these: then what is counted on them looks a little too good.
+        """
+        from hwsearch.denoisers.forecasts import FORECAST_QUESTIONS, ForecastFitter  # torch
+
+        judged = self.calibration_problems()
+        count = min(FORECAST_QUESTIONS, most_questions())
+        found = self._calibration(len(judged) + count)[len(judged) :]
+        return ForecastFitter(denoiser, [problem.asked for problem in found or judged])
 
     def sample(self, count: int) -> list[Question]:
         """The first worded calibration questions, however few are calibrated on."""

@@ -9,6 +9,7 @@ import numpy as np
 from hwsearch.decoding.backend import GREEDY, Backend, Prediction, Sampling, Tokens
 from hwsearch.decoding.passes import Scope
 from hwsearch.errors import CheckpointError
+from hwsearch.forecast.passes import FittedForecast
 
 
 class FiniteBackend:
@@ -30,6 +31,11 @@ class FiniteBackend:
             from hwsearch.denoisers.finite import check_weights_once
 
             check_weights_once(model)  # type: ignore[arg-type]
+
+    @property
+    def forecast(self) -> FittedForecast | None:
+        """What the backend's passes are foreseen by."""
+        return getattr(self._backend, "forecast", None)
 
     def begin(self, *, sampling: Sampling = GREEDY) -> None:
         """See `hwsearch.decoding.backend.Backend`."""

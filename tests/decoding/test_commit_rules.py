@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from hwsearch.decoding.committing.schedule import passes, quotas_of
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
-from hwsearch.decoding.schedule import passes, quotas_of
 from hwsearch.denoisers.backends import FullPassBackend, backend_of
 from hwsearch.plan import Decoding
 from hwsearch.testing.tiny import tiny_denoiser

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from hwsearch.decoding.backend import Prediction
+from hwsearch.decoding.committing.schedule import passes
 from hwsearch.decoding.sampler import generate, generation
-from hwsearch.decoding.schedule import passes
 from hwsearch.plan import Decoding
 
 MASK = 0

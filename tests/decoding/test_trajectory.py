@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwsearch.decoding.backend import Prediction
-from hwsearch.decoding.schedule import passes
+from hwsearch.decoding.committing.schedule import passes
 from hwsearch.decoding.trajectory import frozen_passes, record, replay
 from hwsearch.plan import Decoding
 

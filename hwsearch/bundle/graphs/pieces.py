@@ -282,7 +282,8 @@ class End(nn.Module):
             # the first of the rows that are run is predicted from the state before them
             first = torch.where(given["start"] > 0, x[:, :1], given["before"])
             x, before = torch.cat((first, x[:, 1:]), dim=1), [first]
-        return (*predicted(self.head(self.norm(x)), self.sampling, given), *before)
+        hidden = self.norm(x)
+        return (*predicted(self.head(hidden), self.sampling, given, hidden), *before)
 
 
 def _norm(size: int, geometry: Geometry) -> RMSNorm:

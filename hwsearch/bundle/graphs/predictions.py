@@ -28,7 +28,8 @@ def output_names(sampling: Sampling) -> list[str]:
     entropy = ["entropy"] if sampling.entropy else []
     divergence = ["divergence", NEXT + LOGP] if sampling.divergence else []
     credit = [NEXT + CREDIT] if sampling.credit is not None else []
-    return ["token", "confidence", *entropy, *divergence, *credit]
+    features = ["logits"] * sampling.logits + ["hidden"] * sampling.hidden
+    return ["token", "confidence", *entropy, *divergence, *credit, *features]
 
 
 def example_inputs(sampling: Sampling, block_length: int, vocab_size: int) -> list[Tensor]:
@@ -42,11 +43,25 @@ def example_inputs(sampling: Sampling, block_length: int, vocab_size: int) -> li
 
 
 def predicted(
-    logits: Tensor, sampling: Sampling, given: Mapping[str, Tensor]
+    logits: Tensor,
+    sampling: Sampling,
+    given: Mapping[str, Tensor],
+    hidden: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
-    """Values for `output_names` of logits ``[1, block, vocab]``; `given` holds `input_names`."""
+    """Values for `output_names` of logits ``[1, block, vocab]``.
+
+    Args:
+        logits: of the block.
+        sampling: what is asked of them.
+        given: holds `input_names`.
+        hidden: what the logits are of, ``[1, block, width]``, where that is asked for.
+    """
     if sampling == GREEDY:
         return logits.argmax(dim=-1), logits.softmax(dim=-1).amax(dim=-1)
+    features = [logits] * sampling.logits
+    if sampling.hidden:
+        assert hidden is not None
+        features.append(hidden)
     credit = []
     if sampling.credit is not None:
         logits, earned = credited(logits, given[CREDIT], sampling.credit)
@@ -57,4 +72,4 @@ def predicted(
     if sampling.divergence:
         logp = logits.log_softmax(dim=-1)
         found += [divergence_of(logp, given[LOGP]), logp]
-    return (*found, *credit)
+    return (*found, *credit, *features)

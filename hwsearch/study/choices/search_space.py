@@ -65,11 +65,9 @@ class SearchSpace(OmitsDefaults):
         linear_groups: the linears of a layer that take one format together: ``attention`` or ``qkv`` and
             ``out``, ``mlp`` or ``gate_up`` and ``down``. Studies that do not say have the two of before.
         groups: which layers are treated alike.
-        kept_heads: key / value heads that any layer may keep.
-        kept_channels: channels of the mlp that any layer may keep.
+        kept_heads, kept_channels: key / value heads, and mlp channels, that any layer may keep.
         rules: by which cached positions are kept, in the whole plan.
-        early_scales: factors of all kept shares early in a generation.
-        late_scales: and late.
+        early_scales, late_scales: factors of all kept shares early and late in a generation.
         boundaries: unwritten shares of the generation at which early may end.
         decodings: how text may be written; None is as the model's makers do.
         rounding: how every plan rounds its weights.
@@ -171,6 +169,11 @@ class SearchSpace(OmitsDefaults):
         """Choices of each field of a `LayerPlan` that the space varies: add one here to search it."""
         formats = dict.fromkeys(self.linear_groups, self._formats)
         return {"sink_threshold": self.thresholds, **formats, **self.sizes}
+
+    @property
+    def foresees(self) -> bool:
+        """Whether any decoding foresees passes, so that forecasts must be fitted."""
+        return any(one is not None and one.forecast is not None for one in self.decodings)
 
     @property
     def sizes(self) -> dict[str, tuple[int | None, ...]]:

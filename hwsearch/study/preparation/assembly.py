@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict, Unpack
 
 import torch
 
@@ -11,6 +12,7 @@ from hwsearch.denoisers.caching.digest import sizes_digest
 from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass, check_weights
+from hwsearch.denoisers.forecasts import ForecastFitter
 from hwsearch.errors import InputError, StudyError
 from hwsearch.latency.devices.device import Calibration, Device
 from hwsearch.latency.operators import Workload
@@ -27,8 +29,26 @@ from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.losses import Loss
 from hwsearch.tasks.losses.causal import SolvedProblems
 from hwsearch.tasks.losses.kl import FrozenStates
-from hwsearch.tasks.losses.pricing import DEFAULT_PROBLEMS, DecodedProblems, make_price
+from hwsearch.tasks.losses.pricing import (
+    DEFAULT_PROBLEMS,
+    DecodedProblems,
+    make_price,
+    unasked,
+)
 from hwsearch.tasks.problem import Problem
+
+
+class Prepared(TypedDict, total=False):
+    """What whoever prepares a study may know already.
+
+    Attributes:
+        content: what `content` says of it.
+        fitter: fits the forecasts of decodings that foresee passes; else they are fitted on those of the
+            questions that no plan is asked, or on all where there are no others.
+    """
+
+    content: Content
+    fitter: ForecastFitter | None
 
 
 def prepare(
@@ -39,7 +59,7 @@ def prepare(
     goal: Goal,
     questions: Sequence[Question],
     loss_function: Loss | None = None,
-    content: Content | None = None,
+    **known: Unpack[Prepared],
 ) -> Objective:
     """Everything that the trials of a study share.
 
@@ -53,7 +73,7 @@ def prepare(
         questions: behind the frozen states; the first `SINK_QUESTIONS` behind the sink profile.
         loss_function: the loss; None is the KL divergence on frozen states of the questions, which an
             autoregressive model does not have.
-        content: what `content` says of all this, where it is known already.
+        known: see `Prepared`.
 
     Raises:
         StudyError: the space does not fit the model or the device.
@@ -83,6 +103,7 @@ def prepare(
     loss_function = loss_function or FrozenStates.record(denoiser, questions)
     uncompressed = device.uncompressed(space.num_layers)
     baseline = predictor.predict(sinks.keep(uncompressed)).generation_ms
+    fitter = known.get("fitter") or fitter_for(denoiser, space, questions)
     objective = Objective(
         denoiser=denoiser,
         space=space,
@@ -91,16 +112,28 @@ def prepare(
         loss_function=loss_function,
         bank=bank_of(denoiser, space, questions, loss_function),
         goal=goal.on_device(device, baseline),
-        content=content or describe(denoiser, device, questions, loss_function),
-        answering=answering_for(denoiser, space, questions, loss_function),
+        content=known.get("content") or describe(denoiser, device, questions, loss_function),
+        answering=answering_for(denoiser, space, questions, loss_function, fitter),
+        fitter=fitter,
     )
     check_feasible(objective)
     check_own_loss(objective)
     return objective
 
 
+def fitter_for(
+    denoiser: Denoiser, space: SearchSpace, questions: Sequence[Question]
+) -> ForecastFitter | None:
+    """Who fits forecasts; None where no decoding of the space foresees passes."""
+    return ForecastFitter(denoiser, unasked(questions)) if space.foresees else None
+
+
 def answering_for(
-    denoiser: Denoiser, space: SearchSpace, questions: Sequence[Question], loss_function: Loss
+    denoiser: Denoiser,
+    space: SearchSpace,
+    questions: Sequence[Question],
+    loss_function: Loss,
+    fitter: ForecastFitter | None = None,
 ) -> Answering | None:
     """Who asks plans calibration questions; None where all are decoded as the makers do.
 
@@ -112,7 +145,7 @@ def answering_for(
     written = loss_function.written if isinstance(loss_function, FrozenStates) else None
     if written is not None:
         written = written.first(len(asked))
-    problems = DecodedProblems(denoiser, asked, written=written)
+    problems = DecodedProblems(denoiser, asked, written=written, fitter=fitter)
     return Answering(problems, make_price(problems))
 
 

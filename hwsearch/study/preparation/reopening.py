@@ -65,6 +65,7 @@ def reopen(
         goal,
         asked,
         loss_function,
-        content,
+        content=content,
+        fitter=task.fitter(denoiser) if study.space.foresees else None,
     )
     return replace(found, task=task)

@@ -8,8 +8,8 @@ from onnx import external_data_helper, numpy_helper
 
 from hwsearch.bundle import Exporter
 from hwsearch.compression import WeightBank, WeightCalibration, compress
+from hwsearch.decoding.committing.schedule import passes
 from hwsearch.decoding.kept import KeptPlan, KeptShares, Signal, StaticScores
-from hwsearch.decoding.schedule import passes
 from hwsearch.denoisers.accounting import layer_bytes, plan_bytes
 from hwsearch.errors import PlanError
 from hwsearch.latency.operators import (

@@ -9,10 +9,10 @@ import pytest
 
 from hwsearch.commit.catalog import POLICIES
 from hwsearch.decoding.backend import Prediction
+from hwsearch.decoding.committing.schedule import quotas_of, shares_of
 from hwsearch.decoding.kept import STATIC_RULES, KeptShares, StaticScores
 from hwsearch.decoding.rules import PositionKeeper
 from hwsearch.decoding.sampler import generation
-from hwsearch.decoding.schedule import quotas_of, shares_of
 from hwsearch.plan import CachePolicy, CacheRule, CommitRule, Decoding
 from hwsearch.testing.commit_policy import one_of, random_candidates
 from tests.runtime.web.node import HERE, answers, run

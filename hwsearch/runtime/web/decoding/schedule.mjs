@@ -16,6 +16,7 @@ const DEFAULTS = {
   stop_at_end: false,
   window: { before: 0, after: 0, advance: false, slide: false },
   suffix_window: null,
+  forecast: null,
 }
 
 /** A decoding with all its fields; what is not run here is refused by name. */
@@ -27,6 +28,9 @@ export function decodingOf(written) {
   }
   if (decoding.temperature > 0) {
     throw new InputError(`temperature ${decoding.temperature} draws tokens, which is not run here; export with 0`)
+  }
+  if (decoding.forecast !== null) {
+    throw new InputError('this decoding foresees passes, which is not run here; export it without forecast')
   }
   if (decoding.commit !== null) checkPolicy(decoding.commit)
   return decoding

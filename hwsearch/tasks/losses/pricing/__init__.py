@@ -5,6 +5,7 @@ from hwsearch.tasks.losses.pricing.catalog import (
     DEFAULT_PROBLEMS,
     PRICES,
     make_price,
+    unasked,
 )
 from hwsearch.tasks.losses.pricing.decoded import (
     Decoded,
@@ -24,4 +25,5 @@ __all__ = [
     "DecodingPrice",
     "decode",
     "make_price",
+    "unasked",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from hwsearch.errors import UnknownNameError
 from hwsearch.tasks.losses.pricing.answers import AnswerAgreement, ExactMatch
@@ -22,6 +23,15 @@ from hwsearch.tasks.losses.pricing.views import EveryNth, LeftToRight, SeenByPas
 #: as well, and keep the order of plans with one decoding less.
 DEFAULT_PRICE = "chain-total"
 DEFAULT_PROBLEMS = 64
+
+#: What `unasked` chooses from.
+QuestionT = TypeVar("QuestionT")
+
+
+def unasked(questions: Sequence[QuestionT]) -> Sequence[QuestionT]:
+    """Those that no plan is asked, to fit forecasts on; all of them where there are no others."""
+    return questions[DEFAULT_PROBLEMS:] or questions
+
 
 #: Views by the name that prices begin with.
 VIEWS: dict[str, View] = {

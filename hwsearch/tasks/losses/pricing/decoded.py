@@ -20,6 +20,7 @@ from hwsearch.decoding.trajectory import Trajectory
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.caching.results import remembered
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.forecasts import ForecastFitter
 from hwsearch.denoisers.network import Network
 from hwsearch.plan import Decoding
 from hwsearch.tasks.problem import Problem
@@ -173,6 +174,7 @@ class DecodedProblems:
         problems: calibration problems; all plans are judged on the same.
         batch: most prompts decoded together.
         written: what the uncompressed model writes by its makers' decoding, where that is known.
+        fitter: fits the uncompressed model's forecasts, for decodings that foresee passes.
     """
 
     def __init__(
@@ -182,8 +184,9 @@ class DecodedProblems:
         *,
         batch: int = BATCH,
         written: Decoded | None = None,
+        fitter: ForecastFitter | None = None,
     ) -> None:
-        self._written = written
+        self._written, self._fitter = written, fitter
         self.denoiser, self.problems, self.batch = denoiser, tuple(problems), batch
         self.prompts = tuple(denoiser.given(problem.asked) for problem in problems)
         self.ends = end_token_ids(denoiser)
@@ -210,11 +213,19 @@ class DecodedProblems:
     def uncompressed(self, decoding: Decoding) -> Decoded:
         """What the uncompressed model writes by a decoding."""
         denoiser, kept = self.denoiser, KeptShares.keeping_all(self.denoiser.num_layers)
+        fitter = self._fitter if decoding.forecast is not None else None
+
+        def network() -> Network:
+            if fitter is None:
+                return denoiser.network
+            return fitter.foreseeing(denoiser.network, kept, decoding)
+
+        fitted_on = [] if fitter is None else [repr(fitter.prompts)]
         problems = remembered(
             "decoded",
             denoiser,
-            [repr((self.prompts, self.batch)), decoding.model_dump_json()],
-            lambda: self.decoded(denoiser.network, kept, decoding).problems,
+            [repr((self.prompts, self.batch)), decoding.model_dump_json(), *fitted_on],
+            lambda: self.decoded(network(), kept, decoding).problems,
             WRITTEN_CLASSES,
         )
         return Decoded(decoding, problems)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwsearch.commit.policy import Candidates, CommitPolicy
 from hwsearch.decoding.backend import Prediction
-from hwsearch.decoding.schedule import quotas_of, shares_of
+from hwsearch.decoding.committing.schedule import quotas_of, shares_of
 from hwsearch.plan import CommitRule, Decoding
 
 Mask = NDArray[np.bool_]

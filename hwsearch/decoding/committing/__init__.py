@@ -1,0 +1,1 @@
+"""Which masks of a block are written after a pass: by schedule, by policy, or by a forecast."""
