@@ -22,13 +22,12 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import PlanError
-from hwsearch.forecast.fitting import JudgedForecast, fit
+from hwsearch.forecast.fitting import fit
 from hwsearch.forecast.passes import BlockPasses
-from hwsearch.forecast.settings import ForecastSettings
 from hwsearch.plan import Decoding
 
 #: Questions that forecasts are fitted on, where a task has so many.
-FORECAST_QUESTIONS: Final = 128
+FORECAST_QUESTIONS: Final = 512
 
 #: Prompts of one length decoded together.
 _BATCH = 32
@@ -55,16 +54,29 @@ class ForecastFitter:
         """
         if decoding.forecast is None:
             return network
-        return network.foreseeing(self._fitted(network, kept, decoding, decoding.forecast))
+        settings = decoding.forecast
+        passes = self.watched(network, kept, decoding, settings.needs_hidden)
+        return network.foreseeing(fit(settings, passes, embeddings_of(network)))
 
-    def _fitted(
-        self, network: Network, kept: KeptShares, decoding: Decoding, settings: ForecastSettings
-    ) -> JudgedForecast:
+    def watched(
+        self, network: Network, kept: KeptShares, decoding: Decoding, hidden: bool = True
+    ) -> list[BlockPasses]:
+        """The passes over each block of the answers that a network writes without any forecast.
+
+        Args:
+            network: the compressed network.
+            kept: what its layers keep.
+            decoding: how it writes; what it foresees is left aside.
+            hidden: whether final hidden states are kept, too.
+
+        Raises:
+            PlanError: there are no questions.
+            InputError: the network does not hand out its hidden states.
+        """
         if not self.prompts:
-            raise PlanError(f"{settings.words}: there are no questions to fit it on")
-        watching = WatchingBackend(
-            backend_of(network, kept), self.denoiser.mask_token_id, settings.needs_hidden
-        )
+            raise PlanError("there are no questions to fit a forecast on")
+        backend = backend_of(network, kept)
+        watching = WatchingBackend(backend, self.denoiser.mask_token_id, hidden)
         for group in batches_of_equal_length(self.prompts, _BATCH):
             generation(
                 watching,
@@ -74,10 +86,10 @@ class ForecastFitter:
                 end_tokens=end_token_ids(self.denoiser),
                 suffixes=group.suffixes,
             )
-        return fit(settings, watching.blocks(), _embeddings(network))
+        return watching.blocks()
 
 
-def _embeddings(network: Network) -> NDArray[np.float32] | None:
+def embeddings_of(network: Network) -> NDArray[np.float32] | None:
     """Those of a network's tokens, ``[vocab, width]``; None where it does not tell."""
     if not isinstance(network, Transformer):
         return None

@@ -8,7 +8,7 @@ controls are lower thresholds of the policy itself, credit, and reuse of the las
 advances and steps of each problem are counted, and told as the paired difference to the same decoding
 without a forecast; so is accuracy (Newcombe's interval). Intervals of passes are of a paired bootstrap
 over problems. `verified` is the share of foreseen tokens that the pass after them chose alike, in a run
-that writes none of them. Writes passes.csv.
+that writes none of them. `fit_seconds` holds the answers that are fitted on. Writes saved.csv.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ from hwsearch.decoding.answer import answer_text, end_token_ids
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.passes import PassKind
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.forecasts import embeddings_of
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.denoisers.network import Network
+from hwsearch.forecast.fitting import fit
 from hwsearch.latency.devices.environment import this_machine
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.tasks.catalog import GSM_MINI
@@ -61,8 +63,22 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "credit": {"commit": {"policy": "credit"}},
 }
 
-METHODS = ("reuse", "history", "ridge", "low-rank", "golden")
-THRESHOLDS = (0.8, 0.9, 0.95)
+#: Forecasts that are tried: `Reuse` at .9 writes what the policy has written.
+FORECASTS: tuple[dict[str, Any], ...] = (
+    {"method": "reuse", "threshold": 0.8},
+    {"method": "reuse", "threshold": 0.7},
+    {"method": "history", "threshold": 0.9},
+    {"method": "history", "threshold": 0.8},
+    {"method": "ridge", "threshold": 0.9},
+    {"method": "ridge", "threshold": 0.8},
+    {"method": "low-rank", "threshold": 0.95},
+    {"method": "low-rank", "threshold": 0.9},
+    {"method": "low-rank", "threshold": 0.8},
+    {"method": "low-rank", "threshold": 0.9, "depth": 3},
+    {"method": "golden", "threshold": 0.95},
+    {"method": "golden", "threshold": 0.9},
+    {"method": "golden", "threshold": 0.8},
+)
 
 #: Resamples of problems behind an interval.
 RESAMPLES = 2000
@@ -75,12 +91,10 @@ class Answers:
     Attributes:
         decoded: what it wrote, problem by problem.
         is_right: whether each problem was solved.
-        fit_seconds: time of the fit, its own decoding included; 0 where nothing was fitted.
     """
 
     decoded: Decoded
     is_right: tuple[bool, ...]
-    fit_seconds: float = 0.0
 
     def passes(self, kind: PassKind | None = None) -> NDArray[np.float64]:
         """Passes of a kind, or of all, for each problem."""
@@ -112,17 +126,11 @@ class Bench:
         self.prompts = [denoiser.given(problem.asked) for problem in asked]
         self.fitter = TaskChoice().fitter(denoiser)
 
-    def answer(self, decoding: Decoding) -> Answers:
-        """Fit what the decoding asks for, and answer."""
-        began = time.perf_counter()
-        network = self.fitter.foreseeing(self.network, self.kept, decoding)
-        seconds = time.perf_counter() - began if network is not self.network else 0.0
-        return self._answers(network, decoding, seconds)
-
-    def _answers(self, network: Network, decoding: Decoding, seconds: float) -> Answers:
+    def answer(self, decoding: Decoding, network: Network | None = None) -> Answers:
+        """What is answered by a decoding; `network` has the forecast that it asks for."""
         ends = end_token_ids(self.denoiser)
         found = decode(
-            network,
+            network or self.network,
             self.kept,
             decoding,
             self.prompts,
@@ -134,28 +142,37 @@ class Bench:
             for problem in found.problems
         ]
         score = GSM_MINI.scores(self.asked, texts)[GSM_MINI.filters[0].name]
-        return Answers(found, tuple(score.correct), seconds)
+        return Answers(found, tuple(score.correct))
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for each decoding."""
         for base, changes in BASES.items():
             plain = self.denoiser.decoding.changed(changes)
             reference = self.answer(plain)
-            yield self._row(base, "none", None, reference, reference)
+            yield self._row({"base": base, "method": "none"}, reference, reference)
             for name, control in CONTROLS.items():
-                yield self._row(base, name, None, self.answer(plain.changed(control)), reference)
-            for method in METHODS:
-                for threshold in THRESHOLDS:
-                    settings = {"method": method, "threshold": threshold}
-                    found = self.answer(plain.changed({"forecast": settings}))
-                    shadow = self.answer(plain.changed({"forecast": settings | {"verify": True}}))
-                    yield self._row(base, method, threshold, found, reference, shadow)
+                found = self.answer(plain.changed(control))
+                yield self._row({"base": base, "method": name}, found, reference)
+            began = time.perf_counter()
+            passes = self.fitter.watched(self.network, self.kept, plain)
+            watched = time.perf_counter() - began
+            for settings in FORECASTS:
+                foreseeing = plain.changed({"forecast": settings})
+                began = time.perf_counter()
+                network = self.network.foreseeing(
+                    fit(foreseeing.forecast, passes, embeddings_of(self.network))
+                )
+                seconds = {"fit_seconds": watched + time.perf_counter() - began}
+                found = self.answer(foreseeing, network)
+                shadow = None
+                if settings["threshold"] == 0.9 and "depth" not in settings:
+                    verifying = plain.changed({"forecast": settings | {"verify": True}})
+                    shadow = self.answer(verifying, network)
+                yield self._row({"base": base} | settings | seconds, found, reference, shadow)
 
     def _row(
         self,
-        base: str,
-        method: str,
-        threshold: float | None,
+        told: dict[str, Any],
         found: Answers,
         reference: Answers,
         shadow: Answers | None = None,
@@ -166,9 +183,8 @@ class Bench:
         named, confirmed = (0, 0) if shadow is None else shadow.foreseen
         row = {
             "format": self.format,
-            "base": base,
-            "method": method,
-            "threshold": threshold,
+            **told,
+            "problems": len(self.asked),
             **{kind.value: found.passes(kind).mean() for kind in PassKind},
             "saved": saved.mean(),
             "saved_low": low,
@@ -179,9 +195,8 @@ class Bench:
             "difference_high": against.interval.high,
             "foreseen": found.foreseen[0] / len(self.asked),
             "verified": confirmed / named if named else None,
-            "fit_seconds": found.fit_seconds,
         }
-        print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+        print({k: f"{v:.3f}" if isinstance(v, float) else v for k, v in row.items()}, flush=True)
         return row
 
 
@@ -203,9 +218,11 @@ def main() -> None:
     print(this_machine())
     denoiser = load_denoiser("gsm-mini")
     asked = list(islice(problems("validation"), options.problems))
-    rows = [row for fmt in options.formats.split(",") for row in Bench(denoiser, fmt, asked).rows()]
     options.out.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(options.out / "passes.csv", index=False, float_format="%.4f")
+    rows: list[dict[str, Any]] = []
+    for fmt in options.formats.split(","):
+        rows += Bench(denoiser, fmt, asked).rows()
+        pd.DataFrame(rows).to_csv(options.out / "saved.csv", index=False, float_format="%.4f")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_a_search_tries_it(objective, tmp_path):
 def test_a_model_without_questions_is_refused():
     denoiser = tiny_denoiser()
     decoding = space_of(denoiser).decodings[2]
-    with pytest.raises(PlanError, match="no questions to fit it on"):
+    with pytest.raises(PlanError, match="no questions to fit a forecast on"):
         ForecastFitter(denoiser, ()).foreseeing(
             denoiser.network, KeptShares.keeping_all(2), decoding
         )
