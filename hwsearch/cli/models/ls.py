@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import click
 
 from hwsearch.cli.options import json_option, print_json, print_table
 from hwsearch.errors import InputError
+from hwsearch.schema import Frozen
 
-KINDS = ("models", "devices", "tasks", "formats", "policies", "methods", "studies")
+KINDS = ("models", "devices", "tasks", "formats", "policies", "forecasts", "methods", "studies")
 
 
 @click.command(name="ls")
@@ -90,17 +92,26 @@ def _formats_on(device: str) -> list[dict[str, Any]]:
 def _policies() -> list[dict[str, str]]:
     from hwsearch.commit import POLICIES
 
+    return _described(POLICIES, "policy")
+
+
+def _forecasts() -> list[dict[str, str]]:
+    from hwsearch.forecast.settings import METHODS
+
+    return _described(METHODS, "method")
+
+
+def _described(classes: Mapping[str, type[Frozen]], named: str) -> list[dict[str, str]]:
+    """Classes of settings by name, with their numbers and the first line that says what they are."""
     return [
         {
             "name": name,
             "numbers": ", ".join(
-                f"{key} {field.default}"
-                for key, field in policy.model_fields.items()
-                if key != "policy"
+                f"{key} {field.default}" for key, field in found.model_fields.items() if key != named
             ),
-            "description": (policy.__doc__ or "").strip().splitlines()[0],
+            "description": (found.__doc__ or "").strip().splitlines()[0],
         }
-        for name, policy in POLICIES.items()
+        for name, found in classes.items()
     ]
 
 
@@ -122,6 +133,7 @@ _LISTINGS = {
     "tasks": _tasks,
     "formats": _formats,
     "policies": _policies,
+    "forecasts": _forecasts,
     "methods": _methods,
     "studies": _studies,
 }
