@@ -118,7 +118,10 @@ def study(
                 "open bins": "".join("01"[one] for one in found.trusted),
             }
         )
-        print(pd.DataFrame(tables.fits[-1:]).to_string(header=name == "reuse", index=False), flush=True)
+        print(
+            pd.DataFrame(tables.fits[-1:]).to_string(header=name == "reuse", index=False),
+            flush=True,
+        )
     judge_into(tables, {"decoding": decoding, "method": "oracle"}, Oracle(ReusedLogits()), held, 4)
 
 
