@@ -91,6 +91,7 @@ class Subject:
                 f"how many passes {decoding.words!r} takes depends on the text, and {self.name} is a config "
                 f"alone; give the model's folder, or a decoding by a schedule"
             )
+        predictor.predict(kept)  # what has no price is told before anything is answered
         return predictor.given(self.count(kept))
 
     def workload(self, decoding: Decoding | None = None) -> Workload:
