@@ -66,7 +66,6 @@ CONTROLS: dict[str, dict[str, Any]] = {
 #: Forecasts that are tried: `Reuse` at .9 writes what the policy has written.
 FORECASTS: tuple[dict[str, Any], ...] = (
     {"method": "reuse", "threshold": 0.8},
-    {"method": "reuse", "threshold": 0.7},
     {"method": "history", "threshold": 0.9},
     {"method": "history", "threshold": 0.8},
     {"method": "ridge", "threshold": 0.9},
@@ -221,8 +220,9 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for fmt in options.formats.split(","):
-        rows += Bench(denoiser, fmt, asked).rows()
-        pd.DataFrame(rows).to_csv(options.out / "saved.csv", index=False, float_format="%.4f")
+        for row in Bench(denoiser, fmt, asked).rows():
+            rows.append(row)
+            pd.DataFrame(rows).to_csv(options.out / "saved.csv", index=False, float_format="%.4f")
 
 
 if __name__ == "__main__":
