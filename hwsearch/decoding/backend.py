@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -68,6 +68,11 @@ class Sampling:
     credit: Credit | None = None
     logits: bool = False
     hidden: bool = False
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether tokens are the most probable ones and nothing else is told but what they are of."""
+        return replace(self, logits=False, hidden=False) == GREEDY
 
     @classmethod
     def of(cls, decoding: Decoding, seed: int = 0) -> Sampling:

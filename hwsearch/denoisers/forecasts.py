@@ -29,8 +29,14 @@ from hwsearch.plan import Decoding
 #: Questions that forecasts are fitted on, where a task has so many.
 FORECAST_QUESTIONS: Final = 512
 
+#: Bytes of logits that are kept at a time, about; with a vocabulary like LLaDA's that is few questions.
+MOST_BYTES: Final = 2 << 30
+
 #: Prompts of one length decoded together.
 _BATCH = 32
+
+#: Passes over a block that are reckoned with where it is guessed how much is kept.
+_PASSES = 4
 
 
 class ForecastFitter:
@@ -77,7 +83,9 @@ class ForecastFitter:
             raise PlanError("there are no questions to fit a forecast on")
         backend = backend_of(network, kept)
         watching = WatchingBackend(backend, self.denoiser.mask_token_id, hidden)
-        for group in batches_of_equal_length(self.prompts, _BATCH):
+        each = _PASSES * decoding.gen_length * _vocab_size(self.denoiser) * 4
+        most = max(1, MOST_BYTES // each)
+        for group in batches_of_equal_length(self.prompts[:most], min(_BATCH, most)):
             generation(
                 watching,
                 group.prompts,
@@ -87,6 +95,14 @@ class ForecastFitter:
                 suffixes=group.suffixes,
             )
         return watching.blocks()
+
+
+def _vocab_size(denoiser: Denoiser) -> int:
+    """How many logits a position has."""
+    network = denoiser.network
+    if isinstance(network, Transformer):
+        return network.geometry.vocab_size
+    return int(denoiser.tokenizer.get_vocab_size())
 
 
 def embeddings_of(network: Network) -> NDArray[np.float32] | None:

@@ -2,7 +2,7 @@
 
     python studies/forecast/run.py [--problems 500] [--formats fp32,w8a8] [-o FOLDER]
 
-Every method is fitted on calibration questions after compression and answers the same validation
+Every method is fitted on calibration questions after compression and answers the same test
 problems in torch, at several thresholds, on top of threshold decoding with and without `advance`. The
 controls are lower thresholds of the policy itself, credit, and reuse of the last logits. Refreshes,
 advances and steps of each problem are counted, and told as the paired difference to the same decoding
@@ -216,7 +216,7 @@ def main() -> None:
     options = parser.parse_args()
     print(this_machine())
     denoiser = load_denoiser("gsm-mini")
-    asked = list(islice(problems("validation"), options.problems))
+    asked = list(islice(problems("test"), options.problems))
     options.out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for fmt in options.formats.split(","):

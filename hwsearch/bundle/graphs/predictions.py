@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from hwsearch.decoding.backend import GREEDY, Sampling
+from hwsearch.decoding.backend import Sampling
 from hwsearch.denoisers.torch_backend import choose_tokens, credited, divergence_of, entropy_of
 from hwsearch.runtime.state import CREDIT, LOGP, NEXT
 
@@ -56,12 +56,12 @@ def predicted(
         given: holds `input_names`.
         hidden: what the logits are of, ``[1, block, width]``, where that is asked for.
     """
-    if sampling == GREEDY:
-        return logits.argmax(dim=-1), logits.softmax(dim=-1).amax(dim=-1)
     features = [logits] * sampling.logits
     if sampling.hidden:
         assert hidden is not None
         features.append(hidden)
+    if sampling.is_greedy:
+        return logits.argmax(dim=-1), logits.softmax(dim=-1).amax(dim=-1), *features
     credit = []
     if sampling.credit is not None:
         logits, earned = credited(logits, given[CREDIT], sampling.credit)

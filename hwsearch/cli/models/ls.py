@@ -107,7 +107,9 @@ def _described(classes: Mapping[str, type[Frozen]], named: str) -> list[dict[str
         {
             "name": name,
             "numbers": ", ".join(
-                f"{key} {field.default}" for key, field in found.model_fields.items() if key != named
+                f"{key} {field.default}"
+                for key, field in found.model_fields.items()
+                if key != named
             ),
             "description": (found.__doc__ or "").strip().splitlines()[0],
         }

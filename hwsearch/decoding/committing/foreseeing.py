@@ -63,13 +63,16 @@ class Foreseeing:
             if not left.any():
                 break
             logits, trusted = self._forecaster.foresee(drafted, left)
-            best = logits.max(axis=2)
-            sure = 1.0 / np.exp(logits - best[:, :, None]).sum(axis=2) > self.settings.threshold
-            chosen = left & sure & trusted[:, None]
-            if not chosen.any():
+            left &= trusted[:, None]
+            rows = logits[left]  # of the masks alone, which are few
+            best = rows.argmax(axis=1)
+            highest = np.take_along_axis(rows, best[:, None], axis=1)
+            sure = 1.0 / np.exp(rows - highest).sum(axis=1) > self.settings.threshold
+            if not sure.any():
                 break
-            drafted[chosen] = logits.argmax(axis=2)[chosen]
-            every |= chosen
+            samples, places = (index[sure] for index in np.nonzero(left))
+            drafted[samples, places] = best[sure]
+            every[samples, places] = True
         return Draft(drafted, every)
 
 
