@@ -1,6 +1,6 @@
 """Passes that forecasts save on gsm-mini, against what saves passes without them.
 
-    python studies/forecast/run.py [--problems 500] [--formats fp32,w8a8] [-o FOLDER]
+    python studies/forecast/run.py [--problems 500] [--formats fp32] [-o FOLDER]
 
 Every method is fitted on calibration questions after compression and answers the same test
 problems in torch, at several thresholds, on top of threshold decoding with and without `advance`. The
@@ -211,7 +211,7 @@ def main() -> None:
     """Answer by every decoding, and write the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--problems", type=int, default=500)
-    parser.add_argument("--formats", default="fp32,w8a8")
+    parser.add_argument("--formats", default="fp32")
     parser.add_argument("-o", "--out", type=Path, default=HERE)
     options = parser.parse_args()
     print(this_machine())
