@@ -56,7 +56,7 @@ LOSS = 0.002
 QUESTIONS = 32
 
 
-def measure(out: Path, runtime: str, count: int, bundles: Path) -> None:
+def measure(out: Path, runtime: str, count: int, bundles: Path, seed: int = 0) -> None:
     """Predict and time under one runtime."""
     print(this_machine(), runtime)
     if runtime == WEB.name:
@@ -64,7 +64,7 @@ def measure(out: Path, runtime: str, count: int, bundles: Path) -> None:
     objective = objective_of(
         load_denoiser("gsm-mini"), out / "tables", provider_of(runtime), QUESTIONS
     )
-    plans = drawn(objective.space, count, seed=0)
+    plans = drawn(objective.space, count, seed=seed)
     asked = [p.question for p in islice(problems("validation"), 48)]
     if runtime == WEB.name:
         found, more = measured_in_node(objective, plans, asked, bundles)
@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument("stage", choices=("measure", "search", "report"))
     parser.add_argument("--runtime", default=CPU.name)
     parser.add_argument("--plans", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0, help="of the plans that are drawn")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--bundles", type=Path)
@@ -174,7 +175,7 @@ def main() -> None:
     if options.stage == "measure":
         with tempfile.TemporaryDirectory() as folder:
             bundles = options.bundles or Path(folder)
-            measure(options.out, options.runtime, options.plans, bundles)
+            measure(options.out, options.runtime, options.plans, bundles, options.seed)
     elif options.stage == "search":
         search(options.out, options.runtime, options.trials)
     else:
