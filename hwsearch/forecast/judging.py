@@ -44,22 +44,22 @@ class BinFigures:
     @property
     def agreement(self) -> float | None:
         """Share of masks that the forecast had right; None where none was judged."""
-        return self.agreeing / self.masks if self.masks else None
+        return _share(self.agreeing, self.masks)
 
     @property
     def reuse_agreement(self) -> float | None:
         """The same of the pass before, as it was."""
-        return self.reuse_agreeing / self.masks if self.masks else None
+        return _share(self.reuse_agreeing, self.masks)
 
     @property
     def written_share(self) -> float | None:
         """Share of masks that would be written."""
-        return self.written / self.masks if self.masks else None
+        return _share(self.written, self.masks)
 
     @property
     def written_agreement(self) -> float | None:
         """Share of what would be written that is right; None where nothing would be."""
-        return self.right / self.written if self.written else None
+        return _share(self.right, self.written)
 
     def passes(self, settings: ForecastSettings) -> bool:
         """Whether forecasts are trusted in this bin."""
@@ -67,6 +67,10 @@ class BinFigures:
         if explained is None or right is None:
             return False
         return explained >= settings.least_r2 and right >= settings.least_agreement
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 #: Sums of one transition's masks, in the order of `BinFigures`.

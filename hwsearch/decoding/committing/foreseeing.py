@@ -11,6 +11,7 @@ from hwsearch.decoding.backend import Backend, Prediction, Tokens
 from hwsearch.errors import InputError
 from hwsearch.forecast.passes import FittedForecast, Forecaster
 from hwsearch.forecast.settings import ForecastSettings
+from hwsearch.forecast.situation import best_of
 from hwsearch.plan import Decoding
 
 Mask = NDArray[np.bool_]
@@ -64,10 +65,8 @@ class Foreseeing:
                 break
             logits, trusted = self._forecaster.foresee(drafted, left)
             left &= trusted[:, None]
-            rows = logits[left]  # of the masks alone, which are few
-            best = rows.argmax(axis=1)
-            highest = np.take_along_axis(rows, best[:, None], axis=1)
-            sure = 1.0 / np.exp(rows - highest).sum(axis=1) > self.settings.threshold
+            best, probability = best_of(logits[left])  # of the masks alone, which are few
+            sure = probability > self.settings.threshold
             if not sure.any():
                 break
             samples, places = (index[sure] for index in np.nonzero(left))
