@@ -33,7 +33,7 @@ from hwsearch.study import Goal, Objective, SearchSpace, prepare
 from hwsearch.study.preparation import default_workload
 from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.gsm_mini.generator import problems
-from hwsearch.tasks.losses.pricing import decode
+from hwsearch.tasks.losses.pricing import DecodedProblems
 
 HERE = Path(__file__).parent
 
@@ -67,20 +67,11 @@ def objective_of(tables: Path) -> Objective:
 
 def same_texts(objective: Objective, plan: CompressionPlan, runtime: Runtime, count: int) -> float:
     """Share of problems for which a bundle writes what torch writes, token for token."""
-    denoiser, asked = (
-        objective.denoiser,
-        [p.question for p in islice(problems("validation"), count)],
-    )
-    ends = frozenset({runtime.bundle.manifest.end_token_id, *runtime.bundle.manifest.end_token_ids})
-    prompts = [runtime.prompt(text) for text in asked]
-    network, kept = objective.workbench.network(plan)
-    assert plan.decoding is not None
-    torch_wrote = decode(
-        network, kept, plan.decoding, prompts, mask_token_id=denoiser.mask_token_id, ends=ends
-    )
+    asked = DecodedProblems(objective.denoiser, list(islice(problems("validation"), count)))
+    torch_wrote = asked.decoded(*objective.workbench.network(plan), plan.decoding)
     same = [
         runtime.generate_tokens(prompt) == problem.generated.tolist()
-        for prompt, problem in zip(prompts, torch_wrote.problems, strict=True)
+        for prompt, problem in zip(asked.prompts, torch_wrote.problems, strict=True)
     ]
     return sum(same) / count
 

@@ -27,7 +27,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hwsearch.compression import compress
-from hwsearch.decoding.answer import answer_text, end_token_ids
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.passes import PassKind
 from hwsearch.denoisers.denoiser import Denoiser
@@ -40,7 +39,7 @@ from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.tasks.catalog import GSM_MINI
 from hwsearch.tasks.choice import TaskChoice
 from hwsearch.tasks.gsm_mini.generator import problems
-from hwsearch.tasks.losses.pricing import Decoded, decode
+from hwsearch.tasks.losses.pricing import Decoded, DecodedProblems
 from hwsearch.tasks.problem import Problem
 from hwsearch.tasks.statistics import compare
 
@@ -122,24 +121,13 @@ class Bench:
         self.kept = KeptShares.keeping_all(denoiser.num_layers)
         plan = CompressionPlan.uniform(denoiser.num_layers, fmt, fmt, head=fmt)
         self.network = compress(denoiser, plan).network
-        self.prompts = [denoiser.given(problem.asked) for problem in asked]
+        self.problems = DecodedProblems(denoiser, asked)
         self.fitter = TaskChoice().fitter(denoiser)
 
     def answer(self, decoding: Decoding, network: Network | None = None) -> Answers:
         """What is answered by a decoding; `network` has the forecast that it asks for."""
-        ends = end_token_ids(self.denoiser)
-        found = decode(
-            network or self.network,
-            self.kept,
-            decoding,
-            self.prompts,
-            mask_token_id=self.denoiser.mask_token_id,
-            ends=ends,
-        )
-        texts = [
-            answer_text(self.denoiser.tokenizer, problem.generated.tolist(), ends)
-            for problem in found.problems
-        ]
+        found = self.problems.decoded(network or self.network, self.kept, decoding)
+        texts = self.problems.texts(found)
         score = GSM_MINI.scores(self.asked, texts)[GSM_MINI.filters[0].name]
         return Answers(found, tuple(score.correct))
 
