@@ -10,7 +10,7 @@ DEMO_DIR ?= demo
 
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test test-openvino test-web check format lint types imports clean
+.PHONY: demo test test-openvino test-web check format lint types imports docs clean
 
 demo: $(RUNS)  ## the whole job on the bundled model; JSON=1 prints one JSON document
 	@$(BIN)/hwsearch demo -o $(DEMO_DIR) $(if $(JSON),--json)
@@ -24,7 +24,7 @@ test-openvino: $(VENV)-openvino/.ready  ## tests of bundles for OpenVINO, in an 
 test-web: $(READY) $(VENV)-node/.ready  ## tests of what runs in Node and browsers; needs Node 20.19 or later
 	@HWSEARCH_NODE_MODULES=$(VENV)-node/node_modules OMP_NUM_THREADS=1 $(BIN)/pytest tests/runtime/web tests/latency/kit/test_web.py
 
-check: format lint types imports  ## format, lint, types and import direction
+check: format lint types imports docs  ## format, lint, types, import direction, and that the site builds
 
 format: $(READY)
 	@$(BIN)/ruff format --check .
@@ -37,6 +37,10 @@ types: $(READY)
 
 imports: $(READY)
 	@$(BIN)/lint-imports
+
+docs: $(READY)  ## the site, in build/site; a warning is an error
+	@$(BIN)/sphinx-build -q -W --keep-going -c docs . build/site
+	@echo "the site is in build/site; its first page is build/site/index.html"
 
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 

@@ -140,5 +140,5 @@ def check_tells_mass(denoiser: Denoiser) -> None:
     if isinstance(network, OwnNetwork) and not hasattr(network.module, "attention_mass"):
         raise InputError(
             f"model {denoiser.name!r} does not tell its attention mass, so its sinks cannot be "
-            "looked at; give its module a method attention_mass (see docs/own-denoiser.md)"
+            "looked at; give its module a method attention_mass (see docs/how-to/your-module.md)"
         )

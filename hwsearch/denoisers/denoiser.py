@@ -73,7 +73,7 @@ class Denoiser:
             raise InputError(
                 f"model {self.name!r} has full passes only; sink thresholds, and whatever else asks "
                 "for its geometry, need the refresh and step passes of a Llama-form transformer "
-                "(see docs/own-denoiser.md)"
+                "(see docs/how-to/your-module.md)"
             )
         return self.network
 

@@ -45,7 +45,7 @@ class Capture:
             raise InputError(
                 f"a network of type {type(network).__name__} offers no attention to look at; sink "
                 "statistics need the model in Llama form, or a module with a method attention_mass "
-                "(see docs/own-denoiser.md)"
+                "(see docs/how-to/your-module.md)"
             )
         self.listen = listen
         self.valid: Tensor | None = None

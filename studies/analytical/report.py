@@ -1,4 +1,4 @@
-"""The tables and pictures of docs/analytical.md, from the CSV files of the other stages."""
+"""The tables and pictures of studies/analytical/README.md, from the CSV files of the other stages."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
     python studies/analytical/run.py cost       # a mixture of 10,000 to 1,000,000 points: growth of cost
     python studies/analytical/run.py gaussian   # the Wiener closed form beside numpy.linalg.solve
     python studies/analytical/run.py order      # held-out patches of 16 x 16 x 3, beside a trained network
-    python studies/analytical/run.py report     # the tables and pictures of docs/analytical.md
+    python studies/analytical/run.py report     # the tables and pictures of studies/analytical/README.md
 
 Each writes CSV files beside this one; `report` reads them. Times are of one thread (OMP_NUM_THREADS=1),
 all that are compared in turns within one run; only ratios are meant to be believed.

@@ -8,7 +8,7 @@
     python studies/smollm2/heldout.py smol GSM8K [--problems 64] [--trials 1,8]
 
 GGUF is the file that the download prints, GSM8K a folder with train.jsonl and test.jsonl, MS what uniform
-`w8a8` takes, or that times 1.15; docs/search.md says which, and where `--limit` is 32. Prints for each
+`w8a8` takes, or that times 1.15; README.md beside this says which, and where `--limit` is 32. Prints for each
 trial its predicted time and, in nats a token of right answers, the KL divergence and what it adds to their
 negative log-likelihood, each with Student's 95 % interval over problems; and the ratio of divergences to the
 first trial's.

@@ -11,7 +11,11 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "studies").glob("*/README.md")),
+]
 
 LANGUAGES = {"python", "shell", "toml", "json", "text"}
 
@@ -54,13 +58,13 @@ class Block:
 
 
 def blocks_of(text: str, page: str = "page") -> Iterator[Block]:
-    """Blocks of a page, in order; each may have a note before it."""
+    """Blocks of a page, in order; each may have a note before it. What tells Sphinx something is none."""
     note: tuple[str, str] | None = None
     for token in MarkdownIt("commonmark").parse(text):
         if token.type == "html_block":
             found = NOTE.search(token.content)
             note = (found[1], found[2]) if found else None
-        elif token.type in {"fence", "code_block"}:
+        elif token.type in {"fence", "code_block"} and not token.info.startswith("{"):
             kind, said = note or ("", "")
             yield Block(
                 page,

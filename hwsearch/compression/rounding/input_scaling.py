@@ -2,7 +2,7 @@
 
 SmoothQuant (arXiv 2211.10438) moves outliers of inputs into weights by ``max|x|^α / max|w|^(1 - α)``. Here
 scales are powers of two, so that dividing is exact, wherever in a graph it is done. Formats in blocks have
-none: AWQ's (arXiv 2306.00978), the same for their sake, were no better beside GPTQ (docs/formats.md).
+none: AWQ's (arXiv 2306.00978), the same for their sake, were no better beside GPTQ (studies/formats).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ An operator takes
     bytes / bandwidth  +  operations beyond the first row / rate  +  operator_us
 
 The terms are added, not maximised: published sweeps over rows fit the sum well and the maximum
-badly (`docs/devices.md`). Bandwidth and `operator_us` come from passes of one row, so that
+badly (`studies/published-devices`). Bandwidth and `operator_us` come from passes of one row, so that
 row's arithmetic is in them already; a format's rate comes from passes of many rows. The classical
 roofline (Williams, Waterman, Patterson 2009) is the case ``operator_us = 0`` under a maximum.
 """

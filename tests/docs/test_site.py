@@ -1,0 +1,101 @@
+"""The site: links and their anchors, its table of contents, and commands that pages name in a line."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import cache
+from itertools import pairwise
+
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+
+from tests.docs.blocks import PAGES, ROOT
+
+SITE = [*PAGES, ROOT / "studies" / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+
+
+def tokens(text):
+    return MarkdownIt("commonmark").enable("table").parse(text)
+
+
+def slug(heading):
+    """The name that GitHub, and the site, give a heading."""
+    plain = re.sub(r"\]\([^)]*\)|[`*\[\]]", "", heading).strip().lower()
+    return re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+
+
+@cache
+def anchors(page):
+    found = tokens(page.read_text(encoding="utf-8"))
+    return {slug(after.content) for token, after in pairwise(found) if token.type == "heading_open"}
+
+
+def links(page):
+    for token in tokens(page.read_text(encoding="utf-8")):
+        for child in token.children or ():
+            target = str(child.attrGet("href") or child.attrGet("src") or "")
+            if target and "://" not in target:
+                yield target
+
+
+def dead(page):
+    """Links of a page that lead to no file, or to no heading of one."""
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            yield target
+
+
+@pytest.mark.parametrize("page", SITE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_a_file_and_a_heading_of_it(page):
+    assert list(dead(page)) == []
+
+
+def test_a_dead_link_would_be_noticed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A `b` c\n\n[x](#a-b-c) [y](#b) [z](other.md) [w](https://example.com/#q)\n")
+    assert list(dead(page)) == ["#b", "other.md"]
+    assert sum(len(list(links(page))) for page in SITE) > 100
+
+
+def entries(node):
+    for one in node.get("entries", ()):
+        yield one
+        yield from entries(one)
+
+
+def test_every_page_is_in_the_table_of_contents():
+    toc = yaml.safe_load((ROOT / "docs" / "_toc.yml").read_text(encoding="utf-8"))
+    listed = {toc["root"]}
+    for tree in toc["subtrees"]:
+        for entry in entries(tree):
+            pattern = entry.get("file") or entry["glob"]
+            pages = list(ROOT.glob(f"{pattern}.md"))
+            assert pages, pattern
+            listed |= {str(page.relative_to(ROOT).with_suffix("")) for page in pages}
+    missing = {str(page.relative_to(ROOT).with_suffix("")) for page in SITE} - listed
+    assert missing == {"README"}  # the repository's own first page
+
+
+COMMAND = re.compile(r"`((?:python|node) studies/[^`]+)`")
+
+
+def commands():
+    for page in SITE:
+        for command in COMMAND.findall(page.read_text(encoding="utf-8")):
+            yield pytest.param(command, id=f"{page.parent.name}/{page.name}: {command[:60]}")
+
+
+@pytest.mark.parametrize("command", list(commands()))
+def test_a_study_that_a_page_names_is_there_and_knows_the_flags(command):
+    _, script, *flags = shlex.split(command.replace("\n", " "))
+    if script.endswith("…"):  # one of several, which the page names
+        return
+    assert (ROOT / script).is_file(), f"there is no {script}"
+    # a study's scripts share their options
+    scripts = [*(ROOT / script).parent.glob("*.py"), *(ROOT / script).parent.glob("*.mjs")]
+    text = "".join(path.read_text(encoding="utf-8") for path in scripts)
+    assert [f for f in flags if f.startswith("--") and f.strip("-").split("=")[0] not in text] == []
