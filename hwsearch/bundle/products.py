@@ -7,7 +7,7 @@ hold in one format is encoded once for each file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import onnx
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class EncodedMatrix(WeightGroup):
     def make(self, start: int, stop: int) -> Mapping[str, Array]:
         """Codes of some outputs."""
         (piece,) = self.matrix.make(start, stop).values()
-        codes = self.form.encode(cast("NDArray", piece))
+        codes = self.form.encode(cast("NDArray[Any]", piece))
         return {self.prefix + part: array for part, array in codes.items()}
 
 

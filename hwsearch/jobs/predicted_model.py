@@ -13,7 +13,8 @@ from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.denoisers.caching.digest import geometry_digest
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.denoisers.loading.config import autoregressive, read_config
+from hwsearch.denoisers.loading.config import read_config
+from hwsearch.denoisers.loading.model_config import autoregressive
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError, PlanError
 from hwsearch.latency.devices.device import Device

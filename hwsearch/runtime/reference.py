@@ -129,7 +129,9 @@ def read_references(bundle: Bundle) -> References | None:
 def judged_positions(frozen: FrozenPass) -> NDArray[np.int64]:
     """The masked positions of a pass that are judged, evenly spread, in the block."""
     masked = frozen.masked
-    return masked[np.unique(np.linspace(0, len(masked) - 1, POSITIONS).round().astype(int))]
+    spread = np.unique(np.linspace(0, len(masked) - 1, POSITIONS).round().astype(int))
+    judged: NDArray[np.int64] = masked[spread]
+    return judged
 
 
 def top_tokens(logits: NDArray[np.floating], top: int = TOP) -> NDArray[np.int64]:
@@ -149,7 +151,8 @@ def log_probabilities(logits: NDArray[np.floating], ids: NDArray[np.int64]) -> N
     np.put_along_axis(others, ids, 0.0, axis=-1)
     tiny = np.finfo(np.float32).tiny
     rest = np.log(np.maximum(others.sum(axis=-1, keepdims=True), tiny))
-    return np.concatenate((chosen, rest), axis=-1) - total
+    found: NDArray[np.float64] = np.concatenate((chosen, rest), axis=-1) - total
+    return found
 
 
 def divergence(reference: NDArray[np.floating], found: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,13 +16,13 @@ class Series:
     """Arrays of one shape, pass by pass, in one block that doubles when it is full."""
 
     def __init__(self) -> None:
-        self._block: NDArray | None = None
+        self._block: NDArray[Any] | None = None
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def append(self, value: NDArray) -> None:
+    def append(self, value: NDArray[Any]) -> None:
         """Add a pass's value; the first says what shape and type they have."""
         if self._block is None:
             self._block = np.empty((16, *value.shape), value.dtype)
@@ -29,7 +31,7 @@ class Series:
         self._block[self._count] = value
         self._count += 1
 
-    def array(self) -> NDArray:
+    def array(self) -> NDArray[Any]:
         """All values, ``[passes, ...]``; a view. There must be one."""
         assert self._block is not None, "nothing was appended"
         return self._block[: self._count]

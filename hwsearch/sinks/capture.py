@@ -85,8 +85,8 @@ class _ListeningAttention(nn.Module):
         super().__init__()
         self.inner = attention
         self.geometry = attention.geometry
-        self._report = lambda mass: capture.listen(layer, mass)
-        self._valid = lambda: capture.valid
+        self._report: Callable[[Tensor], None] = lambda mass: capture.listen(layer, mass)
+        self._valid: Callable[[], Tensor | None] = lambda: capture.valid
 
     def forward(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,7 +203,7 @@ class SinkRecorder:
             )
         tallies = [self._layers[layer] for layer in sorted(self._layers)]
 
-        def by_layer(name: str, axis: int) -> NDArray:
+        def by_layer(name: str, axis: int) -> NDArray[Any]:
             found = [getattr(sums, name) for sums in tallies]
             parts = [part.array() if isinstance(part, Series) else part for part in found]
             return np.stack(parts, axis=axis)

@@ -6,12 +6,12 @@ from hwsearch.bundle.weights.weight import (
     Array,
     FloatMatrix,
     FloatRows,
-    Spec,
     Weight,
     WeightGroup,
     held,
     matrix_of,
 )
+from hwsearch.formats.weight_format import Spec
 
 __all__ = [
     "LEAST_BYTES",

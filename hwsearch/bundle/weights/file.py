@@ -21,7 +21,8 @@ import onnx
 from onnx import external_data_helper
 
 from hwsearch.bundle.weights.graph import Graph
-from hwsearch.bundle.weights.weight import Spec, Weight, WeightGroup
+from hwsearch.bundle.weights.weight import Weight, WeightGroup
+from hwsearch.formats.weight_format import Spec
 from hwsearch.progress import work
 
 #: Where an array begins: large ones on a page of memory, small ones on a line of the cache.

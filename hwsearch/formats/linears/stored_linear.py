@@ -56,7 +56,7 @@ class StoredLinear(nn.Linear):
             return F.linear(x, self.weight, bias)
         if self._floats is not None:
             return F.linear(x, self._floats.to(x.dtype), bias)
-        product: Tensor = _StoredProduct.apply(x, self.weight)
+        product: Tensor = _StoredProduct.apply(x, self.weight)  # type: ignore[no-untyped-call]
         return product if bias is None else product + bias
 
 

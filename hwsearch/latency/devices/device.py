@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -77,7 +78,7 @@ class Line(Frozen):
         """`scatter`; where it was not kept, what it is for normal errors of this `mape`."""
         if self.scatter is not None:
             return self.scatter
-        return 1.2533 * self.mape * (self.plans / self.degrees) ** 0.5
+        return 1.2533 * self.mape * math.sqrt(self.plans / self.degrees)
 
 
 class Calibration(Frozen):

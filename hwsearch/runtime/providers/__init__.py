@@ -6,7 +6,8 @@ loads, how graphs are written for it, how they are opened, and how it is proved 
 Nothing here imports torch.
 """
 
-from hwsearch.runtime.providers.catalog import CPU, PROVIDERS, exporting_for, provider_of
+from hwsearch.runtime.providers.catalog import PROVIDERS, exporting_for, provider_of
+from hwsearch.runtime.providers.cpu import CPU
 from hwsearch.runtime.providers.provider import Provider
 from hwsearch.runtime.providers.shaped import Session, session_for
 from hwsearch.runtime.providers.web import WEB

@@ -70,7 +70,8 @@ class ShapedSession:
 
     def run(self, names: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]]) -> list[Any]:
         """Outputs by name, as a session's `run`."""
-        return self.at(feeds).run(names, feeds)
+        outputs: list[Any] = self.at(feeds).run(names, feeds)
+        return outputs
 
     def at(self, feeds: Mapping[str, NDArray[Any]]) -> ort.InferenceSession:
         """The session for inputs of these sizes."""

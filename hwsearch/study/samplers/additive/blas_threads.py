@@ -11,7 +11,8 @@ from threadpoolctl import ThreadpoolController
 
 def one_blas_thread() -> AbstractContextManager[Any]:
     """A context in which numpy and scipy use one thread; torch keeps its own."""
-    return _controller().limit(limits=1, user_api="blas")
+    limited: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
+    return limited
 
 
 @cache

@@ -121,7 +121,8 @@ def _front(space: ChoiceSpace, effects: Floats, acquisition: Acquisition, plan: 
         return plans[-8:] if cost is acquisition.cost else plans[-FRONT:]
     if len(plans) <= FRONT:
         return plans
-    return plans[np.linspace(0, len(plans) - 1, FRONT).astype(int)]
+    spaced: Rows = plans[np.linspace(0, len(plans) - 1, FRONT).astype(int)]
+    return spaced
 
 
 def _limited(

@@ -183,7 +183,8 @@ class ChoiceSpace:
 
     def total(self, rows: Rows, column_values: Floats) -> Floats:
         """Sum of the chosen columns' values, [n]."""
-        return column_values[rows + self.offsets].sum(axis=1)
+        total: Floats = column_values[rows + self.offsets].sum(axis=1)
+        return total
 
 
 def _reference_index(name: str, values: tuple[Any, ...], reference: Mapping[str, Any]) -> int:

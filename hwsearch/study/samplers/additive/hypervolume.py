@@ -48,7 +48,8 @@ class Staircase:
         begin = np.clip(costs, knots[0], knots[-1])
         width = np.maximum(stop - begin, 0.0)
         covered = np.interp(np.maximum(stop, begin), knots, area) - np.interp(begin, knots, area)
-        return np.maximum(covered - losses * width, 0.0)
+        added: Floats = np.maximum(covered - losses * width, 0.0)
+        return added
 
     def points(self) -> tuple[Floats, Floats]:
         """The measured points on the staircase: costs and losses."""

@@ -112,7 +112,8 @@ class Kernel:
         linear = sizes.mean(axis=1) ** 2
         pairs = 0.5 * (own**2 - (sizes**4).sum(axis=1))
         shared = len(space.names) * linear * (self.shared + self.curve * linear)
-        return self.LEVEL + shared + own + self.pair * pairs
+        variance: Floats = self.LEVEL + shared + own + self.pair * pairs
+        return variance
 
 
 def swap_variance(space: ChoiceSpace, kernel: Kernel, rows: Rows, plan: Rows) -> Floats:
@@ -120,4 +121,5 @@ def swap_variance(space: ChoiceSpace, kernel: Kernel, rows: Rows, plan: Rows) ->
     own = kernel.prior_variance(space, rows)
     at = kernel.prior_variance(space, plan[None])
     cross = kernel.covariance(swap_grams(space, kernel.sizes, plan[None], plan))[0]
-    return np.maximum(own + at - 2.0 * cross, 0.0)
+    changes: Floats = np.maximum(own + at - 2.0 * cross, 0.0)
+    return changes

@@ -16,7 +16,8 @@ def flat_sizes(space: ChoiceSpace) -> Floats:
     reference = space.reference_row[space.group_of]
     distance = np.abs(space.choice_of - reference)
     reach = np.maximum(space.reference_row, space.sizes - 1 - space.reference_row)
-    return distance / reach[space.group_of]
+    sizes: Floats = distance / reach[space.group_of]
+    return sizes
 
 
 def fitted_sizes(space: ChoiceSpace, effects: Floats, spread: Floats) -> Floats:
@@ -57,4 +58,5 @@ def _magnitudes(second_moment: Floats, shape: Floats) -> Floats:
     weight = shape[used] / shape[used].sum()
     ratio = second_moment[:, used] / shape[used] ** 2 @ weight
     count = float(used.sum())
-    return np.sqrt((count * ratio + SHRINK) / (count + SHRINK))
+    shrunk: Floats = np.sqrt((count * ratio + SHRINK) / (count + SHRINK))
+    return shrunk

@@ -37,14 +37,16 @@ class Warp:
         v = (losses - self.low) / self.span
         if self.bend == 0.0:
             return v
-        return np.expm1(self.bend * np.clip(v, -5.0, 5.0)) / np.expm1(self.bend)
+        bent: Floats = np.expm1(self.bend * np.clip(v, -5.0, 5.0)) / np.expm1(self.bend)
+        return bent
 
     def inverse(self, z: Floats) -> Floats:
         """The model's scale to losses; values no loss maps to become the nearest one."""
         if self.bend == 0.0:
             return z * self.span + self.low
         inner = np.maximum(1.0 + z * np.expm1(self.bend), np.exp(-abs(self.bend) * 3.0))
-        return np.log(inner) / self.bend * self.span + self.low
+        losses: Floats = np.log(inner) / self.bend * self.span + self.low
+        return losses
 
     def spread(self, losses: Floats, spread: Floats) -> Floats:
         """Standard deviations of losses on the model's scale, [n]."""
@@ -56,4 +58,5 @@ class Warp:
         v = (losses - self.low) / self.span
         if self.bend == 0.0:
             return np.zeros_like(v)
-        return np.log(self.bend / np.expm1(self.bend)) + self.bend * v
+        slope: Floats = np.log(self.bend / np.expm1(self.bend)) + self.bend * v
+        return slope
