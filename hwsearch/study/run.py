@@ -10,11 +10,10 @@ from typing import Any, Unpack
 
 import optuna
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from hwsearch.denoisers.caching.results import remembered
 from hwsearch.errors import StudyError
-from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.loss_noise import record_noise
 from hwsearch.study.objective import Objective, size_bytes
 from hwsearch.study.records.identity import (
@@ -26,7 +25,7 @@ from hwsearch.study.records.identity import (
 )
 from hwsearch.study.records.record import StudyRecord, update_record
 from hwsearch.study.records.study import Study, ended
-from hwsearch.study.records.trial_record import FAILURE, copied_attributes
+from hwsearch.study.records.trial_record import copied_attributes
 from hwsearch.study.samplers.catalog import make_sampler
 from hwsearch.study.sensitivities import (
     CalibratedLinears,
@@ -39,6 +38,7 @@ from hwsearch.study.sensitivities import (
 from hwsearch.study.settings.values import RunOptions, RunSettings
 from hwsearch.study.storage.databases import STUDIES, location_of, open_storage, storage_errors
 from hwsearch.study.storage.names import name_or_default
+from hwsearch.study.storage.presence import presence
 from hwsearch.study.workers import join, run_trials, seed_of_worker
 from hwsearch.tasks.losses.loss import DivergenceLoss
 
@@ -54,8 +54,8 @@ def run_study(
 
     The uncompressed model and every uniform plan that meets the target are tried first, so the
     answer is never worse than the best of them. What formats cost is estimated before, and kept in the
-    study. Several processes may work on one study if their
-    storage is a database server.
+    study. Several processes may work on one study: on one machine by an SQLite file, on many by a
+    database server.
 
     Args:
         objective: what a trial does.
@@ -92,11 +92,11 @@ def run_study(
         expected = expected_losses(objective, run, _kept(name, opened) or coarse)
         if expected is not None:
             known = replace(known, prior=expected.prior(objective.space))
-        study, others = join(name, opened, 2 if objective.is_multi_objective else 1, prepare_study)
-        study.sampler = make_sampler(run.sampler, seed_of_worker(run.seed, study, others), known)
-        if not location.is_shared:
-            _recover(study, objective.space)
-        run_trials(study, objective, opened, run.trials, on_trial)
+        with presence(opened) as me:
+            study = join(name, opened, 2 if objective.is_multi_objective else 1, prepare_study)
+            seed = seed_of_worker(run.seed, study, me)
+            study.sampler = make_sampler(run.sampler, seed, known)
+            run_trials(study, objective, opened, run.trials, me, on_trial)
         done = Study(study, objective.space, objective.target_ms)
         record_noise(done, objective)
     return done
@@ -227,26 +227,3 @@ def described(objective: Objective) -> dict[str, Any]:
         "sizes": objective.sizes(),
         **jointly,
     }
-
-
-def _recover(study: optuna.Study, space: SearchSpace) -> None:
-    """Fail trials that a killed run left running, and queue their plans again.
-
-    Only for SQLite, where this process is the study's only worker. It may be killed here as well, so a
-    plan is queued before its trial fails, and not where it is queued already.
-    """
-    known = study.get_trials(deepcopy=False)
-    queued = [t.system_attrs.get("fixed_params") for t in known if t.state == TrialState.WAITING]
-    for trial in (trial for trial in known if trial.state == TrialState.RUNNING):
-        params = _params_of(trial, space)
-        if params and params not in queued and FAILURE not in trial.user_attrs:
-            study.enqueue_trial(params)
-        study.tell(trial.number, state=TrialState.FAIL)
-
-
-def _params_of(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
-    """The plan that a trial was to try; nothing if it was killed before all of it was chosen."""
-    queued: dict[str, Any] | None = trial.system_attrs.get("fixed_params")
-    if queued is not None:
-        return queued
-    return trial.params if trial.params.keys() == space.parameters().keys() else {}

@@ -11,21 +11,22 @@ from __future__ import annotations
 import os
 import socket
 import time
-import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.records.record import StudyRecord, update_record
 from hwsearch.study.records.study import ENDED, ended, failed
-from hwsearch.study.records.trial_record import has_failed
+from hwsearch.study.records.trial_record import has_failed, update_trial
+from hwsearch.study.records.unfinished import NOT_THE_PLANS, bury, queue_again, trial_of
 from hwsearch.study.storage.databases import is_shared
+from hwsearch.study.storage.presence import Presence
 from hwsearch.study.storage.proposal_lock import proposal_lock
 
 #: Seconds between two looks at a study that only other workers can finish.
@@ -52,7 +53,7 @@ class _OneTooManyError(Exception):
 
 def join(
     name: str, storage: RDBStorage, directions: int, prepare: Callable[[optuna.Study], None]
-) -> tuple[optuna.Study, bool]:
+) -> optuna.Study:
     """The study of this name, created now or by another worker.
 
     Args:
@@ -60,29 +61,35 @@ def join(
         storage: where it lives.
         directions: number of objectives, all minimised.
         prepare: writes what the study searches and queues its first plans; may be called again.
-
-    Returns:
-        The study, and whether other workers seem to be at it.
     """
+    if not is_shared(str(storage.url)):
+        with proposal_lock(storage, name):
+            study = _create(name, storage, directions, load_if_exists=True)
+            prepare(study)
+        return study
     try:
-        study = optuna.create_study(
-            study_name=name, storage=storage, directions=["minimize"] * directions
-        )
+        study = _create(name, storage, directions)
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage)
-        shared = is_shared(str(storage.url))
-        if shared:
-            _await_creator(study)  # elsewhere it was the only worker, and has been killed
+        _await_creator(study)
         with proposal_lock(storage, name):
             prepare(study)
-        if not shared:
-            return study, False
-        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return study, bool(running)
+        return study
     with proposal_lock(storage, name):
         prepare(study)
     update_record(study, ready=True)
-    return study, False
+    return study
+
+
+def _create(
+    name: str, storage: RDBStorage, directions: int, load_if_exists: bool = False
+) -> optuna.Study:
+    return optuna.create_study(
+        study_name=name,
+        storage=storage,
+        directions=["minimize"] * directions,
+        load_if_exists=load_if_exists,
+    )
 
 
 def _await_creator(study: optuna.Study) -> None:
@@ -94,12 +101,16 @@ def _await_creator(study: optuna.Study) -> None:
         time.sleep(POLL_S)
 
 
-def seed_of_worker(seed: int, study: optuna.Study, others: bool) -> int:
+def seed_of_worker(seed: int, study: optuna.Study, me: Presence | None) -> int:
     """The seed of this worker's sampler.
 
     A sampler that starts anew with the old seed would propose its old plans again, so the trials
     so far count; and where others are at work, so do host and process.
     """
+    if me is not None:
+        others = me.has_company
+    else:
+        others = bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
     seed += len(ended(study)) + len(failed(study))
     if others:
         seed += zlib.crc32(f"{socket.gethostname()} {os.getpid()}".encode())
@@ -111,6 +122,7 @@ def run_trials(
     objective: _Objective,
     storage: RDBStorage,
     trials: int,
+    me: Presence | None = None,
     on_trial: Callable[[int], None] | None = None,
 ) -> None:
     """Take trials until the study has `trials` that were finished, stopped early or found no loss.
@@ -123,14 +135,14 @@ def run_trials(
         storage: where the study lives.
         trials: trials that the study shall have; those whose plan has no loss count, so that a study
             ends whatever its plans do.
+        me: this worker's presence at an SQLite file.
         on_trial: called with their number after each.
     """
-
     while True:
-        _bury(study)
+        bury(study, objective.space, storage, me)
         known = study.get_trials(deepcopy=False)
         if not _is_full(known, trials):
-            _take_one(study, objective, storage, trials)
+            _take_one(study, objective, storage, trials, me)
             if on_trial is not None:
                 on_trial(len(ended(study)) + len(failed(study)))
             continue
@@ -140,28 +152,37 @@ def run_trials(
         time.sleep(POLL_S)  # others are at the last ones, and may die
 
 
-def _take_one(study: optuna.Study, objective: _Objective, storage: RDBStorage, trials: int) -> None:
+def _take_one(
+    study: optuna.Study,
+    objective: _Objective,
+    storage: RDBStorage,
+    trials: int,
+    me: Presence | None,
+) -> None:
     """Choose a plan while no other worker does, then try it beside them.
 
     A worker that stood still for so long that others took it for dead drops what it found.
     """
     with proposal_lock(storage, study.study_name) as lock:
-        if is_shared(str(storage.url)) and _is_full(study.get_trials(deepcopy=False), trials):
+        if _is_full(study.get_trials(deepcopy=False), trials):
             return  # others took the last ones while this worker waited for the lock
 
-        raised: list[Exception] = []
+        raised: list[BaseException] = []
         begun: list[int] = []
 
         def guarded(trial: optuna.Trial) -> Sequence[float]:
             begun.append(trial.number)
             try:
-                if is_shared(str(storage.url)) and _is_surplus(study, trial, trials):
+                if _is_surplus(study, trial, trials):
                     raise _OneTooManyError
+                update_trial(trial, worker=None if me is None else me.name)
                 objective.space.suggest(trial)  # now the others can see which plan it is
                 lock.release()
                 return objective(trial)
-            except Exception as error:
+            except BaseException as error:
                 raised.append(error)
+                if isinstance(error, NOT_THE_PLANS):
+                    queue_again(study, trial_of(study, trial.number), objective.space)
                 raise
 
         try:
@@ -178,7 +199,7 @@ def _take_one(study: optuna.Study, objective: _Objective, storage: RDBStorage, t
 
 def _has_failed(study: optuna.Study, number: int) -> bool:
     """Whether a trial is kept as failed."""
-    return study.get_trials(deepcopy=False)[number].state == TrialState.FAIL
+    return trial_of(study, number).state == TrialState.FAIL
 
 
 def _is_over(trial: FrozenTrial) -> bool:
@@ -203,10 +224,3 @@ def _is_surplus(study: optuna.Study, trial: optuna.Trial, trials: int) -> bool:
     if trials_so_far[trial.number].system_attrs.get("fixed_params"):
         return False
     return sum(map(_is_taken, trials_so_far[: trial.number])) >= trials
-
-
-def _bury(study: optuna.Study) -> None:
-    """Fail the trials of dead workers and queue their plans again, where the storage can tell."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        fail_stale_trials(study)

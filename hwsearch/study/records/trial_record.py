@@ -19,6 +19,9 @@ LOSSES, SHARE = "state_losses", "judged_share"
 #: Why a failed trial that counts has no loss.
 FAILURE = "failure"
 
+#: Which worker tries it, by the name of its `hwsearch.study.storage.presence.Presence`.
+WORKER = "worker"
+
 
 class TrialRecord(BaseModel):
     """User attributes of an Optuna trial of a study.
@@ -30,6 +33,7 @@ class TrialRecord(BaseModel):
         passes: how often its generations made which passes, as `PassCounts` writes it; None where the
             model's own decoding tells.
         failure: why its plan has no loss.
+        worker: who tries or tried it, at an SQLite file.
         state_losses: mean loss of each state judged, where losses are watched state by state.
         judged_share: share of the work after which it was stopped.
         estimated_values: values it was estimated to end with when it was stopped.
@@ -43,6 +47,7 @@ class TrialRecord(BaseModel):
     size_bytes: int | None = None
     passes: dict[str, Any] | None = None
     failure: str | None = None
+    worker: str | None = None
     state_losses: list[float] | None = None
     judged_share: float | None = None
     estimated_values: list[float] | None = None

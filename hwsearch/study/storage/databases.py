@@ -6,7 +6,7 @@ import os
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from hwsearch.errors import StudyError, redacted
 from hwsearch.study.storage import sqlite
 from hwsearch.study.storage.names import SUFFIX, check_study_name
+from hwsearch.study.storage.presence import turn
 
 #: Folder of studies that are given no storage.
 STUDIES = Path("studies")
@@ -131,7 +132,7 @@ def open_storage(location: str | StudyLocation, heartbeat_s: int = 30) -> RDBSto
     location = location if isinstance(location, StudyLocation) else StudyLocation.of(location)
     location.check()
     try:
-        with warnings.catch_warnings(), storage_errors(location):
+        with warnings.catch_warnings(), storage_errors(location), _alone_at_first(location):
             warnings.simplefilter("ignore", ExperimentalWarning)
             url, options = _engine(location)
             storage = RDBStorage(
@@ -153,6 +154,15 @@ def open_storage(location: str | StudyLocation, heartbeat_s: int = 30) -> RDBSto
     if not location.is_shared:
         _commit_quickly(storage)
     return storage
+
+
+@contextmanager
+def _alone_at_first(location: StudyLocation) -> Iterator[None]:
+    """Make the tables of a new file while no other process does."""
+    with ExitStack() as held:
+        if location.path is not None and not sqlite.has_tables(location.path):
+            held.enter_context(turn(location.path))
+        yield
 
 
 @contextmanager

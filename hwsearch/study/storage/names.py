@@ -7,11 +7,16 @@ from pathlib import Path
 
 from hwsearch.errors import StudyError
 
-#: Most bytes of a name: file systems end at 255, and SQLite adds ``.db-journal``.
-MOST_BYTES = 244
+#: Most bytes of a name: file systems end at 255, and workers keep a file ``.NAME.db.worker-...``.
+MOST_BYTES = 230
 
 #: What a database calls itself, and what a name therefore cannot end in.
 SUFFIX = ".db"
+
+#: Names that are devices on Windows, whatever follows their first dot.
+RESERVED = {"CON", "PRN", "AUX", "NUL"} | {
+    f"{port}{n}" for port in ("COM", "LPT") for n in "123456789"
+}
 
 ADVICE = "letters, digits, dots, dashes, underscores and spaces between them always do"
 
@@ -53,6 +58,11 @@ def _wrong_file(name: str) -> str | None:
         return "its file is called so, and / and \\ separate folders (or give --storage)"
     if name.startswith("."):
         return "it begins with a dot, so its file would be hidden"
+    if name.endswith("."):
+        return "it ends in a dot, which Windows drops from names of files"
+    stem = name.partition(".")[0].rstrip()
+    if stem.upper() in RESERVED:
+        return f"Windows keeps the name {stem} for a device"
     if name.lower().endswith(SUFFIX):
         return f"it ends in {SUFFIX}, which means the path of a file (or give --storage)"
     return None
@@ -79,5 +89,5 @@ def default_name(model: str, device: str) -> str:
     letters = unicodedata.normalize("NFC", f"{folder}-{device}").replace("\\", "_")
     kept = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in letters)
     short = kept.encode()[: MOST_BYTES - len("-thirds")].decode(errors="ignore")
-    name = short.strip().lstrip("-. ") or "study"
-    return name if not name.lower().endswith(SUFFIX) else f"{name}_"
+    name = short.lstrip("-. ").rstrip(". ") or "study"
+    return name if _wrong_file(name) is None else f"{name}_".replace(".", "_")

@@ -1,4 +1,4 @@
-"""One worker at a time: a lock that lives in the database, and is gone with whoever held it."""
+"""One worker at a time: a lock in the database or beside it, and gone with whoever held it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from optuna.storages import RDBStorage
+
+from hwsearch.study.storage.presence import turn
+from hwsearch.study.storage.sqlite import file_of
 
 #: Seconds to wait for another worker; then go on without a lock, since its host may have vanished.
 PATIENCE_S = 20
@@ -32,9 +35,12 @@ def proposal_lock(storage: RDBStorage, study_name: str) -> Iterator[ProposalLock
     """Wait for a study's lock, and hold it until it is released or the block is left.
 
     PostgreSQL keeps the lock with the connection (``pg_advisory_lock``), so a worker that dies
-    leaves none behind. Other databases have no lock: an SQLite study has one worker only.
+    leaves none behind. An SQLite file has a file beside it that the system locks. Other databases
+    have no lock.
     """
     with ExitStack() as held:
+        if (file := file_of(storage)) is not None:
+            held.enter_context(turn(file))
         if storage.engine.dialect.name == "postgresql":
             held.enter_context(_advisory_lock(storage, zlib.crc32(study_name.encode())))
         yield ProposalLock(held)

@@ -7,7 +7,10 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
 
 Found = TypeVar("Found")
 
@@ -107,15 +110,40 @@ def foreign_tables(path: Path) -> list[str]:
     Raises:
         sqlite3.DatabaseError: it is no database, or is locked.
     """
+    from optuna.storages._rdb.models import BaseModel  # Optuna names its tables nowhere else
+
+    names, known = _tables(path), {*BaseModel.metadata.tables, "alembic_version"}
+    return [] if {"studies", "version_info"} <= names else sorted(names - known)
+
+
+def has_tables(path: Path) -> bool:
+    """Whether a file holds all that Optuna makes first; the last of it is the version.
+
+    Raises:
+        sqlite3.DatabaseError: it is no database, or is locked.
+    """
+    return path.exists() and "alembic_version" in _tables(path)
+
+
+def _tables(path: Path) -> set[str]:
     connection = connect(path)
     try:
         rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     finally:
         connection.close()
-    from optuna.storages._rdb.models import BaseModel  # Optuna names its tables nowhere else
+    return {name for (name,) in rows}
 
-    names, known = {name for (name,) in rows}, {*BaseModel.metadata.tables, "alembic_version"}
-    return [] if {"studies", "version_info"} <= names else sorted(names - known)
+
+def file_of(storage: RDBStorage) -> Path | None:
+    """The file of a storage; None where it is no SQLite file.
+
+    Asks the database, since a URL may name its file in several ways.
+    """
+    if storage.engine.dialect.name != "sqlite":
+        return None
+    with storage.engine.connect() as connection:
+        row = connection.exec_driver_sql("PRAGMA database_list").first()
+    return Path(row[2]) if row is not None and row[2] else None
 
 
 def is_database(path: Path) -> bool:

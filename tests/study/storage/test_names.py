@@ -3,6 +3,7 @@
 import sqlite3
 import string
 import threading
+import time
 import unicodedata
 
 import numpy as np
@@ -19,9 +20,10 @@ from hwsearch.study.storage.names import check_study_name, default_name
 from tests.study.test_run import make_objective
 
 GOOD = ["a?b", "50% a%20b", "a#b:c;d", "{SCHEMA_VERSION}", "é名前", "a&mode=ro", "file:x", "a'b\"c",
-        "~", "é" * 122, "a.db.x"]  # fmt: skip
+        "~", "é" * 115, "a.db.x", "console", "com0", "my.con"]  # fmt: skip
 BAD = ["", " ", "   ", " a", "a ", ".", "..", "a/b", "/a", "a\\b", "a\0b", "a\nb", "a\tb", "-a", "--name",
-       ".hidden", "a.db", "a.DB", ".db", "a" * 245, "é" * 123, "\ud800", "a\x7fb", "a\u2028b"]  # fmt: skip
+       ".hidden", "a.db", "a.DB", ".db", "a" * 231, "é" * 116, "\ud800", "a\x7fb", "a\u2028b", "a.", "a. .",
+       "nul", "CON", "com1.run"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -195,14 +197,21 @@ def let_go(study):
     study.optuna._storage._backend.engine.dispose()
 
 
-def hold(path, seconds, journal="wal"):
-    """Lock a database as another program would; released after some seconds."""
+def hold(path, until, journal="wal"):
+    """Lock a database as another program would; released when something holds."""
     held = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     held.execute(f"PRAGMA journal_mode={journal}")
     held.execute("BEGIN EXCLUSIVE")
-    timer = threading.Timer(seconds, lambda: (held.execute("ROLLBACK"), held.close()))
-    timer.start()
-    return timer
+
+    def release():
+        while not until():
+            time.sleep(0.02)
+        held.execute("ROLLBACK")
+        held.close()
+
+    holder = threading.Thread(target=release, daemon=True)
+    holder.start()
+    return holder
 
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
@@ -211,18 +220,19 @@ def test_a_locked_database_is_waited_for_then_named(objective, monkeypatch, capl
     study = run_study(small, trials=2, name="s", storage="s.db", sampler="random")
     monkeypatch.setattr(sqlite, "NOTICE_S", 0.05)
     let_go(study)
-    release = hold("s.db", 0.6, journal)
+    waits = "waiting for s.db, which another program has locked"
+    holder = hold("s.db", lambda: waits in caplog.text, journal)
     study = run_study(small, trials=4, name="s", storage="s.db", sampler="random")
-    release.join()
+    holder.join()
     assert len(study.frame()) == 4, "it went on when the file was released"
-    assert caplog.text.count("waiting for s.db, which another program has locked") >= 1
     monkeypatch.setattr(sqlite, "WAIT_S", 0.2)
     let_go(study)
-    release = hold("s.db", 60, journal)
+    given_up = threading.Event()
+    holder = hold("s.db", given_up.is_set, journal)
     with pytest.raises(StudyError, match=r"storage s.db is locked by another program") as error:
         run_study(small, trials=6, name="s", storage="s.db", sampler="random")
-    release.function()
-    release.cancel()
+    given_up.set()
+    holder.join()
     assert len(str(error.value).splitlines()) == 1
     assert len(run_study(small, trials=5, name="s", storage="s.db").frame()) == 5
 
