@@ -17,7 +17,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_external_toc",
 ]
-include_patterns = ["docs/**", "studies/**", "CHANGELOG.md", "CONTRIBUTING.md"]
+include_patterns = ["docs/**", "studies/**", "examples/*.md", "CHANGELOG.md", "CONTRIBUTING.md"]
 exclude_patterns = ["docs/_build", "studies/*/*/**", "**/.*"]
 external_toc_path = "docs/_toc.yml"
 

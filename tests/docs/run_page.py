@@ -39,7 +39,7 @@ def run_python(block: Block, space: dict[str, object]) -> None:
     source = "\n" * block.line + block.text
     before = set(space)
     linecache.cache[str(block)] = (len(source), None, source.splitlines(True), str(block))
-    exec(compile(source, str(block), "exec"), space)
+    exec(compile(source, str(block), "exec", dont_inherit=True), space)
     for name in set(space) - before:
         if name.startswith("Test") and isinstance(space[name], type):
             tests = space[name]()

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from hwsearch.cli.main import VERBS, hwsearch
+from hwsearch.jobs.predicted_model import subject_of
 from hwsearch.latency.benchmarks.llama_bench import is_llama_bench, read_bench
 from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan, Decoding
@@ -96,7 +97,7 @@ def test_lines_fit_a_window(page):
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         fenced ^= line.lstrip().startswith("```")
         long = len(line) > 120 and not fenced and not line.lstrip().startswith("|")
-        assert not long or re.fullmatch(r"`[^`]+`\S*", line), f"{page.name}:{number}: {len(line)}"
+        assert not long or re.fullmatch(r"\s*`[^`]+`\S*", line), f"{page.name}:{number}: {len(line)}"
 
 
 @pytest.mark.parametrize(("block", "words"), LINES)
@@ -151,9 +152,11 @@ def test_files_that_are_shown_are_read_by_what_reads_them(tmp_path):
     makers = Decoding(gen_length=48, block_length=16, steps=48, refresh_interval=16)
 
     def read_json(path):
-        # a plan has layers; what changes a decoding has none; a benchmark is a list
+        # a plan has layers; what changes a decoding has none; a benchmark is a list; a config has sizes
         if is_llama_bench(path):
             return read_bench(path)
+        if '"d_model"' in path.read_text(encoding="utf-8"):
+            return subject_of(str(path))
         if '"layers"' in path.read_text(encoding="utf-8"):
             return CompressionPlan.read(path)
         return makers.changed(Decoding.read_changes(path))

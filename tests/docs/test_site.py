@@ -13,7 +13,8 @@ from markdown_it import MarkdownIt
 
 from tests.docs.blocks import PAGES, ROOT
 
-SITE = [*PAGES, ROOT / "studies" / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+OTHERS = ("studies/README.md", "examples/README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+SITE = [*PAGES, *(ROOT / page for page in OTHERS)]
 
 
 def tokens(text):
