@@ -97,7 +97,9 @@ def test_lines_fit_a_window(page):
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         fenced ^= line.lstrip().startswith("```")
         long = len(line) > 120 and not fenced and not line.lstrip().startswith("|")
-        assert not long or re.fullmatch(r"\s*`[^`]+`\S*", line), f"{page.name}:{number}: {len(line)}"
+        assert not long or re.fullmatch(r"\s*`[^`]+`\S*", line), (
+            f"{page.name}:{number}: {len(line)}"
+        )
 
 
 @pytest.mark.parametrize(("block", "words"), LINES)
