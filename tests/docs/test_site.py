@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from functools import cache
@@ -100,3 +101,31 @@ def test_a_study_that_a_page_names_is_there_and_knows_the_flags(command):
     scripts = [*(ROOT / script).parent.glob("*.py"), *(ROOT / script).parent.glob("*.mjs")]
     text = "".join(path.read_text(encoding="utf-8") for path in scripts)
     assert [f for f in flags if f.startswith("--") and f.strip("-").split("=")[0] not in text] == []
+
+
+def test_a_newcomer_finds_twenty_questions_with_answers():
+    text = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8")
+    _, *asked = re.split(r"^## ", text, flags=re.MULTILINE)
+    assert len(asked) >= 20
+    for one in asked:
+        question, answer = one.split("\n", 1)
+        assert question.endswith("?") and "](" in answer, question
+
+
+def test_every_heading_of_the_glossary_is_told_in_its_order():
+    terms = [
+        line.removeprefix("## ")
+        for line in (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("## ")
+    ]
+    assert terms == sorted(terms, key=str.lower) and len(terms) > 60
+
+
+def test_pictures_are_what_their_script_draws(monkeypatch):
+    folder = ROOT / "docs" / "pictures"
+    monkeypatch.syspath_prepend(folder)
+    script = importlib.import_module("draw")
+    for draw in script.PICTURES:
+        drawn = folder / f"{draw.__name__}.svg"
+        assert drawn.read_text(encoding="utf-8") == draw().svg(), f"run {folder / 'draw.py'}"
+    assert {path.stem for path in folder.glob("*.svg")} == {d.__name__ for d in script.PICTURES}
