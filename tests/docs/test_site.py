@@ -8,10 +8,12 @@ import shlex
 from functools import cache
 from itertools import pairwise
 
+import click
 import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+from hwsearch.cli.main import VERBS, hwsearch
 from tests.docs.blocks import PAGES, ROOT
 
 OTHERS = ("studies/README.md", "examples/README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -129,3 +131,29 @@ def test_pictures_are_what_their_script_draws(monkeypatch):
         drawn = folder / f"{draw.__name__}.svg"
         assert drawn.read_text(encoding="utf-8") == draw().svg(), f"run {folder / 'draw.py'}"
     assert {path.stem for path in folder.glob("*.svg")} == {d.__name__ for d in script.PICTURES}
+
+
+INLINE = re.compile(r"`(hwsearch [^`]+)`")
+
+
+def test_commands_within_a_line_name_verbs_and_flags_that_there_are():
+    """Their values may be words that stand for something, so they are not parsed."""
+    wrong, seen = [], 0
+    for page in [page for page in SITE if page.name != "CHANGELOG.md"]:
+        for command in INLINE.findall(page.read_text(encoding="utf-8")):
+            _, verb, *words = command.split()
+            if verb.startswith("-") or not verb.islower():
+                continue
+            seen += 1
+            flags = {word.split("=")[0].rstrip(",.") for word in words if word.startswith("--")}
+            if verb not in VERBS:
+                wrong.append(f"{page.name}: {command}")
+            elif missing := flags - options(verb):
+                wrong.append(f"{page.name}: {command}: {missing}")
+    assert wrong == [] and seen > 50
+
+
+@cache
+def options(verb):
+    command = hwsearch.get_command(click.Context(hwsearch), verb)
+    return {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {"--debug"}
