@@ -10,7 +10,7 @@ DEMO_DIR ?= demo
 
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test test-openvino test-web check format lint types imports docs clean
+.PHONY: demo test test-openvino test-web check format lint types imports docs package clean
 
 demo: $(RUNS)  ## the whole job on the bundled model; JSON=1 prints one JSON document
 	@$(BIN)/hwsearch demo -o $(DEMO_DIR) $(if $(JSON),--json)
@@ -25,6 +25,9 @@ test-web: $(READY) $(VENV)-node/.ready  ## tests of what runs in Node and browse
 	@HWSEARCH_NODE_MODULES=$(VENV)-node/node_modules OMP_NUM_THREADS=1 $(BIN)/pytest tests/runtime/web tests/latency/kit/test_web.py
 
 check: format lint types imports docs  ## format, lint, types, import direction, and that the site builds
+
+package: $(READY)  ## wheel and sdist, installed and used in clean environments
+	@$(BIN)/python release/check_packages.py
 
 format: $(READY)
 	@$(BIN)/ruff format --check .
@@ -47,11 +50,11 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
-$(RUNS): pyproject.toml constraints.txt | $(BIN)/python
+$(RUNS): pyproject.toml constraints.txt hwsearch/_version.py | $(BIN)/python
 	@$(INSTALL) '.[search]' >&2
 	@touch $(RUNS)
 
-$(READY): pyproject.toml constraints.txt | $(BIN)/python
+$(READY): pyproject.toml constraints.txt hwsearch/_version.py | $(BIN)/python
 	@$(INSTALL) '.[dev]' >&2
 	@touch $(READY)
 

@@ -65,6 +65,8 @@ _EXTRAS = {
     "transformers": "hub",
     "huggingface_hub": "hub",
     "gguf": "gguf",
+    "compressed_tensors": "compressed-tensors",
+    "llama_cpp": "llama-cpp",
     "lm_eval": "lm-eval",
     "psycopg": "postgresql",
     "optuna_dashboard": "dashboard",
