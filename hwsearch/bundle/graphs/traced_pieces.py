@@ -48,7 +48,7 @@ def end_piece(geometry: Geometry, layout: GraphLayout, use: EndUse) -> Graph:
     return _end(replace(geometry, num_layers=1), layout, use)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def rows_piece(block_length: int, logit_shift: bool) -> Graph:
     """The block's rows, and those that predict it."""
     return _traced(
@@ -60,7 +60,7 @@ def rows_piece(block_length: int, logit_shift: bool) -> Graph:
     )
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=128)
 def _start(geometry: Geometry, rows: int | None, is_placed: bool) -> Graph:
     length = _dim("rows" if is_placed and rows is None else "length")
     tokens = torch.zeros(1, rows or 11, dtype=torch.int64)
@@ -77,7 +77,7 @@ def _start(geometry: Geometry, rows: int | None, is_placed: bool) -> Graph:
     return _traced(module, (tokens, *place), free, ["tokens", *names], ["x", "cos", "sin"])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def _layer(geometry: Geometry, use: LayerUse, block: int, is_windowed: bool) -> Graph:
     g, is_fixed = geometry, use.has_past and not is_windowed
     count = block if is_fixed else 2 * block + 3
@@ -99,7 +99,7 @@ def _layer(geometry: Geometry, use: LayerUse, block: int, is_windowed: bool) -> 
     return _traced(LayerPiece(g, use), tuple(args), shapes, use.inputs, use.outputs)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def _end(geometry: Geometry, layout: GraphLayout, use: EndUse) -> Graph:
     block, hidden = layout.block_length, geometry.hidden_size
     names = use.inputs(layout.sampling)

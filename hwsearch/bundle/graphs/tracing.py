@@ -12,6 +12,7 @@ import onnx
 import torch
 from torch import nn
 
+from hwsearch.bundle.graphs.operator_registry import one_registry
 from hwsearch.bundle.graphs.pieces import Projection
 from hwsearch.bundle.weights import Graph, detach
 from hwsearch.runtime.probe import LOGITS
@@ -25,7 +26,7 @@ _NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 
 def trace(graph: nn.Module, args: tuple[torch.Tensor, ...], **names: object) -> Graph:
     """A module as a float ONNX model; every `Projection` in it becomes a MatMul called by its path."""
-    with _quiet():
+    with _quiet(), one_registry():
         program = torch.onnx.export(
             graph,
             args,
