@@ -10,13 +10,19 @@ DEMO_DIR ?= demo
 
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test test-openvino test-web check format lint types imports docs package clean
+.PHONY: demo test test-openvino test-web coverage check format lint types imports docs package clean
 
 demo: $(RUNS)  ## the whole job on the bundled model; JSON=1 prints one JSON document
 	@$(BIN)/hwsearch demo -o $(DEMO_DIR) $(if $(JSON),--json)
 
+# file by file, in the order of tests/conftest.py: xdist's own begins with files of many tests
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(READY)  ## all tests and doctests, file by file on two processes
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	@$(PYTEST)
+
+coverage: $(READY)  ## branch coverage of all tests, what the command line starts included; slower than `test`
+	@$(PYTEST) --cov --cov-report=term:skip-covered
 
 test-openvino: $(VENV)-openvino/.ready  ## tests of bundles for OpenVINO, in an environment of their own
 	@OMP_NUM_THREADS=1 $(VENV)-openvino/bin/pytest tests/runtime/providers
@@ -74,4 +80,4 @@ $(VENV)-node/.ready: hwsearch/runtime/web/package.json
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-openvino $(VENV)-node $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .coverage $(VENV) $(VENV)-openvino $(VENV)-node $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache

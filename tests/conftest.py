@@ -9,6 +9,12 @@ torch.set_num_threads(1)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first: left to the end, one process would run them and the other wait."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
     """Results of this run alone, for all its tests."""
