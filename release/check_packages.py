@@ -99,7 +99,7 @@ def called(command: list[str], place: Path, code: int = 0) -> str:
     """Output and errors of a command that sees this environment's packages and no others."""
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    environment |= {"HWSEARCH_CACHE": str(place / "cache"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment |= {"HWSEARCH_CACHE": str(place / "cache"), "HWSEARCH_QUESTIONS": "2"}
     done = subprocess.run(
         command, cwd=place, env=environment, capture_output=True, text=True, check=False
     )

@@ -1,3 +1,5 @@
+import os
+
 import optuna
 import pytest
 import torch
@@ -17,8 +19,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
-    """Results of this run alone, for all its tests."""
-    folder = tmp_path_factory.getbasetemp() / "cache"
+    """Results of this run alone, for all its tests; processes that share the work share them, too."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(folder))
         yield folder

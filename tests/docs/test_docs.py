@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from hwsearch.cli.main import VERBS, hwsearch
+from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
 from hwsearch.jobs.predicted_model import subject_of
 from hwsearch.latency.benchmarks.llama_bench import is_llama_bench, read_bench
 from hwsearch.latency.devices.device import load_device
@@ -59,7 +60,12 @@ def test_pages_run_from_top_to_bottom(pages, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tests.docs.run_page", *pages],
         cwd=tmp_path,
-        env={**environment, **SHORT, "PYTHONPATH": path},
+        env={
+            **environment,
+            **SHORT,
+            "PYTHONPATH": path,
+            CACHE_VARIABLE: os.environ[CACHE_VARIABLE],
+        },
         capture_output=True,
         text=True,
         check=False,
