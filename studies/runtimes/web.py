@@ -97,8 +97,7 @@ def times(bundles: list[Bundle], found: Any) -> AnswerTimes:
         manifest = bundle.manifest
         samples = [(generation_of(bundle, answer), 0) for answer in one["answers"]]
         passes[str(index)] = PassCounts.of(manifest.decoding, samples, end_token_ids(manifest))
-    # a sample of Node's is the mean over all questions
-    samples_ms = {str(i): [[ms] for ms in one["samples_ms"]] for i, one in enumerate(found)}
+    samples_ms = {str(i): one["samples_ms"] for i, one in enumerate(found)}
     return AnswerTimes(samples_ms, passes, reference_ms=float("nan"))
 
 

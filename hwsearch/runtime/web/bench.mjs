@@ -4,7 +4,8 @@
  *   node bench.mjs BUNDLE... --questions FILE.jsonl [--rounds 3] [--threads 1] [--processor-time] > times.json
  *
  * FILE holds a line {"question": ...} each, with a "suffix" if it has one. Of each bundle the output has
- * milliseconds a generation, a sample a round, the mean over questions; and of every answer its tokens and passes.
+ * milliseconds of every round and question, and of every answer its tokens and passes. A disturbed answer is outlived
+ * by taking a median over the rounds of each question first.
  * --processor-time counts what this process has had of its processor, on one thread, where others share it.
  */
 
@@ -27,10 +28,10 @@ export async function bench(folders, questions, more = {}) {
   for (const folder of folders) models.push(await openModel(folder, questions, options))
   const [order, random] = [[...models], randomOf(0)]
   for (let round = 0; round < rounds; round++) {
-    for (const model of models) model.samples_ms.push(0)
+    for (const model of models) model.samples_ms.push(questions.map(() => 0))
     for (const place of questions.keys()) {
       shuffle(order, random)
-      for (const model of order) model.samples_ms[round] += (await answered(model, place, clock)) / questions.length
+      for (const model of order) model.samples_ms[round][place] = await answered(model, place, clock)
     }
     progress(round + 1)
   }

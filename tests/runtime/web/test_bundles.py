@@ -128,7 +128,10 @@ def test_bundles_are_timed_side_by_side(web, bundle, tmp_path):
     both = (bundle.path, bundle.path)
     said, _ = run(web / "bench.mjs", *both, "--questions", questions, "--rounds", "2")
     for found in json.loads(said):
-        assert len(found["samples_ms"]) == 2 and min(found["samples_ms"]) > 0
+        assert len(found["samples_ms"]) == 2  # rounds, and in each all questions
+        assert all(
+            len(row) == len(found["answers"]) and min(row) > 0 for row in found["samples_ms"]
+        )
         assert [answer["suffix_length"] > 0 for answer in found["answers"]] == [False, True]
         assert found["answers"][0]["tokens"] == list(bundle.manifest.reference[0].tokens)
         assert found["answers"][0]["passes"][0] == ["refresh", 0]
