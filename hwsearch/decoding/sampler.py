@@ -288,7 +288,7 @@ class _Writer:
 
     def _mark(self, place: tuple[slice, slice], chosen: Mask) -> None:
         """Remember the pass that wrote tokens, or after which a forecast did."""
-        self.written[place][chosen] = np.broadcast_to(self._count[:, None], chosen.shape)[chosen]
+        self.written[place][chosen] = self._count[chosen.nonzero()[0]]
 
     def _confirm(self, place: tuple[slice, slice], found: Prediction, chosen: Mask) -> None:
         """Note which tokens of a draft the pass after it has written alike."""

@@ -57,6 +57,7 @@ def predict_plan(
         "binding": _binding(predictor, kept),
         "where": where(predictor, kept),
         "decoding": predictor.workload.decoding.words,
+        "forecast_priced": predictor.forecast_ms is not None,
         "passes": {kind.value: count for kind, count in latency.passes.items()},
         "problems_10_90_ms": list(latency.problems_ms),
         "tokens": latency.tokens,
@@ -72,7 +73,8 @@ def where(predictor: Predictor, kept: KeptPlan) -> dict[str, dict[str, float]]:
 
     ``projections`` are the q, k, v and output products with their norm, ``attention`` the mixing
     itself, ``head`` the last norm, the head and the choice of tokens, ``fixed`` what the
-    calibration found beside the operators (negative where they cost less in a model than alone).
+    calibration found beside the operators (negative where they cost less in a model than alone),
+    ``forecast`` what foreseeing passes takes, where a plan does and the device has a price for it.
     """
     groups: dict[str, list[OperatorChoice]] = {"projections": [], "attention": [], "mlp": []}
     names = {"attention": "projections", "kept": "attention", "mlp": "mlp"}
@@ -84,6 +86,8 @@ def where(predictor: Predictor, kept: KeptPlan) -> dict[str, dict[str, float]]:
     for name, choices in groups.items():
         refresh, step = predictor.added_by_pass_ms(choices)
         found[name] = {"refresh_ms": refresh, "step_ms": step, "ms": refresh + step}
+    if foresees := predictor.forecast_ms:
+        found["forecast"] = {"ms": foresees}
     total = predictor.predict(kept).generation_ms
     found["fixed"] = {"ms": total - sum(group["ms"] for group in found.values())}
     return found

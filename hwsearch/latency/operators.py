@@ -111,6 +111,12 @@ class Workload:
         """Positions outside the block: what a layer's cache may hold."""
         return self.length - self.decoding.block_length
 
+    @property
+    def forecast(self) -> str | None:
+        """The method that foresees passes; None where nothing is foreseen."""
+        foresees = self.decoding.forecast
+        return None if foresees is None else foresees.method
+
     @cached_property
     def passes(self) -> PassCounts:
         """The passes of a generation. Raises `InputError`: they depend on the text, uncounted."""

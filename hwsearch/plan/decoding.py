@@ -59,6 +59,10 @@ class Window(Frozen):
     slide: bool = False
 
 
+#: Compared with once a pass, so it is made once.
+_NO_WINDOW = Window()
+
+
 class Decoding(OmitsDefaults):
     """How text is written: lengths, passes, and how often the cache is refreshed.
 
@@ -176,7 +180,7 @@ class Decoding(OmitsDefaults):
     @property
     def is_windowed(self) -> bool:
         """Whether passes run other rows than the whole sequence and the block."""
-        return self.window != Window() or self.suffix_window is not None
+        return self.window != _NO_WINDOW or self.suffix_window is not None
 
     @property
     def num_blocks(self) -> int:

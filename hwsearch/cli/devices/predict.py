@@ -128,6 +128,11 @@ def remarks(forecast: dict[str, Any]) -> list[str]:
     lines.append(f"most of the time goes into: {largest}")
     if forecast["percentiles_10_90_ms"] is None:
         lines.append("no percentiles: nothing was held against whole models on this device")
+    if not forecast["forecast_priced"]:
+        lines.append(
+            "forecasts have no price on this device, so its milliseconds are without them; one that "
+            "`hwsearch profile` times anew has one"
+        )
     if forecast["generation_joules"] is not None:
         power = forecast["power"]
         lines.append(

@@ -179,7 +179,15 @@ class MachineProfiler:
             sizes=kept.sizes(denoiser.geometry) if cached else None,
         )
         measured = self._timers.plans(denoiser, plans, sinks, workload, self.effort.sessions)
-        return calibrate(device, denoiser, workload, [sinks.keep(plan) for plan in plans], measured)
+        lines, runs = calibrate(
+            device, denoiser, workload, [sinks.keep(plan) for plan in plans], measured
+        )
+        if cached and lines.costs is not None:
+            plain = device.uncompressed(denoiser.num_layers)
+            priced = self._timers.forecasts(denoiser, plain, sinks, workload, self.effort.sessions)
+            costs = lines.costs.model_copy(update={"forecast_ms": dict(priced)})
+            lines = lines.model_copy(update={"costs": costs})
+        return lines, runs
 
 
 def profile_machine(
@@ -238,7 +246,10 @@ def calibrate(
     sums = [predictor.sums_ms(plan) for plan in plans]
     medians = [tuple(row) for row in np.median(at_one_pace(measured), axis=0).tolist()]
     lines = fit_lines(denoiser.name, workload, sums, medians)
-    wholes = [Whole(pair, row[:2], row[2]) for pair, row in zip(sums, medians, strict=True)]
+    wholes = [
+        Whole(pair, (refresh, step), generation, tuple(short))
+        for pair, (refresh, step, generation, *short) in zip(sums, medians, strict=True)
+    ]
     return lines, whole_frame(wholes, lines)
 
 

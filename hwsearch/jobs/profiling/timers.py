@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.jobs.profiling.whole_model_runs import PassTimes, run_plans
+from hwsearch.jobs.profiling.whole_model_runs import PassTimes, run_forecasts, run_plans
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.timing.operator_times import OnnxOperatorTimer
 from hwsearch.plan import CompressionPlan
@@ -32,6 +32,16 @@ class Timers(Protocol):
         sessions: int,
     ) -> Sequence[Sequence[PassTimes]]:
         """Plans run whole: their times by session, then by plan."""
+
+    def forecasts(
+        self,
+        denoiser: Denoiser,
+        plan: CompressionPlan,
+        sinks: SinkProfile,
+        workload: Workload,
+        sessions: int,
+    ) -> Mapping[str, float]:
+        """Milliseconds that each method of forecasts costs after a pass of a plan."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,25 @@ class OnnxTimers:
         return run_plans(
             denoiser,
             plans,
+            sinks,
+            workload,
+            threads=self.threads,
+            sessions=sessions,
+            provider=self.provider,
+        )
+
+    def forecasts(
+        self,
+        denoiser: Denoiser,
+        plan: CompressionPlan,
+        sinks: SinkProfile,
+        workload: Workload,
+        sessions: int,
+    ) -> Mapping[str, float]:
+        """See `Timers.forecasts`."""
+        return run_forecasts(
+            denoiser,
+            plan,
             sinks,
             workload,
             threads=self.threads,

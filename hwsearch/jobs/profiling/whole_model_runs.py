@@ -6,11 +6,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from hwsearch.bundle import exporter_of
 from hwsearch.compression import WeightBank, WeightCalibration, compress
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.timing.bundles import time_backends
+from hwsearch.latency.timing.forecasts import time_forecasts
 from hwsearch.plan import CompressionPlan
 from hwsearch.progress import each, shown
 from hwsearch.runtime import Bundle, OnnxBackend
@@ -18,8 +21,9 @@ from hwsearch.runtime.bundle import read_bundle
 from hwsearch.runtime.providers import CPU, Provider
 from hwsearch.sinks import SinkProfile
 
-#: Median refresh, step and generation of a plan in one session, in milliseconds.
-PassTimes = tuple[float, float, float]
+#: Median refresh and step of a plan in one session, and each of its
+#: `hwsearch.latency.generations.scheduled_generations`, in milliseconds.
+PassTimes = tuple[float, ...]
 
 #: Samples of each pass and generation in a session.
 ROUNDS = 5
@@ -43,9 +47,37 @@ def run_plans(
     with tempfile.TemporaryDirectory() as temporary:
         bundles = export_plans(denoiser, plans, sinks, Path(temporary), provider)
         return [
-            time_bundles(bundles, denoiser, workload, threads=threads, seed=seed)
-            for seed in shown("running them whole")(range(sessions))
+            time_bundles(bundles, denoiser, workload, threads=threads)
+            for _ in shown("running them whole")(range(sessions))
         ]
+
+
+def run_forecasts(
+    denoiser: Denoiser,
+    plan: CompressionPlan,
+    sinks: SinkProfile,
+    workload: Workload,
+    *,
+    threads: int,
+    sessions: int,
+    provider: Provider = CPU,
+) -> dict[str, float]:
+    """Milliseconds that each method of forecasts costs after a pass of a plan: medians over sessions."""
+    with tempfile.TemporaryDirectory() as temporary:
+        (bundle,) = export_plans(denoiser, [plan], sinks, Path(temporary), provider).values()
+        found = [
+            time_forecasts(
+                OnnxBackend(bundle, threads),
+                workload,
+                denoiser.mask_token_id,
+                vocab_size=denoiser.geometry.vocab_size,
+                width=denoiser.geometry.hidden_size,
+                rounds=ROUNDS,
+                threads=threads,
+            )
+            for _ in range(sessions)
+        ]
+    return {name: float(np.median([one[name] for one in found])) for name in found[0]}
 
 
 def time_bundles(
@@ -54,17 +86,17 @@ def time_bundles(
     workload: Workload,
     *,
     threads: int,
-    seed: int,
 ) -> list[PassTimes]:
-    """Median refresh, step and generation of bundles opened anew, timed side by side."""
+    """Median refresh, step and generations of bundles opened anew, timed side by side."""
+    backends = {name: OnnxBackend(bundle, threads) for name, bundle in bundles.items()}
     measured = time_backends(
-        {name: OnnxBackend(bundle, threads) for name, bundle in bundles.items()},
+        backends,
         workload,
         denoiser.mask_token_id,
         rounds=ROUNDS,
         threads=threads,
         vocab_size=denoiser.tokenizer.get_vocab_size(),
-        seed=seed,
+        writers={name: backend.sharing() for name, backend in backends.items()},
     )
     return [timing.p50 for timing in measured.timings.values()]
 

@@ -81,6 +81,39 @@ class Line(Frozen):
         return 1.2533 * self.mape * math.sqrt(self.plans / self.degrees)
 
 
+class GenerationCosts(Frozen):
+    """What a generation costs beside its passes, in milliseconds.
+
+    A pass alone is timed over and over; in a generation something else runs between any two.
+
+    Attributes:
+        pass_ms: for each pass: what chooses and writes tokens runs first, and caches are colder.
+        fill_ms: for each pass that fills the cache, a refresh or an advance: positions are chosen,
+            and keys and values handed to the steps behind it.
+        once_ms: for the generation: a first pass over a prompt of another length.
+        forecast_ms: for each pass of a decoding that foresees the next, by method; a method that is
+            not there has no price.
+    """
+
+    pass_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    fill_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    once_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    forecast_ms: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict
+    )
+
+    def of(self, passes: float, fills: float, forecast: str | None = None) -> float:
+        """Milliseconds beside the passes.
+
+        Args:
+            passes: how many there are.
+            fills: how many of them fill the cache.
+            forecast: the method that foresees after each; None where nothing is foreseen.
+        """
+        foresees = 0.0 if forecast is None else self.forecast_ms.get(forecast, 0.0)
+        return (self.pass_ms + foresees) * passes + self.fill_ms * fills + self.once_ms
+
+
 class Calibration(Frozen):
     """How operator sums become times, for one model's geometry and workload.
 
@@ -90,6 +123,8 @@ class Calibration(Frozen):
         step: from operator sums to step passes.
         generation: from predicted passes to generations, whose sampling no operator covers and
             whose caches are warmer or colder than those of a pass alone; None takes the passes as they are.
+        costs: what is added to that line; None where generations of one length alone were run, whose
+            intercept is shared out among their passes.
         sizes: digest of the model's sizes, by which it is known wherever its folder lies; None where an
             older hwsearch did not keep it.
         passes: forward passes of the generations that were run; None where that was not kept: those
@@ -102,6 +137,7 @@ class Calibration(Frozen):
     refresh: Line
     step: Line
     generation: Line | None = None
+    costs: GenerationCosts | None = None
 
     @property
     def lines(self) -> tuple[Line, Line, Line | None]:

@@ -9,7 +9,8 @@ where a group is a weight format, or attention in layers that choose positions (
 
 Steps: run plans that span the search whole, in sessions that are brought to one pace (`at_one_pace`);
 fit the plain line (`fit_line`); draw each group's factor from it as far as the runs ask for
-(`fit_pass`); fit generations over the passes that these predict (`fit_generations`).
+(`fit_pass`); fit generations over the passes that these predict
+(`hwsearch.latency.prediction.generation_fit`).
 
 Limits: all plans of a model have equally many layers, so a factor that all formats share looks like an
 intercept. Factors are drawn towards 1 for that reason, and are good for predictions rather than for
@@ -30,7 +31,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwsearch.latency.devices.costs import Sums
 from hwsearch.latency.devices.device import Calibration, Line
+from hwsearch.latency.generations import scheduled_generations
 from hwsearch.latency.operators import Workload
+from hwsearch.latency.prediction.generation_fit import NOISE, fit_generations
 from hwsearch.plan import (
     SHORT_FORMS,
     CompressionPlan,
@@ -39,12 +42,9 @@ from hwsearch.plan import (
     WeightPruning,
 )
 
-#: Relative errors that are expected: of a whole-model run, and of what a group's probes say; the latter
-#: is also the share of a pass that may lie beside its operators.
-NOISE, STRAYS = 0.01, 0.2
-
-#: How far a pass within a generation strays from the same pass alone, beside what is spent between passes.
-WITHIN = 0.03
+#: Relative error that is expected of what a group's probes say; it is also the share of a pass that may
+#: lie beside its operators.
+STRAYS = 0.2
 
 #: Pruning that needs no calibration.
 MAGNITUDE: Final = WeightPruning(method="magnitude", sinks="ignore")
@@ -123,43 +123,11 @@ def fit_pass(sums_ms: Sequence[Sums], measured_ms: Sequence[float]) -> Line:
     return found.model_copy(update={"scatter": float(np.sqrt((error**2).sum() / found.degrees))})
 
 
-def fit_generations(passes_ms: Sequence[float], measured_ms: Sequence[float]) -> Line:
-    """The line of generations over what their passes take alone: its slope is drawn towards 1.
-
-    All generations that are run have equally many passes and take about as long, so what a pass takes
-    longer and what is spent between passes are hard to tell apart. Unless it is drawn (`WITHIN`), noise
-    tilts the line, which is then off for decodings of few passes that are longer.
-
-    Args:
-        passes_ms: passes of each plan's generation.
-        measured_ms: the generations, in the same order.
-
-    Raises:
-        ValueError: as `fit_line`.
-    """
-    line = fit_line(passes_ms, measured_ms)
-    passes, measured = np.asarray(passes_ms), np.asarray(measured_ms)
-    design = np.column_stack((np.ones_like(passes), passes)) / measured[:, None]
-    drawn = NOISE / WITHIN
-    values = np.linalg.lstsq(
-        np.vstack([design, [0.0, drawn]]), np.append(np.ones_like(passes), drawn)
-    )[0]
-    error = design @ values - 1.0
-    return line.model_copy(
-        update={
-            "intercept_ms": float(values[0]),
-            "slope": float(values[1]),
-            "mape": float(np.abs(error).mean()),
-            "scatter": float(np.sqrt((error**2).sum() / max(len(passes) - 2, 1))),
-        }
-    )
-
-
 def fit_lines(
     model: str,
     workload: Workload,
     sums_ms: Sequence[tuple[Sums, Sums]],
-    measured_ms: Sequence[tuple[float, float, float]],
+    measured_ms: Sequence[Sequence[float]],
 ) -> Calibration:
     """Lines of refresh and step, and of generations over the passes that these two predict.
 
@@ -167,24 +135,28 @@ def fit_lines(
         model: the model that was run whole.
         workload: what it generated.
         sums_ms: operator sums of a refresh and of a step by group, plan by plan.
-        measured_ms: measured refresh, step and generation, in the same order.
+        measured_ms: measured refresh and step, and one or all of
+            `hwsearch.latency.generations.scheduled_generations`, in the same order.
 
     Raises:
         ValueError: as `fit_line`.
     """
-    decoding = workload.decoding
-    counts = (decoding.refreshes, decoding.steps - decoding.refreshes)
+    measured = np.asarray(measured_ms)
     lines = [
-        fit_pass([sums[part] for sums in sums_ms], [times[part] for times in measured_ms])
-        for part in (0, 1)
+        fit_pass([sums[part] for sums in sums_ms], measured[:, part].tolist()) for part in (0, 1)
     ]
-    totals = [
-        sum(count * line.of(part) for count, line, part in zip(counts, lines, sums, strict=True))
-        for sums in sums_ms
-    ]
-    generation = fit_generations(totals, [times[2] for times in measured_ms])
+    passes_ms = np.array(
+        [[line.of(part) for line, part in zip(lines, sums, strict=True)] for sums in sums_ms]
+    )
+    generations = scheduled_generations(workload.decoding)[: measured.shape[1] - 2]
+    found = fit_generations(passes_ms, generations, measured[:, 2:])
     return Calibration(
-        model=model, passes=decoding.steps, refresh=lines[0], step=lines[1], generation=generation
+        model=model,
+        passes=workload.decoding.steps,
+        refresh=lines[0],
+        step=lines[1],
+        generation=found.line,
+        costs=found.costs,
     )
 
 

@@ -149,7 +149,7 @@ class FullPassPredictor:
 
 
 def _sums_of(workload: Workload) -> GenerationSums:
-    return GenerationSums(workload.shape_counts, workload.passes.mean_tokens)
+    return GenerationSums(workload.shape_counts, workload.passes.mean_tokens, workload.forecast)
 
 
 def predictor_of(

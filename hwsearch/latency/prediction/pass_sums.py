@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,20 @@ from hwsearch.latency.prediction.uncertainty import Latency, Spread
 
 #: Sums as they are: the lines of a device whose models were never run whole.
 PLAIN_LINE = Line(intercept_ms=0.0, slope=1.0, mape=0.0, plans=2)
+
+
+class Made(NamedTuple):
+    """What a generation is made of, beside the time of its passes.
+
+    Attributes:
+        passes: how many there are.
+        fills: how many of them fill the cache.
+        forecast: the method that foresees after each; None where nothing is foreseen.
+    """
+
+    passes: float
+    fills: float
+    forecast: str | None = None
 
 
 class PassLines:
@@ -37,6 +52,7 @@ class PassLines:
         if calibration is not None:
             self._step, self._refresh = calibration.step, calibration.refresh
         self._last = None if calibration is None else calibration.generation
+        self._costs = None if calibration is None else calibration.costs
         passes = None if calibration is None else calibration.passes
         self._timed_passes = passes or float(workload.decoding.steps)
 
@@ -56,15 +72,17 @@ class PassLines:
         far = self._towards_refresh(shape)
         return far * self._refresh.intercept_ms + (1.0 - far) * self._step.intercept_ms
 
-    def generation(self, passes_ms: Part, count: float) -> Part:
-        """A generation of so many passes, which take so long together.
+    def generation(self, passes_ms: Part, made: Made) -> Part:
+        """A generation of passes that take so long together.
 
-        What it costs beside its passes is spent between them, so it is shared out among those that
-        were timed.
+        Where generations of one length alone were run, what one costs beside its passes is shared out
+        among those that were timed.
         """
         if self._last is None:
             return passes_ms
-        beside = self._last.intercept_ms * count / self._timed_passes
+        beside = self._last.intercept_ms * made.passes / self._timed_passes
+        if self._costs is not None:
+            beside += self._costs.of(*made)
         slope = self._last.slope
         return Part(beside + slope * passes_ms.ms, slope * passes_ms.error_ms)
 
@@ -83,13 +101,16 @@ class GenerationSums:
     Args:
         counts: the shapes of passes, and how often each problem's generation makes them.
         tokens: of an answer, in the mean over problems.
+        forecast: the method that foresees passes; None where nothing is foreseen.
     """
 
-    def __init__(self, counts: ShapeCounts, tokens: float) -> None:
+    def __init__(self, counts: ShapeCounts, tokens: float, forecast: str | None = None) -> None:
         self.shapes = list(counts)
         self._counts = np.stack(list(counts.values()), axis=1)
         self.means: list[float] = self._counts.mean(axis=0).tolist()
         self.passes = sum(self.means)
+        self._forecast = forecast
+        self._fills = np.array([shape.kind is not PassKind.STEP for shape in counts])
         self._by_kind = {
             kind: sum((m for s, m in zip(counts, self.means, strict=True) if s.kind is kind), 0.0)
             for kind in PassKind
@@ -108,7 +129,9 @@ class GenerationSums:
             power: of the device; None where nobody measured it.
         """
         refresh, step = self.mean(parts, PassKind.REFRESH), self.mean(parts)
-        generation = lines.generation(self.total(parts), self.passes)
+        fills = float(np.array(self.means)[self._fills].sum())
+        made = Made(self.passes, fills, self._forecast)
+        generation = lines.generation(self.total(parts), made)
         return Latency(
             refresh_ms=refresh.ms,
             step_ms=step.ms,
@@ -141,10 +164,12 @@ class GenerationSums:
     def percentiles(self, parts: Sequence[Part], lines: PassLines) -> tuple[float, float]:
         """10th and 90th percentile of a generation's milliseconds over problems."""
         times = self._counts @ np.array([part.ms for part in parts])
-        counts = self._counts.sum(axis=1)
+        counts, fills = self._counts.sum(axis=1), self._counts[:, self._fills].sum(axis=1)
         generations = [
-            lines.generation(Part(ms), count).ms
-            for ms, count in zip(times.tolist(), counts.tolist(), strict=True)
+            lines.generation(Part(ms), Made(count, filled, self._forecast)).ms
+            for ms, count, filled in zip(
+                times.tolist(), counts.tolist(), fills.tolist(), strict=True
+            )
         ]
         low, high = np.percentile(generations, (10, 90)).tolist()
         return low, high

@@ -100,7 +100,7 @@ class Predictor:
 
     def _sums_of(self, workload: Workload) -> GenerationSums:
         counts = workload.counts_by_shape(self.geometry)
-        return GenerationSums(counts, workload.passes.mean_tokens)
+        return GenerationSums(counts, workload.passes.mean_tokens, workload.forecast)
 
     def predict(self, plan: KeptPlan) -> Latency:
         """Milliseconds of a plan, with 10th and 90th percentiles where the error is known.
@@ -123,6 +123,17 @@ class Predictor:
             MissingShapeError: as `predict`.
         """
         return self.device.info.known_power.joules(self.predict(plan).generation_ms)
+
+    @property
+    def forecast_ms(self) -> float | None:
+        """What forecasts add to a generation: 0 where nothing is foreseen, None where that has no price."""
+        method = self.workload.forecast
+        costs = None if self.calibration is None else self.calibration.costs
+        if method is None:
+            return 0.0
+        if costs is None or method not in costs.forecast_ms:
+            return None
+        return costs.forecast_ms[method] * self._generations.passes
 
     def binding(self, plan: KeptPlan) -> tuple[str, str] | None:
         """What takes most of a refresh and of a step; None where the device cannot tell.

@@ -12,6 +12,9 @@ from hwsearch.latency.devices.costs import Sums
 from hwsearch.latency.devices.device import Calibration
 from hwsearch.latency.prediction.calibration import fit_pass
 
+#: Columns of generations of few passes, and of one block of such a one.
+SHORT_COLUMNS = ("few_passes_measured_ms", "one_block_measured_ms")
+
 #: The file beside a table that holds every whole-model run.
 WHOLE_FILE = "whole-model.csv"
 
@@ -24,11 +27,13 @@ class Whole:
         sums: of a refresh and of a step, by format.
         measured: medians of both.
         generation_ms: median of a generation, where one was run.
+        short_ms: of further ones, of few passes and of one block, where these were run.
     """
 
     sums: tuple[Sums, Sums]
     measured: tuple[float, float]
     generation_ms: float | None = None
+    short_ms: tuple[float, ...] = ()
 
 
 def calibrate_wholes(model: str, wholes: Sequence[Whole]) -> Calibration:
@@ -61,6 +66,7 @@ def whole_frame(
             row[f"{name}_predicted_ms"] = line.of(whole.sums[part])
             row[f"{name}_measured_ms"] = whole.measured[part]
         row["generation_measured_ms"] = whole.generation_ms
+        row |= zip(SHORT_COLUMNS, whole.short_ms, strict=False)
         rows.append(row)
     return pd.DataFrame(rows)
 

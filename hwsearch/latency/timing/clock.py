@@ -23,7 +23,7 @@ def interleave(
     runs: Mapping[Key, Callable[[], object]],
     rounds: int,
     *,
-    sample_seconds: float = SAMPLE_SECONDS,
+    sample_seconds: float | Mapping[Key, float] = SAMPLE_SECONDS,
     clock: Callable[[], float] = time.perf_counter,
     seed: int = 0,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
@@ -35,19 +35,24 @@ def interleave(
     Args:
         runs: what to time; each is called once beforehand to warm it.
         rounds: samples for each.
-        sample_seconds: runs are repeated within a sample to fill about this long.
+        sample_seconds: runs are repeated within a sample to fill about this long, each or all.
         clock: seconds, monotonic.
         seed: of the order within the rounds.
         progress: wraps the rounds, to show them.
     """
     alone = {key: _alone(run, clock) for key, run in runs.items()}
+    fixed = (
+        sample_seconds
+        if isinstance(sample_seconds, Mapping)
+        else dict.fromkeys(runs, sample_seconds)
+    )
     samples: dict[Key, list[float]] = {key: [] for key in runs}
     order, rng = list(runs), random.Random(seed)
     for _ in progress(range(rounds)):
         rng.shuffle(order)
         for key in order:
-            repeats = max(1, round(sample_seconds / alone[key]))
-            if repeats > 1:
+            repeats = max(1, round(fixed[key] / alone[key]))
+            if alone[key] < 2 * fixed[key]:
                 runs[key]()  # the coldest one is nobody's
             samples[key].append(_time(runs[key], repeats, clock) * 1e6)
     return samples

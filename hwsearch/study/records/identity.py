@@ -102,9 +102,11 @@ def figures_digest(device: Device, calibration: Calibration | None) -> str:
         figures = costs.model_dump_json()
     else:
         figures = type(costs).__qualname__
-    lines = (
-        [] if calibration is None else [line and line.model_dump() for line in calibration.lines]
-    )
+    lines: list[object] = []
+    if calibration is not None:
+        lines += [line and line.model_dump() for line in calibration.lines]
+        if calibration.costs is not None:
+            lines.append(calibration.costs.model_dump())
     return text_digest(info.runtime, str(info.threads), info.provenance.value, figures, repr(lines))
 
 

@@ -8,19 +8,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hwsearch.decoding.pass_counts import PassCounts, PassPlace
+from hwsearch.decoding.passes import PassKind
 from hwsearch.errors import InputError
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.onnxruntime import MachineProfiler
-from hwsearch.latency.operators import OpKey
+from hwsearch.latency.devices.device import load_device
+from hwsearch.latency.generations import scheduled_generations
+from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.prediction.calibration import (
     calibration_plans,
-    fit_generations,
     fit_line,
     fit_pass,
 )
+from hwsearch.latency.prediction.generation_fit import fit_generations
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.latency.timing.operator_times import Kept, operators_of, profile
-from hwsearch.plan import CompressionPlan, WeightFormat
+from hwsearch.plan import CompressionPlan, Decoding, WeightFormat
 from hwsearch.sinks import SinkProfile
 from hwsearch.testing.device import formula_us
 from hwsearch.testing.timers import FormulaTimers
@@ -99,7 +103,7 @@ def test_a_calibration_finds_the_line_and_factors_of_the_machine(tmp_path, facto
     sinks = SinkProfile.keeping_all(2)
     predictor = Predictor(device, denoiser().geometry, WORK, calibration)
     (truth,) = timers.plans(denoiser(), fresh, sinks, WORK, 1)
-    for plan, (refresh, step, generation) in zip(fresh, truth, strict=True):
+    for plan, (refresh, step, generation, *_) in zip(fresh, truth, strict=True):
         found = predictor.predict(sinks.keep(plan))
         assert found.refresh_ms == pytest.approx(geometric * refresh, rel=0.02)
         assert found.step_ms == pytest.approx(geometric * step, rel=0.02)
@@ -113,6 +117,73 @@ def test_a_calibration_finds_the_line_and_factors_of_the_machine(tmp_path, facto
     assert calibration.refresh.plans == 4 + EFFORT.mixed_plans == len(timers.plan_calls[0])
 
 
+COSTS = [(0.0, 0.0, 0.0), (0.6, 0.0, 0.0), (0.0, 2.0, 0.0), (0.0, 0.0, 4.0), (0.3, 1.0, 2.0)]
+
+
+@pytest.mark.parametrize("costs", COSTS, ids=["none", "pass", "refresh", "once", "all"])
+def test_what_a_pass_a_refresh_and_a_generation_cost_is_told_apart(tmp_path, costs):
+    """Generations of five passes and of 48 are predicted alike well, whichever of them costs."""
+    between, filling, once = costs
+    timers = FormulaTimers(between_ms=between, filling_ms=filling, overhead_ms=once)
+    makers = Decoding(gen_length=48, block_length=16, steps=48, refresh_interval=16)
+    work, sinks = Workload(9, makers), SinkProfile.keeping_all(2)
+    device = profiler(tmp_path, timers).time_model(denoiser(), work)
+    (calibration,) = device.info.calibrations
+    beside = 5 * between + 3 * filling + once
+    assert calibration.costs.of(5, 3) == pytest.approx(beside, rel=0.1, abs=0.2)
+    plan = CompressionPlan.uniform(2, "w8a8", "w8a8")
+    predictor = Predictor(device, denoiser().geometry, work, calibration)
+    (((refresh, step, *_),),) = timers.plans(denoiser(), [plan], sinks, work, 1)
+    for steps in ((1, 1, 0), (15, 15, 15)):
+        found = predictor.given(counted(makers, steps)).predict(sinks.keep(plan)).generation_ms
+        passes = 3 + sum(steps)
+        truth = 3 * refresh + sum(steps) * step + passes * between + 3 * filling + once
+        assert found == pytest.approx(truth, rel=0.02)
+
+
+def test_a_forecast_has_its_price_after_every_pass(tmp_path):
+    makers = Decoding(gen_length=48, block_length=16, steps=48, refresh_interval=16)
+    work, kept = Workload(9, makers), SinkProfile.keeping_all(2).keep(CompressionPlan.uniform(2))
+    device = profiler(tmp_path, FormulaTimers(forecast_ms=0.4)).time_model(denoiser(), work)
+    (calibration,) = device.info.calibrations
+    predictor = Predictor(device, denoiser().geometry, work, calibration)
+    policy = {"commit": {"policy": "threshold"}, "stop_at_end": True}
+    plain, foreseeing = (
+        predictor.given(counted(makers.changed(policy | more), (1, 1, 0))).predict(kept)
+        for more in ({}, {"forecast": {"method": "low-rank"}})
+    )
+    assert foreseeing.generation_ms - plain.generation_ms == pytest.approx(5 * 0.4)
+
+
+def test_a_device_of_an_earlier_version_is_read_and_shares_its_intercept_out(tmp_path):
+    makers = Decoding(gen_length=48, block_length=16, steps=48, refresh_interval=16)
+    work, kept = Workload(9, makers), SinkProfile.keeping_all(2).keep(CompressionPlan.uniform(2))
+    folder = profiler(tmp_path, FormulaTimers()).time_model(denoiser(), work).folder
+    text = (folder / "device.toml").read_text()
+    older = re.sub(r"\n\[calibrations\.costs[^\[]*", "\n", text)
+    older = re.sub(r"\n\[calibrations\.costs[^\[]*", "\n", older)
+    older = older.replace("intercept_ms = 0.0", "intercept_ms = 24.0")
+    assert older.count("costs") == 0 and older.count("24.0") == 1
+    (folder / "device.toml").write_text(older)
+    info = load_device(folder).info
+    (calibration,) = info.calibrations
+    predictor = Predictor(load_device(folder), denoiser().geometry, work, calibration)
+    bare = calibration.model_copy(update={"generation": None})
+    passes = Predictor(load_device(folder), denoiser().geometry, work, bare)
+    given = counted(makers, (1, 1, 0))
+    beside = predictor.given(given).predict(kept).generation_ms
+    beside -= calibration.generation.slope * passes.given(given).predict(kept).generation_ms
+    assert beside == pytest.approx(24.0 * 5 / 48)
+
+
+def counted(decoding, steps):
+    """A refresh for each block, and so many steps after it."""
+    kinds = (PassKind.REFRESH, PassKind.STEP)
+    places = [PassPlace(16 * block, kind) for block in range(len(steps)) for kind in kinds]
+    counts = tuple(count for after in steps for count in (1, after))
+    return PassCounts(decoding, tuple(places), (counts,), tuple(map(float, steps)), (48,))
+
+
 @pytest.mark.parametrize("slope", [0.8, 1.0, 1.7])
 @pytest.mark.parametrize("intercept", [-0.1, 0.0, 3.0])
 def test_a_line_alone_is_found_exactly(tmp_path, intercept, slope):
@@ -124,7 +195,7 @@ def test_a_line_alone_is_found_exactly(tmp_path, intercept, slope):
     predictor = Predictor(device, denoiser().geometry, WORK)
     (times,) = timers.plans(denoiser(), plans, sinks, WORK, 1)
     whole = [sum(predictor.sums_ms(sinks.keep(plan))[0].values()) for plan in plans]
-    line = fit_line(whole, [refresh for refresh, _, _ in times])
+    line = fit_line(whole, [refresh for refresh, *_ in times])
     assert (line.intercept_ms, line.slope) == (
         pytest.approx(intercept, abs=1e-6),
         pytest.approx(slope, rel=1e-6),
@@ -145,6 +216,17 @@ def test_factors_are_found_where_plans_tell_them_apart(seed):
     assert line.intercept_ms == pytest.approx(0.3, abs=0.15)
 
 
+#: The generation that all plans were run on before shorter ones told costs apart.
+OWN = scheduled_generations(
+    Decoding(gen_length=48, block_length=16, steps=48, refresh_interval=16)
+)[:1]
+
+
+def _each(passes):
+    """A refresh and a step, alike, of generations of 48 passes that take so long."""
+    return np.stack((passes, passes), axis=1) / 48
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("between", [0.0, 12.0], ids=["nothing between", "12 ms between"])
 def test_noise_does_not_tilt_the_line_of_generations(seed, between):
@@ -152,7 +234,8 @@ def test_noise_does_not_tilt_the_line_of_generations(seed, between):
     rng = np.random.default_rng(seed)
     passes = rng.uniform(235, 275, 16)
     measured = (between + 1.02 * passes) * rng.normal(1.0, 0.015, 16)
-    line = fit_generations(passes, measured)
+    line, costs = fit_generations(_each(passes), OWN, measured[:, None])
+    assert costs is None
     found = line.intercept_ms * 5 / 48 + line.slope * 40.0
     assert found == pytest.approx(between * 5 / 48 + 1.02 * 40.0, rel=0.02)
     assert line.plans == 16 and 0.005 < line.scatter < 0.03
@@ -162,7 +245,7 @@ def test_noise_does_not_tilt_the_line_of_generations(seed, between):
 @pytest.mark.parametrize("slope", [0.97, 1.0, 1.05])
 def test_plans_that_differ_enough_say_what_the_line_of_generations_is(slope):
     passes = np.geomspace(20, 2000, 40)
-    line = fit_generations(passes, 3.0 + slope * passes)
+    line, _ = fit_generations(_each(passes), OWN, (3.0 + slope * passes)[:, None])
     assert line.slope == pytest.approx(slope, rel=0.002)
     assert line.intercept_ms == pytest.approx(3.0, rel=0.05)
     assert line.mape < 1e-3
