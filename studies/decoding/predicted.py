@@ -101,7 +101,9 @@ def drawn(space: SearchSpace, count: int, seed: int) -> list[CompressionPlan]:
 
 
 def exported(objective: Objective, plan: CompressionPlan, folder: Path) -> Runtime:
-    """The bundle of a plan, open on one thread."""
+    """The bundle of a plan, open on one thread; one that is there is taken as it is."""
+    if folder.is_dir():
+        return Runtime(folder, threads=1)
     workbench = objective.workbench
     bundle = exporter_of(objective.denoiser).export(
         workbench.compress(plan),

@@ -1,16 +1,18 @@
 """Bundles of gsm-mini that foresee passes: the same text as torch, and milliseconds as predicted.
 
-    python studies/forecast/exported.py [--problems 500] [--timed 48] [--tables FOLDER] [-o FOLDER]
+    python studies/forecast/exported.py [--problems 500] [--timed 48] [--tables FOLDER] [--bundles FOLDER]
 
 Plans in two formats, with and without `advance`, each with and without a forecast, are exported and answer
 validation problems in onnxruntime on one thread; torch answers the same. Then a part of the problems is
 timed side by side, interleaved, and held against what is predicted from a table of this machine (timed
-now, unless FOLDER holds one). Writes exported.csv.
+now, unless FOLDER holds one). Writes exported.csv. Bundles of an earlier run are used again from
+--bundles FOLDER, and what was said of their texts is not asked again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from itertools import islice, product
@@ -76,6 +78,18 @@ def same_texts(objective: Objective, plan: CompressionPlan, runtime: Runtime, co
     return sum(same) / count
 
 
+def told_of_texts(
+    objective: Objective, plan: CompressionPlan, runtime: Runtime, count: int
+) -> dict[str, Any]:
+    """`same_texts` of so many problems, which is kept beside the bundle."""
+    kept = runtime.bundle.path.with_suffix(".json")
+    if not kept.is_file():
+        found = {"problems": count, "same_text": same_texts(objective, plan, runtime, count)}
+        kept.write_text(json.dumps(found), encoding="utf-8")
+    found = json.loads(kept.read_text(encoding="utf-8"))
+    return dict(found)
+
+
 def main() -> None:
     """Export, compare, time, and write the table."""
     parser = argparse.ArgumentParser()
@@ -83,6 +97,7 @@ def main() -> None:
     parser.add_argument("--timed", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tables", type=Path)
+    parser.add_argument("--bundles", type=Path)
     parser.add_argument("-o", "--out", type=Path, default=HERE)
     options = parser.parse_args()
     print(this_machine())
@@ -95,14 +110,14 @@ def main() -> None:
             )
             for fmt, decoding in product(FORMATS, decodings)
         ]
-        runtimes = [exported(objective, p, Path(folder) / str(i)) for i, p in enumerate(plans)]
+        bundles = options.bundles or Path(folder) / "bundles"
+        runtimes = [exported(objective, p, bundles / str(i)) for i, p in enumerate(plans)]
         asked = [p.question for p in islice(problems("validation"), options.timed)]
         found = timed(runtimes, asked, options.rounds)
         rows = []
         for index, (plan, runtime) in enumerate(zip(plans, runtimes, strict=True)):
             told = {"format": plan.head.value} | row(objective, plan, found, str(index))
-            same = same_texts(objective, plan, runtime, options.problems)
-            rows.append(told | {"problems": options.problems, "same_text": same})
+            rows.append(told | told_of_texts(objective, plan, runtime, options.problems))
             print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
     error = (table["predicted_ms"] / table["measured_ms"] - 1.0).abs()

@@ -9,6 +9,7 @@
     python studies/runtimes/run.py search [--runtime onnxruntime-openvino]   # in either environment
     python studies/runtimes/run.py report
 
+`export` writes the bundles that `measure` times into --bundles FOLDER, which needs no quiet machine.
 `measure` wants a quiet machine. It times gsm-mini's operators (unless FOLDER/tables holds them), draws random
 plans with decodings mixed in, predicts them, exports them for the runtime and times them side by side on
 problems that no prediction has seen: RUNTIME.csv. A shared machine is faster at one hour than at another:
@@ -56,14 +57,14 @@ LOSS = 0.002
 QUESTIONS = 32
 
 
-def measure(out: Path, runtime: str, count: int, bundles: Path, seed: int = 0) -> None:
+def measure(
+    out: Path, tables: Path, runtime: str, count: int, bundles: Path, seed: int = 0
+) -> None:
     """Predict and time under one runtime."""
     print(this_machine(), runtime)
     if runtime == WEB.name:
-        web.time_device(out / "tables")
-    objective = objective_of(
-        load_denoiser("gsm-mini"), out / "tables", provider_of(runtime), QUESTIONS
-    )
+        web.time_device(tables)
+    objective = objective_of(load_denoiser("gsm-mini"), tables, provider_of(runtime), QUESTIONS)
     plans = drawn(objective.space, count, seed=seed)
     asked = [p.question for p in islice(problems("validation"), 48)]
     if runtime == WEB.name:
@@ -76,6 +77,13 @@ def measure(out: Path, runtime: str, count: int, bundles: Path, seed: int = 0) -
     )
     table.to_csv(out / f"{runtime}.csv", index=False, float_format="%.4f")
     print(summary(table))
+
+
+def export(tables: Path, runtime: str, count: int, bundles: Path, seed: int = 0) -> None:
+    """Write the bundles of the plans that are timed under a runtime."""
+    objective = objective_of(load_denoiser("gsm-mini"), tables, provider_of(runtime), QUESTIONS)
+    for index, plan in enumerate(drawn(objective.space, count, seed=seed)):
+        exported(objective, plan, bundles / str(index))
 
 
 def measured_in_node(
@@ -163,19 +171,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=("measure", "search", "report"))
+    parser.add_argument("stage", choices=("export", "measure", "search", "report"))
     parser.add_argument("--runtime", default=CPU.name)
     parser.add_argument("--plans", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0, help="of the plans that are drawn")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--tables", type=Path, help="of devices; OUT/tables unless it is given")
     parser.add_argument("--bundles", type=Path)
     options = parser.parse_args()
+    tables = options.tables or options.out / "tables"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if options.stage == "measure":
+    if options.stage == "export":
+        export(tables, options.runtime, options.plans, options.bundles, options.seed)
+    elif options.stage == "measure":
         with tempfile.TemporaryDirectory() as folder:
             bundles = options.bundles or Path(folder)
-            measure(options.out, options.runtime, options.plans, bundles, options.seed)
+            options.out.mkdir(parents=True, exist_ok=True)
+            measure(options.out, tables, options.runtime, options.plans, bundles, options.seed)
     elif options.stage == "search":
         search(options.out, options.runtime, options.trials)
     else:
