@@ -4,6 +4,12 @@ So a page links to another one by its path, on the site and on GitHub alike, and
 CHANGELOG and CONTRIBUTING are part of the site where they lie.
 """
 
+# Imported here, since autodoc imports for the first time with TYPE_CHECKING set, which pydantic minds.
+import hwsearch.denoisers.own
+import hwsearch.jobs.exporting
+import hwsearch.jobs.verification
+import hwsearch.study.settings
+import hwsearch.testing  # noqa: F401
 from hwsearch import __version__
 
 project = "hwsearch"
@@ -17,7 +23,14 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_external_toc",
 ]
-include_patterns = ["docs/**", "studies/**", "examples/*.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+include_patterns = [
+    "README.md",
+    "docs/**",
+    "studies/**",
+    "examples/*.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+]
 exclude_patterns = ["docs/_build", "studies/*/*/**", "**/.*"]
 external_toc_path = "docs/_toc.yml"
 

@@ -81,7 +81,7 @@ def test_every_page_is_in_the_table_of_contents():
             assert pages, pattern
             listed |= {str(page.relative_to(ROOT).with_suffix("")) for page in pages}
     missing = {str(page.relative_to(ROOT).with_suffix("")) for page in SITE} - listed
-    assert missing == {"README"}  # the repository's own first page
+    assert missing == set()
 
 
 COMMAND = re.compile(r"`((?:python|node) studies/[^`]+)`")
