@@ -16,7 +16,7 @@ FROM python:3.13-slim
 RUN useradd --create-home --uid 1000 hwsearch
 COPY --from=build /opt/hwsearch /opt/hwsearch
 ENV PATH="/opt/hwsearch/bin:$PATH" PYTHONDONTWRITEBYTECODE=1
-USER hwsearch
+USER 1000
 WORKDIR /home/hwsearch
 ENTRYPOINT ["hwsearch"]
 CMD ["--help"]

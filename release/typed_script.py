@@ -14,14 +14,14 @@ def fast_plan(model: str) -> hw.CompressionPlan:
     plan = hw.CompressionPlan.uniform(denoiser.num_layers, attention="w8a8", mlp="w8")
     assert_type(plan, hw.CompressionPlan)
     assert_type(plan.layers[0], hw.LayerPlan)
-    assert_type(plan.layers[0].mlp, hw.WeightFormat)
+    assert_type(plan.layers[0].mlp, hw.WeightFormat | None)
     return plan
 
 
 def searched(model: str, target: float) -> hw.Study:
     """A study of the bundled device."""
     denoiser, device = hw.load_denoiser(model), hw.load_device("cpu")
-    space = hw.SearchSpace(layers=denoiser.num_layers)
+    space = hw.SearchSpace.of(denoiser, device)
     study = hw.search(denoiser, space, device, target_ratio=target, trials=10)
     assert_type(study, hw.Study)
     assert_type(study.best_plan, hw.CompressionPlan)

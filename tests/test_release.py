@@ -82,7 +82,7 @@ def test_the_image_runs_what_is_installed_without_torch_as_no_administrator():
     steps = image.splitlines()
     (installs,) = [line for line in steps if " pip install " in line]
     assert "-c constraints.txt" in installs and "[" not in installs, "the base package alone"
-    assert steps.index("USER hwsearch") < steps.index('ENTRYPOINT ["hwsearch"]')
+    assert steps.index("USER 1000") < steps.index('ENTRYPOINT ["hwsearch"]')
     copied = [name for line in steps if line.startswith("COPY") for name in line.split()[1:-1]]
     sources = [name for name in copied if not name.startswith(("--", "/"))]
     assert all((ROOT / name).exists() for name in sources)
