@@ -1,11 +1,12 @@
 """Time what a forecast costs after each pass, where it runs: between the passes of a generation.
 
-Idea: a generation that writes one token a pass, whatever the model predicts, has a known number of passes.
-It is run as it is, and with a forecast after each pass that is never sure of anything. What it takes
-longer, by its passes, is the forecast's price. Run by itself over and over a forecast takes a fraction of
-that: it finds its code and its numbers where the last one left them.
+Idea: text is written in two passes a block, whatever the model predicts: the first leaves a quarter of
+the masks, the second none, much as where a policy decides. It is written so as it is, and with a forecast
+after each pass that is never sure of anything. What that takes longer, by its passes, is the forecast's
+price. Run by itself over and over a forecast takes a fraction of that: it finds its code and its numbers
+where the last one left them.
 
-Limits: numbers are random, and masks left are half of the block in the mean.
+Limits: numbers are random. Where more passes leave masks, or more of them, forecasts take longer.
 """
 
 from __future__ import annotations
@@ -54,21 +55,21 @@ def time_forecasts(
         rounds: samples of each.
         threads: processors to stay on.
     """
-    decoding = one_token_a_pass(workload.decoding)
+    decoding = two_passes_a_block(workload.decoding)
     shape = (1, decoding.block_length)
     hands_out = _Handing(backend, shape, vocab_size, width)
     prompt = np.random.default_rng(0).integers(0, vocab_size, (1, workload.prompt_length))
     batch = PromptBatch([0], prompt, prompt[:, :0])
-    runs = {PLAIN: _run(hands_out, batch, decoding, mask_token_id, vocab_size)}
+    runs = {PLAIN: _run(hands_out, batch, decoding, mask_token_id)}
     for name in METHODS:
         foreseeing = decoding.changed({"forecast": {"method": name, "threshold": 1.0}})
         assert foreseeing.forecast is not None
         forecast = UntrainedForecast.of(foreseeing.forecast, vocab_size, width, shape[1])
         writer = _Handing(backend, shape, vocab_size, width, forecast)
-        runs[name] = _run(writer, batch, foreseeing, mask_token_id, vocab_size)
+        runs[name] = _run(writer, batch, foreseeing, mask_token_id)
     with pinned(threads):
         samples = interleave(runs, rounds, sample_seconds=SAMPLE_SECONDS)
-    return _prices(samples, decoding.block_length)
+    return _prices(samples, 2 * decoding.num_blocks)
 
 
 def _prices(samples_us: Mapping[str, list[float]], passes: int) -> dict[str, float]:
@@ -81,24 +82,22 @@ def _prices(samples_us: Mapping[str, list[float]], passes: int) -> dict[str, flo
     }
 
 
-def one_token_a_pass(decoding: Decoding) -> Decoding:
-    """A decoding that writes the first block, one token in each pass, whatever is predicted.
-
-    No probability is above 1, so its policy writes the most certain token alone.
-    """
-    certain = {"policy": "threshold", "threshold": 1.0}
-    return decoding.changed({"commit": certain, "stop_at_end": True, "temperature": 0.0})
+def two_passes_a_block(decoding: Decoding) -> Decoding:
+    """A decoding that writes a block in two passes, by the certainty that `_Handing` says it has."""
+    return decoding.changed({"commit": {"policy": "threshold"}, "temperature": 0.0})
 
 
 def _run(
-    writer: Backend, batch: PromptBatch, decoding: Decoding, mask_token_id: int, vocab_size: int
+    writer: Backend, batch: PromptBatch, decoding: Decoding, mask_token_id: int
 ) -> Callable[[], object]:
-    every = range(vocab_size)  # any token ends the generation with its first block
-    return lambda: generate(writer, batch.prompts, decoding, mask_token_id, end_tokens=every)
+    return lambda: generate(writer, batch.prompts, decoding, mask_token_id)
 
 
 class _Handing:
-    """A backend that hands out logits and states beside its predictions: random ones, always the same."""
+    """A backend that hands out logits and states beside its predictions: random ones, always the same.
+
+    It says that it is certain of three quarters of a block in the first pass over it, and of all in the next.
+    """
 
     def __init__(
         self,
@@ -112,18 +111,25 @@ class _Handing:
         self._backend, self.forecast = backend, forecast
         self._logits = rng.standard_normal((*shape, vocab_size), dtype=np.float32)
         self._hidden = rng.standard_normal((*shape, width), dtype=np.float32)
+        self._start = -1
+        self._certain = np.ones(shape, dtype=np.float32)
+        self._doubtful = self._certain.copy()
+        self._doubtful[:, -(-3 * shape[1] // 4) :] = 0.5
 
     def begin(self, *, sampling: Sampling = GREEDY) -> None:
         """See `hwsearch.decoding.backend.Backend.begin`."""
         self._backend.begin()
+        self._start = -1
 
     def refresh(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
         """See `hwsearch.decoding.backend.Backend.refresh`."""
-        return self._handed(self._backend.refresh(tokens, start, stop))
+        return self._handed(self._backend.refresh(tokens, start, stop), start)
 
     def step(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
         """See `hwsearch.decoding.backend.Backend.step`."""
-        return self._handed(self._backend.step(tokens, start, stop))
+        return self._handed(self._backend.step(tokens, start, stop), start)
 
-    def _handed(self, found: Prediction) -> Prediction:
-        return found._replace(logits=self._logits, hidden=self._hidden)
+    def _handed(self, found: Prediction, start: int) -> Prediction:
+        certain = self._certain if start == self._start else self._doubtful
+        self._start = start
+        return found._replace(confidence=certain, logits=self._logits, hidden=self._hidden)

@@ -12,8 +12,8 @@ from hwsearch.latency.timing.forecasts import (
     PLAIN,
     _Handing,
     _prices,
-    one_token_a_pass,
     time_forecasts,
+    two_passes_a_block,
 )
 from hwsearch.plan import Decoding
 
@@ -35,8 +35,8 @@ class Sure:
 
 
 @pytest.mark.parametrize("method", [None, *METHODS])
-def test_one_block_is_written_a_token_a_pass_whatever_is_foreseen(method):
-    decoding, forecast = one_token_a_pass(MAKERS), None
+def test_blocks_are_written_in_two_passes_each_whatever_is_foreseen(method):
+    decoding, forecast = two_passes_a_block(MAKERS), None
     if method is not None:
         decoding = decoding.changed({"forecast": {"method": method, "threshold": 1.0}})
         forecast = UntrainedForecast.of(decoding.forecast, VOCAB, WIDTH, 8)
@@ -44,8 +44,7 @@ def test_one_block_is_written_a_token_a_pass_whatever_is_foreseen(method):
     found = generation(
         writer, np.zeros((1, 5), dtype=np.int64), decoding, MASK, end_tokens=range(VOCAB)
     )
-    assert len(found.passes) == 8
-    assert (found.written[0, 8:] == -1).all()
+    assert found.written[0].tolist() == [0] * 6 + [1] * 2 + [2] * 6 + [3] * 2
     if method is not None:
         assert not found.foreseen.any()
 
