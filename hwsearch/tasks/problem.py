@@ -17,7 +17,7 @@ class Problem:
 
     Attributes:
         question: the text a model is given.
-        answer: the worked solution; its last line is ``#### `` and the number.
+        answer: the worked solution; its last line is ``####`` and the number.
         suffix: the text that a model is given behind the blank that its answer fills; empty where text
             ends with the answer.
     """

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--grid",
-    help="Sizes to time instead: rows, features, keys, heads, head_dim and vocab, as in docs/latency.md.",
+    help="Sizes to time instead: rows, features, keys, heads, head_dim and vocab, as in the docs on devices.",
 )
 @click.option(
     "--formats",
