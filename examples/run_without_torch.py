@@ -10,7 +10,9 @@ import sys
 
 from hwsearch.runtime import Runtime
 
-QUESTION = "Tom has 3 bags with 4 apples each. He eats 2. How many are left?"
+QUESTION = (
+    "Mia has 12 apples. Mia buys 3 bags with 4 apples each. How many apples does Mia have now?"
+)
 
 
 def main(bundle: str, question: str = QUESTION) -> None:

@@ -36,7 +36,9 @@ def main(arguments: list[str] | None = None) -> None:
     bundle = hw.export(denoiser, study.best_plan, options.out)
     for check in hw.verify(bundle.path):
         print(f"{check.name}: {'yes' if check.passed else 'NO'}")
-    question = "Tom has 3 bags with 4 apples each. He eats 2. How many are left?"
+    question = (
+        "Mia has 12 apples. Mia buys 3 bags with 4 apples each. How many apples does Mia have now?"
+    )
     print(question, "\n", hw.Runtime(bundle).generate(question))
 
 
