@@ -4,6 +4,8 @@ So a page links to another one by its path, on the site and on GitHub alike, and
 CHANGELOG and CONTRIBUTING are part of the site where they lie.
 """
 
+import warnings
+
 # Imported here, since autodoc imports for the first time with TYPE_CHECKING set, which pydantic minds.
 import hwsearch.denoisers.own
 import hwsearch.jobs.exporting
@@ -11,6 +13,9 @@ import hwsearch.jobs.verification
 import hwsearch.study.settings
 import hwsearch.testing  # noqa: F401
 from hwsearch import __version__
+
+# the table of contents looks at every object there is, and torch warns of one of its own
+warnings.filterwarnings("ignore", category=FutureWarning, module="sphinx_external_toc")
 
 project = "hwsearch"
 author = "the hwsearch contributors"
@@ -45,7 +50,7 @@ napoleon_custom_sections = [("Source", "returns_style")]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True, "exclude-members": "model_config, model_post_init"}
 python_use_unqualified_type_names = True
 
 html_theme = "furo"
