@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Final, Protocol, Unpack
 
@@ -30,6 +31,7 @@ from hwsearch.runtime.providers import CPU, provider_of
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study import Study, load_study
 from hwsearch.study.preparation import SINK_QUESTIONS, reopen
+from hwsearch.study.records.outcome import WINNER, keep_outcomes
 from hwsearch.tasks.choice import REFERENCE_QUESTIONS, TaskChoice, TaskOptions
 
 
@@ -251,4 +253,11 @@ def export_from_study(
     if provider_of(bundle.manifest.runtime).elsewhere:
         return bundle
     measured = finisher.measure({bundle.path.name.replace("-", "_"): bundle})
-    return scored(finisher, plan, bundle, measured, study.target_ms, limit).bundle
+    found = scored(finisher, plan, bundle, measured, study.target_ms, limit)
+    name = WINNER if number is None else f"trial {number}"
+    command = f"hwsearch export {shlex.quote(study_name)} -o {shlex.quote(str(out))}"
+    if number is not None:
+        command += f" --plan {number}"
+    title = "chosen plan" if number is None else name
+    keep_outcomes(study.optuna, [found.outcome(name, title, study.target_ms, command)])
+    return found.bundle

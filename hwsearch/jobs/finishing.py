@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hwsearch.bundle import exporter_of
 from hwsearch.jobs.evaluation import evaluate_bundle
 from hwsearch.jobs.verification import measure_bundles
+from hwsearch.latency.devices.environment import environment
 from hwsearch.latency.prediction.uncertainty import Latency
 from hwsearch.latency.timing.answers import AnswerTimes
 from hwsearch.plan import CompressionPlan
@@ -17,6 +19,7 @@ from hwsearch.progress import work
 from hwsearch.runtime import Bundle, Figures, Runtime, record_figures
 from hwsearch.runtime.providers import exporting_for
 from hwsearch.study import Objective
+from hwsearch.study.records.outcome import Outcome
 from hwsearch.tasks.choice import REFERENCE_QUESTIONS
 from hwsearch.tasks.evaluation import Evaluation
 
@@ -59,6 +62,36 @@ class Contestant:
             "size_bytes": self.bundle.size_bytes,
             "bundle": str(self.bundle.path),
         }
+
+    def outcome(self, name: str, title: str, target_ms: float, command: str) -> Outcome:
+        """What a study keeps of it.
+
+        Args:
+            name: see `Outcome`.
+            title: the same for people.
+            target_ms: what the measured time is held against.
+            command: what measured it.
+        """
+        assert self.evaluation is not None, "a contestant is scored before it is kept"
+        ends = self.predicted.intervals_ms
+        return Outcome(
+            name=name,
+            title=title,
+            plan=self.plan,
+            predicted_ms=self.predicted.generation_ms,
+            predicted_10_90_ms=None if ends is None else ends.generation,
+            measured_ms=self.measured_ms,
+            target_ms=target_ms,
+            predicted_passes=sum(self.predicted.passes.values()),
+            measured_passes=self.measured_passes,
+            tokens_per_second=self.tokens_per_second,
+            correct="".join("01"[solved] for solved in self.evaluation.score.correct),
+            size_bytes=self.bundle.size_bytes,
+            bundle=str(self.bundle.path),
+            command=command,
+            environment=environment(),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
 
 class Finisher:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Unpack
 
 import optuna
@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from hwsearch.denoisers.caching.results import remembered
 from hwsearch.errors import StudyError
+from hwsearch.latency.devices.environment import environment
 from hwsearch.study.loss_noise import record_noise
 from hwsearch.study.objective import Objective, size_bytes
 from hwsearch.study.records.identity import (
@@ -225,5 +226,8 @@ def described(objective: Objective) -> dict[str, Any]:
         "costs": objective.costs(),
         "first_bytes": size_bytes(objective.denoiser, objective.first),
         "sizes": objective.sizes(),
+        "geometry": asdict(objective.denoiser.geometry) if objective.denoiser.is_cached else None,
+        "sinks": objective.sinks.model_dump(mode="json"),
+        "environment": environment(),
         **jointly,
     }

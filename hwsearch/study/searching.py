@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Unpack
 
 from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.errors import redacted
 from hwsearch.latency.devices.device import Device
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.finalists import judge_finalists
@@ -21,6 +23,7 @@ from hwsearch.study.preparation import (
     prompted_workload,
 )
 from hwsearch.study.records.identity import check_known, known_space
+from hwsearch.study.records.record import update_record
 from hwsearch.study.records.study import Study, load_study
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
@@ -124,7 +127,14 @@ def run_spec(
     settings: StudySettings = spec
     if spec.space.groups == "refine":
         settings = spec.model_copy(update={"coarse_to_fine": True})
-    return search(denoiser, space, device, settings, on_trial=on_trial, on_problem=on_problem)
+    study = search(denoiser, space, device, settings, on_trial=on_trial, on_problem=on_problem)
+    file = f"{name}.toml"
+    update_record(
+        study.optuna,
+        command=f"hwsearch search {shlex.quote(file)}",
+        study_file=redacted(spec.to_toml()),
+    )
+    return study
 
 
 def study_subject(spec: StudySpec) -> tuple[Denoiser, Device, SearchSpace]:

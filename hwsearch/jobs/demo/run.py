@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from hwsearch.progress import silent
 from hwsearch.study import Goal, Objective, check_feasible, prepare
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.preparation import default_workload
+from hwsearch.study.records.outcome import keep_outcomes
+from hwsearch.study.records.record import update_record
 from hwsearch.study.records.study import Study
 from hwsearch.study.run import run_study
 from hwsearch.tasks.choice import TaskChoice
@@ -54,6 +57,18 @@ class DemoOptions:
     trials: int = 40
     limit: int = 500
     seed: int = 0
+
+    def command(self, out: Path) -> str:
+        """The command line that does as much.
+
+        >>> DemoOptions(ratio=0.2).command(Path("demo"))
+        'hwsearch demo -o demo --target-ratio 0.2 --trials 40 --limit 500 --seed 0'
+        """
+        target = [] if self.ratio is None else ["--target-ratio", f"{self.ratio:g}"]
+        numbers = ["--trials", str(self.trials), "--limit", str(self.limit)]
+        return shlex.join(
+            ["hwsearch", "demo", "-o", str(out), *target, *numbers, "--seed", str(self.seed)]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +189,7 @@ def run_demo(
     assert winner is not None and uniform is not None, "contest scores everyone"
     baseline = contestants["baseline"].evaluation
     assert baseline is not None, "contest scores everyone"
-    return Demo(
+    demo = Demo(
         target,
         reach,
         len(study.frame()),
@@ -182,6 +197,20 @@ def run_demo(
         compare(winner.score.correct, uniform.score.correct),
         compare(winner.score.correct, baseline.score.correct),
     )
+    _keep(demo, study, objective.target_ms, options.command(out))
+    return demo
+
+
+def _keep(demo: Demo, study: Study, target_ms: float, command: str) -> None:
+    """Write what was measured into the study; its target is again the one asked for."""
+    keep_outcomes(
+        study.optuna,
+        [
+            found.outcome(name, TITLES[name], demo.target_ms, command)
+            for name, found in demo.contestants.items()
+        ],
+    )
+    update_record(study.optuna, target_ms=target_ms, command=command)
 
 
 def _search(

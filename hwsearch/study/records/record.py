@@ -53,6 +53,12 @@ class StudyRecord(BaseModel):
             `hwsearch.study.sensitivities.Sensitivities`.
         loss_noise_nats: how far rounding alone moves the loss.
         finalists: how the best plans answered real problems.
+        geometry: sizes of the model, as `Geometry` has them; None of a module of one's own.
+        sinks: the model's sink profile, which says what thresholds keep.
+        environment: machine and versions of the last run.
+        command: what was called last to search it.
+        study_file: what that resolved to, as a study file; None where something else than a file was told.
+        outcomes: plans that were exported, timed and scored; see `hwsearch.study.records.outcome`.
         ready: whether the creator of the study has queued its first plans.
     """
 
@@ -84,6 +90,12 @@ class StudyRecord(BaseModel):
     sensitivities: dict[str, Any] | None = None
     loss_noise_nats: float | None = None
     finalists: dict[str, Any] | None = None
+    geometry: dict[str, Any] | None = None
+    sinks: dict[str, Any] | None = None
+    environment: dict[str, str] | None = None
+    command: str | None = None
+    study_file: str | None = None
+    outcomes: list[dict[str, Any]] | None = None
     ready: bool = False
 
     @classmethod

@@ -61,6 +61,8 @@ def test_every_attribute_is_read_as_it_was_written(tmp_path):
         "model_options": '{"dtype": "bfloat16"}',
         "sensitivities": {"layers": [], "head": {"w8": 1e-5}, "passes": 9.0},
         "loss_noise_nats": 1e-4, "finalists": {"winner": 3}, "ready": True,
+        "geometry": {"num_layers": 1}, "sinks": {"passes": 1}, "environment": {"cores": "2"},
+        "command": "hwsearch search s.toml", "study_file": "trials = 3", "outcomes": [{"name": "winner"}],
     }  # fmt: skip
     assert values.keys() == StudyRecord.model_fields.keys()
     study = written(tmp_path, {})
