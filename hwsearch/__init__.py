@@ -20,6 +20,7 @@ from hwsearch._version import __version__
 if TYPE_CHECKING:
     from hwsearch.denoisers.loading.loader import load_denoiser
     from hwsearch.jobs.exporting import export
+    from hwsearch.jobs.reporting import write_report
     from hwsearch.jobs.verification import verify
     from hwsearch.latency.devices.device import load_device
     from hwsearch.plan import CompressionPlan, Decoding, LayerPlan, WeightFormat
@@ -41,6 +42,7 @@ __all__ = [
     "load_study",
     "search",
     "verify",
+    "write_report",
 ]
 
 _HOMES = {
@@ -57,6 +59,7 @@ _HOMES = {
     "search": "hwsearch.study",
     "export": "hwsearch.jobs.exporting",
     "verify": "hwsearch.jobs.verification",
+    "write_report": "hwsearch.jobs.reporting",
 }
 
 

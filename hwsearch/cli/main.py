@@ -27,6 +27,7 @@ VERBS = {
     "search": ("studies", "Search the plan of least loss within a latency target."),
     "compare": ("devices", "One study's plans on several devices."),
     "front": ("studies", "The Pareto front of a study."),
+    "report": ("studies", "One page about a study: front, plan, time, accuracy, sources."),
     "export": ("bundles", "Export a study's plan as an ONNX bundle."),
     "verify": ("bundles", "Check a bundle: files, predictions, accuracy, latency."),
     "evaluate": ("models", "Score a model or a bundle on a task."),
