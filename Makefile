@@ -57,7 +57,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(RUNS): pyproject.toml constraints.txt hwsearch/_version.py | $(BIN)/python
-	@$(INSTALL) '.[search]' >&2
+	@$(INSTALL) '.[search,report]' >&2
 	@touch $(RUNS)
 
 $(READY): pyproject.toml constraints.txt hwsearch/_version.py | $(BIN)/python

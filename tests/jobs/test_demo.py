@@ -56,6 +56,9 @@ def test_the_document_has_what_was_promised(demo, folder):
         assert found["predicted_ms"] > 0
         assert found["measured_ms"] > 0
         CompressionPlan.validate(found["plan"])
+    report = document["report"]
+    assert report["path"] == str(folder / "report.html") and (folder / "report.html").is_file()
+    assert "measured" in report["figures"] and "measured" not in report["missing"]
     ratio, reach = document["target_ratio"], document["fastest_uniform_ratio"]
     assert document["target_ms"] == pytest.approx(ratio * document["baseline"]["measured_ms"])
     assert document["target_met"] == (document["winner"]["measured_ms"] <= document["target_ms"])

@@ -110,3 +110,5 @@ def _show(demo: Demo) -> None:
         )
     bundle = demo.contestants["winner"].bundle.path
     click.echo(f"the winner is in {bundle}; ask it: hwsearch generate {bundle} QUESTION")
+    if demo.report is not None:
+        click.echo(f"all of it on one page: {demo.report.address}")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
+from hwsearch.errors import InputError
 from hwsearch.jobs.demo.contest import contest
 from hwsearch.jobs.demo.target import DemoTarget, Reach, choose_target
 from hwsearch.jobs.demo.waterfall import TITLES
 from hwsearch.jobs.finishing import Contestant, Finisher
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.onnxruntime import profile_machine
+from hwsearch.jobs.reporting import Report, write_report
 from hwsearch.latency.devices.device import Device, load_device
 from hwsearch.progress import silent
 from hwsearch.study import Goal, Objective, check_feasible, prepare
@@ -30,6 +32,9 @@ from hwsearch.tasks.statistics import Comparison, compare
 
 #: Name of the device that the demo times.
 DEVICE = "this-machine"
+
+#: File of the demo's study, in its folder.
+DATABASE = "demo.db"
 
 #: Trials that follow where the winner is measured above the target, aimed lower by the miss.
 AGAIN = 8
@@ -82,6 +87,7 @@ class Demo:
         contestants: ``baseline``, ``best_uniform`` and ``winner``, and the levers between.
         comparison: winner against best uniform plan, on the same problems.
         against_baseline: winner against the uncompressed model, likewise.
+        report: the study's page; None where the package that draws is not installed.
     """
 
     target: DemoTarget
@@ -90,6 +96,7 @@ class Demo:
     contestants: dict[str, Contestant]
     comparison: Comparison
     against_baseline: Comparison
+    report: Report | None = None
 
     @property
     def target_ms(self) -> float:
@@ -117,6 +124,7 @@ class Demo:
             "winner_against_best_uniform": _compared(self.comparison),
             "winner_against_baseline": _compared(self.against_baseline),
             "bundle": str(self.contestants["winner"].bundle.path),
+            "report": None if self.report is None else self.report.document(),
         }
 
     def faster(self, name: str) -> float:
@@ -198,7 +206,16 @@ def run_demo(
         compare(winner.score.correct, baseline.score.correct),
     )
     _keep(demo, study, objective.target_ms, options.command(out))
-    return demo
+    return replace(demo, report=_report(out, say))
+
+
+def _report(out: Path, say: Callable[[str], None]) -> Report | None:
+    """The study's page, in the demo's folder."""
+    try:
+        return write_report(str(out / DATABASE), out / "report.html", overwrite=True)
+    except InputError as error:  # all that was measured stands; only the page cannot be drawn
+        say(f"no report: {error}")
+        return None
 
 
 def _keep(demo: Demo, study: Study, target_ms: float, command: str) -> None:
@@ -224,7 +241,7 @@ def _search(
         objective,
         trials=trials,
         name="demo",
-        storage=str(out / "demo.db"),
+        storage=str(out / DATABASE),
         seed=options.seed,
         on_trial=on_trial,
     )

@@ -69,6 +69,7 @@ _CONFIG: Mapping[str, Any] = {
     "legend": {
         "labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12,
         "titleFontWeight": "bold", "labelLimit": 420, "symbolSize": 90, "aria": False,
+        "symbolBaseFillColor": INK, "symbolBaseStrokeColor": INK,
     },
     "text": {"color": INK, "fontSize": 12},
 }  # fmt: skip
@@ -137,6 +138,14 @@ def log_axis(
     return {"field": field, "type": "quantitative", "title": title, "axis": axis, "scale": scale}
 
 
+def spread_ticks(values: Sequence[float]) -> tuple[int, ...]:
+    """Multiples of powers of ten that get a tick: fewer where the axis is long."""
+    decades = math.log10(max(values) / min(values)) if min(values) < max(values) else 0.0
+    if decades > 3:
+        return (1,)
+    return (1, 3) if decades > 2 else (1, 2, 5) if decades > 0.8 else (1, 2, 3, 4, 5, 6, 7, 8, 9)
+
+
 def names(field: str, order: Sequence[str], title: str | None = None, **axis: object) -> Any:
     """An axis of names in a given order."""
     shown = {"labelAngle": 0, "labelLimit": 320, **axis}
@@ -157,7 +166,12 @@ def series(field: str, order: Sequence[str], title: str | None, **legend: object
 
 
 #: A legend under a figure.
-BELOW: Mapping[str, Any] = {"orient": "bottom", "direction": "horizontal", "gradientLength": 220}
+BELOW: Mapping[str, Any] = {
+    "orient": "bottom",
+    "direction": "horizontal",
+    "gradientLength": 220,
+    "tickCount": 3,
+}
 
 #: Layers of a figure that colour different things.
 APART = {"scale": {"color": "independent"}, "legend": {"color": "independent"}}

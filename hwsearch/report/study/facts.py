@@ -14,7 +14,7 @@ from hwsearch.formats.catalog import FORMATS
 from hwsearch.latency.devices.device import Device
 from hwsearch.latency.prediction.uncertainty import Latency
 from hwsearch.plan import CompressionPlan, WeightFormat
-from hwsearch.report.study.pricing import Pricing, study_device
+from hwsearch.report.study.pricing import StudyPricing, study_device
 from hwsearch.report.study.section import MissingFactsError
 from hwsearch.report.study.words import decoding_words
 from hwsearch.study import Study, is_uniform
@@ -141,9 +141,9 @@ class Facts:
         return None if rows.empty else rows.sort_values("loss").iloc[0]
 
     @cached_property
-    def pricing(self) -> Pricing:
+    def pricing(self) -> StudyPricing:
         """Predicts plans. Raises `MissingFactsError`."""
-        return Pricing.of(self.record, self.search_again())
+        return StudyPricing.of(self.record, self.search_again())
 
     @cached_property
     def device(self) -> Device:

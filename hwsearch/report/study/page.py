@@ -17,11 +17,17 @@ from hwsearch.report.study.drawing import inline_svg
 from hwsearch.report.study.facts import Facts
 from hwsearch.report.study.section import MissingFactsError, Section
 from hwsearch.report.study.sections import (
+    accuracy,
     commands,
+    devices,
     environment,
     front,
+    measured,
     plan,
+    progress,
     provenance,
+    sinks,
+    spent,
     summary,
 )
 
@@ -30,8 +36,14 @@ SECTIONS: Final[Mapping[str, tuple[str, Callable[[Facts], Section]]]] = {
     "summary": (summary.TITLE, summary.summary),
     "front": (front.TITLE, front.front),
     "plan": (plan.TITLE, plan.plan),
+    "spent": (spent.TITLE, spent.spent),
+    "measured": (measured.TITLE, measured.measured),
+    "accuracy": (accuracy.TITLE, accuracy.accuracy),
+    "sinks": (sinks.TITLE, sinks.sinks),
+    "progress": (progress.TITLE, progress.progress),
+    "devices": (devices.TITLE, devices.devices),
     "provenance": (provenance.TITLE, provenance.provenance),
-    "environment": (environment.TITLE, environment.environment),
+    "environment": (environment.TITLE, environment.machines),
     "commands": (commands.TITLE, commands.commands),
 }
 
@@ -54,14 +66,14 @@ def html(facts: Facts, sections: Sequence[Section]) -> str:
     """The page. Raises `InputError` where the package that draws is not installed."""
     from jinja2 import Environment, PackageLoader, select_autoescape
 
-    environment = Environment(
+    templates = Environment(
         loader=PackageLoader("hwsearch.report"),
         autoescape=select_autoescape(("html", "j2")),
         trim_blocks=True,
         lstrip_blocks=True,
     )
     script = _asset("study.js")
-    return environment.get_template("study.html.j2").render(
+    return templates.get_template("study.html.j2").render(
         name=facts.study.name,
         record=facts.record,
         sections=sections,

@@ -31,6 +31,7 @@ PARTS: Mapping[str, str] = {
     "gate_up": "mlp gate and up",
     "down": "mlp down",
     "ends": "head and last norm",
+    "forecast": "forecasts of passes",
     "fixed": "beside operators",
 }
 
@@ -42,7 +43,7 @@ class Spent(NamedTuple):
         layer: index of the layer; None for what belongs to none.
         part: one of `PARTS`.
         refresh_ms: in refreshes.
-        step_ms: in all other passes; what is ``fixed`` is not told apart, and stands here.
+        step_ms: in all other passes; what is ``fixed``, or a ``forecast``, is not told apart and stands here.
     """
 
     layer: int | None
@@ -57,7 +58,7 @@ class Spent(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Pricing:
+class StudyPricing:
     """Predicts a study's plans.
 
     Attributes:
@@ -71,7 +72,7 @@ class Pricing:
     record: StudyRecord
 
     @classmethod
-    def of(cls, record: StudyRecord, again: str) -> Pricing:
+    def of(cls, record: StudyRecord, again: str) -> StudyPricing:
         """Of what a study keeps.
 
         Args:
@@ -123,6 +124,8 @@ class Pricing:
         ]
         ends = OperatorChoice("ends", plan.head)
         found.append(Spent(None, "ends", *predictor.added_by_pass_ms([ends])))
+        if foresees := predictor.forecast_ms:
+            found.append(Spent(None, "forecast", 0.0, foresees))
         total = predictor.predict(kept).generation_ms
         return [*found, Spent(None, "fixed", 0.0, total - sum(one.ms for one in found))]
 

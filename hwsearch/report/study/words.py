@@ -43,10 +43,10 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def span(low: float, high: float) -> str:
+def percent_span(low: float, high: float) -> str:
     """An interval of shares in per cent.
 
-    >>> span(0.846, 0.904)
+    >>> percent_span(0.846, 0.904)
     '84.6 to 90.4 %'
     """
     return f"{100 * low:.1f} to {100 * high:.1f} %"

@@ -2,7 +2,9 @@
 (() => {
   const hint = document.getElementById("hint");
   const marks = (drawing) => [...drawing.querySelectorAll('[role="graphics-symbol"][aria-label]')];
+  let shown = null;
   const show = (mark) => {
+    shown = mark;
     hint.textContent = mark.getAttribute("aria-label");
     hint.hidden = false;
     const at = mark.getBoundingClientRect();
@@ -12,7 +14,7 @@
     hint.style.left = `${Math.max(8, left)}px`;
     hint.style.top = `${above > 8 ? above : Math.min(at.bottom + 8, innerHeight - box.height - 8)}px`;
   };
-  const hide = () => { hint.hidden = true; };
+  const hide = () => { shown = null; hint.hidden = true; };
   for (const drawing of document.querySelectorAll(".drawing")) {
     const all = marks(drawing);
     // one stop of the tab key a figure; arrows go from mark to mark
@@ -38,5 +40,6 @@
       });
     }
   }
-  addEventListener("scroll", hide, { passive: true });
+  // a mark that gets the focus may be scrolled into view: its hint goes along
+  addEventListener("scroll", () => { if (shown) show(shown); }, { passive: true, capture: true });
 })();

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hwsearch.latency.devices.environment import environment as here
+from hwsearch.latency.devices.environment import environment
 from hwsearch.report.study.facts import Facts
 from hwsearch.report.study.section import MissingFactsError, Section, Table
 
 TITLE = "Environment"
 
 
-def environment(facts: Facts) -> Section:
+def machines(facts: Facts) -> Section:
     """One column a machine: the timed device, the search, the measurement, this page."""
     columns = {
         "timed device": _device(facts),
         "search": facts.record.environment or {},
         "measurement": facts.outcomes[-1].environment if facts.outcomes else {},
-        "this page": here(),
+        "this page": environment(),
     }
     known = {name: found for name, found in columns.items() if found}
     keys = list(dict.fromkeys(key for found in known.values() for key in found))

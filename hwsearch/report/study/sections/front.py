@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -18,6 +17,7 @@ from hwsearch.report.study.charts import (
     chart,
     layer,
     log_axis,
+    spread_ticks,
 )
 from hwsearch.report.study.facts import Chosen, Facts
 from hwsearch.report.study.section import Figure, MissingFactsError, Section, Spec, Table
@@ -28,15 +28,12 @@ TITLE = "The front"
 #: Plans without any loss stand at the foot of the picture, so much below the least loss that is one.
 FLOOR = 3.0
 
-#: Ticks of an axis that spans less than a power of ten.
-STEPS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
-
 
 def front(facts: Facts) -> Section:
     """The picture and the table of the front."""
     if facts.frame.empty:
         raise MissingFactsError(f"No trial is finished; `{facts.search_again()}` runs some.")
-    rows = points(facts)
+    rows = trial_points(facts)
     best = [row for row in rows if row["front"]]
     words = (
         f"Each point is a plan: {len(rows)} were tried, and no other plan beats the {len(best)} on the line "
@@ -46,7 +43,7 @@ def front(facts: Facts) -> Section:
     return Section("front", TITLE, words, figures=(_figure(facts, rows),))
 
 
-def points(facts: Facts) -> list[dict[str, Any]]:
+def trial_points(facts: Facts) -> list[dict[str, Any]]:
     """One row a finished trial."""
     unit, floor = facts.study.unit, _floor(facts.frame)
     on_front = set(facts.front["number"])
@@ -127,9 +124,9 @@ def _spec(facts: Facts, rows: list[dict[str, Any]]) -> Spec:
     name = f"predicted generation {'time' if unit.symbol == 'ms' else 'energy'} ({unit.symbol})"
     ends = [row[end] for row in rows for end in ("low", "high") if row[end] is not None]
     costs = [*(row["cost"] for row in rows), *ends, unit.of(study.target_ms)]
-    x = log_axis("cost", name, costs, _ticks(costs))
+    x = log_axis("cost", name, costs, spread_ticks(costs))
     losses = [row["shown"] for row in rows]
-    y = log_axis("shown", f"loss ({facts.record.loss_name}, nats)", losses, _ticks(losses))
+    y = log_axis("shown", f"loss ({facts.record.loss_name}, nats)", losses, spread_ticks(losses))
     decodings = list(dict.fromkeys(row["decoding"] for row in rows))
     colours = _by_decoding("decoding", decodings, SERIES)
     shapes = _by_decoding("decoding", decodings, SHAPES)
@@ -169,12 +166,6 @@ def _spec(facts: Facts, rows: list[dict[str, Any]]) -> Spec:
     )  # fmt: skip
     layers = [limit, said, line, bars, over, uniform, searched, *_marked(facts, rows, x, y)]
     return chart(*layers, height=400, resolve={"scale": {"color": "shared", "shape": "shared"}})
-
-
-def _ticks(values: Sequence[float]) -> tuple[int, ...]:
-    """Multiples of powers of ten that get a tick: fewer where the axis is long."""
-    decades = math.log10(max(values) / min(values)) if min(values) < max(values) else 0.0
-    return (1,) if decades > 3 else (1, 3) if decades > 2 else (1, 2, 5) if decades > 0.8 else STEPS
 
 
 def _by_decoding(field: str, order: list[str], values: tuple[str, ...]) -> dict[str, Any]:

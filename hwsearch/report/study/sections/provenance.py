@@ -67,7 +67,9 @@ def _predicted(facts: Facts) -> tuple[str, ...]:
 
 def _measured(facts: Facts) -> list[tuple[str, ...]]:
     if not facts.outcomes:
-        return [("measured time, accuracy", "measured", f"none yet: {facts.export_command()}", "")]
+        return [
+            ("measured time, accuracy", "measured", f"none yet: `{facts.export_command()}`", "")
+        ]
     last = facts.outcomes[-1]
     machine = last.environment.get("processor", "an unnamed processor")
     problems = len(last.correct)
@@ -76,7 +78,7 @@ def _measured(facts: Facts) -> list[tuple[str, ...]]:
             "measured time",
             "measured",
             f"whole answers of the exported bundles, side by side, in the mean over questions; on {machine}, "
-            f"{last.finished or 'date unknown'}, by {last.command}",
+            f"{last.finished or 'date unknown'}, by `{last.command}`",
             f"study {facts.study.name}; bundles {', '.join(sorted({o.bundle for o in facts.outcomes}))}",
         ),
         (
@@ -101,7 +103,7 @@ def _derived(facts: Facts) -> list[tuple[str, ...]]:
         (
             "other devices",
             "predicted",
-            "the same plan and passes on every device that is known here; each bar says whether its device "
+            "the same plan and passes on every device that is known here; each point says whether its device "
             "was measured, published or modelled",
             "latency_tables",
         ),

@@ -12,7 +12,7 @@ from hwsearch.report.study.words import (
     nats,
     number,
     percent,
-    span,
+    percent_span,
 )
 from hwsearch.study.records.outcome import Outcome
 from hwsearch.tasks.statistics import compare
@@ -23,7 +23,7 @@ TITLE = "What was asked, and what was found"
 def summary(facts: Facts) -> Section:
     """Plan, time and accuracy in a few sentences and numbers."""
     chosen, baseline = facts.chosen, facts.baseline
-    words = (asked(facts), found(facts, chosen), *judged(facts, chosen, baseline))
+    words = (asked(facts), found(facts, chosen), *accuracy_words(facts, chosen, baseline))
     return Section("summary", TITLE, words, tiles=tuple(tiles(facts, chosen, baseline)))
 
 
@@ -80,7 +80,7 @@ def _time(facts: Facts, chosen: Chosen) -> str:
         return (
             f"It is predicted to take {ms(row['generation_ms'])}{_within(facts, chosen)}, which {meets} "
             f"the target of {ms(target)}. Neither its time nor its accuracy was measured: "
-            f"{facts.export_command(None if facts.trial is None else chosen.number)} does both."
+            f"`{facts.export_command(None if facts.trial is None else chosen.number)}` does both."
         )
     return (
         f"It was predicted to take {ms(outcome.predicted_ms)} a generation and was measured at "
@@ -103,7 +103,7 @@ def over(outcome: Outcome) -> str:
     return f"{abs(share):.1%} {'above' if share > 0 else 'below'}"
 
 
-def judged(facts: Facts, chosen: Chosen, baseline: Chosen | None) -> list[str]:
+def accuracy_words(facts: Facts, chosen: Chosen, baseline: Chosen | None) -> list[str]:
     """How much faster it is, and how many answers it gets right, beside the uncompressed model."""
     mine = chosen.outcome
     if mine is None:
@@ -111,17 +111,17 @@ def judged(facts: Facts, chosen: Chosen, baseline: Chosen | None) -> list[str]:
     problems = len(mine.correct)
     said = (
         f"It solves {percent(mine.accuracy)} of {problems} test problems "
-        f"(95 % interval {span(*mine.interval)})"
+        f"(95 % interval {percent_span(*mine.interval)})"
     )
     theirs = None if baseline is None else baseline.outcome
     if theirs is None:
         number = None if baseline is None else baseline.number
         return [
             f"{said}. The uncompressed model was not measured beside it: "
-            f"{facts.export_command(number, 'uncompressed')} does so."
+            f"`{facts.export_command(number, 'uncompressed')}` does so."
         ]
     said += (
-        f"; the uncompressed model solves {percent(theirs.accuracy)} ({span(*theirs.interval)}) "
+        f"; the uncompressed model solves {percent(theirs.accuracy)} ({percent_span(*theirs.interval)}) "
         f"and takes {ms(theirs.measured_ms)}, {theirs.measured_ms / mine.measured_ms:.1f} times as long."
     )
     if len(theirs.correct) == problems:
@@ -143,7 +143,7 @@ def tiles(facts: Facts, chosen: Chosen, baseline: Chosen | None) -> list[Tile]:
         shown += [
             Tile("measured", ms(outcome.measured_ms), f"target {ms(outcome.target_ms)}, "
                  f"predicted {ms(outcome.predicted_ms)}"),
-            Tile("accuracy", percent(outcome.accuracy), f"95 %: {span(*outcome.interval)}"),
+            Tile("accuracy", percent(outcome.accuracy), f"95 %: {percent_span(*outcome.interval)}"),
         ]  # fmt: skip
     elif row is not None:
         shown.append(
