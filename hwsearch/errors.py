@@ -34,15 +34,23 @@ class InputError(HwsearchError):
     """What the user gave cannot be used; the message says why and what would do."""
 
 
+#: Longest name that an error quotes.
+MOST_NAME = 100
+
+
 class UnknownNameError(InputError):
     """A name that is not in the list it should be in."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         known = sorted(known)
-        close = difflib.get_close_matches(name, known, n=1)
+        # likenesses of long texts take long to find
+        close = difflib.get_close_matches(name[:MOST_NAME], known, n=1)
         guess = f"; did you mean {close[0]!r}?" if close else ""
+        shown = name if len(name) <= MOST_NAME else f"{name[:MOST_NAME]}..."
         listing = ", ".join(known) or "none"
-        super().__init__(f"unknown {kind} {name!r}{guess} (known: {listing}){hint and '; ' + hint}")
+        super().__init__(
+            f"unknown {kind} {shown!r}{guess} (known: {listing}){hint and '; ' + hint}"
+        )
         self.name = name
 
 

@@ -8,18 +8,62 @@ from typing import Any, ClassVar
 from pydantic import (
     BaseModel,
     ConfigDict,
+    GetCoreSchemaHandler,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
 )
+from pydantic_core import core_schema
 
 from hwsearch.errors import InputError, UnknownNameError
 
+#: Most layers, widest matrices, and longest texts in tokens that any model or plan is believed to have.
+MOST_LAYERS, MOST_WIDTH, MOST_LENGTH = 1024, 1 << 20, 1 << 17
+
+#: Longest value that an error quotes.
+MOST_QUOTED = 200
+
+#: Bounds of numbers whose field names none: what JavaScript has exactly, and what no product overflows.
+MOST_INTEGER, MOST_NUMBER = 2**53, 1e30
+
+
+def _make_strict(schema: Any) -> None:
+    """Have the numbers and flags of a schema taken as such alone, and bound numbers that are not."""
+    if isinstance(schema, list | tuple):
+        for inner in schema:
+            _make_strict(inner)
+    if not isinstance(schema, dict):
+        return
+    kind = schema.get("type")
+    if kind in ("int", "float", "bool"):
+        schema["strict"] = True
+    if kind in ("int", "float"):
+        most = MOST_INTEGER if kind == "int" else MOST_NUMBER
+        if not schema.keys() & {"le", "lt"}:
+            schema["le"] = most
+        if not schema.keys() & {"ge", "gt"}:
+            schema["ge"] = -most
+        return
+    for inner in schema.values():
+        _make_strict(inner)
+
 
 class Frozen(BaseModel):
-    """Immutable, hashable data that refuses keys it does not know."""
+    """Immutable, hashable data that refuses keys it does not know.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Numbers, and what is true or false, are taken as such alone: neither text nor each other. They are finite
+    and within `MOST_INTEGER` or `MOST_NUMBER`, unless a field names its bounds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        schema = handler(source)
+        _make_strict(schema)
+        return schema
 
 
 class Keywords(Frozen):
@@ -79,4 +123,13 @@ def explain(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
         return f"{message}{suffix}"
-    return f"{key}: {message}, got {first['input']!r}{suffix}"
+    return f"{key}: {message}, got {shown_value(first['input'])}{suffix}"
+
+
+def shown_value(value: object) -> str:
+    """A value as Python writes it, cut to a length that can be read."""
+    try:
+        said = repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python writes out
+        return f"a {type(value).__name__}"
+    return said if len(said) <= MOST_QUOTED else f"{said[:MOST_QUOTED]}..."

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from hwsearch.analytical.estimator import Floats
 from hwsearch.errors import InputError
+from hwsearch.files import FileKind
+from hwsearch.files.arrays import map_npy
+from hwsearch.files.kinds import GIB
 
 #: Rows that are looked at together: what a scan holds in memory does not grow with the data.
 BLOCK = 8192
@@ -104,6 +107,10 @@ def checked_points(
     return points
 
 
+#: A file of points, which is mapped and not read.
+POINTS_FILE = FileKind("file of points", 4096 * GIB, fix="give a .npy file of floats")
+
+
 def map_points(path: Path) -> PointSet:
     """Points of a .npy file ``[points, ...]``, mapped: they are read when they are needed.
 
@@ -112,14 +119,11 @@ def map_points(path: Path) -> PointSet:
     Raises:
         InputError: it is no such file, or `checked_points` refuses what it holds.
     """
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        said = " ".join(str(error).split())
-        raise InputError(f"cannot read points {path}: {said}; give a .npy file of floats") from None
-    if not isinstance(values, np.ndarray) or values.ndim < 2:
-        shape = list(getattr(values, "shape", []))
-        raise InputError(f"{path}: points must have the shape [points, ...]; got {shape}")
+    values = map_npy(path, POINTS_FILE)
+    if values.ndim < 2:
+        raise InputError(
+            f"{path}: points must have the shape [points, ...]; got {list(values.shape)}"
+        )
     if not values.flags["C_CONTIGUOUS"]:
         raise InputError(
             f"{path}: rows must lie one after the other (C order); save np.ascontiguousarray(...)"

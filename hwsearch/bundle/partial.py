@@ -15,9 +15,13 @@ from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.caching.digest import code_digest
 from hwsearch.errors import InputError
+from hwsearch.files import FileKind, read_text
 
 #: Bytes of graphs, tokenizer and references beside the weights, at most.
 _REST = 64 << 20
+
+#: What is noted of an export that is not finished.
+_OWN_FILE = FileKind("note of an export", 64 << 20, fix="remove it")
 
 _KEY, _JOURNAL, _BUNDLE, _REPLACED = "key.json", "journal.jsonl", "bundle", "replaced"
 
@@ -42,7 +46,7 @@ class PartialBundle:
         known, replaced = self._folder / _KEY, self._folder / _REPLACED
         if replaced.exists() and not self._out.exists():
             replaced.rename(self._out)  # killed between the two moves
-        if not (known.is_file() and known.read_text(encoding="utf-8") == self._key):
+        if not (known.is_file() and read_text(known, _OWN_FILE) == self._key):
             shutil.rmtree(self._folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         known.write_text(self._key, encoding="utf-8")

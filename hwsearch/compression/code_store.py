@@ -10,9 +10,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from hwsearch.denoisers.caching.digest import weights_digest
-from hwsearch.denoisers.caching.folder import CACHE_VARIABLE, cache_folder, whole_folder
+from hwsearch.denoisers.caching.folder import CACHE_VARIABLE, CACHED_FILE, cache_folder
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
+from hwsearch.files import whole_folder
+from hwsearch.files.arrays import map_npy
 from hwsearch.formats.catalog import format_of
 from hwsearch.formats.linears.stored_linear import CodedLinear, outputs_at_once
 from hwsearch.formats.weight_format import Format
@@ -73,7 +75,7 @@ class CodeStore:
                 f"{self.folder}: codes take {needed / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB "
                 f"left; make room, or set {CACHE_VARIABLE} to a folder on another disk"
             )
-        with whole_folder(folder) as fresh:
+        with whole_folder(folder, "keep") as fresh:
             arrays = {
                 name: np.lib.format.open_memmap(
                     codes_file(fresh, name), "w+", spec.dtype, spec.shape
@@ -97,7 +99,7 @@ def mapped_codes(folder: Path, form: Format, inputs: int, outputs: int) -> Codes
     """A matrix's arrays, mapped from their files."""
     # numpy's files do not know 8-bit floats by name
     return {
-        name: np.load(codes_file(folder, name), mmap_mode="r").view(spec.dtype)
+        name: map_npy(codes_file(folder, name), CACHED_FILE).view(spec.dtype)
         for name, spec in form.specs(inputs, outputs).items()
     }
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from hwsearch.errors import PlanError
 from hwsearch.plan import CachePolicy, CacheRule, CompressionPlan, LayerPlan
-from hwsearch.schema import Frozen
+from hwsearch.schema import MOST_LAYERS, Frozen
 
 #: First positions of a sequence, scored by themselves: where autoregressive models have their sinks.
 FIRST = 4
@@ -65,6 +66,12 @@ def signal_of(policy: CachePolicy) -> Signal:
     return Signal.MASS if policy.running and policy.rule in MASS_RULES else Signal.NONE
 
 
+#: For each layer scores of positions; none goes without.
+Scores = Annotated[
+    tuple[Annotated[tuple[float, ...], Field(min_length=1)], ...], Field(max_length=MOST_LAYERS)
+]
+
+
 class StaticScores(Frozen):
     """Scores of positions calibrated once, layer by layer.
 
@@ -77,8 +84,8 @@ class StaticScores(Frozen):
         from_end: for each layer the scores of the last position, the one before, ...
     """
 
-    first: tuple[tuple[float, ...], ...]
-    from_end: tuple[tuple[float, ...], ...]
+    first: Scores
+    from_end: Scores
 
     def of(self, layer: int, length: int) -> NDArray[np.float64]:
         """Scores ``[length]``; where a sequence is longer than any calibrated, the furthest known."""

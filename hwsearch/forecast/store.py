@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +13,9 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from hwsearch.errors import InputError
+from hwsearch.files import FileKind, parse_json
+from hwsearch.files.arrays import read_npz
+from hwsearch.files.kinds import MIB
 from hwsearch.forecast.fitting import JudgedForecast
 from hwsearch.forecast.judging import SUMS, BinFigures, figures_of
 from hwsearch.forecast.methods.copying import CopiedTokens
@@ -39,21 +39,8 @@ from hwsearch.schema import explain
 
 VERSION: Final = 1
 
-#: What is read of a file that may hold anything: numpy, zipfile and zlib each fail in their own way.
-_UNREADABLE: Final = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    EOFError,
-    MemoryError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+#: The file of a fitted forecast.
+FORECAST_ARCHIVE: Final = FileKind("fitted forecast", 1024 * MIB, fix="fit it again")
 
 #: Sizes of each array of a method; a letter is one number wherever it stands.
 _MAP: Final[dict[str, tuple[str | int, ...]]] = {
@@ -98,16 +85,7 @@ def load(path: Path) -> JudgedForecast:
     Raises:
         InputError: the file cannot be read, or is not a fitted forecast of this version.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except _UNREADABLE as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(
-            f"{path}: cannot read this fitted forecast ({said}); fit it again"
-        ) from error
-    except AttributeError as error:  # an array by itself, not an archive
-        raise InputError(f"{path}: one array, not a fitted forecast; fit it again") from error
+    arrays = read_npz(path, FORECAST_ARCHIVE)
     try:
         return _forecast(arrays)
     except _MalformedError as error:
@@ -131,12 +109,12 @@ def _about(arrays: Mapping[str, NDArray[Any]]) -> tuple[ForecastSettings, str]:
     if found is None or found.shape != () or found.dtype.kind != "U":
         raise _MalformedError("holds no settings of a forecast")
     try:
-        about = json.loads(str(found))
+        about = parse_json(str(found), "settings of the forecast", FORECAST_ARCHIVE)
         version, belongs_to = about["version"], about["belongs_to"]
         settings: ForecastSettings = TypeAdapter(AnyForecast).validate_python(about["settings"])
     except ValidationError as error:
         raise _MalformedError(f"settings of the forecast: {explain(error)}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (InputError, ValueError, KeyError, TypeError) as error:
         raise _MalformedError("holds no settings of a forecast") from error
     if version != VERSION:
         raise _MalformedError(f"a forecast of version {version!r}, and version {VERSION} is read")

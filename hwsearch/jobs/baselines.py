@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from hwsearch._version import __version__
 from hwsearch.bundle import Exporter
 from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
@@ -28,6 +30,9 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError, UnknownNameError
+from hwsearch.files import FileKind, parse_json, read_json, read_text
+from hwsearch.files.kinds import MIB
+from hwsearch.files.refusals import quoted
 from hwsearch.latency.timing.bundles import time_backends
 from hwsearch.plan import CachePolicy, CompressionPlan
 from hwsearch.progress import each, shown
@@ -44,6 +49,10 @@ from hwsearch.tasks.losses.teacher_forcing import answered
 SHARES, SWEEP = (0.3, 0.5), (0.1, 0.2, 0.4, 0.6, 0.7)
 
 ROWS_FILE, SPEED_FILE, RUN_FILE = "rows.jsonl", "speed.json", "run.json"
+
+
+#: A file of a folder of baselines.
+BASELINES_FILE = FileKind("file of baselines", 64 * MIB, fix="choose another folder")
 
 
 @dataclass(frozen=True)
@@ -146,7 +155,10 @@ def run_baselines(
 
 def write_table(out: Path) -> list[BaselineRow]:
     """The table, picture and CSV of all rows in a folder."""
-    speeds = json.loads((out / SPEED_FILE).read_text()) if (out / SPEED_FILE).exists() else {}
+    path = out / SPEED_FILE
+    speeds = read_json(path, BASELINES_FILE) if path.exists() else {}
+    if not isinstance(speeds, dict):
+        raise BASELINES_FILE.refuse(path, "it must hold an object")
     rows = [row.timed(speeds) for row in read_rows(out).values()]
     return write_baselines(rows, out)
 
@@ -181,13 +193,16 @@ def read_rows(out: Path) -> dict[str, BaselineRow]:
     """Finished rows of a folder by their key; a line that was cut off is measured again."""
     rows = {}
     path = out / ROWS_FILE
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in read_text(path, BASELINES_FILE).split("\n") if path.exists() else ():
         try:
-            record = json.loads(line)
-        except ValueError:
+            record = parse_json(line, path, BASELINES_FILE)
+        except InputError:
             continue
-        key = record.pop("key")
-        rows[key] = BaselineRow(**record)
+        try:
+            key = record.pop("key")
+            rows[key] = TypeAdapter(BaselineRow).validate_json(json.dumps(record), strict=True)
+        except (ValidationError, AttributeError, KeyError, TypeError) as error:
+            raise BASELINES_FILE.refuse(path, f"no row of baselines: {quoted(error)}") from error
     return rows
 
 
@@ -221,11 +236,11 @@ def _read_run(path: Path) -> dict[str, Any]:
     """What `RUN_FILE` says; nothing where there is none. Raises `InputError` if it is damaged."""
     if not path.exists():
         return {}
-    try:
-        # earlier runs knew one task and one way of loading
-        return {"task": {}, "options": {}, **json.loads(path.read_text(encoding="utf-8"))}
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); choose another folder") from error
+    found = read_json(path, BASELINES_FILE)
+    if not isinstance(found, dict):
+        raise BASELINES_FILE.refuse(path, "it must hold an object")
+    # earlier runs knew one task and one way of loading
+    return {"task": {}, "options": {}, **found}
 
 
 def _without(settings: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from hwsearch.errors import PlanError
+from hwsearch.files import FileKind, parse_json, read_json
+from hwsearch.files.kinds import MIB
 from hwsearch.plan.decoding import Decoding
 from hwsearch.plan.layers import (
     LINEAR_GROUPS,
@@ -18,9 +20,12 @@ from hwsearch.plan.layers import (
     WeightFormat,
     WeightPruning,
 )
-from hwsearch.schema import OmitsDefaults, explain
+from hwsearch.schema import MOST_LAYERS, OmitsDefaults, explain
 
 SCHEMA_VERSION: Final = 1
+
+#: The file of a plan.
+PLAN_FILE = FileKind("plan", 4 * MIB, PlanError)
 
 
 class CompressionPlan(OmitsDefaults):
@@ -39,7 +44,7 @@ class CompressionPlan(OmitsDefaults):
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    layers: Annotated[tuple[LayerPlan, ...], Field(min_length=1)]
+    layers: Annotated[tuple[LayerPlan, ...], Field(min_length=1, max_length=MOST_LAYERS)]
     head: WeightFormat = WeightFormat.FP32
     decoding: Decoding | None = None
     cache: CachePolicy = CachePolicy()
@@ -98,18 +103,14 @@ class CompressionPlan(OmitsDefaults):
     @classmethod
     def from_json(cls, text: str) -> CompressionPlan:
         """A plan from its JSON text. Raises `PlanError` as `validate` does."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise PlanError(f"plan: {explain(error)}") from error
+        return cls.validate(parse_json(text, "plan", PLAN_FILE))
 
     @classmethod
     def read(cls, path: Path) -> CompressionPlan:
         """A plan from a JSON file. Raises `PlanError`, naming the file."""
+        found = read_json(path, PLAN_FILE)
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise PlanError(f"cannot read plan {path}: {error.strerror}") from error
+            return cls.validate(found)
         except PlanError as error:
             raise PlanError(f"{path}: {error}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -12,8 +11,16 @@ from pydantic import Field, ValidationError, model_validator
 
 from hwsearch.commit.catalog import AnyCommitPolicy
 from hwsearch.errors import PlanError
+from hwsearch.files import FileKind, read_json
+from hwsearch.files.kinds import MIB
 from hwsearch.forecast.settings import AnyForecast
-from hwsearch.schema import Frozen, OmitsDefaults, explain
+from hwsearch.schema import MOST_INTEGER, MOST_LENGTH, Frozen, OmitsDefaults, explain
+
+#: A number of tokens, or of passes over them.
+Length = Annotated[int, Field(ge=1, le=MOST_LENGTH)]
+
+#: The file of a decoding's changes.
+DECODING_FILE = FileKind("decoding", MIB, PlanError)
 
 
 class CommitRule(StrEnum):
@@ -53,8 +60,8 @@ class Window(Frozen):
             which recomputes 24 positions before the block).
     """
 
-    before: Annotated[int, Field(ge=0)] = 0
-    after: Annotated[int, Field(ge=0)] | None = 0
+    before: Annotated[int, Field(ge=0, le=MOST_LENGTH)] = 0
+    after: Annotated[int, Field(ge=0, le=MOST_LENGTH)] | None = 0
     advance: bool = False
     slide: bool = False
 
@@ -87,16 +94,16 @@ class Decoding(OmitsDefaults):
             None foresees nothing.
     """
 
-    gen_length: Annotated[int, Field(ge=1)]
-    block_length: Annotated[int, Field(ge=1)]
-    steps: Annotated[int, Field(ge=1)]
-    refresh_interval: Annotated[int, Field(ge=1)]
+    gen_length: Length
+    block_length: Length
+    steps: Length
+    refresh_interval: Annotated[int, Field(ge=1, le=MOST_INTEGER)]
     rule: CommitRule = CommitRule.LOW_CONFIDENCE
-    temperature: Annotated[float, Field(ge=0.0)] = 0.0
+    temperature: Annotated[float, Field(ge=0.0, le=1e3)] = 0.0
     commit: AnyCommitPolicy | None = None
     stop_at_end: bool = False
     window: Window = Window()
-    suffix_window: Annotated[int, Field(ge=0)] | None = None
+    suffix_window: Annotated[int, Field(ge=0, le=MOST_LENGTH)] | None = None
     forecast: AnyForecast | None = None
 
     # studies are known by the text of their decoding, which must stay as it was without these
@@ -245,12 +252,7 @@ class Decoding(OmitsDefaults):
     @classmethod
     def read_changes(cls, path: Path) -> dict[str, Any]:
         """The fields in a JSON file, for `changed`. Raises `PlanError`, naming the file."""
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise PlanError(f"cannot read decoding {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise PlanError(f"{path}: not JSON ({error})") from error
+        found = read_json(path, DECODING_FILE)
         if not isinstance(found, dict):
             raise PlanError(f'{path}: a decoding is an object, such as {{"stop_at_end": true}}')
         return found

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from hwsearch.errors import PlanError
-from hwsearch.schema import Frozen, OmitsDefaults
+from hwsearch.schema import MOST_WIDTH, Frozen, OmitsDefaults
 
 
 class WeightFormat(StrEnum):
@@ -82,8 +82,8 @@ class CachePolicy(Frozen):
 
     rule: CacheRule = CacheRule.KEEP_STABLE
     running: bool = True
-    early_scale: Annotated[float, Field(gt=0.0)] = 1.0
-    late_scale: Annotated[float, Field(gt=0.0)] = 1.0
+    early_scale: Annotated[float, Field(gt=0.0, le=1e6)] = 1.0
+    late_scale: Annotated[float, Field(gt=0.0, le=1e6)] = 1.0
     boundary: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
 
     def scale(self, refresh: int, refreshes: int) -> float:
@@ -158,8 +158,8 @@ class LayerPlan(OmitsDefaults):
     out: WeightFormat = _set_by("out")
     gate_up: WeightFormat = _set_by("gate_up")
     down: WeightFormat = _set_by("down")
-    kept_heads: Annotated[int, Field(ge=1)] | None = None
-    kept_channels: Annotated[int, Field(ge=1)] | None = None
+    kept_heads: Annotated[int, Field(ge=1, le=MOST_WIDTH)] | None = None
+    kept_channels: Annotated[int, Field(ge=1, le=MOST_WIDTH)] | None = None
     sparsity: float | str | None = None
 
     #: The fields that say which weights go.

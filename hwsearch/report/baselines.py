@@ -6,7 +6,9 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from hwsearch.decoding.kept import signal_of
 from hwsearch.errors import InputError
@@ -115,10 +117,10 @@ class BaselineRow:
 
     family: str
     method: str
-    share: float
-    correct: str
-    kl: float
-    size_bytes: int
+    share: Annotated[float, Field(ge=0.0, lt=1.0)]
+    correct: Annotated[str, Field(pattern=r"^[01]*$")]
+    kl: Annotated[float, Field(allow_inf_nan=False)]
+    size_bytes: Annotated[int, Field(ge=0, le=1 << 53)]
     speed_up: float | None = None
 
     @property

@@ -12,6 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hwsearch.errors import InputError
+from hwsearch.files import FileKind
+from hwsearch.files.kinds import MIB
+from hwsearch.files.tables import read_csv
 
 Interval = tuple[float, float]
 Measure = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
@@ -53,14 +56,13 @@ class Ranking:
         return asdict(self)
 
 
+#: The file of a study of proxies.
+LOSSES_FILE = FileKind("CSV of losses", 256 * MIB, fix="`python studies/proxies/run.py` writes it")
+
+
 def read_losses(path: Path) -> pd.DataFrame:
     """Rows of the study's CSV. Raises `InputError`, naming the file and what it lacks."""
-    try:
-        frame = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot read {path} ({error}); `python studies/proxies/run.py` writes it"
-        ) from error
+    frame = read_csv(path, LOSSES_FILE)
     missing = sorted(set(COLUMNS) - set(frame.columns))
     if missing:
         raise InputError(f"{path}: lacks the columns {', '.join(missing)}")

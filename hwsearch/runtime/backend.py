@@ -14,9 +14,11 @@ from hwsearch.decoding.cache import outside
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.passes import WHOLE, Scope
 from hwsearch.errors import InputError
+from hwsearch.files import refused_by
 from hwsearch.forecast.fitting import JudgedForecast
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
 from hwsearch.runtime.graphs import BEFORE, BundleGraphs, HeldInputs, OpenGraph
+from hwsearch.runtime.guards.graph_file import GRAPH_FILE
 from hwsearch.runtime.keepers import LayerKeepers
 from hwsearch.runtime.providers import Session
 from hwsearch.runtime.state import NEXT, PassState
@@ -157,7 +159,8 @@ class OnnxBackend:
         """Some outputs of a graph, by name; `held` are inputs that it takes beside `feeds`."""
         if held is not None:
             return held.run(feeds)
-        return dict(zip(names, session.run(names, feeds), strict=True))
+        with refused_by("onnxruntime", file, GRAPH_FILE):
+            return dict(zip(names, session.run(names, feeds), strict=True))
 
     def _step_feeds(
         self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE

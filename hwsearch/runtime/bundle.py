@@ -15,13 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from hwsearch.decoding.kept import KeptShares, StaticScores
-from hwsearch.denoisers.chat.asking import Asks, Infilling, Question
+from hwsearch.denoisers.chat.asking import Asks, Infilling, Question, checked_template
 from hwsearch.errors import InputError, VerificationError
+from hwsearch.files import FileKind, check_inside, checked, open_plain, parse_json, read_bytes
+from hwsearch.files.kinds import GIB, MIB
+from hwsearch.files.opening import check_unlinked, is_folder
 from hwsearch.plan import CachePolicy, CompressionPlan, Decoding
-from hwsearch.schema import Frozen, OmitsDefaults, explain
+from hwsearch.runtime.guards.graph_file import check_graph
+from hwsearch.schema import MOST_LAYERS, MOST_WIDTH, Frozen, OmitsDefaults, explain
 
 BUNDLE_FILE = "bundle.json"
 REFRESH_FILE = "refresh.onnx"
@@ -44,12 +48,19 @@ _ALWAYS = (REFRESH_FILE, PLAN_FILE, TOKENIZER_FILE)
 
 SCHEMA_VERSION: Final = 1
 
+_AGAIN = "export the bundle again"
+
+#: The file that says what a bundle is, and any other file of it.
+MANIFEST_FILE: Final = FileKind(BUNDLE_FILE, 64 * MIB, InputError, _AGAIN)
+BUNDLED_FILE: Final = FileKind("file of a bundle", 4096 * GIB, VerificationError, _AGAIN)
+
 _UNSEALED = "0" * 64
 _SEAL = re.compile(rb'"seal": "([0-9a-f]{64})"')
 _BROKEN = "it was changed or damaged after the export; export the bundle again"
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Token = Annotated[int, Field(ge=0, lt=1 << 31)]
 
 
 class Reference(OmitsDefaults):
@@ -64,7 +75,7 @@ class Reference(OmitsDefaults):
     _omitted_defaults: ClassVar[frozenset[str]] = frozenset({"suffix"})
 
     question: str
-    tokens: tuple[int, ...]
+    tokens: tuple[Token, ...]
     suffix: str = ""
 
     @property
@@ -142,19 +153,19 @@ class Manifest(Frozen):
     runtime: str = "onnxruntime-cpu"
     versions: dict[str, str]
     passes: Literal["cached", "full"] = "cached"
-    layers: Annotated[int, Field(ge=1)]
-    kv_heads: Annotated[int, Field(ge=1)] | None
-    head_dim: Annotated[int, Field(ge=1)] | None
-    mask_token_id: int
-    end_token_id: int
-    end_token_ids: tuple[int, ...] = ()
-    prompt_template: str
+    layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)]
+    kv_heads: Annotated[int, Field(ge=1, le=MOST_WIDTH)] | None
+    head_dim: Annotated[int, Field(ge=1, le=MOST_WIDTH)] | None
+    mask_token_id: Token
+    end_token_id: Token
+    end_token_ids: Annotated[tuple[Token, ...], Field(max_length=1000)] = ()
+    prompt_template: Annotated[str, AfterValidator(checked_template)]
     chat: Chat | None = None
     decoding: Decoding
-    kept_shares: tuple[Share, ...]
+    kept_shares: Annotated[tuple[Share, ...], Field(max_length=MOST_LAYERS)]
     cache: CachePolicy = CachePolicy()
     static: StaticScores | None = None
-    sha256: dict[str, Digest]
+    sha256: Annotated[dict[str, Digest], Field(max_length=100)]
     reference: tuple[Reference, ...] = ()
     asks: Asks = "template"
     figures: Figures = Figures()
@@ -201,17 +212,23 @@ def read_bundle(path: Path | str) -> Bundle:
     path = Path(path)
     content = _read_manifest_bytes(path)
     _check_seal(content, path / BUNDLE_FILE)
-    try:
-        manifest = Manifest.model_validate_json(content)
-    except ValidationError as error:
-        raise InputError(f"{path / BUNDLE_FILE}: {explain(error)}") from error
+    where = path / BUNDLE_FILE
+    manifest = checked(Manifest, parse_json(content, where, MANIFEST_FILE), where, MANIFEST_FILE)
     if len(manifest.kept_shares) != manifest.layers:
         raise InputError(
             f"{path / BUNDLE_FILE}: kept_shares: must name one share for each of the "
             f"{manifest.layers} layers, got {len(manifest.kept_shares)}"
         )
+    static = manifest.static
+    if static is not None and {len(static.first), len(static.from_end)} != {manifest.layers}:
+        raise MANIFEST_FILE.refuse(where, f"static: must be of the {manifest.layers} layers")
+    _check_listed(path, manifest)
     for name in sorted({*_ALWAYS, *manifest.sha256}):
-        _check_file(path / name, manifest.sha256.get(name))
+        _check_file(path, name, manifest.sha256.get(name))
+    sizes = {name: (path / name).stat().st_size for name in manifest.sha256}
+    for name in sizes:
+        if name.endswith(".onnx"):
+            check_graph(path / name, sizes)
     return Bundle(path, manifest)
 
 
@@ -246,17 +263,16 @@ def record_figures(path: Path | str, **figures: object) -> Bundle:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    with open_plain(path, BUNDLED_FILE) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_manifest_bytes(path: Path) -> bytes:
-    if not path.is_dir():
+    if not is_folder(path):
         raise InputError(f"{path}: no such bundle folder; `hwsearch export` writes one")
-    try:
-        return (path / BUNDLE_FILE).read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: not a bundle, it holds no {BUNDLE_FILE}") from error
+    if not (path / BUNDLE_FILE).exists():
+        raise InputError(f"{path}: not a bundle, it holds no {BUNDLE_FILE}")
+    return read_bytes(path / BUNDLE_FILE, MANIFEST_FILE)
 
 
 def _check_seal(content: bytes, path: Path) -> None:
@@ -268,8 +284,26 @@ def _check_seal(content: bytes, path: Path) -> None:
     raise VerificationError(f"{path}: its seal does not match its content: {_BROKEN}")
 
 
-def _check_file(path: Path, expected: str | None) -> None:
-    if not path.is_file():
+def _check_listed(path: Path, manifest: Manifest) -> None:
+    """Refuse names that lead elsewhere, and files that the bundle would read and does not list."""
+    for name in manifest.sha256:
+        if check_inside(path, name, BUNDLED_FILE).parent != path:
+            raise BUNDLED_FILE.refuse(path, f"files of a bundle lie in its folder, got {name!r}")
+    needed = {STEP_FILE} if manifest.passes == "cached" else set()
+    needed |= {FORECAST_FILE} if manifest.decoding.forecast is not None else set()
+    for name in sorted(needed - manifest.sha256.keys()):
+        raise VerificationError(f"{path / name}: {BUNDLE_FILE} does not list it; {_BROKEN}")
+    for name in sorted({*FILES, REFERENCE_FILE, FORECAST_FILE} - manifest.sha256.keys()):
+        if (path / name).exists() or (path / name).is_symlink():
+            raise VerificationError(
+                f"{path / name}: {BUNDLE_FILE} does not list it, so it is of another bundle; remove it"
+            )
+
+
+def _check_file(folder: Path, name: str, expected: str | None) -> None:
+    path = folder / name
+    check_unlinked(path, folder, BUNDLED_FILE)
+    if not path.exists():
         raise VerificationError(f"{path}: missing; export the bundle again")
     if sha256_of(path) != expected:
         raise VerificationError(f"{path}: its checksum does not match {BUNDLE_FILE}: {_BROKEN}")

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 
-from tokenizers import Tokenizer
-
 from hwsearch.decoding import sampler
 from hwsearch.decoding.answer import answer_text, end_token_ids, partial_text
 from hwsearch.decoding.backend import Tokens
@@ -22,6 +20,7 @@ from hwsearch.denoisers.chat.asking import (
     suffix_tokens,
 )
 from hwsearch.denoisers.chat.template import ChatTemplate
+from hwsearch.denoisers.loading.special_tokens import open_tokenizer
 from hwsearch.errors import InputError
 from hwsearch.runtime.backend import OnnxBackend
 from hwsearch.runtime.bundle import TOKENIZER_FILE, Bundle, read_bundle
@@ -55,7 +54,7 @@ class Runtime:
             _check_written_for(self.bundle, provider)
         self._threads, self._opening = threads, Lock()
         self._backend = OnnxBackend(self.bundle, threads) if is_opened else None
-        self.tokenizer = Tokenizer.from_file(str(self.bundle.path / TOKENIZER_FILE))
+        self.tokenizer = open_tokenizer(self.bundle.path / TOKENIZER_FILE)
         chat = self.bundle.manifest.chat
         where = f"{self.bundle.path}: chat template"
         self.chat = None if chat is None else ChatTemplate(chat.source, chat.tokens, where)

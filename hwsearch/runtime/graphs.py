@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hwsearch.decoding.backend import Sampling
 from hwsearch.errors import InputError
+from hwsearch.files import refused_by
 from hwsearch.forecast.fitting import JudgedForecast
 from hwsearch.forecast.store import load
 from hwsearch.plan import CompressionPlan
@@ -23,6 +24,8 @@ from hwsearch.runtime.bundle import (
     Bundle,
     owner_of,
 )
+from hwsearch.runtime.guards.graph_ends import check_ends
+from hwsearch.runtime.guards.graph_file import GRAPH_FILE
 from hwsearch.runtime.providers import Session, provider_of, session_for
 from hwsearch.runtime.state import CREDIT, LOGP, NEXT
 
@@ -66,10 +69,12 @@ class BundleGraphs:
         open_graph = open_graph or provider_of(bundle.manifest.runtime).open
         self.kept_shares = bundle.kept_shares
         self.sampling = Sampling.of(bundle.manifest.decoding)
-        self.refresh = open_graph(bundle.path / REFRESH_FILE, threads)
+        self.refresh = _opened(open_graph, bundle.path / REFRESH_FILE, threads)
         self.step: Session | None = None
         if bundle.manifest.passes == "cached":
-            self.step = open_graph(bundle.path / STEP_FILE, threads)
+            self.step = _opened(open_graph, bundle.path / STEP_FILE, threads)
+        with refused_by("onnxruntime", bundle.path, GRAPH_FILE):  # names that are no text
+            check_ends(bundle, self.refresh, self.step)
         self.refresh_outputs = _names(self.refresh.get_outputs())
         self.step_outputs = [] if self.step is None else _names(self.step.get_outputs())
         self.cached = [n for n in self.refresh_outputs if n == BEFORE or n.startswith(_CACHED)]
@@ -110,7 +115,8 @@ class HeldInputs:
         binding = self._binding or self._bind(session)
         for name, array in feeds.items():
             binding.bind_cpu_input(name, array)
-        session.run_with_iobinding(binding)
+        with refused_by("onnxruntime", "a pass", GRAPH_FILE):
+            session.run_with_iobinding(binding)
         return dict(zip(self._names, binding.copy_outputs_to_cpu(), strict=True))
 
     def _bind(self, session: ort.InferenceSession) -> ort.IOBinding:
@@ -121,6 +127,11 @@ class HeldInputs:
         for name in self._names:
             binding.bind_output(name)
         return binding
+
+
+def _opened(open_graph: OpenGraph, path: Path, threads: int | None) -> Session:
+    with refused_by("onnxruntime", path, GRAPH_FILE):
+        return open_graph(path, threads)
 
 
 def _names(values: Sequence[Any]) -> list[str]:

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from hwsearch.decoding.backend import Tokens
 from hwsearch.decoding.passes import WHOLE, Scope
 from hwsearch.errors import VerificationError
+from hwsearch.files import read_bytes
 from hwsearch.runtime.backend import OnnxBackend
 from hwsearch.runtime.bundle import Bundle
 from hwsearch.runtime.graphs import HeldInputs, OpenGraph
+from hwsearch.runtime.guards.graph_file import GRAPH_FILE
 from hwsearch.runtime.providers import CPU, Provider, Session, provider_of
 
 #: Name of the value in both graphs that tokens are chosen from, ``[1, block, vocab]``.
@@ -157,7 +159,7 @@ def _opener(provider: Provider) -> OpenGraph:
     """
 
     def opened(path: Path, threads: int | None) -> Session:
-        model = path.read_bytes() + float_output(LOGITS)
+        model = read_bytes(path, GRAPH_FILE) + float_output(LOGITS)
 
         def options() -> ort.SessionOptions:
             found = provider.session_options(model, threads)

@@ -7,7 +7,6 @@ simulation's floats are disturbed (`hwsearch.compression.perturbed`). A few tens
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,8 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsearch.decoding.trajectory import FrozenPass, Trajectory, frozen_passes
-from hwsearch.errors import InputError
+from hwsearch.files import FileKind
+from hwsearch.files.arrays import read_npz
+from hwsearch.files.kinds import MIB
 from hwsearch.runtime.bundle import REFERENCE_FILE, Bundle
+
+#: The file of them.
+REFERENCES = FileKind("file of references", 1024 * MIB, fix="export the bundle again")
 
 #: Most probable tokens that are kept of a distribution.
 TOP = 16
@@ -58,6 +62,48 @@ class References:
     floor_kl: NDArray[np.float32]
     floor_same: NDArray[np.bool_]
     suffix_lengths: NDArray[np.int64] | None = None
+
+    def _problem(self) -> str | None:
+        """What of the sizes or numbers contradicts itself; None where nothing does."""
+        rows, generations, runs = len(self.index), len(self.prompt_lengths), len(self.disturbances)
+        top = self.ids.shape[-1] if self.ids.ndim == 2 else 0
+        shapes: dict[str, tuple[int, ...]] = {
+            "prompt_lengths": (generations,), "generation": (rows,), "index": (rows,),
+            "position": (rows,), "ids": (rows, top), "logp": (rows, top + 1),
+            "disturbances": (runs,), "floor_kl": (runs, rows), "floor_same": (runs, rows),
+        }  # fmt: skip
+        if self.suffix_lengths is not None:
+            shapes["suffix_lengths"] = (generations,)
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                return f"{name} must have the shape {list(shape)}, got {list(getattr(self, name).shape)}"
+        if self.written.ndim != 2 or len(self.written) != generations or self.tokens.ndim != 1:
+            return "written must have a row for each generation, and tokens must be a list"
+        return self._wrong_numbers(generations, top)
+
+    def _wrong_numbers(self, generations: int, top: int) -> str | None:
+        whole = ("prompt_lengths", "tokens", "written", "generation", "index", "position", "ids")
+        whole += ("suffix_lengths",) * (self.suffix_lengths is not None)
+        for name in whole:
+            values = getattr(self, name)
+            if values.dtype.kind != "i" or (
+                values.size and not 0 <= values.min() <= values.max() < 1 << 31
+            ):
+                return f"{name} must be whole numbers from 0"
+        for name in ("logp", "disturbances", "floor_kl"):
+            values = getattr(self, name)
+            if values.dtype.kind != "f" or np.isnan(values).any():
+                return f"{name} must be numbers"
+        behind = 0 if self.suffix_lengths is None else self.suffix_lengths.sum()
+        if self.prompt_lengths.sum() + self.written.size + behind != len(self.tokens):
+            return "tokens must be as many as prompts, answers and suffixes have"
+        if not (generations and top and len(self.index)):
+            return "it must judge at least one position"
+        if self.generation.max() >= generations or self.position.max() >= self.written.shape[1]:
+            return "a judged position lies in no generation"
+        if self.index.max() > self.written.max():
+            return "a judged pass was never run"
+        return None
 
     def __len__(self) -> int:
         """Judged positions."""
@@ -102,21 +148,23 @@ class References:
         Raises:
             InputError: the file holds something else.
         """
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {
-                    field.name: archive[field.name]
-                    for field in fields(cls)
-                    if field.name != "suffix_lengths" or field.name in archive
-                }
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: not a file of references ({error}); export again") from error
-        return cls(
+        arrays = read_npz(path, REFERENCES)
+        known = [field.name for field in fields(cls)]
+        missing = {*known} - arrays.keys() - {"suffix_lengths"}
+        if missing or arrays.keys() - {*known}:
+            raise REFERENCES.refuse(
+                path, f"it must hold {', '.join(known)}; got {', '.join(sorted(arrays))}"
+            )
+        found = cls(
             **{
                 name: array.astype(np.int64) if array.dtype == np.int32 else array
                 for name, array in arrays.items()
             }
         )
+        problem = found._problem()
+        if problem is not None:
+            raise REFERENCES.refuse(path, problem)
+        return found
 
 
 def read_references(bundle: Bundle) -> References | None:

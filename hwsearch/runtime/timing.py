@@ -15,6 +15,8 @@ from hwsearch.decoding.answer import answer_length, end_token_ids
 from hwsearch.decoding.batches import Prompt
 from hwsearch.decoding.passes import PassKind, counted, kinds
 from hwsearch.errors import InputError
+from hwsearch.files import read_text
+from hwsearch.files.kinds import SYSTEM_FILE
 from hwsearch.runtime.engine import Runtime
 
 #: Generations before the first that counts: they touch the weights and let onnxruntime's arena grow.
@@ -129,7 +131,7 @@ def peak_memory_bytes() -> int | None:
     that started it had held.
     """
     if _STATUS.is_file():
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(encoding="utf-8"), re.MULTILINE)
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", read_text(_STATUS, SYSTEM_FILE), re.MULTILINE)
         if found is not None:
             return 1024 * int(found[1])
     try:

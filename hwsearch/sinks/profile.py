@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Self
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, model_validator
 
 from hwsearch.decoding.batches import Given, batches_of_equal_length
 from hwsearch.decoding.cache import ALMOST_ALL, TOP_SHARE, Floats, SinkHistory
@@ -20,13 +21,16 @@ from hwsearch.decoding.kept import FIRST, KeptPlan, KeptShares, StaticScores
 from hwsearch.decoding.rules import SINK_SCORES
 from hwsearch.decoding.sampler import advancing, generation
 from hwsearch.denoisers.backends import backend_of, check_tells_mass
+from hwsearch.denoisers.caching.folder import CACHED_FILE
 from hwsearch.denoisers.caching.results import remembered
 from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError
+from hwsearch.files import FileKind, checked, parse_json, read_schema
+from hwsearch.files.kinds import MIB
 from hwsearch.plan import CacheRule, CompressionPlan
 from hwsearch.progress import work
-from hwsearch.schema import Frozen, explain
+from hwsearch.schema import MOST_LAYERS, MOST_LENGTH, Frozen
 
 #: A layer keeps at least this share (and at least one position), whatever its threshold.
 LEAST_SHARE = 1e-3
@@ -34,7 +38,14 @@ LEAST_SHARE = 1e-3
 #: Most questions of one prompt length that are decoded together.
 BATCH = 16
 
-Shares = tuple[tuple[float, ...], ...]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Shares = Annotated[
+    tuple[Annotated[tuple[Share, ...], Field(min_length=1)], ...],
+    Field(min_length=1, max_length=MOST_LAYERS),
+]
+
+#: The file of a profile.
+PROFILE_FILE = FileKind("sink profile", 64 * MIB)
 
 
 class SinkProfile(Frozen):
@@ -54,11 +65,27 @@ class SinkProfile(Frozen):
 
     rule: str = "keep-stable"
     top_share: float = TOP_SHARE
-    passes: int
+    passes: Annotated[int, Field(ge=1, le=MOST_LENGTH)]
     shares: Shares
     transient_shares: Shares | None = None
-    refreshes: int = 1
+    refreshes: Annotated[int, Field(ge=1, le=MOST_LENGTH)] = 1
     static: dict[CacheRule, StaticScores] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _of_one_size(self) -> Self:
+        for name, shares in (("shares", self.shares), ("transient_shares", self.transient_shares)):
+            sizes = {len(layer) for layer in shares or ()}
+            if sizes - {self.passes + 1}:
+                raise ValueError(
+                    f"{name} must have {self.passes + 1} values a layer, one more than passes; "
+                    f"got {sorted(sizes)}"
+                )
+        if self.transient_shares is not None and len(self.transient_shares) != len(self.shares):
+            raise ValueError("transient_shares must be of as many layers as shares")
+        for rule, scores in self.static.items():
+            if {len(scores.first), len(scores.from_end)} != {len(self.shares)}:
+                raise ValueError(f"static.{rule.value} must be of as many layers as shares")
+        return self
 
     def kept_share(
         self, layer: int, threshold: float, rule: CacheRule = CacheRule.KEEP_STABLE
@@ -119,12 +146,7 @@ class SinkProfile(Frozen):
     @classmethod
     def read(cls, path: Path) -> SinkProfile:
         """Read a profile from JSON. Raises `InputError`, naming file and key."""
-        try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read sink profile {path}: {error.strerror}") from error
-        except ValidationError as error:
-            raise InputError(f"{path}: {explain(error)}") from error
+        return read_schema(path, PROFILE_FILE, cls)
 
 
 def calibrate_sinks(denoiser: Denoiser, questions: Sequence[Question]) -> SinkProfile:
@@ -147,7 +169,8 @@ def calibrate_sinks(denoiser: Denoiser, questions: Sequence[Question]) -> SinkPr
         [repr(prompts)],
         lambda: _calibrated(denoiser, prompts).model_dump_json(),
     )
-    return SinkProfile.model_validate_json(text)
+    found = parse_json(text, "cached sink profile", CACHED_FILE)
+    return checked(SinkProfile, found, "cached sink profile", CACHED_FILE)
 
 
 def _calibrated(denoiser: Denoiser, prompts: Sequence[Given]) -> SinkProfile:

@@ -22,6 +22,8 @@ from onnx import external_data_helper
 
 from hwsearch.bundle.weights.graph import Graph
 from hwsearch.bundle.weights.weight import Weight, WeightGroup
+from hwsearch.errors import InputError
+from hwsearch.files import FileKind, parse_json, read_text
 from hwsearch.formats.weight_format import Spec
 from hwsearch.progress import work
 
@@ -173,14 +175,17 @@ class WeightsFile:
             yield piece
 
 
+_JOURNAL_FILE = FileKind("journal of an export", 1 << 30, fix="remove it")
+
+
 def _noted(journal: Path | None) -> Iterator[tuple[str, Region]]:
     """Arrays that a journal says are whole; its last line may have been cut off."""
     if journal is None or not journal.exists():
         return
-    for line in journal.read_text(encoding="utf-8").splitlines():
+    for line in read_text(journal, _JOURNAL_FILE).split("\n"):
         try:
-            places = json.loads(line)
-        except ValueError:
+            places = parse_json(line, journal, _JOURNAL_FILE)
+            regions = {name: Region(**place) for name, place in places.items()}
+        except (InputError, AttributeError, TypeError):
             return
-        for name, place in places.items():
-            yield name, Region(**place)
+        yield from regions.items()

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from hwsearch.compression.code_store import codes_file, mapped_codes
-from hwsearch.denoisers.caching.folder import whole_folder
+from hwsearch.denoisers.caching.folder import CACHED_FILE
+from hwsearch.files import whole_folder
+from hwsearch.files.arrays import map_npy
 from hwsearch.formats.catalog import format_of
 from hwsearch.formats.integer_format import RoundedWeight
 from hwsearch.plan import WeightFormat
@@ -37,12 +39,14 @@ class RoundedStore:
         codes = mapped_codes(folder, format_of(fmt), inputs, outputs)
         scale = None
         if (folder / _SCALE).exists():
-            scale = torch.from_numpy(np.load(folder / _SCALE)).to(weight.device)
+            scale = torch.from_numpy(np.array(map_npy(folder / _SCALE, CACHED_FILE))).to(
+                weight.device
+            )
         return RoundedWeight(codes, scale, self.origin)
 
     def keep(self, path: str, rounded: RoundedWeight, fmt: WeightFormat) -> None:
         """Write a weight, whole or not at all; a disk that is full keeps none."""
-        with suppress(OSError), whole_folder(self._place(path, fmt)) as fresh:
+        with suppress(OSError), whole_folder(self._place(path, fmt), "keep") as fresh:
             for name, array in rounded.codes.items():
                 np.save(codes_file(fresh, name), array)
             if rounded.scale is not None:

@@ -23,11 +23,16 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from hwsearch.denoisers.caching.folder import cache_folder
+from hwsearch.denoisers.caching.folder import CACHED_FILE, cache_folder
 from hwsearch.denoisers.chat.asking import Infilling, Question
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.network import LinearSizes, linear_sizes
+from hwsearch.errors import InputError
+from hwsearch.files import FileKind, read_text
+from hwsearch.files.kinds import MIB
+
+_SOURCE = FileKind("source", MIB)
 
 #: Hexadecimal digits that are kept of a digest, and threads that hash.
 DIGITS, THREADS = 32, 8
@@ -73,8 +78,8 @@ def _digest_of_files(network: nn.Module, path: Path) -> str:
     seen = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     names = [f"{name} {tensor.dtype}" for name, tensor in sorted(network.state_dict().items())]
     known = cache_folder() / "digests" / text_digest(code_digest(), json.dumps([seen, names]))
-    with suppress(OSError):
-        if len(digest := known.read_text(encoding="ascii")) == DIGITS:
+    with suppress(InputError):
+        if len(digest := read_text(known, CACHED_FILE)) == DIGITS:
             return digest
     digest = _weights_digest(network)
     with suppress(OSError):  # a disk that is full, or may not be written
@@ -88,9 +93,7 @@ def code_digest() -> str:
     """Digest of hwsearch's own code."""
     package = Path(__file__).parents[2]
     files = sorted(package.rglob("*.py"))
-    return text_digest(
-        *(f"{f.relative_to(package)} {f.read_text(encoding='utf-8')}" for f in files)
-    )
+    return text_digest(*(f"{f.relative_to(package)} {read_text(f, _SOURCE)}" for f in files))
 
 
 def _weights_digest(network: nn.Module) -> str:

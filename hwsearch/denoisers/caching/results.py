@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,9 +26,10 @@ from hwsearch.denoisers.caching.digest import (
     text_digest,
     weights_digest,
 )
-from hwsearch.denoisers.caching.folder import cache_folder
+from hwsearch.denoisers.caching.folder import CACHED_FILE, cache_folder
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.transformer import Transformer
+from hwsearch.files import check_plain
 
 ResultT = TypeVar("ResultT")
 
@@ -90,11 +90,12 @@ def _read(path: Path, classes: Sequence[type], device: torch.device) -> Any:
     """A result; None where there is none, or none that can be read."""
     try:
         with torch.serialization.safe_globals([*_ARRAYS, *classes]):
+            if not path.exists():
+                return None
+            check_plain(path, CACHED_FILE)
             found = torch.load(path, map_location=device, weights_only=True)
         os.utime(path)
-    except FileNotFoundError:
-        return None
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever torch and zipfile make of a damaged file
         _log.debug("%s cannot be read and is made again: %s", path, error)
         return None
     return found

@@ -80,6 +80,25 @@ def prompt_tokens(
 QUESTION = "{question}"
 
 
+#: Longest template, and places of the question in it, that are believed.
+MOST_TEMPLATE, MOST_PLACES = 1 << 16, 16
+
+
+def checked_template(template: object) -> str:
+    """A template that has a place for the question.
+
+    Raises:
+        ValueError: it is no text, has no place for the question or too many, or is too long.
+    """
+    if not isinstance(template, str) or QUESTION not in template:
+        raise ValueError(f"must be text that holds {QUESTION}, where the question goes")
+    if len(template) > MOST_TEMPLATE or template.count(QUESTION) > MOST_PLACES:
+        raise ValueError(
+            f"must have at most {MOST_TEMPLATE:,} characters and {QUESTION} {MOST_PLACES} times"
+        )
+    return template
+
+
 def worded(template: str, question: str) -> str:
     """A template with a question in it.
 

@@ -16,8 +16,9 @@ from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Macro
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
+from jinja2.utils import Namespace, generate_lorem_ipsum
+
+from hwsearch.denoisers.chat.bounds import BoundedEnvironment, check, extent_of
 
 
 class GenerationTag(Extension):
@@ -81,10 +82,11 @@ def compiled(source: str) -> Template:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    environment = ImmutableSandboxedEnvironment(
+    environment = BoundedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
     )
     environment.filters["tojson"] = _to_json
+    environment.globals["lipsum"] = _lorem_ipsum
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = _now
     environment.globals["dict"] = TemplateDict()
@@ -99,10 +101,16 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
+    check(extent_of(x) * max(1, indent or 1))
     # jinja's own escapes what HTML would, and a model is not a browser
     return json.dumps(
         x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
+
+
+def _lorem_ipsum(n: int = 5, html: bool = True, min: int = 20, max: int = 100) -> str:
+    check(2000 * n * max)
+    return str(generate_lorem_ipsum(n, html, min, max))
 
 
 def _refuse(message: str) -> NoReturn:
@@ -110,4 +118,4 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _now(format: str) -> str:
-    return datetime.now().strftime(format)
+    return datetime.now().strftime(format[:100])

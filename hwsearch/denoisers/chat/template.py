@@ -14,10 +14,15 @@ from typing import Any
 from hwsearch.denoisers.loading.json_fields import Fields
 from hwsearch.denoisers.loading.special_tokens import SETTINGS, SpecialTokens, read_special_tokens
 from hwsearch.errors import CheckpointError
+from hwsearch.files import FileKind, read_text
+from hwsearch.files.kinds import MIB
 
 #: The template that counts where it is there, and the folder of those with names.
 TEMPLATE = "chat_template.jinja"
 MORE_TEMPLATES = "additional_chat_templates"
+
+#: The file of a template.
+TEMPLATE_FILE = FileKind("chat template", MIB, CheckpointError, "fetch the model again")
 
 #: Names under which a message may tell its reasoning; templates read the first, some the second.
 _REASONING = ("reasoning_content", "thinking", "reasoning")
@@ -53,6 +58,7 @@ class ChatTemplate:
         Raises:
             CheckpointError: the template is malformed, fails, or refuses the messages.
         """
+        from hwsearch.denoisers.chat.bounds import bounded_text, counted_steps
         from hwsearch.denoisers.chat.environment import compiled
 
         if not messages:
@@ -64,7 +70,9 @@ class ChatTemplate:
             "add_generation_prompt": add_generation_prompt,
         }
         try:
-            return compiled(self.source).render({**self.tokens, **given})
+            template = compiled(self.source)
+            with counted_steps():
+                return bounded_text(template.generate({**self.tokens, **given}))
         except Exception as error:  # a template's code can fail in any way that Python's can
             raise CheckpointError(f"{self.where}: {_reason(error)}") from error
 
@@ -114,10 +122,7 @@ def _template_files(folder: Path) -> dict[str, str]:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: a chat template must be text in UTF-8 ({error})") from error
+    return read_text(path, TEMPLATE_FILE)
 
 
 def _by_name(source: list[Any] | dict[str, Any], settings: Fields) -> dict[str, Any]:

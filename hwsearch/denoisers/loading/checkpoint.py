@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
+from hwsearch.denoisers.loading.json_fields import MODEL_JSON
 from hwsearch.denoisers.loading.model_files import PICKLE_REASON, PICKLES
 from hwsearch.errors import CheckpointError
+from hwsearch.files import FileKind, check_inside, check_plain, read_json, refused_by
+from hwsearch.files.kinds import GIB
+from hwsearch.files.opening import is_file
 from hwsearch.progress import each
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+
+#: A file of weights, which is mapped and not read.
+WEIGHTS = FileKind("safetensors file", 4096 * GIB, CheckpointError, "fetch or convert it again")
 
 HEAD = "lm_head.weight"
 EMBEDDING = "model.embed_tokens.weight"
@@ -88,17 +94,18 @@ def read_tensors(
     tensors: dict[str, Tensor] = {}
     listed = list(files)
     for path in each(listed, "reading weights", len(listed)):
-        try:
-            with safe_open(path, framework="pt", device=str(device)) as shard:
-                for stored in shard.keys():  # noqa: SIM118 - not a mapping
-                    if _COMPUTED.fullmatch(stored):
-                        continue
-                    _check_floats(path, stored, shard.get_slice(stored).get_dtype())
-                    name = _prefixed(rename(stored), wanted)
-                    tensor = shard.get_tensor(stored)
-                    tensors[name] = tensor if dtype is None else tensor.to(dtype)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+        check_plain(path, WEIGHTS)
+        with (
+            refused_by("safetensors", path, WEIGHTS),
+            safe_open(path, framework="pt", device=str(device)) as shard,
+        ):
+            for stored in shard.keys():  # noqa: SIM118 - not a mapping
+                if _COMPUTED.fullmatch(stored):
+                    continue
+                _check_floats(path, stored, shard.get_slice(stored).get_dtype())
+                name = _prefixed(rename(stored), wanted)
+                tensor = shard.get_tensor(stored)
+                tensors[name] = tensor if dtype is None else tensor.to(dtype)
     return tensors
 
 
@@ -149,16 +156,17 @@ def weight_files(folder: Path, named: str | None = None) -> list[Path]:
 
 def _indexed(path: Path) -> list[Path]:
     folder = path.parent
-    try:
-        names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path}: must hold a weight_map of files ({error})") from error
+    record = read_json(path, MODEL_JSON)
+    listed = record.get("weight_map") if isinstance(record, dict) else None
+    if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
+        raise CheckpointError(f"{path}: must hold a weight_map, from tensors to names of files")
+    names = sorted(set(listed.values()))
     for name in names:
-        if not isinstance(name, str) or Path(name).name != name:
+        if Path(check_inside(folder, name, WEIGHTS)).parent != folder:
             raise CheckpointError(f"{path}: {name!r} is not the name of a file beside it")
         if Path(name).suffix in PICKLES:
             raise CheckpointError(f"{folder / name}: {PICKLE_REASON}")
-        if not (folder / name).is_file():
+        if not is_file(folder / name):
             raise CheckpointError(f"{path} names {name}, which is missing")
     return [folder / name for name in names]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hwsearch.denoisers.chat.asking import QUESTION
+from hwsearch.denoisers.chat.asking import checked_template
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.gguf.config import gguf_config
 from hwsearch.denoisers.loading.gguf.header import read_header
@@ -29,7 +29,7 @@ from hwsearch.denoisers.loading.model_config import (
 )
 from hwsearch.denoisers.loading.model_files import find_folder, find_gguf
 from hwsearch.plan import Decoding
-from hwsearch.schema import explain
+from hwsearch.schema import explain, shown_value
 
 
 def read_geometry(name_or_path: str | Path) -> Geometry:
@@ -60,10 +60,12 @@ def parse_config(fields: Fields) -> ModelConfig:
     family = str(fields.get("model_type") or "").lower()
     if family not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
-        raise fields.error(f"model_type {fields.get('model_type')!r} is not one of {known}")
+        raise fields.error(
+            f"model_type {shown_value(fields.get('model_type'))} is not one of {known}"
+        )
     own = fields.get("hwsearch") or {}
     if not isinstance(own, dict):
-        raise fields.error(f"hwsearch must be an object, got {own!r}")
+        raise fields.error(f"hwsearch must be an object, got {shown_value(own)}")
     config = ModelConfig(
         family=family,
         geometry=FAMILIES[family](fields),
@@ -79,17 +81,18 @@ def parse_config(fields: Fields) -> ModelConfig:
 
 
 def _template(template: object, fields: Fields) -> str:
-    if not isinstance(template, str) or QUESTION not in template:
-        raise fields.error(
-            f"hwsearch.prompt_template must be text that holds {QUESTION}, where the question goes"
-        )
-    return template
+    try:
+        return checked_template(template)
+    except ValueError as error:
+        raise fields.error(f"hwsearch.prompt_template {error}") from error
 
 
 def _weights(fields: Fields) -> str | None:
     name = fields.get("transformers_weights")
     if name is not None and (not isinstance(name, str) or Path(name).name != name):
-        raise fields.error(f"transformers_weights must be the name of a file here, got {name!r}")
+        raise fields.error(
+            f"transformers_weights must be the name of a file here, got {shown_value(name)}"
+        )
     return name
 
 
@@ -97,7 +100,7 @@ def _quantisation(fields: Fields) -> str | None:
     for name in ("quantization_config", "compression_config"):
         if record := fields.get(name):
             method = record.get("quant_method") if isinstance(record, dict) else None
-            return f"{name} {method or record!r}"
+            return f"{name} {method or shown_value(record)}"
     return None
 
 
@@ -138,7 +141,7 @@ def _qwen3(fields: Fields) -> Geometry:
     # the one family whose head_dim has a default of its own
     geometry = _llama(fields)
     head_dim = fields.integer("head_dim", 128)
-    return replace(geometry, qk_norm=True, head_dim=head_dim)
+    return checked_heads(replace(geometry, qk_norm=True, head_dim=head_dim), fields)
 
 
 def _dream(fields: Fields) -> Geometry:
@@ -183,10 +186,10 @@ def _rope_theta(fields: Fields) -> float:
     """Base of the rotary embedding, under its present name or its earlier one."""
     nested = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
     if not isinstance(nested, dict):
-        raise fields.error(f"rope_parameters must be an object, got {nested!r}")
+        raise fields.error(f"rope_parameters must be an object, got {shown_value(nested)}")
     kind = nested.get("rope_type", nested.get("type", "default"))
     if kind != "default":
-        raise fields.error(f"rope_type {kind!r} is not supported, only 'default' is")
+        raise fields.error(f"rope_type {shown_value(kind)} is not supported, only 'default' is")
     inner = Fields({"rope_theta": nested.get("rope_theta")}, fields.where)
     return inner.number("rope_theta", fields.number("rope_theta", 10_000.0))
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from hwsearch.errors import CheckpointError
+from hwsearch.files import FileKind, read_json
+from hwsearch.files.kinds import MIB
+from hwsearch.schema import MOST_INTEGER, MOST_NUMBER, shown_value
+
+#: A JSON file of a model; the tokenizer is the largest.
+MODEL_JSON = FileKind("JSON file of a model", 256 * MIB, CheckpointError, "fetch the model again")
+
+#: The largest token id, and the least positive number, that are believed.
+MOST_TOKEN, LEAST_NUMBER = (1 << 31) - 1, 1e-30
 
 
 class Fields:
@@ -24,12 +32,7 @@ class Fields:
     @classmethod
     def read(cls, path: Path) -> Fields:
         """Fields of a JSON file. Raises `CheckpointError` naming the file."""
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise CheckpointError(f"{path} is not JSON: {error}") from error
+        record = read_json(path, MODEL_JSON)
         if not isinstance(record, dict):
             raise CheckpointError(f"{path} must hold a JSON object, got {type(record).__name__}")
         return cls(record, str(path))
@@ -46,22 +49,24 @@ class Fields:
     def integer(self, name: str, default: int | None = None) -> int:
         """A positive whole number; without a default the field is required."""
         value = self._required(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self.error(f"{name} must be a positive whole number, got {value!r}")
+        good = isinstance(value, int) and not isinstance(value, bool)
+        if not (good and 1 <= value <= MOST_INTEGER):
+            raise self.error(f"{name} must be a positive whole number, got {shown_value(value)}")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
         """A positive number; without a default the field is required."""
         value = self._required(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise self.error(f"{name} must be a positive number, got {value!r}")
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (good and LEAST_NUMBER <= value <= MOST_NUMBER):
+            raise self.error(f"{name} must be a positive number, got {shown_value(value)}")
         return float(value)
 
     def flag(self, name: str, default: bool = False) -> bool:
         """True or false."""
         value = self._required(name, default)
         if not isinstance(value, bool):
-            raise self.error(f"{name} must be true or false, got {value!r}")
+            raise self.error(f"{name} must be true or false, got {shown_value(value)}")
         return value
 
     def token(self, name: str) -> int | None:
@@ -75,8 +80,11 @@ class Fields:
             return ()
         ids = value if isinstance(value, list) else [value]
         for token in ids:
-            if isinstance(token, bool) or not isinstance(token, int) or token < 0:
-                raise self.error(f"{name} must be a token id, or a list of them, got {value!r}")
+            good = isinstance(token, int) and not isinstance(token, bool)
+            if not (good and 0 <= token <= MOST_TOKEN):
+                raise self.error(
+                    f"{name} must be a token id, or a list of them, got {shown_value(value)}"
+                )
         return tuple(ids)
 
     def only(self, **allowed: Any) -> None:
@@ -84,7 +92,9 @@ class Fields:
         for name, wanted in allowed.items():
             value = self.get(name)
             if value is not None and value != wanted:
-                raise self.error(f"{name} {value!r} is not supported, only {wanted!r} is")
+                raise self.error(
+                    f"{name} {shown_value(value)} is not supported, only {wanted!r} is"
+                )
 
     def error(self, message: str) -> CheckpointError:
         """An error that names this file."""

@@ -8,16 +8,17 @@ from typing import Annotated, Any, TypedDict
 
 from pydantic import ByteSize, Field, field_validator
 
-from hwsearch.denoisers.chat.asking import QUESTION
+from hwsearch.denoisers.chat.asking import checked_template
 from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.loading.json_fields import MOST_TOKEN
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError
 from hwsearch.own import is_own, own_object
 from hwsearch.plan import Decoding
-from hwsearch.schema import Keywords
+from hwsearch.schema import MOST_LENGTH, Keywords
 
-Token = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Token = Annotated[int, Field(ge=0, le=MOST_TOKEN)]
+Count = Annotated[int, Field(ge=1, le=MOST_LENGTH)]
 
 
 class ModelOptionsDict(TypedDict, total=False):
@@ -66,9 +67,7 @@ class ModelOptions(Keywords):
     @field_validator("prompt_template")
     @classmethod
     def _asks(cls, template: str | None) -> str | None:
-        if template is not None and QUESTION not in template:
-            raise ValueError(f"must hold {QUESTION}, where the question goes")
-        return template
+        return None if template is None else checked_template(template)
 
     @property
     def of_model(self) -> ModelOptions:

@@ -14,7 +14,11 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from hwsearch.denoisers.loading.json_fields import Fields
+from hwsearch.denoisers.loading.json_fields import MOST_TOKEN, Fields
+from hwsearch.errors import CheckpointError
+from hwsearch.files import FileKind, check_plain, refused_by
+from hwsearch.files.kinds import MIB
+from hwsearch.schema import shown_value
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
@@ -36,6 +40,15 @@ NAMES = (
     "cls_token",
     "mask_token",
 )
+
+
+#: The file of a tokenizer, of a model or of a bundle.
+TOKENIZER_JSON = FileKind(
+    "tokenizer", 256 * MIB, CheckpointError, "fetch or export the model again"
+)
+
+#: A text that any tokenizer can read and write again.
+_PROBE = "1 + 1 = 2?\n"
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,25 @@ class SpecialTokens:
         tokens += [token for token in beside.values() if token.content not in known]
         names = {token.content for token in self.named.values()}
         tokenizer.add_tokens([_special(t) if t.content in names else t for t in tokens])
+
+
+def open_tokenizer(path: Path, special: SpecialTokens | None = None) -> Tokenizer:
+    """The tokenizer of a file, which has read and written a text.
+
+    Args:
+        path: a ``tokenizer.json``.
+        special: tokens to add that only files beside it name.
+
+    Raises:
+        CheckpointError: it is none, or what it says contradicts itself.
+    """
+    check_plain(path, TOKENIZER_JSON)
+    with refused_by("tokenizers", path, TOKENIZER_JSON):
+        tokenizer = Tokenizer.from_file(str(path))
+        if special is not None:
+            special.complete(tokenizer)
+        tokenizer.decode(tokenizer.encode(_PROBE).ids)
+    return tokenizer
 
 
 def read_special_tokens(folder: Path) -> SpecialTokens:
@@ -117,7 +149,7 @@ def _mapped(record: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict) and key != EXTRA:
             changed[key] = _special(_token(value, key, record))
         elif isinstance(value, list) and key == EXTRA:
-            before = values.get(key) or []
+            before = _list(values.get(key), record)
             changed[key] = [*before, *(token for token in value if token not in before)]
     return changed
 
@@ -139,7 +171,7 @@ def _decoder(settings: Fields) -> dict[int, AddedToken]:
         raise settings.error(f"added_tokens_decoder must be an object, got {record!r}")
     tokens = {}
     for key, value in record.items():
-        if not key.isdecimal() or not isinstance(value, dict):
+        if not (key.isdecimal() and len(key) < 10) or not isinstance(value, dict):
             raise settings.error(
                 f"added_tokens_decoder must hold a token object by its id, got {key!r}: {value!r}"
             )
@@ -151,8 +183,9 @@ def _legacy(path: Path, special: set[str]) -> dict[int, AddedToken]:
     record = Fields.read_if_there(path)
     tokens = {}
     for text, index in record.record.items():
-        if isinstance(index, bool) or not isinstance(index, int):
-            raise record.error(f"{text!r} must have a token id, got {index!r}")
+        good = isinstance(index, int) and not isinstance(index, bool)
+        if not (good and 0 <= index <= MOST_TOKEN):
+            raise record.error(f"{text!r} must have a token id, got {shown_value(index)}")
         tokens[index] = AddedToken(text, normalized=text not in special, special=text in special)
     return tokens
 

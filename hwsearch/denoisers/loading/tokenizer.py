@@ -6,14 +6,16 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from hwsearch.denoisers.loading.json_fields import Fields
+from hwsearch.denoisers.loading.json_fields import MODEL_JSON, Fields
 from hwsearch.denoisers.loading.special_tokens import (
     SETTINGS,
     TOKENIZER,
     SpecialTokens,
+    open_tokenizer,
     read_special_tokens,
 )
 from hwsearch.errors import CheckpointError
+from hwsearch.files import check_plain, refused_by
 
 #: Tokenizers of ``vocab.json`` and ``merges.txt`` that are Qwen2's.
 _QWEN2 = ("Qwen2Tokenizer", "DreamTokenizer")
@@ -40,18 +42,15 @@ def read_tokenizer(folder: Path, special: SpecialTokens | None = None) -> Tokeni
             "split_special_tokens is not supported: special tokens are kept whole; set it to false"
         )
     path = folder / TOKENIZER
-    try:
-        if path.is_file():
-            tokenizer = Tokenizer.from_file(str(path))
-            (special or read_special_tokens(folder)).complete(tokenizer)
-        elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+    if path.exists():
+        tokenizer = open_tokenizer(path, special or read_special_tokens(folder))
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        for name in ("vocab.json", "merges.txt"):
+            check_plain(folder / name, MODEL_JSON)
+        with refused_by("transformers", folder, MODEL_JSON):
             tokenizer = _qwen2(folder, settings)
-        else:
-            raise CheckpointError(f"{folder} has no tokenizer: tokenizer.json is missing")
-    except CheckpointError:
-        raise
-    except Exception as error:  # tokenizers raises plain Exception
-        raise CheckpointError(f"{folder}: cannot read the tokenizer ({error})") from error
+    else:
+        raise CheckpointError(f"{folder} has no tokenizer: tokenizer.json is missing")
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

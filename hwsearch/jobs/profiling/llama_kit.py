@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from hwsearch.bundle.gguf import export_gguf
 from hwsearch.bundle.partial import refuse_existing
 from hwsearch.compression import compress
 from hwsearch.denoisers.loading.options import ModelOptions
+from hwsearch.files import whole_folder
 from hwsearch.plan import CompressionPlan
 
 #: Types that a device is fitted to, by llama.cpp's name, and the format that stands for each.
@@ -47,9 +47,8 @@ def write_llama_kit(
     """
     refuse_existing(folder, False)
     denoiser = (options or ModelOptions()).load(model)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        fresh, files = Path(temporary) / "kit", []
+    with whole_folder(folder) as fresh:
+        files = []
         for kind, fmt in TYPES.items():
             plan = CompressionPlan.uniform(denoiser.num_layers, fmt, fmt, head=fmt)
             written = export_gguf(compress(denoiser, plan), fresh / kind)
@@ -60,5 +59,4 @@ def write_llama_kit(
             _TEXT.format(prompt=PROMPT, written=WRITTEN, models=named), encoding="utf-8"
         )
         script.chmod(0o755)
-        fresh.rename(folder)
     return folder / SCRIPT, files

@@ -7,16 +7,18 @@ both are passed over. Columns are those of llama.cpp's ``tools/llama-bench``.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from hwsearch.errors import TableError
-from hwsearch.schema import Frozen, explain
+from hwsearch.files import FileKind, checked, open_plain, parse_json, read_text
+from hwsearch.files.kinds import MIB
+from hwsearch.schema import Frozen
 
 #: File types as llama.cpp writes them out, by the names of `hwsearch.latency.benchmarks.passes.ENCODINGS`.
 TYPES = {
@@ -35,8 +37,8 @@ GUESSED = " (guessed)"
 #: When llama.cpp ceased to compute logits of every row of a prompt; a row says when it was run.
 LAST_ROW_ALONE = "2024-03"
 
-#: Larger files are none of these.
-MOST_BYTES = 64 << 20
+#: The file that llama-bench writes.
+BENCH_FILE = FileKind("output of llama-bench", 64 * MIB, TableError, "run llama-bench with -o json")
 
 Count = Annotated[int, Field(ge=0, le=1 << 24)]
 Name = Annotated[str, Field(max_length=1000)]
@@ -51,7 +53,7 @@ class BenchTest(Frozen):
     model_n_params: Annotated[int, Field(ge=1, le=1 << 50)]
     n_prompt: Count
     n_gen: Count
-    avg_ts: Annotated[float, Field(gt=0, lt=1e12)]
+    avg_ts: Annotated[float, Field(ge=1e-9, lt=1e12)]
     n_depth: Count = 0
     n_ubatch: Annotated[int, Field(ge=1, le=1 << 20)] = 512
     n_threads: Annotated[int, Field(ge=1, le=1 << 16)] = 1
@@ -106,9 +108,9 @@ class BenchRun:
 def is_llama_bench(path: Path) -> bool:
     """Whether a file looks like one of these: JSON that begins with a list, or its columns' names."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path, BENCH_FILE) as file:
             first = file.read(4096).lstrip()
-    except OSError:
+    except TableError:
         return False
     return first[:1] == b"[" or b"model_type" in first.partition(b"\n")[0]
 
@@ -136,21 +138,27 @@ def _tests(path: Path) -> Iterator[BenchTest]:
     for number, row in enumerate(_rows(path), 1):
         if not isinstance(row, dict):
             raise TableError(f"{path}, row {number}: a row is an object, got {type(row).__name__}")
-        try:
-            yield BenchTest.model_validate({k: v for k, v in row.items() if v not in (None, "")})
-        except ValidationError as error:
-            raise TableError(f"{path}, row {number}: {explain(error)}") from error
+        said = {k: v for k, v in row.items() if isinstance(k, str) and v not in (None, "")}
+        yield checked(BenchTest, said, f"{path}, row {number}", BENCH_FILE)
 
 
 def _rows(path: Path) -> list[Mapping[str, Any]]:
+    text = read_text(path, BENCH_FILE)
+    if text.lstrip().startswith("["):
+        found: list[Mapping[str, Any]] = parse_json(text, path, BENCH_FILE)
+        return found
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise TableError(f"{path}: {path.stat().st_size} bytes are no output of llama-bench")
-        text = path.read_text(encoding="utf-8")
-        if text.lstrip().startswith("["):
-            found = json.loads(text)
-            assert isinstance(found, list), "it begins with a bracket"
-            return found
-        return [*csv.DictReader(text.splitlines())]
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        return [_numbers(row) for row in csv.DictReader(text.splitlines())]
+    except csv.Error as error:
         raise TableError(f"cannot read {path}: {error}") from error
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of CSV, where all is text, with its numbers as such."""
+    found = dict(row)
+    for name, field in BenchTest.model_fields.items():
+        said = found.get(name)
+        if field.annotation in (int, float) and isinstance(said, str):
+            with suppress(ValueError):  # the schema says what is wrong
+                found[name] = field.annotation(said)
+    return found

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from hwsearch.errors import InputError, TableError, UnknownNameError
+from hwsearch.files import FileKind, checked, read_toml
+from hwsearch.files.kinds import MIB
 from hwsearch.latency.devices.costs import Costs, Group, Sums
 from hwsearch.latency.devices.roofline import Positive, Roofline
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.plan import CompressionPlan, WeightFormat
-from hwsearch.schema import Frozen, explain
+from hwsearch.schema import MOST_INTEGER, Frozen
 
 PACKAGED = Path(__file__).parents[2] / "latency_tables"
 CHECKOUT = Path(__file__).parents[3] / "latency_tables"
 
+
+#: The file that says what a device is.
+DEVICE_FILE = FileKind("device.toml", MIB, TableError)
+
+#: What a summed millisecond is worth; no fit of real times is near these bounds.
+Factor = Annotated[float, Field(ge=1e-6, le=1e6)]
+
+#: A plain file name.
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 #: Text that says something.
 Said = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -48,13 +58,13 @@ class Line(Frozen):
         scatter: standard deviation of their relative errors, by `degrees` of freedom.
     """
 
-    intercept_ms: Annotated[float, Field(allow_inf_nan=False)]
-    slope: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    mape: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    plans: Annotated[int, Field(ge=2)]
-    scatter: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    choosing: Positive | None = None
-    formats: dict[WeightFormat, Positive] | None = None
+    intercept_ms: Annotated[float, Field(ge=-1e9, le=1e9)]
+    slope: Factor
+    mape: Annotated[float, Field(ge=0, le=1e6)]
+    plans: Annotated[int, Field(ge=2, le=1_000_000)]
+    scatter: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    choosing: Factor | None = None
+    formats: dict[WeightFormat, Factor] | None = None
 
     def of(self, sums: Sums) -> float:
         """Milliseconds of a pass by its operator sums."""
@@ -95,12 +105,10 @@ class GenerationCosts(Frozen):
             not there has no price.
     """
 
-    pass_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    fill_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    once_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    forecast_ms: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
-        default_factory=dict
-    )
+    pass_ms: Annotated[float, Field(ge=0, le=1e9)]
+    fill_ms: Annotated[float, Field(ge=0, le=1e9)]
+    once_ms: Annotated[float, Field(ge=0, le=1e9)]
+    forecast_ms: dict[str, Annotated[float, Field(ge=0, le=1e9)]] = Field(default_factory=dict)
 
     def of(self, passes: float, fills: float, forecast: str | None = None) -> float:
         """Milliseconds beside the passes.
@@ -161,7 +169,7 @@ class PublishedCheck(Frozen):
     held_out: Literal["format", "model", "rows", "build"]
     model: str
     format: str
-    rows: Annotated[int, Field(ge=1)]
+    rows: Annotated[int, Field(ge=1, le=MOST_INTEGER)]
     predicted_ms: Positive
     published_ms: Positive
     source: str
@@ -214,8 +222,8 @@ class DeviceInfo(Frozen):
     name: str
     provenance: Provenance
     description: str
-    runtime: str
-    threads: Annotated[int, Field(ge=1)] = 1
+    runtime: FileName
+    threads: Annotated[int, Field(ge=1, le=1 << 16)] = 1
     environment: dict[str, str] = Field(default_factory=dict)
     calibrations: tuple[Calibration, ...] = ()
     roofline: Roofline | None = None
@@ -379,12 +387,7 @@ def _check_whole(info: DeviceInfo, table: LatencyTable, path: Path) -> None:
 
 def read_info(path: Path) -> DeviceInfo:
     """Read and check a `device.toml`. Raises `TableError`, naming the key."""
-    try:
-        return DeviceInfo.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise TableError(f"cannot read {path}: {error}") from error
-    except ValidationError as error:
-        raise TableError(f"{path}: {explain(error)}") from error
+    return checked(DeviceInfo, read_toml(path, DEVICE_FILE), path, DEVICE_FILE)
 
 
 def write_info(info: DeviceInfo, path: Path) -> None:

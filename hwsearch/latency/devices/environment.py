@@ -7,6 +7,9 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from hwsearch.files import read_text
+from hwsearch.files.kinds import SYSTEM_FILE
+
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -26,14 +29,14 @@ def environment() -> dict[str, str]:
         "hwsearch": metadata.version("hwsearch") if _installed("hwsearch") else "source",
     }
     if _GOVERNOR.is_file():
-        facts["governor"] = _GOVERNOR.read_text(encoding="utf-8").strip()
+        facts["governor"] = read_text(_GOVERNOR, SYSTEM_FILE).strip()
     return facts
 
 
 def processor() -> str:
     """The processor's name as its maker gives it, or else its architecture."""
     if _CPUINFO.is_file():
-        for line in _CPUINFO.read_text(encoding="utf-8").splitlines():
+        for line in read_text(_CPUINFO, SYSTEM_FILE).splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
@@ -43,7 +46,7 @@ def instructions() -> list[str]:
     """Those of the processor's instructions that integer products depend on; none where nobody tells."""
     if not _CPUINFO.is_file():
         return []
-    lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
+    lines = read_text(_CPUINFO, SYSTEM_FILE).splitlines()
     told = [line.split(":", 1)[1] for line in lines if line.startswith(("flags", "Features"))]
     known = set(told[0].split()) if told else set()
     return [name for name in _INSTRUCTIONS if name in known]

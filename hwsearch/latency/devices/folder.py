@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from hwsearch.errors import InputError, TableError
+from hwsearch.files import FileKind, read_json, whole_folder
+from hwsearch.files.kinds import MIB
 from hwsearch.latency.devices.device import DeviceInfo, write_info
 from hwsearch.latency.devices.table import LatencyTable, Samples
 
@@ -52,7 +52,7 @@ def write_device(
     Returns:
         The folder.
     """
-    with _whole(out / info.name) as fresh:
+    with whole_folder(out / info.name, "replace") as fresh:
         table.write(fresh / f"{info.runtime}.csv")
         counted = info.model_copy(update=counts(table))
         write_info(counted, fresh / "device.toml")
@@ -63,22 +63,9 @@ def write_device(
 
 def write_published(info: DeviceInfo, out: Path) -> Path:
     """The same for a device without a table, which has a roofline."""
-    with _whole(out / info.name) as fresh:
+    with whole_folder(out / info.name, "replace") as fresh:
         write_info(info, fresh / "device.toml")
     return out / info.name
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A new folder to write into, which takes a folder's place in the end."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        fresh = Path(temporary) / folder.name
-        fresh.mkdir()
-        yield fresh
-        if folder.exists():
-            folder.rename(Path(temporary) / "replaced")
-        fresh.rename(folder)
 
 
 def counts(table: LatencyTable) -> dict[str, object]:
@@ -108,11 +95,11 @@ class Journal:
         """
         if not (self.folder / "samples.csv").is_file():
             return {}
-        try:
-            before = json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise TableError(f"{self.folder}: {error}; delete it to begin anew") from error
-        fix = "delete it to begin anew"
+        fix = f"delete {self.folder} to begin anew"
+        kind = FileKind("environment", MIB, TableError, fix)
+        before = read_json(self.folder / "environment.json", kind)
+        if not isinstance(before, dict):
+            raise kind.refuse(self.folder, "environment.json must hold an object")
         check_same(before, self._facts, str(self.folder), fix, (*SAME, "hwsearch"))
         return LatencyTable.read(self.folder / "samples.csv").samples
 

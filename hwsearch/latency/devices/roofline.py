@@ -28,7 +28,8 @@ from hwsearch.schema import Frozen
 #: Bytes of an activation, key or value: 16-bit floats.
 ELEMENT_BYTES = 2
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+#: A positive time, size or rate, of which any product is finite.
+Positive = Annotated[float, Field(ge=1e-9, le=1e12)]
 
 
 class FormatRate(Frozen):
@@ -63,7 +64,7 @@ class Roofline(Frozen):
     """
 
     bandwidth_gbps: Positive
-    operator_us: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    operator_us: Annotated[float, Field(ge=0, le=1e9)]
     rates: Annotated[dict[WeightFormat, FormatRate], Field(min_length=1)]
 
     def formats(self) -> list[WeightFormat]:

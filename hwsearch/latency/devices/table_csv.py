@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,12 +12,21 @@ import numpy as np
 import pandas as pd
 
 from hwsearch.errors import TableError
+from hwsearch.files import FileKind, read_text
+from hwsearch.files.kinds import MIB
+from hwsearch.files.tables import parse_csv
 from hwsearch.latency.operators import KINDS, OpKey
 from hwsearch.plan import WeightFormat
 
 KEY_COLUMNS = [field.name for field in fields(OpKey)]
 COLUMNS = [*KEY_COLUMNS, "session", "sample", "sample_us"]
 _SIZES = ["rows", "in_features", "out_features", "heads", "kv_heads", "session", "sample"]
+
+#: The largest size that is believed.
+MOST_SIZE = 1 << 40
+
+#: The file of a table.
+TABLE_FILE = FileKind("latency table", 256 * MIB, TableError)
 
 #: Sizes that no operator goes without.
 _LEAST = {"rows": 1, "in_features": 1}
@@ -49,17 +59,15 @@ def read_samples(path: Path) -> dict[OpKey, tuple[tuple[float, ...], ...]]:
         TableError: the file cannot be read, columns are wrong or in another order, or a row is
             impossible, missing, out of order or there twice; the message names file and row.
     """
-    try:
-        frame = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise TableError(f"cannot read latency table {path}: {error}") from error
+    text = read_text(path, TABLE_FILE)
+    frame = parse_csv(text, path, TABLE_FILE)
     check_columns(list(map(str, frame.columns)), path)
     if frame.empty:
         raise TableError(f"{path}: no rows")
     check_rows(frame, path)
     check_order(frame, path)
     check_operators(frame, path)
-    check_end(path)
+    check_end(text, path)
     return samples_of(frame)
 
 
@@ -93,13 +101,29 @@ def check_rows(
         kinds: what may be timed.
     """
     for column in [*_SIZES, "sample_us"]:
-        if not pd.api.types.is_numeric_dtype(frame[column]):
-            row = int(pd.to_numeric(frame[column], errors="coerce").isna().to_numpy().argmax())
+        if not _holds_numbers(frame[column]):
+            row = _first_text(frame[column])
             refuse(path, row + first_line, f"{column} must be a number", frame[column][row])
     for column, good, rule in _rules(frame, kinds):
         if not good.all():
             row = int((~good).to_numpy().argmax())
             refuse(path, row + first_line, rule, frame[column][row])
+
+
+def _holds_numbers(column: pd.Series) -> bool:
+    types = pd.api.types
+    return types.is_numeric_dtype(column) and not types.is_bool_dtype(column)
+
+
+def _first_text(column: pd.Series) -> int:
+    """The first row that is no number; the first of all where every one can be read as one."""
+    for row, value in enumerate(column):
+        try:
+            if math.isnan(float(value)):
+                return row
+        except (TypeError, ValueError, OverflowError):
+            return row
+    return 0
 
 
 def check_order(frame: pd.DataFrame, path: Path, first_line: int = 2) -> None:
@@ -126,13 +150,11 @@ def check_operators(frame: pd.DataFrame, path: Path) -> None:
         last = key
 
 
-def check_end(path: Path) -> None:
+def check_end(text: str, path: Path) -> None:
     """Refuse a file that was cut within its last row. Raises `TableError`."""
-    text = path.read_bytes()
-    if not text.endswith(b"\n"):
+    if not text.endswith("\n"):
         rule = "the last row must end its line: the file was cut within it"
-        line = text.count(b"\n") + 1
-        refuse(path, line, rule, text.rpartition(b"\n")[2].decode("utf-8", "replace"))
+        refuse(path, text.count("\n") + 1, rule, text.rpartition("\n")[2])
 
 
 def _refuse_first(
@@ -155,8 +177,9 @@ def _rules(frame: pd.DataFrame, kinds: Sequence[str]) -> Iterator[tuple[str, pd.
     yield "sample_us", sample, f"sample_us must lie between 0 and {LONGEST_US:g} microseconds"
     for size in _SIZES:
         least = _LEAST.get(size, 0)
-        whole = (frame[size] >= least) & (frame[size] % 1 == 0)
-        yield size, whole, f"{size} must be a whole number, {least} or more"
+        within = frame[size].between(least, MOST_SIZE)
+        rule = f"{size} must be a whole number from {least} to {MOST_SIZE}"
+        yield size, within & (frame[size] % 1 == 0), rule
     heads = frame["heads"].replace(0, np.nan)
     shared = (frame["kv_heads"] == 0) | (heads % frame["kv_heads"].replace(0, np.nan) == 0)
     yield "kv_heads", shared, "kv_heads must divide heads, or be 0"

@@ -24,7 +24,7 @@ from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.prediction.calibration import calibration_plans
 from hwsearch.latency.timing.operator_times import SHARES
 from hwsearch.plan import CompressionPlan, Decoding, WeightFormat
-from hwsearch.schema import Frozen
+from hwsearch.schema import MOST_LAYERS, MOST_LENGTH, Frozen
 
 #: What the two passes of a plan are called among the operators; `rows` is theirs, and `in_features`
 #: the plan's place in the kit, counted from 1.
@@ -65,10 +65,10 @@ class KitModels(Frozen):
 
     model: str
     geometry: Geometry
-    model_layers: Annotated[int, Field(ge=1)]
-    prompt_length: Annotated[int, Field(ge=1)]
+    model_layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)]
+    prompt_length: Annotated[int, Field(ge=1, le=MOST_LENGTH)]
     decoding: Decoding
-    plans: Annotated[tuple[KitPlan, ...], Field(min_length=2)]
+    plans: Annotated[tuple[KitPlan, ...], Field(min_length=2, max_length=1000)]
 
     @property
     def workload(self) -> Workload:

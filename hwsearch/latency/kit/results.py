@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from pydantic import ValidationError
 
 from hwsearch.errors import TableError
+from hwsearch.files import FileKind, checked, parse_json, read_text
+from hwsearch.files.kinds import MIB
+from hwsearch.files.tables import parse_csv
 from hwsearch.latency.devices.table_csv import check_columns, check_order, check_rows, refuse
 from hwsearch.latency.kit.kinds import KINDS_BY_RUNTIME, PYTHON_KIT, KitKind
 from hwsearch.latency.kit.models import PASSES, KitModels
 from hwsearch.latency.operators import KINDS
-from hwsearch.schema import explain
 
 FIRST_LINE = "# hwsearch kit results, version 2"
 
 #: What the head of the results must say of the machine and the run, beside what ran the kit there.
 PROVENANCE = ("processor", "system", "onnxruntime", "threads")
-COUNTS = ("threads", "operators", "sessions", "rounds", "elapsed_s", "sum_us")
+WHOLE_COUNTS = ("threads", "operators", "sessions", "rounds")
+COUNTS = (*WHOLE_COUNTS, "elapsed_s", "sum_us")
+
+_WHOLE = re.compile(r"[0-9]{1,15}")
+_DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?(e[+-]?[0-9]{1,2})?")
+
+#: The file that a kit brings back.
+RESULTS_FILE = FileKind("file of results", 256 * MIB, TableError, "run the kit again")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +56,7 @@ def read_results(path: Path) -> Results:
         TableError: they are not whole, not in order, impossible, changed, or do not say what
             machine they are of; the message names the row.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"cannot read results {path}: {error}") from error
+    lines = read_text(path, RESULTS_FILE).splitlines()
     if not lines or lines[0] != FIRST_LINE:
         raise TableError(f"{path}, row 1: results of a kit begin with {FIRST_LINE!r}")
     count = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
@@ -60,10 +65,7 @@ def read_results(path: Path) -> Results:
     kind = _kind(head.pop("runtime", PYTHON_KIT.provider.name), path)
     _check_head(head, kind, path)
     models = _models(head.pop("whole", None), path)
-    try:
-        frame = pd.read_csv(io.StringIO("\n".join(lines[count:])))
-    except ValueError as error:
-        raise TableError(f"{path}: no samples after the head ({error})") from error
+    frame = parse_csv("\n".join(lines[count:]), f"{path}: samples after the head", RESULTS_FILE)
     check_columns(list(map(str, frame.columns)), path)
     _check_count(head, frame, path)
     first_line = count + 2
@@ -93,21 +95,18 @@ def _check_head(head: dict[str, str], kind: KitKind, path: Path) -> None:
     if head["unit"] != "us":
         raise TableError(f"{path}: unit must be us, microseconds; got {head['unit']!r}")
     for name in COUNTS:
-        try:
-            good = float(head[name]) > 0
-        except ValueError:
-            good = False
-        if not good:
-            raise TableError(f"{path}: {name} must be a number above 0; got {head[name]!r}")
+        form = _WHOLE if name in WHOLE_COUNTS else _DECIMAL
+        if not (form.fullmatch(head[name]) and float(head[name]) > 0):
+            raise TableError(
+                f"{path}: {name} must be a number above 0, of no more than 15 digits; got {head[name]!r}"
+            )
 
 
 def _models(text: str | None, path: Path) -> KitModels | None:
     if text is None:
         return None
-    try:
-        models = KitModels.model_validate_json(text)
-    except ValidationError as error:
-        raise TableError(f"{path}: whole: {explain(error)}; run the kit again") from error
+    where = f"{path}: whole"
+    models = checked(KitModels, parse_json(text, where, RESULTS_FILE), where, RESULTS_FILE)
     layers = models.geometry.num_layers
     for index, entry in enumerate(models.plans):
         if {len(entry.plan.layers), len(entry.kept_shares)} != {layers}:

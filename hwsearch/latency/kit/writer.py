@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ from onnx import TensorProto, numpy_helper
 
 from hwsearch.bundle.graphs.decomposed import written_out
 from hwsearch.bundle.weights import Graph
-from hwsearch.errors import InputError
+from hwsearch.files import whole_folder
 from hwsearch.latency.devices.table_csv import KEY_COLUMNS
 from hwsearch.latency.kit.kinds import PYTHON_KIT, KitKind
 from hwsearch.latency.kit.models import KitModels, pass_bytes, pass_graphs
@@ -57,12 +56,8 @@ def write_kit(
     Raises:
         InputError: the folder exists.
     """
-    if folder.exists():
-        raise InputError(f"{folder} exists already; give another folder for the kit")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        fresh = Path(temporary) / "kit"
-        (fresh / "graphs").mkdir(parents=True)
+    with whole_folder(folder) as fresh:
+        (fresh / "graphs").mkdir()
         kind.write(fresh)
         operators = [
             _write_operator(key, f"{index}-{number}.onnx", index, fresh, kind)
@@ -81,7 +76,6 @@ def write_kit(
             "whole": whole,
         }
         (fresh / "kit.json").write_text(json.dumps(kit, indent=1), encoding="utf-8")
-        fresh.rename(folder)
     return folder
 
 

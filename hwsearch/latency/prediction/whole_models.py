@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from hwsearch.errors import TableError
+from hwsearch.files import FileKind
+from hwsearch.files.kinds import MIB
+from hwsearch.files.tables import read_csv
 from hwsearch.latency.devices.costs import Sums
 from hwsearch.latency.devices.device import Calibration
 from hwsearch.latency.prediction.calibration import fit_pass
 
 #: Columns of generations of few passes, and of one block of such a one.
 SHORT_COLUMNS = ("few_passes_measured_ms", "one_block_measured_ms")
+
+RUNS_FILE = FileKind("table of whole-model runs", 64 * MIB, TableError, "remove it")
 
 #: The file beside a table that holds every whole-model run.
 WHOLE_FILE = "whole-model.csv"
@@ -80,7 +86,9 @@ def with_runs(folder: Path | None, fresh: pd.DataFrame | None) -> dict[str, pd.D
     """
     known = pd.DataFrame()
     if folder is not None and (folder / WHOLE_FILE).is_file():
-        known = pd.read_csv(folder / WHOLE_FILE)
+        known = read_csv(folder / WHOLE_FILE, RUNS_FILE)
+        if "model" not in known.columns:
+            raise RUNS_FILE.refuse(folder / WHOLE_FILE, "it must have a column 'model'")
     if fresh is not None and not known.empty:
         known = known[~known["model"].isin(fresh["model"])]
     parts = [part for part in (known, fresh) if part is not None and not part.empty]

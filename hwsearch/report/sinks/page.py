@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hwsearch.errors import InputError
+from hwsearch.files import FileKind, read_bytes
+from hwsearch.files.kinds import MIB
 from hwsearch.report.sinks.measures import Finding, SinkMeasures
+
+#: A picture that the page shows.
+PICTURE = FileKind("picture", 64 * MIB)
 
 
 def write_page(
@@ -44,5 +49,5 @@ def write_page(
 
 def _embedded(picture: Path) -> tuple[str, str]:
     """A picture's name and its content as a data address."""
-    content = base64.b64encode(picture.read_bytes()).decode("ascii")
+    content = base64.b64encode(read_bytes(picture, PICTURE)).decode("ascii")
     return picture.stem, f"data:image/png;base64,{content}"

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from hwsearch.files import read_bytes, read_text
+from hwsearch.files.kinds import SYSTEM_FILE
+from hwsearch.runtime.guards.graph_file import GRAPH_FILE
+
 #: Makes onnxruntime use exact products with int8 weights where an x86 CPU has no VNNI and its quick
 #: ones would saturate. It takes longer, and graphs that say `PAIRED` are exact without it.
 _EXACT_INT8 = ("session.x64quantprecision", "1")
@@ -27,7 +31,7 @@ def exact_int8(options: ort.SessionOptions, graph: Path | bytes) -> None:
 
 def _is_paired(graph: Path | bytes) -> bool:
     """Whether a graph's metadata says `PAIRED`; looked for in its bytes, to parse nothing."""
-    return PAIRED.encode() in (graph if isinstance(graph, bytes) else graph.read_bytes())
+    return PAIRED.encode() in (graph if isinstance(graph, bytes) else read_bytes(graph, GRAPH_FILE))
 
 
 @cache
@@ -35,4 +39,4 @@ def _int8_saturates() -> bool:
     """Whether this CPU's quick products with int8 weights lose carries: x86 without VNNI."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
-    return not (_CPUINFO.is_file() and "vnni" in _CPUINFO.read_text(encoding="utf-8"))
+    return not (_CPUINFO.is_file() and "vnni" in read_text(_CPUINFO, SYSTEM_FILE))

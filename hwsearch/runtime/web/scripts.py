@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Final
 
-from hwsearch.errors import InputError
+from hwsearch.files import whole_folder
 
 _HERE: Final = Path(__file__).parent
 
@@ -46,14 +45,8 @@ def write_runner(folder: Path) -> Path:
     Raises:
         InputError: the folder exists.
     """
-    if folder.exists():
-        raise InputError(f"{folder} exists already; give another folder for the scripts")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        fresh = Path(temporary) / "web"
-        fresh.mkdir()
+    with whole_folder(folder) as fresh:
         _copy(_RUNNER, fresh)
-        fresh.rename(folder)
     return folder
 
 

@@ -26,7 +26,7 @@ from hwsearch.plan import (
     WeightFormat,
     groups_of,
 )
-from hwsearch.schema import OmitsDefaults
+from hwsearch.schema import MOST_LAYERS, OmitsDefaults
 from hwsearch.sinks import SinkProfile
 from hwsearch.study.choices.decodings import offered_decodings
 from hwsearch.study.choices.linear_groups import TOGETHER, LinearGroupNames, offered_linear_groups
@@ -73,7 +73,7 @@ class SearchSpace(OmitsDefaults):
         rounding: how every plan rounds its weights.
     """
 
-    num_layers: Annotated[int, Field(ge=1)]
+    num_layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)]
     thresholds: Annotated[tuple[float, ...], Field(min_length=1)] = THRESHOLDS
     formats: Annotated[tuple[WeightFormat, ...], Field(min_length=1)] = USUAL_FORMATS
     linear_groups: LinearGroupNames = TOGETHER

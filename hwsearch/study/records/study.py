@@ -25,6 +25,7 @@ from hwsearch.study.storage.databases import (
     StudyLocation,
     location_of,
     open_storage,
+    rows_of,
     storage_errors,
 )
 from hwsearch.study.storage.names import SUFFIX
@@ -94,14 +95,8 @@ class Study:
         unknown), size_bytes, passes (of a generation, in the mean over problems), feasible, uniform,
         plan.
         """
-        # each of these asks the storage, so not once a trial
-        record = self.record
-        energy, limits = self.energy, (min(self.target_ms, self.max_ms), self.max_bytes)
-        rows = [
-            self._row(trial, record, energy, limits)
-            for trial in finished(self.optuna)
-            if math.isfinite(trial.values[0])  # a loss that is none may stand in an older study
-        ]
+        with rows_of(self.name):
+            rows = self._rows()
         costs = ["generation_ms", "generation_joules", "size_bytes", "passes"]
         frame = pd.DataFrame(
             rows, columns=["number", "loss", *costs, "feasible", "uniform", "plan"]
@@ -109,6 +104,16 @@ class Study:
         # an empty column knows no type, and pandas would take one of no type for names, not for a mask
         kinds = {**dict.fromkeys(["loss", *costs], float), "feasible": bool, "uniform": bool}
         return frame if rows else frame.astype(kinds)
+
+    def _rows(self) -> list[tuple[Any, ...]]:
+        # each of these asks the storage, so not once a trial
+        record = self.record
+        energy, limits = self.energy, (min(self.target_ms, self.max_ms), self.max_bytes)
+        return [
+            self._row(trial, record, energy, limits)
+            for trial in finished(self.optuna)
+            if math.isfinite(trial.values[0])  # a loss that is none may stand in an older study
+        ]
 
     def front(self) -> pd.DataFrame:
         """Plans that no other plan beats in both loss and latency (or energy), fastest first.
@@ -296,7 +301,7 @@ def load_study(name: str, storage: str | None = None) -> Study:
         folder = location.path.parent if is_path else STUDIES
         raise UnknownNameError("study", name, [path.stem for path in folder.glob(f"*{SUFFIX}")])
     opened = open_storage(location)
-    with storage_errors(location):
+    with rows_of(name), storage_errors(location):
         names = optuna.get_all_study_names(opened)
         wanted = _wanted(name, names, is_path)
         if wanted is None:

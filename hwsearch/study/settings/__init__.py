@@ -1,6 +1,6 @@
 """Settings of a study: one value for Python, the study file and the flags."""
 
-from hwsearch.study.settings.file import StudySpec, read_toml
+from hwsearch.study.settings.file import StudySpec, read_study_toml
 from hwsearch.study.settings.space import SpaceSpec
 from hwsearch.study.settings.values import RunSettings, StudySettings
 
@@ -9,5 +9,5 @@ __all__ = [
     "SpaceSpec",
     "StudySettings",
     "StudySpec",
-    "read_toml",
+    "read_study_toml",
 ]

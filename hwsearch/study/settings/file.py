@@ -12,8 +12,8 @@ formats = ["fp32", "w8a8", "w4"]
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,11 +21,16 @@ from pydantic import ValidationError, model_validator
 
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError, StudyError
+from hwsearch.files import FileKind, read_toml
+from hwsearch.files.kinds import MIB
 from hwsearch.plan import Decoding
 from hwsearch.schema import explain
 from hwsearch.study.settings.space import LISTS, SpaceSpec
 from hwsearch.study.settings.values import StudySettings, replaced
 from hwsearch.tasks.choice import TaskChoice
+
+#: The study file.
+STUDY_FILE = FileKind("study", MIB, StudyError)
 
 #: Settings in the order in which a file shows them.
 FIELDS = (
@@ -73,9 +78,9 @@ class StudySpec(StudySettings, ModelOptions):
             StudyError: the file cannot be read, or a key is unknown, missing or out of range.
             PlanError: the file of a decoding cannot be read.
         """
-        data = read_toml(path) if path is not None else {}
+        data = read_study_toml(path) if path is not None else {}
         given = {key: value for key, value in flags.items() if value is not None}
-        space: dict[str, Any] = {k: given.pop(k).split(",") for k in LISTS if k in given}
+        space: dict[str, Any] = {k: _items(given.pop(k)) for k in LISTS if k in given}
         if "decoding" in given:
             space["decodings"] = [Decoding.read_changes(given.pop("decoding"))]
         space |= {k: given.pop(k) for k in ("groups", "rounding") if k in given}
@@ -108,11 +113,18 @@ class StudySpec(StudySettings, ModelOptions):
         return tomli_w.dumps({name: said[name] for name in ordered})
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def _items(text: str) -> list[str | int | float]:
+    """The items of a comma-separated flag, numbers as such."""
+    return [_number(item) for item in text.split(",")]
+
+
+def _number(text: str) -> str | int | float:
+    for kind in (int, float):
+        with suppress(ValueError):  # the schema says what is wrong
+            return kind(text)
+    return text
+
+
+def read_study_toml(path: Path) -> dict[str, Any]:
     """Plain data of a TOML file. Raises `StudyError`, naming file and line."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StudyError(f"cannot read study {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: not TOML: {error}") from error
+    return read_toml(path, STUDY_FILE)

@@ -17,7 +17,8 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
-from hwsearch.errors import StudyError, redacted
+from hwsearch.errors import HwsearchError, StudyError, redacted
+from hwsearch.files.refusals import quoted
 from hwsearch.study.storage import sqlite
 from hwsearch.study.storage.names import SUFFIX, check_study_name
 from hwsearch.study.storage.presence import turn
@@ -174,6 +175,31 @@ def storage_errors(location: StudyLocation) -> Iterator[None]:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
         raise StudyError(f"storage {location.shown} {explain_storage(error)}") from error
+
+
+#: What rows raise that nobody of ours wrote: values of other types, names that are missing, JSON cut off.
+_MALFORMED = (
+    ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, RuntimeError,
+    NotImplementedError,
+)  # fmt: skip
+
+
+@contextmanager
+def rows_of(study: str) -> Iterator[None]:
+    """Turn what reading the rows of a study raises into one line. Raises `StudyError`."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except HwsearchError:
+        raise
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
+        raise StudyError(f"the storage of study {study} {explain_storage(error)}") from error
+    except (*_MALFORMED, optuna.exceptions.OptunaError) as error:
+        raise StudyError(
+            f"study {study}: its database holds rows that hwsearch did not write "
+            f"({type(error).__name__}: {quoted(error)}); restore it from a copy, or give another"
+        ) from error
 
 
 def explain_storage(error: BaseException) -> str:

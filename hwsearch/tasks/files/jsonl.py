@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterator
@@ -10,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from hwsearch.errors import InputError
+from hwsearch.files import FileKind, parse_json, read_bytes
+from hwsearch.files.kinds import MIB
+
+#: A file of them, and a line.
+JSONL_FILE = FileKind("JSONL file", 512 * MIB, fix="check the path, or give a part of it")
+JSONL_LINE = FileKind("line", 512 * MIB, fix="a line of JSONL is one JSON object")
 
 _GZIP = b"\x1f\x8b"
 
@@ -33,12 +40,17 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _unpacked(path: Path) -> bytes:
+    content = read_bytes(path, JSONL_FILE)
+    if not content.startswith(_GZIP):
+        return content
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content.startswith(_GZIP) else content
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+            content = packed.read(JSONL_FILE.most_bytes + 1)
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read {path}: {reason}") from error
+        raise InputError(f"cannot read {path}: {error}") from error
+    if len(content) > JSONL_FILE.most_bytes:
+        raise JSONL_FILE.refuse(path, f"unpacked it is larger than {JSONL_FILE.most_bytes:,} bytes")
+    return content
 
 
 def _decoded(content: bytes, path: Path) -> str:
@@ -53,35 +65,11 @@ def _decoded(content: bytes, path: Path) -> str:
 
 
 def _object(line: str, where: str) -> dict[str, Any]:
-    try:
-        # not strict: a control character inside a text is data
-        record = json.loads(line, strict=False, object_pairs_hook=_distinct)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: a line of JSONL is one JSON object ({error})") from error
+    # not strict: a control character inside a text is data
+    record = parse_json(line, where, JSONL_LINE, strict=False)
     if not isinstance(record, dict):
         raise InputError(f"{where}: a line of JSONL is one JSON object, not {_short(record)}")
     return record
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's pairs; a key that comes twice would silently lose a value."""
-    record: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in record:
-            raise ValueError(f"key {key!r} comes twice; keep one")
-        record[key] = value
-        if isinstance(value, str) and not _is_unicode(value):
-            raise ValueError(f"the text of {key!r} holds half a surrogate pair")
-    return record
-
-
-def _is_unicode(text: str) -> bool:
-    """Half a surrogate pair can be escaped in JSON, but is no character that a tokenizer takes."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _short(value: object) -> str:

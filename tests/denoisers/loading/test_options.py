@@ -69,7 +69,7 @@ def test_a_model_of_ones_own_is_a_function(tmp_path, monkeypatch):
 
 
 def test_options_that_cannot_be_are_one_line():
-    with pytest.raises(InputError, match=r"prompt_template: must hold \{question\}"):
+    with pytest.raises(InputError, match=r"prompt_template: must be text that holds \{question\}"):
         ModelOptions(prompt_template="Q:")
     with pytest.raises(InputError, match=r"gen_length: .*greater than or equal to 1, got 0"):
         ModelOptions(gen_length=0)

@@ -245,7 +245,7 @@ CHECK = (
         (GOOD.replace("sources = [", "source = ["), "source: no such key"),
         (GOOD[: GOOD.index("sources")] + GOOD[GOOD.index("[roofline]") :], "needs sources"),
         (GOOD + CHECK, "a modelled device claims no accuracy"),
-        (GOOD[:60] + "\n= 3", "cannot read"),
+        (GOOD[:60] + "\n= 3", "not TOML"),
     ],
 )
 def test_a_bad_device_folder_is_refused_by_key(tmp_path, text, said):

@@ -114,7 +114,7 @@ NEXT = "linear,16,64,128,0,w8a8,0,0,1,5.5"
         (f"{HEAD}\n{GOOD.replace('linear', 'conv')}", "row 2: kind must be .*conv"),
         (f"{HEAD}\n{GOOD.replace('64', '6.5')}", "row 2: in_features must be a whole"),
         (f"{HEAD}\n{GOOD.replace('w8a8,0', 'w8a8,3')}", "row 2: kv_heads must divide heads"),
-        (f"{HEAD}\n{GOOD.replace('16', '0')}", "row 2: rows must be a whole number, 1 or more"),
+        (f"{HEAD}\n{GOOD.replace('16', '0')}", "row 2: rows must be a whole number from 1"),
         (f"{HEAD}\n{GOOD}\n{NEXT}", "row 3: the last row must end its line: .*cut within it; got"),
         (
             f"{HEAD}\n{GOOD}\n{GOOD.replace('linear,16', 'linear,8')}\n",

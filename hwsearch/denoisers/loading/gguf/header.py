@@ -21,6 +21,11 @@ import numpy as np
 
 from hwsearch.denoisers.loading.json_fields import Fields
 from hwsearch.errors import CheckpointError
+from hwsearch.files import FileKind, open_plain
+from hwsearch.files.kinds import GIB
+
+#: A GGUF file, which is mapped and not read.
+GGUF_FILE = FileKind("GGUF file", 4096 * GIB, CheckpointError)
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -93,15 +98,12 @@ def read_header(path: Path) -> GgufHeader:
     """
     if _PART.fullmatch(path.name):
         raise _split(path)
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(MAGIC))
-            if magic != MAGIC:
-                raise CheckpointError(f"{path} is not a GGUF file: it begins with {magic!r}")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _parsed(_Cursor(path, data, len(MAGIC)))
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    with open_plain(path, GGUF_FILE) as file:
+        magic = file.read(len(MAGIC))
+        if magic != MAGIC:
+            raise CheckpointError(f"{path} is not a GGUF file: it begins with {magic!r}")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _parsed(_Cursor(path, data, len(MAGIC)))
 
 
 def _parsed(cursor: _Cursor) -> GgufHeader:

@@ -11,6 +11,10 @@ from tokenizers.models import BPE
 
 from hwsearch.denoisers.loading.gguf.header import GgufHeader
 from hwsearch.denoisers.loading.gguf.vocabulary import TokenKind, Vocabulary, read_list
+from hwsearch.errors import CheckpointError
+
+#: Longest piece that is believed: its ways to be split are all looked at.
+MOST_PIECE = 512
 
 #: Stands for a space inside of pieces.
 SPACE = "\u2581"
@@ -48,6 +52,10 @@ def _merges(vocabulary: Vocabulary, scores: list[float]) -> list[tuple[str, str]
     pieces = vocabulary.ids(*every)
     found = []
     for piece, index in pieces.items():
+        if len(piece) > MOST_PIECE:
+            raise CheckpointError(
+                f"{vocabulary.where}: a piece of {len(piece):,} characters, and {MOST_PIECE} are the most"
+            )
         for cut in range(1, len(piece)):
             left, right = piece[:cut], piece[cut:]
             if left in pieces and right in pieces:

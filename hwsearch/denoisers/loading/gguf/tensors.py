@@ -14,8 +14,9 @@ from torch import Tensor
 
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.checkpoint import HEAD, check_tensors
-from hwsearch.denoisers.loading.gguf.header import GgufHeader, StoredTensor
+from hwsearch.denoisers.loading.gguf.header import GGUF_FILE, GgufHeader, StoredTensor
 from hwsearch.errors import CheckpointError
+from hwsearch.files.arrays import map_bytes
 from hwsearch.progress import each
 
 _OUTSIDE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
@@ -76,7 +77,7 @@ def read_gguf_tensors(
     }
     stored = {name: tensor.shape for name, tensor in header.tensors.items()}
     check_tensors(stored, {names[name]: wanted[name] for name in names}, header.path)
-    data = np.memmap(header.path, mode="r")
+    data = map_bytes(header.path, GGUF_FILE)
     for tensor in header.tensors.values():
         _check_stored(package, header, tensor, len(data))
     heads = {"attn_q": geometry.num_heads, "attn_k": geometry.num_kv_heads} if paired else {}

@@ -47,9 +47,12 @@ def gguf_tokenizer(header: GgufHeader) -> Tokenizer:
             texts = filter(None, vocabulary.of_kind(kind))
             made.add_tokens([AddedToken(t, special=special, normalized=False) for t in texts])
         _frame(made, header, vocabulary, begins)
+        made.decode(made.encode("1 + 1 = 2?").ids)
     except CheckpointError:
         raise
-    except Exception as error:  # tokenizers raises plain Exception
+    except BaseException as error:  # tokenizers raises plain Exception, and Rust's panic is none
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise header.metadata.error(f"cannot make its tokenizer ({error}); {INSTEAD}") from error
     return made
 

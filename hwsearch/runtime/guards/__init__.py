@@ -1,0 +1,1 @@
+"""What is seen of a bundle's graphs before any of them runs."""
