@@ -11,8 +11,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from hwsearch.files.kinds import FileKind
 
@@ -38,7 +38,7 @@ _NO_FILES = (
 
 
 @contextmanager
-def open_plain(path: Path | str, kind: FileKind) -> Iterator[BinaryIO]:
+def open_plain(path: Path | str, kind: FileKind) -> Iterator[BufferedReader]:
     """A plain file, open to read its bytes.
 
     Raises:

@@ -82,8 +82,8 @@ class References:
         return self._wrong_numbers(generations, top)
 
     def _wrong_numbers(self, generations: int, top: int) -> str | None:
-        whole = ("prompt_lengths", "tokens", "written", "generation", "index", "position", "ids")
-        whole += ("suffix_lengths",) * (self.suffix_lengths is not None)
+        whole = ["prompt_lengths", "tokens", "written", "generation", "index", "position", "ids"]
+        whole += ["suffix_lengths"] * (self.suffix_lengths is not None)
         for name in whole:
             values = getattr(self, name)
             if values.dtype.kind != "i" or (
@@ -156,7 +156,7 @@ class References:
                 path, f"it must hold {', '.join(known)}; got {', '.join(sorted(arrays))}"
             )
         found = cls(
-            **{
+            **{  # type: ignore[arg-type]
                 name: array.astype(np.int64) if array.dtype == np.int32 else array
                 for name, array in arrays.items()
             }
