@@ -11,8 +11,9 @@ from pathlib import Path
 
 from hwsearch.errors import HwsearchError
 
-#: Seconds that one input may take, and bytes of memory beyond those that are held before.
-MOST_SECONDS, MOST_MEMORY = 10, 4 << 30
+#: Seconds of the processor that one input may take, of the clock that it may wait, and bytes of memory beyond
+#: those that are held before.
+MOST_SECONDS, MOST_WAIT, MOST_MEMORY = 10, 900, 4 << 30
 
 
 class HungError(Exception):
@@ -23,6 +24,12 @@ def _hung(signum, frame):
     raise HungError
 
 
+def _arm(seconds, wait):
+    """Bound time of the processor, which a busy machine does not lengthen, and waiting on nobody."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.alarm(wait)
+
+
 @contextmanager
 def limits():
     """A limit on this process's memory, which is put back."""
@@ -30,18 +37,19 @@ def limits():
     statm = Path("/proc/self/statm").read_text(encoding="ascii")
     held = int(statm.split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + MOST_MEMORY, before[1]))
-    handler = signal.signal(signal.SIGALRM, _hung)
+    before_signals = {one: signal.signal(one, _hung) for one in (signal.SIGALRM, signal.SIGPROF)}
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, handler)
+        _arm(0, 0)
+        for one, handler in before_signals.items():
+            signal.signal(one, handler)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def fault_of(read):
     """What a reader does that it must not: None where it answers, or refuses in a line of its own."""
-    signal.alarm(MOST_SECONDS)
+    _arm(MOST_SECONDS, MOST_WAIT)
     try:
         read()
     except HwsearchError as error:
@@ -61,7 +69,7 @@ def fault_of(read):
         where = f"{ours[-1].filename.rpartition('/')[2]}:{ours[-1].name}" if ours else ""
         return f"{type(error).__name__} in {where}: {' '.join(str(error).split())[:120]}"
     finally:
-        signal.alarm(0)
+        _arm(0, 0)
     return None
 
 
