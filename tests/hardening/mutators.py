@@ -116,7 +116,7 @@ def json_changed(content, chance):
     """A value of JSON anywhere in it changed, a key removed, doubled or added."""
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return number_changed(content, chance)
     places = []
 
@@ -127,7 +127,12 @@ def json_changed(content, chance):
             if isinstance(inner, dict | list):
                 walk(inner)
 
-    if not isinstance(found, dict | list) or not found:
+    if (
+        not isinstance(found, dict | list)
+        or not found
+        or content.count(b"[" * 60)
+        or content.count(b'{"a":' * 60)
+    ):
         return flipped(content, chance)
     walk(found)
     holder, key = chance.choice(places)
