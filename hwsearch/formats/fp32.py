@@ -26,6 +26,7 @@ class Fp32(Format):
     bytes_per_weight = 4.0
     mac_pj = 3.7 + 0.9
     operator = ("MatMul", "")
+    scaled_axis = 1
 
     def specs(self, inputs: int, outputs: int) -> dict[str, Spec]:
         """Four bytes a weight."""

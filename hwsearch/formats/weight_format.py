@@ -57,10 +57,12 @@ class Format(ABC):
         bytes_per_weight: as a runtime holds it, scales of blocks included.
         rounds_inputs_whole: whether all inputs of a sample share one scale, so that the largest of them
             costs the others their precision.
+        rounds_outputs: whether the kernel hands out sums with fewer bits than it adds them with.
         mac_pj: picojoules of a multiplication and an addition (45 nm, 0.9 V; Horowitz, ISSCC 2014).
         operator: what a product becomes in a graph: operator, and what is added to its name; None
             where onnxruntime runs no such product.
         scaled_part: the array of `specs` that outputs are proportional to.
+        scaled_axis: the axis of it that counts outputs.
     """
 
     name: WeightFormat
@@ -69,9 +71,11 @@ class Format(ABC):
     block: int | None = None
     bytes_per_weight: float
     rounds_inputs_whole: bool = False
+    rounds_outputs: bool = False
     mac_pj: float
     operator: tuple[str, str] | None = None
     scaled_part: str = ""
+    scaled_axis: int = 0
 
     @abstractmethod
     def specs(self, inputs: int, outputs: int) -> dict[str, Spec]:
@@ -89,14 +93,18 @@ class Format(ABC):
     def round_inputs(self, x: Tensor) -> Tensor:
         """Inputs ``[..., features]`` as the kernel rounds them."""
 
+    def round_outputs(self, y: Tensor) -> Tensor:
+        """Outputs ``[..., features]``, no bias added yet, as the kernel hands them out."""
+        return y
+
     def scale_outputs(self, codes: Codes, factors: NDArray[np.float32]) -> Codes:
         """Codes of a matrix whose outputs are multiplied by factors ``[out]``.
 
         By powers of two that is exact: rounding and then scaling is scaling and then rounding.
         """
         array = codes[self.scaled_part]
-        # the axis of outputs is the first of scales, and the last of a float matrix
-        shape = (-1, *[1] * (array.ndim - 1)) if self.scaled_part else (1, -1)
+        shape = [1] * array.ndim
+        shape[self.scaled_axis] = -1
         return {**codes, self.scaled_part: array * factors.reshape(shape).astype(array.dtype)}
 
     def matrix_bytes(self, out_features: int, in_features: int) -> int:

@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from hwsearch.bundle import products
 from hwsearch.bundle.products import check_formats, product_formats, quantise_products
 from hwsearch.errors import PlanError
 from hwsearch.plan import CompressionPlan, WeightFormat
@@ -52,6 +53,8 @@ def test_the_root_logger_is_left_alone():
     )
 
 
-def test_a_format_that_onnxruntime_does_not_run_is_refused_by_product():
+def test_a_format_that_onnxruntime_does_not_run_is_refused_by_product(monkeypatch):
+    without = tuple(fmt for fmt in products.ONNX_FORMATS if fmt is not WeightFormat.FP16)
+    monkeypatch.setattr(products, "ONNX_FORMATS", without)
     with pytest.raises(PlanError, match=r"product: format must be one of fp32, .*got 'fp16'"):
         quantise_products(linear_model(), {"product": WeightFormat.FP16})

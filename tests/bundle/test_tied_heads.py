@@ -8,9 +8,9 @@ from hwsearch.bundle import Exporter
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
-from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime.probe import ProbeBackend
+from hwsearch.runtime.providers import CPU
 from hwsearch.testing.tiny import tiny_denoiser
 
 TOKENS = np.random.default_rng(0).integers(2, 64, (1, 20))
@@ -21,7 +21,7 @@ def denoiser():
     return tiny_denoiser(tie_embeddings=True)
 
 
-@pytest.mark.parametrize("head", ONNX_FORMATS)
+@pytest.mark.parametrize("head", CPU.formats)
 def test_exported_logits_are_the_simulations(head, denoiser, tmp_path):
     compressed = compress(denoiser, CompressionPlan.uniform(2, head=head))
     kept = KeptShares.keeping_all(2)

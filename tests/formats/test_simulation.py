@@ -42,18 +42,26 @@ def test_simulation_is_onnxruntime(fmt, inputs, outputs, rows):
     assert np.abs(exact - expected).max() > 2e-3 * size
 
 
-def test_fp16_rounds_weights_and_inputs_and_survives_large_ones():
+def test_fp16_rounds_weights_inputs_and_outputs_and_survives_large_inputs():
     torch.manual_seed(0)
     linear = nn.Linear(64, 32)
     half = simulate(linear, WeightFormat.FP16)
     x = torch.randn(1, 5, 64)
     with torch.no_grad():
-        exact = nn.functional.linear(
-            x.half().double(), linear.weight.half().double(), linear.bias.double()
+        exact = nn.functional.linear(x.half().double(), linear.weight.half().double())
+        found = half(x) - linear.bias
+        assert torch.allclose(found.double(), exact, rtol=2**-11, atol=1e-6)
+        assert torch.allclose(found, found.half().float(), atol=1e-6), (
+            "no more digits than 16 bits hold"
         )
-        assert torch.allclose(half(x).double(), exact, atol=1e-5)
         assert not torch.equal(half(x), linear(x))
-        assert torch.isfinite(half(1e6 * x)).all()
+        assert torch.equal(half(1e30 * x), half(65504 * x.sign())), "inputs are cut off"
+
+
+def test_a_sum_too_large_for_16_bits_is_no_number_as_in_kernels():
+    half = simulate(nn.Linear(64, 1), WeightFormat.FP16)
+    half.weight.fill_(1.0)
+    assert not torch.isfinite(half(torch.full((1, 1, 64), 2000.0))).any()
 
 
 def test_fp32_is_the_linear_itself():

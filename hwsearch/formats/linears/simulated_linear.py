@@ -46,7 +46,16 @@ class SimulatedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The product of rounded inputs ``[..., in_features]``."""
+        if self.form is not None and self.form.rounds_outputs:
+            return biased(
+                self.form.round_outputs(F.linear(self.round_inputs(x), self.weight)), self.bias
+            )
         return F.linear(self.round_inputs(x), self.weight, self.bias)
+
+
+def biased(product: Tensor, bias: Tensor | None) -> Tensor:
+    """A product ``[..., out]`` with its bias, where there is one."""
+    return product if bias is None else product + bias
 
 
 def simulated(linear: nn.Linear, form: Format) -> SimulatedLinear:

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hwsearch.formats.linears.simulated_linear import biased
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -57,7 +59,7 @@ class StoredLinear(nn.Linear):
         if self._floats is not None:
             return F.linear(x, self._floats.to(x.dtype), bias)
         product: Tensor = _StoredProduct.apply(x, self.weight)  # type: ignore[no-untyped-call]
-        return product if bias is None else product + bias
+        return biased(product, bias)
 
 
 class _StoredProduct(torch.autograd.Function):
@@ -67,7 +69,7 @@ class _StoredProduct(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.weight = weight
         pieces = (weight[slice(*rows)].to(x.dtype) for rows in outputs_at_once(*weight.shape))
-        return _product(x, pieces, None)
+        return _product(x, pieces)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -137,9 +139,14 @@ class CodedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The product of rounded inputs ``[..., in]``."""
+        pieces = self._pieces(x) if self._floats is None else iter((self._floats.to(x.dtype),))
+        if self.form.rounds_outputs:
+            return biased(
+                self.form.round_outputs(_product(self.round_inputs(x), pieces)), self.bias
+            )
         if self._floats is not None:
-            return F.linear(self.round_inputs(x), self._floats.to(x.dtype), self.bias)
-        return _product(self.round_inputs(x), self._pieces(x), self.bias)
+            return F.linear(self.round_inputs(x), next(pieces), self.bias)
+        return biased(_product(self.round_inputs(x), pieces), self.bias)
 
     def hold(self) -> None:
         """Keep the weight as floats until `release`, for several inputs; not one too large for it."""
@@ -169,9 +176,8 @@ def outputs_at_once(outputs: int, inputs: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, outputs)
 
 
-def _product(x: Tensor, pieces: Iterator[Tensor], bias: Tensor | None) -> Tensor:
-    found = torch.cat([F.linear(x, piece) for piece in pieces], dim=-1)
-    return found if bias is None else found + bias
+def _product(x: Tensor, pieces: Iterator[Tensor]) -> Tensor:
+    return torch.cat([F.linear(x, piece) for piece in pieces], dim=-1)
 
 
 def is_stored(module: Any) -> bool:

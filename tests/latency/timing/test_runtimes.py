@@ -25,7 +25,7 @@ DEVICES = sorted(path.parent.name for path in CHECKOUT.glob("*/device.toml"))
 
 
 def test_a_runtime_loads_what_its_engine_has():
-    assert set(ONNXRUNTIME_CPU.formats) == {fmt.value for fmt in ONNX_FORMATS}
+    assert set(ONNXRUNTIME_CPU.formats) == {fmt.value for fmt in ONNX_FORMATS} - {"fp16"}
     assert TORCH_CPU.formats == TORCH_CUDA.formats == TORCH_FORMATS
 
 

@@ -7,17 +7,21 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
+from onnx.shape_inference import infer_shapes
 
 from hwsearch.bundle import write_bundle
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.sampler import generate
+from hwsearch.denoisers.backends import backend_of
 from hwsearch.errors import InputError
 from hwsearch.jobs.verification import verify
-from hwsearch.plan import CompressionPlan
+from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.runtime import OnnxBackend, Runtime
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE
 from hwsearch.runtime.graphs import BundleGraphs
+from hwsearch.runtime.probe import ProbeBackend
 from hwsearch.runtime.providers import CPU, PROVIDERS, provider_of
 from hwsearch.runtime.providers.shaped import MOST, ShapedSession
 from hwsearch.testing.tiny import tiny_denoiser
@@ -52,7 +56,8 @@ def provider(request, monkeypatch):
 @pytest.fixture
 def bundle(provider, tmp_path):
     """A bundle for it that drops positions of one layer, so that it hands out attention mass."""
-    denoiser, formats = tiny_denoiser(), provider.formats
+    denoiser = tiny_denoiser()
+    formats = [fmt for fmt in provider.formats if fmt in CPU.formats]
     layers = [
         {"sink_threshold": 1.0, "attention": formats[0], "mlp": formats[-1]},
         {"sink_threshold": 0.5, "attention": formats[-1], "mlp": formats[0]},
@@ -80,6 +85,29 @@ def test_a_bundle_for_it_computes_what_was_simulated(provider, bundle):
     assert Runtime(bundle).generate(QUESTION) is not None
 
 
+def test_products_of_16_bits_are_such_and_near_what_was_simulated(provider, tmp_path):
+    """The CPU multiplies the rounded weights as floats, so here it is near and no more."""
+    if WeightFormat.FP16 not in provider.formats:
+        pytest.skip("it loads none")
+    denoiser, kept = tiny_denoiser(), KeptShares.keeping_all(2)
+    compressed = compress(denoiser, CompressionPlan.uniform(2, "fp16", "fp16", head="fp16"))
+    bundle = write_bundle(compressed, kept, tmp_path / "b", provider=provider)
+    model = onnx.load(bundle.path / REFRESH_FILE)
+    kinds = {
+        one.name: one.type.tensor_type.elem_type for one in infer_shapes(model).graph.value_info
+    }
+    half = [node for node in model.graph.node if node.name.endswith("_half")]
+    assert len(half) == 2 * 4 + 1 and {node.op_type for node in half} == {"MatMul"}
+    assert all(kinds[node.output[0]] == onnx.TensorProto.FLOAT16 for node in half)
+    logits = []
+    for backend in (ProbeBackend(bundle, threads=1), backend_of(compressed.network, kept)):
+        backend.begin()
+        with torch.inference_mode():
+            tokens = np.arange(2, 22)[None]
+            logits.append(np.asarray(backend.refresh_logits(tokens, 8, 12)))
+    assert 0 < np.abs(logits[0] - logits[1]).max() <= 5e-3 * np.abs(logits[1]).max()
+
+
 def test_no_operator_is_left_that_it_has_no_kernel_for(provider, bundle):
     for file in (REFRESH_FILE, STEP_FILE):
         model = onnx.load(bundle.path / file, load_external_data=False)
@@ -97,7 +125,7 @@ def test_sizes_of_a_graph_can_be_fixed(provider, bundle):
         pytest.skip("it takes graphs of free sizes")
     for file in (REFRESH_FILE, STEP_FILE):
         model = onnx.load(fixed(bundle.path / file))
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        inferred = infer_shapes(model, strict_mode=True, data_prop=True)
         for value in (*inferred.graph.value_info, *inferred.graph.output):
             dims = value.type.tensor_type.shape.dim
             assert all(dim.HasField("dim_value") for dim in dims), (file, value.name)
