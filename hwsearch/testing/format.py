@@ -25,8 +25,8 @@ from hwsearch.runtime.providers import CPU
 #: How far kernel and simulation may be apart, as a share of the largest output: sums in another order.
 TOLERANCE = 4e-6
 
-#: Where outputs are rounded to 16-bit floats: the distance of two neighbours, as a share of them, and the least
-#: share of outputs that are the very same.
+#: Where outputs are rounded to 16-bit floats: the distance of two neighbours, as a share of them, and
+#: the least share of outputs that are the very same.
 HALF_PLACE, FEWEST_ALIKE = 2.0**-10, 0.97
 
 Array = NDArray[np.float32]
