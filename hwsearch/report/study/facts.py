@@ -11,7 +11,7 @@ import pandas as pd
 from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.errors import HwsearchError
 from hwsearch.formats.catalog import FORMATS
-from hwsearch.latency.devices.device import Device
+from hwsearch.latency.devices.device import Device, device_folders
 from hwsearch.latency.prediction.uncertainty import Latency
 from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.report.study.pricing import StudyPricing, study_device
@@ -185,7 +185,9 @@ class Facts:
         """The command that goes on with the study."""
         if self.record.command is not None and self.record.command.startswith("hwsearch demo"):
             return self.record.command
-        model, device = (shlex.quote(str(n)) for n in (self.record.model, self.record.device))
+        known = self.record.device in device_folders()
+        named = self.record.device if known else self.record.device_folder or self.record.device
+        model, device = (shlex.quote(str(name)) for name in (self.record.model, named))
         target = f"--target-ms {self.study.target_ms:.6g}"
         if self.study.unit.symbol == "J":
             target = f"--target-joules {self.study.unit.of(self.study.target_ms):.6g}"
