@@ -44,8 +44,9 @@ def _make_strict(schema: Any) -> None:
         if not schema.keys() & {"ge", "gt"}:
             schema["ge"] = -most
         return
-    for inner in schema.values():
-        _make_strict(inner)
+    for name, inner in schema.items():
+        if name != "keys_schema":  # keys of JSON are always text
+            _make_strict(inner)
 
 
 class Frozen(BaseModel):

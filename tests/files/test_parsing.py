@@ -100,3 +100,12 @@ def test_numbers_have_bounds_where_none_are_named():
         checked(Schema, {"count": 1, "share": 1e300}, "it", KIND)
     with pytest.raises(StudyError, match="share"):
         checked(Schema, {"count": 1, "share": float("nan")}, "it", KIND)
+
+
+def test_numbers_that_are_keys_are_text_in_json():
+    class Keyed(Frozen):
+        shares: dict[float, float]
+
+    assert checked(Keyed, {"shares": {"0.5": 1.0}}, "it", KIND).shares == {0.5: 1.0}
+    with pytest.raises(StudyError, match="shares"):
+        checked(Keyed, {"shares": {"0.5": True}}, "it", KIND)
