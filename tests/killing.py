@@ -1,7 +1,10 @@
 """Work that is killed at any moment, as tests of several rooms do it."""
 
+import multiprocessing
 import random
 import time
+
+FORK = multiprocessing.get_context("fork")
 
 
 def killed_at_random(begin, seconds, times=3):
@@ -18,3 +21,11 @@ def killed_at_random(begin, seconds, times=3):
         process.kill()
         process.communicate() if hasattr(process, "communicate") else process.join()
         yield
+
+
+def in_child(act):
+    """Do something in a process of its own; its exit code, negative for a signal."""
+    process = FORK.Process(target=act)
+    process.start()
+    process.join()
+    return process.exitcode

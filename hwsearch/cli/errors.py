@@ -163,6 +163,8 @@ def _reading(error: BaseException) -> str | None:
         return f"a text cannot be shown or written here: {_quoted(error)}; set PYTHONUTF8=1"
     if isinstance(error, UnicodeError):
         return f"a text is not UTF-8: {_quoted(error)}; save that file as UTF-8"
+    if isinstance(error, EOFError):
+        return f"a file ends too early: {_quoted(error)}; fetch or make it again"
     if type(error).__name__ == "JSONDecodeError":
         return f"a file is not JSON: {_quoted(error)}; mend or replace that file"
     return None

@@ -6,13 +6,19 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import NoReturn
 
 import click
 
 from hwsearch._version import __version__
-from hwsearch.cli.errors import BAD_INPUT, CLOSED, INTERRUPTED, explain_error
+from hwsearch.cli.errors import BAD_INPUT, CLOSED, explain_error
+from hwsearch.cli.examples import BEGIN
+from hwsearch.cli.help import write_examples
+from hwsearch.cli.output import output, print_error
+from hwsearch.cli.signals import Signals, raised_signals
+from hwsearch.cli.usage import explain_usage, unknown_verb
 
 #: Every verb: the room of the module that holds it, and its line in the listing. A verb's module is
 #: imported only when it is called, so that `hwsearch --help` is quick.
@@ -35,8 +41,36 @@ VERBS = {
     "analytical": ("models", "Diffusion that is computed from data, without a network."),
     "generate": ("bundles", "Answer a question with a bundle."),
     "bench": ("bundles", "How fast a bundle answers: tokens, passes, latency, memory."),
+    "schema": ("shell", "What a verb's --json holds, as JSON Schema."),
+    "completion": ("shell", "Completion of names and flags for bash, zsh or fish."),
     "web": ("bundles", "Write the scripts that run bundles in Node and in a browser."),
 }
+
+
+#: What people do, in the order in which they do it, and the verbs for it.
+SECTIONS = {
+    "Begin": ("demo", "ls", "inspect"),
+    "Know the device": ("profile", "predict"),
+    "Search": ("search", "front", "report", "compare"),
+    "Hand over": ("export", "verify", "generate", "bench", "web"),
+    "Judge models": ("evaluate", "baselines", "sinks", "proxies", "analytical"),
+    "The command itself": ("schema", "completion"),
+}
+
+#: Flags that hold wherever they stand.
+ALWAYS = {
+    "--json": "One JSON document on standard output; see hwsearch schema VERB.",
+    "--quiet": "Neither progress nor notes; errors are told.",
+    "--debug": "The traceback of an error, too.",
+}
+
+
+class PassedOnError(Exception):
+    """Carries what click would take for a wish to leave, such as a file that ends too early."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class LazyGroup(click.Group):
@@ -45,6 +79,14 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all verbs, in the order in which they are used."""
         return list(VERBS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that arguments begin with. Raises `click.UsageError` with the one that was meant."""
+        if args and args[0] not in VERBS and not ctx.resilient_parsing and args[0][:1] != "-":
+            raise unknown_verb(args[0], VERBS, ctx)
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a verb; None if there is no such verb."""
@@ -60,6 +102,8 @@ class LazyGroup(click.Group):
         try:
             result: object = super().invoke(ctx)
             sys.stdout.flush()
+        except (KeyboardInterrupt, EOFError) as error:
+            raise PassedOnError(error) from error
         except BrokenPipeError:
             with suppress(OSError, ValueError):  # what is still to be written has no reader either
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -67,9 +111,16 @@ class LazyGroup(click.Group):
         return result
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the listing without importing any verb."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+        """Write the listing, by what people do, without importing any verb."""
+        for title, verbs in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(verb, VERBS[verb][1]) for verb in verbs])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what holds for every verb."""
+        with formatter.section("With every verb"):
+            formatter.write_dl(list(ALWAYS.items()))
+        write_examples(formatter, BEGIN)
 
 
 @click.group(
@@ -77,8 +128,7 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HWSEARCH"},
 )
 @click.version_option(__version__)
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def hwsearch(debug: bool) -> None:
+def hwsearch() -> None:
     """Which layers may drop which cached positions, and at which bit-width should each run?
 
     hwsearch finds the plan that loses least accuracy within a latency target, and exports it.
@@ -87,35 +137,63 @@ def hwsearch(debug: bool) -> None:
 
 def main() -> None:
     """Entry point: exit 0 success, 1 the answer is no, 2 bad input; see `hwsearch.cli.errors`."""
-    arguments, debug = without_debug(sys.argv[1:])
-    try:
-        sys.exit(hwsearch(arguments, prog_name="hwsearch", standalone_mode=False))
-    except click.ClickException as error:
-        error.show()
-        sys.exit(BAD_INPUT)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
-    except SystemExit:
-        raise
-    except BaseException as error:  # libraries written in Rust panic with one
-        if debug:
-            traceback.print_exc()
-        line, code = explain_error(error)
-        click.echo(f"error: {line}", err=True)
-        sys.exit(code)
+    arguments, everywhere = without_everywhere(sys.argv[1:])
+    output.begin("--quiet" in everywhere, "--json" in arguments)
+    reported(
+        lambda: hwsearch(arguments, prog_name="hwsearch", standalone_mode=False),
+        debug="--debug" in everywhere,
+    )
 
 
-def without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
-    """Arguments without ``--debug``, which may stand anywhere, and whether it was there.
+def reported(act: Callable[[], object], debug: bool = False) -> NoReturn:
+    """Do something and leave the process, with what went wrong in one line and an exit code.
 
-    >>> without_debug(["front", "s", "--debug"])
-    (['front', 's'], True)
+    Args:
+        act: what to do.
+        debug: show the traceback of an error, too.
+    """
+    with raised_signals() as signals:
+        try:
+            code = act()
+        except SystemExit:
+            raise
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            sys.exit(BAD_INPUT)
+        except BaseException as error:  # libraries written in Rust panic with one
+            cause = error.error if isinstance(error, PassedOnError) else error
+            line, code = _told(cause, signals)
+            if debug:
+                traceback.print_exception(cause)
+            print_error(line, code, type(cause).__name__)
+            sys.exit(code)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: BaseException, signals: Signals) -> tuple[str, int]:
+    """The line and the exit code for an error; after a signal, whatever came of it."""
+    if signals.number is not None or isinstance(error, click.Abort | KeyboardInterrupt):
+        return signals.line, signals.code
+    if isinstance(error, click.ClickException):
+        return f"error: {explain_usage(error)}", BAD_INPUT
+    line, code = explain_error(error)
+    return f"error: {line}", code
+
+
+#: Flags that may stand anywhere in a command.
+EVERYWHERE = ("--debug", "--quiet")
+
+
+def without_everywhere(arguments: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Arguments without the flags that may stand anywhere, and those that were there.
+
+    >>> without_everywhere(["front", "s", "--debug"])
+    (['front', 's'], {'--debug'})
     """
     options = list(arguments)
     end = options.index("--") if "--" in options else len(options)
-    kept = [option for option in options[:end] if option != "--debug"]
-    return kept + options[end:], len(kept) < end
+    kept = [option for option in options[:end] if option not in EVERYWHERE]
+    return kept + options[end:], {*options[:end]} & {*EVERYWHERE}
 
 
 if __name__ == "__main__":

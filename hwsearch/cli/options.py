@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from hwsearch.cli.completion import TASK
+from hwsearch.cli.output import output
 from hwsearch.progress import showing
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -54,6 +55,7 @@ _PATH = click.Path(path_type=str)
 TASK_OPTIONS = {
     "task": click.option(
         "--task",
+        type=TASK,
         help="A task, see hwsearch ls tasks; or package.module:function. gsm-mini if left.",
     ),
     "task_path": click.option(
@@ -147,6 +149,12 @@ def given(flags: dict[str, Any], options: Iterable[str]) -> dict[str, Any]:
 PIPE_WIDTH = 160
 
 
+def say(text: str) -> None:
+    """Tell how a long piece of work gets on, above the progress bar, unless that shall be quiet."""
+    if not output.quiet:
+        stderr.print(text)
+
+
 class PipedConsole(Console):
     """A console that leaves a closed pipe to `hwsearch.cli.main`, where rich would exit with 1."""
 
@@ -160,21 +168,51 @@ stderr = Console(stderr=True)
 stdout = PipedConsole()
 
 
-def print_json(document: Any) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps(document, indent=2))
-
-
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output; numbers to the right. Cells may be groups of rich's."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    """A table on standard output; numbers to the right. Cells may be groups of rich's.
+
+    Where the terminal is too narrow for its words, rows are written one below the other.
+    """
     rows = [list(row) for row in rows]
+    console = PipedConsole(width=output_width())
+    if _words_width(columns, rows) > console.width:
+        _print_records(console, title, columns, rows)
+        return
+    table = Table(title=title, title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
         numeric = all(_is_number(row[index]) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Group) else Text(str(cell)) for cell in row))
-    PipedConsole(width=output_width()).print(table)
+        table.add_row(*map(_cell, row))
+    console.print(table)
+
+
+def _cell(cell: object) -> Group | Text:
+    return cell if isinstance(cell, Group) else Text(str(cell))
+
+
+def _words_width(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> int:
+    """Columns of a terminal that a table needs if no word is broken."""
+    cells = [[column, *(row[index] for row in rows)] for index, column in enumerate(columns)]
+    words = [
+        [len(word) for cell in column if not isinstance(cell, Group) for word in str(cell).split()]
+        for column in cells
+    ]
+    return sum(max(lengths, default=1) + 3 for lengths in words) + 1
+
+
+def _print_records(
+    console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+) -> None:
+    """Rows one below the other, a line a cell."""
+    console.print(Text(title, style="bold"))
+    for row in rows:
+        console.print()
+        for column, cell in zip(columns, row, strict=True):
+            if isinstance(cell, Group):
+                console.print(Text(f"{column}:"), cell)
+            else:
+                console.print(Text(f"{column}: {cell}"))
 
 
 def output_width() -> int:
@@ -195,7 +233,7 @@ def progress_bar() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=stderr,
-        disable=not stderr.is_terminal,
+        disable=output.quiet or not stderr.is_terminal,
     )
 
     @contextmanager

@@ -37,6 +37,7 @@ from hwsearch.latency.timing.bundles import time_backends
 from hwsearch.plan import CachePolicy, CompressionPlan
 from hwsearch.progress import each, shown
 from hwsearch.report.baselines import METHODS, BaselineRow, Method, write_baselines
+from hwsearch.report.whole_files import whole_files
 from hwsearch.runtime import OnnxBackend
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study.preparation import default_workload
@@ -149,7 +150,9 @@ def run_baselines(
             file.write("\n" + json.dumps({"key": job.key, **asdict(row)}))
     if index == 1 and not (out / SPEED_FILE).exists():
         speeds = bench.speeds([job for job in jobs if job.problems], rounds)
-        (out / SPEED_FILE).write_text(json.dumps(speeds, indent=2) + "\n", encoding="utf-8")
+        with whole_files(out) as fresh:
+            text = json.dumps(speeds, indent=2) + "\n"
+            (fresh / SPEED_FILE).write_text(text, encoding="utf-8")
     return write_table(out)
 
 

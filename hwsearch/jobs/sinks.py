@@ -24,6 +24,7 @@ from hwsearch.report.sinks import (
     measure_sinks,
     write_page,
 )
+from hwsearch.report.whole_files import whole_files
 from hwsearch.runtime import Runtime
 from hwsearch.runtime.bundle import BUNDLE_FILE
 from hwsearch.sinks import record_bundle, record_sinks
@@ -77,11 +78,11 @@ def study_sinks(
         measured.append(measures)
         words.append(in_words(measures, text_of))
     found = findings(measured[0], None if against is None else measured[1])
-    out.mkdir(parents=True, exist_ok=True)
     said = {"sinks": words, "findings": [finding.document() for finding in found]}
     document = {**said, "models": [measures.document() for measures in measured]}
-    (out / DATA_FILE).write_text(json.dumps(document) + "\n", encoding="utf-8")
-    write_page(out / PAGE_FILE, measured, found, draw_sinks(measured, out), words)
+    with whole_files(out) as fresh:
+        (fresh / DATA_FILE).write_text(json.dumps(document) + "\n", encoding="utf-8")
+        write_page(fresh / PAGE_FILE, measured, found, draw_sinks(measured, fresh), words)
     return {**said, "page": str(out / PAGE_FILE)}
 
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from hwsearch.decoding.kept import signal_of
 from hwsearch.errors import InputError
 from hwsearch.plan import CachePolicy, CacheRule, WeightPruning
+from hwsearch.report.whole_files import whole_files
 from hwsearch.tasks.statistics import Comparison, Interval, compare, wilson
 
 
@@ -153,12 +154,13 @@ def write_baselines(rows: Sequence[BaselineRow], out: Path) -> list[BaselineRow]
     """Write ``baselines.csv``, ``baselines.md`` and ``baselines.png``; the rows, in the methods' order."""
     order = {(method.family, method.name): index for index, method in enumerate(METHODS)}
     rows = sorted(rows, key=lambda row: (order[row.family, row.method], row.share, not row.correct))
-    with (out / "baselines.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(documents(rows))
-    (out / "baselines.md").write_text(markdown(rows), encoding="utf-8")
-    draw_baselines(rows, out / "baselines.png")
+    with whole_files(out) as fresh:
+        with (fresh / "baselines.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(documents(rows))
+        (fresh / "baselines.md").write_text(markdown(rows), encoding="utf-8")
+        draw_baselines(rows, fresh / "baselines.png")
     return rows
 
 

@@ -73,7 +73,7 @@ def run_study(
     name = name_or_default(run.name, objective.denoiser.name, objective.predictor.device.info.name)
     objective.early.check(objective.loss_function)
     location = location_of(name, run.storage)
-    location.check()
+    location.check(to_write=True)
     known = objective.known()
     make_sampler(run.sampler, run.seed, known)  # a wrong name leaves no study behind
 

@@ -27,6 +27,7 @@ from hwsearch.study.records.record import update_record
 from hwsearch.study.records.study import Study, load_study
 from hwsearch.study.refinement import run_refined
 from hwsearch.study.run import run_study
+from hwsearch.study.samplers.catalog import check_sampler
 from hwsearch.study.settings.file import StudySpec
 from hwsearch.study.settings.values import RunOptions, StudyOptions, StudySettings
 from hwsearch.study.storage.databases import location_of
@@ -120,7 +121,8 @@ def run_spec(
     Raises as `hwsearch.search` does.
     """
     # before a model is read
-    location_of(name_or_default(spec.name, "named", "later"), spec.storage).check()
+    check_sampler(spec.sampler)
+    location_of(name_or_default(spec.name, "named", "later"), spec.storage).check(to_write=True)
     denoiser, device, space = study_subject(spec)
     name = name_or_default(spec.name, denoiser.name, device.info.name)
     space = continued_space(spec, name, space)

@@ -188,6 +188,8 @@ def _take_one(
         try:
             study.optimize(guarded, n_trials=1, catch=(_OneTooManyError,))
         except (AssertionError, ValueError, UpdateFinishedTrialError) as error:
+            if raised and error is not raised[0] and not isinstance(raised[0], _OneTooManyError):
+                raise raised[0] from error  # such as a full disk, on which no trial can fail either
             if not begun or error in raised or not _has_failed(study, begun[0]):
                 raise
             # neither the sampler's error nor the plan's: Optuna cannot end what others have ended, and

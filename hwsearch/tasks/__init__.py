@@ -1,10 +1,17 @@
 """Problems in, score out: gsm-mini, answer extraction, evaluation, confidence intervals."""
 
-from hwsearch.denoisers.chat.asking import Infilling
-from hwsearch.tasks.evaluation import Evaluation, Prompted, evaluate
-from hwsearch.tasks.problem import Problem, read_problems
-from hwsearch.tasks.statistics import Comparison, Interval, compare, wilson
-from hwsearch.tasks.task import GSM_MINI, Score, Task, score_answers
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hwsearch.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from hwsearch.denoisers.chat.asking import Infilling
+    from hwsearch.tasks.evaluation import Evaluation, Prompted, evaluate
+    from hwsearch.tasks.problem import Problem, read_problems
+    from hwsearch.tasks.statistics import Comparison, Interval, compare, wilson
+    from hwsearch.tasks.task import GSM_MINI, Score, Task, score_answers
 
 __all__ = [
     "GSM_MINI",
@@ -22,3 +29,14 @@ __all__ = [
     "score_answers",
     "wilson",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "hwsearch.denoisers.chat.asking": ["Infilling"],
+        "hwsearch.tasks.evaluation": ["Evaluation", "Prompted", "evaluate"],
+        "hwsearch.tasks.problem": ["Problem", "read_problems"],
+        "hwsearch.tasks.statistics": ["Comparison", "Interval", "compare", "wilson"],
+        "hwsearch.tasks.task": ["GSM_MINI", "Score", "Task", "score_answers"],
+    },
+)

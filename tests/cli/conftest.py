@@ -3,6 +3,7 @@ import sys
 import pytest
 
 from hwsearch.cli import main as cli
+from hwsearch.cli.documents.catalog import DOCUMENTS, document_type
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +21,9 @@ def run(monkeypatch, capsys):
         with pytest.raises(SystemExit) as stop:
             cli.main()
         out, err = capsys.readouterr()
+        verb = next((part for part in map(str, arguments) if part in DOCUMENTS), None)
+        if verb is not None and "--json" in arguments and "--help" not in arguments:
+            document_type(verb).validate_json(out)  # one document, whatever happened
         return stop.value.code or 0, out, err
 
     return call

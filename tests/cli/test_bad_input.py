@@ -38,7 +38,7 @@ def refused(run, tmp_path, monkeypatch):
 @pytest.fixture
 def unread(monkeypatch):
     """No model is read, and nobody is asked on the network, before a command is refused."""
-    monkeypatch.setattr("hwsearch.denoisers.loading.options.load_denoiser", None)
+    monkeypatch.setattr("hwsearch.denoisers.loading.loader.load_denoiser", None)
     monkeypatch.setattr("hwsearch.tasks.gsm8k._from_hub", None)
 
 

@@ -260,4 +260,4 @@ def test_long_lines_of_libraries_are_cut_and_controls_shown_as_such():
 
 
 def test_debug_after_a_double_dash_is_an_argument():
-    assert cli.without_debug(["front", "--", "--debug"]) == (["front", "--", "--debug"], False)
+    assert cli.without_everywhere(["front", "--", "--debug"]) == (["front", "--", "--debug"], set())

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from hwsearch.latency.devices.device import CHECKOUT
+from hwsearch.latency.devices.places import CHECKOUT
 from hwsearch.study import load_study
 from hwsearch.study.choices.linear_groups import DOWN_APART
 from tests.denoisers.checkpoints import (

@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwsearch.cli.options import (
-    count_option,
-    json_option,
-    megabytes,
-    print_json,
-    print_table,
-    progress_bar,
-)
+from hwsearch.cli.help import Verb
+from hwsearch.cli.options import count_option, json_option, megabytes, print_table, progress_bar
+from hwsearch.cli.output import print_json
 
 if TYPE_CHECKING:
     from hwsearch.runtime.timing import GenerationTimes
@@ -23,7 +18,7 @@ if TYPE_CHECKING:
 PERCENTILES = (50, 90, 99)
 
 
-@click.command(name="bench")
+@click.command(name="bench", cls=Verb)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--questions",

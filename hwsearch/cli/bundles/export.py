@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwsearch.cli.completion import MODEL, STUDY
+from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
@@ -14,11 +16,11 @@ from hwsearch.cli.options import (
     json_option,
     megabytes,
     model_options,
-    print_json,
     progress_bar,
     storage_option,
     task_options,
 )
+from hwsearch.cli.output import print_json
 
 if TYPE_CHECKING:
     from hwsearch.plan import CompressionPlan
@@ -29,14 +31,15 @@ if TYPE_CHECKING:
 OTHERS = {"gguf": "llama.cpp", "compressed-tensors": "vLLM and transformers"}
 
 
-@click.command(name="export")
-@click.argument("study_name", required=False, metavar="[STUDY]")
+@click.command(name="export", cls=Verb)
+@click.argument("study_name", required=False, metavar="[STUDY]", type=STUDY)
 @click.option(
     "--plan",
     help="Of a study the number of a trial, its best plan if left; of a model the file of a plan.",
 )
 @click.option(
     "--model",
+    type=MODEL,
     help="Whose plan it is, where no study is: a bundled model, a folder, a GGUF file, or a hub id.",
 )
 @click.option(

@@ -11,13 +11,15 @@ import click
 from rich.live import Live
 from rich.text import Text
 
-from hwsearch.cli.options import PipedConsole, json_option, print_json, seed_option
+from hwsearch.cli.help import Verb
+from hwsearch.cli.options import PipedConsole, count_option, json_option, seed_option
+from hwsearch.cli.output import print_json
 
 
-@click.command(name="generate")
+@click.command(name="generate", cls=Verb)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("question")
-@click.option("--threads", default=1, show_default=True, help="Threads of onnxruntime.")
+@count_option("--threads", 1, "Threads of onnxruntime.")
 @click.option(
     "--suffix", default="", help="Text behind the answer, which fills the blank before it."
 )

@@ -8,24 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
     TASK_OPTIONS,
+    count_option,
     given,
     json_option,
-    print_json,
     print_table,
     progress_bar,
     task_options,
 )
+from hwsearch.cli.output import print_json
 
 if TYPE_CHECKING:
     from hwsearch.jobs.bundle_checks import Check
 
 
-@click.command(name="verify")
+@click.command(name="verify", cls=Verb)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--limit", default=200, show_default=True, help="Test problems to score.")
-@click.option("--threads", default=1, show_default=True, help="Threads of onnxruntime.")
+@count_option("--threads", 1, "Threads of onnxruntime.")
 @task_options("limit", "num_shots", "apply_chat_template")
 @json_option
 def command(bundle: Path, limit: int, threads: int, as_json: bool, **flags: Any) -> None:

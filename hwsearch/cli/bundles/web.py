@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
-from hwsearch.cli.options import json_option, print_json
+from hwsearch.cli.help import Verb
+from hwsearch.cli.options import json_option
+from hwsearch.cli.output import print_json
 
 
-@click.command(name="web")
+@click.command(name="web", cls=Verb)
 @click.argument("folder", type=click.Path(path_type=Path))
 @json_option
 def command(folder: Path, as_json: bool) -> None:

@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwsearch.cli.completion import MODEL, STUDY
 from hwsearch.cli.devices.comparison_tables import print_best, print_cross, remarks
-from hwsearch.cli.options import json_option, print_json, storage_option
+from hwsearch.cli.help import Verb
+from hwsearch.cli.options import json_option, storage_option
+from hwsearch.cli.output import print_json
 
 if TYPE_CHECKING:
     from hwsearch.jobs.comparing.devices import DeviceComparison
 
 
-@click.command(name="compare")
-@click.argument("study", required=False)
+@click.command(name="compare", cls=Verb)
+@click.argument("study", required=False, type=STUDY)
 @click.option("--devices", required=True, help="Devices, comma separated.")
-@click.option("--shapes-of", "model", help="Without a study: a model's uniform plans.")
+@click.option(
+    "--shapes-of", "--model", "model", type=MODEL, help="Without a study: a model's uniform plans."
+)
 @click.option(
     "--prompt-length",
     type=click.IntRange(min=1),

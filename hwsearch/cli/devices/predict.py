@@ -7,24 +7,24 @@ from typing import Any
 
 import click
 
-from hwsearch.cli.options import (
-    json_option,
-    percent,
-    print_json,
-    print_table,
-    prompt_length_option,
-)
+from hwsearch.cli.completion import DEVICE, MODEL
+from hwsearch.cli.help import Verb
+from hwsearch.cli.options import json_option, percent, print_table, prompt_length_option
+from hwsearch.cli.output import print_json
 
 
-@click.command(name="predict")
+@click.command(name="predict", cls=Verb)
 @click.argument("plan_file", type=click.Path(path_type=Path), metavar="PLAN.json")
 @click.option(
     "--model",
+    type=MODEL,
     default="gsm-mini",
     show_default=True,
     help="The model of the plan, or a config.json for its sizes alone.",
 )
-@click.option("--device", default="cpu", show_default=True, help="A device, or its folder.")
+@click.option(
+    "--device", type=DEVICE, default="cpu", show_default=True, help="A device, or its folder."
+)
 @prompt_length_option
 @click.option(
     "--objective",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
@@ -17,13 +18,14 @@ from hwsearch.cli.options import (
     kept_heads_option,
     model_options,
     percent,
-    print_json,
     progress_bar,
     prompt_length_option,
+    say,
     shares,
     stderr,
     task_options,
 )
+from hwsearch.cli.output import print_json
 from hwsearch.latency.timing.runtimes import (
     ONNXRUNTIME_CPU,
     TIMED_HERE,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from hwsearch.plan import WeightFormat
 
 
-@click.command(name="profile")
+@click.command(name="profile", cls=Verb)
 @click.option("--device", "name", default="cpu", show_default=True, help="Name of the device.")
 @click.option(
     "--shapes-of",
@@ -250,7 +252,7 @@ def timed(flags: dict[str, Any]) -> Device:
     from hwsearch.jobs.profiling.machine import profile_here
 
     with progress_bar():
-        return profile_here(request(flags), say=stderr.print)
+        return profile_here(request(flags), say=say)
 
 
 def request(flags: dict[str, Any]) -> ProfileRequest:

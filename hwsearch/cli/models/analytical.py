@@ -7,17 +7,12 @@ from typing import Any
 
 import click
 
-from hwsearch.cli.options import (
-    count_option,
-    json_option,
-    print_json,
-    print_table,
-    progress_bar,
-    seed_option,
-)
+from hwsearch.cli.help import Verb
+from hwsearch.cli.options import count_option, json_option, print_table, progress_bar, seed_option
+from hwsearch.cli.output import print_json
 
 
-@click.command(name="analytical")
+@click.command(name="analytical", cls=Verb)
 @click.argument("data")
 @click.option(
     "--method",

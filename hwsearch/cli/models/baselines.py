@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwsearch.cli.completion import MODEL
+from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
@@ -14,19 +16,19 @@ from hwsearch.cli.options import (
     json_option,
     model_options,
     percent,
-    print_json,
     print_table,
     progress_bar,
     seed_option,
     task_options,
 )
+from hwsearch.cli.output import print_json
 
 if TYPE_CHECKING:
     from hwsearch.report.baselines import BaselineRow
 
 
-@click.command(name="baselines")
-@click.argument("model")
+@click.command(name="baselines", cls=Verb)
+@click.argument("model", type=MODEL)
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of rows.")
 @click.option("--limit", default=500, show_default=True, help="Test problems of each row.")
 @click.option(

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from hwsearch.cli.completion import MODEL
+from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
@@ -14,16 +16,16 @@ from hwsearch.cli.options import (
     json_option,
     model_options,
     percent,
-    print_json,
     progress_bar,
     seed_option,
     task_options,
 )
+from hwsearch.cli.output import print_json
 
 
-@click.command(name="evaluate")
-@click.argument("model")
-@click.option("--path", "task_path", help="Where the task's problems are, as --task-path.")
+@click.command(name="evaluate", cls=Verb)
+@click.argument("model", type=MODEL)
+@click.option("--path", "task_path", hidden=True)
 @click.option("--split", default="test", show_default=True, help="Split of the problems.")
 @click.option("--limit", default=500, show_default=True, help="Problems at most.")
 @click.option(

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsearch.cli.options import json_option, megabytes, print_json, print_table
+from hwsearch.cli.completion import MODEL
+from hwsearch.cli.help import Verb
+from hwsearch.cli.options import json_option, megabytes, print_table
+from hwsearch.cli.output import print_json
 
 if TYPE_CHECKING:
     from hwsearch.denoisers.geometry import Geometry
     from hwsearch.plan import CompressionPlan, LayerPlan
 
 
-@click.command(name="inspect")
-@click.argument("model")
+@click.command(name="inspect", cls=Verb)
+@click.argument("model", type=MODEL)
 @click.option("--length", default=256, show_default=True, help="Positions of a pass.")
 @click.option(
     "--plan",

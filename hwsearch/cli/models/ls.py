@@ -8,17 +8,22 @@ from typing import Any
 
 import click
 
-from hwsearch.cli.options import json_option, print_json, print_table
+from hwsearch.cli.completion import DEVICE
+from hwsearch.cli.help import Verb
+from hwsearch.cli.options import json_option, print_table
+from hwsearch.cli.output import note, print_json
 from hwsearch.errors import InputError
 from hwsearch.schema import Frozen
 
 KINDS = ("models", "devices", "tasks", "formats", "policies", "forecasts", "methods", "studies")
 
 
-@click.command(name="ls")
+@click.command(name="ls", cls=Verb)
 @click.argument("kind", type=click.Choice(KINDS))
 @click.option(
-    "--device", help="Of formats: which of them this device offers, and why not the others."
+    "--device",
+    type=DEVICE,
+    help="Of formats: which of them this device offers, and why not the others.",
 )
 @json_option
 def command(kind: str, device: str | None, as_json: bool) -> None:
@@ -32,7 +37,7 @@ def command(kind: str, device: str | None, as_json: bool) -> None:
         columns = list(rows[0])
         print_table(kind, columns, [[row[column] for column in columns] for row in rows])
     else:
-        click.echo(f"no {kind} yet", err=True)
+        note(f"no {kind} yet")
 
 
 def _models() -> list[dict[str, str]]:
@@ -42,7 +47,8 @@ def _models() -> list[dict[str, str]]:
 
 
 def _devices() -> list[dict[str, str]]:
-    from hwsearch.latency.devices.device import device_folders, read_info
+    from hwsearch.latency.devices.device import read_info
+    from hwsearch.latency.devices.places import device_folders
 
     infos = [read_info(folder / "device.toml") for folder in device_folders().values()]
     return [

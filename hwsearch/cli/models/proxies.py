@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
-from hwsearch.cli.options import json_option, print_json, print_table, seed_option
+from hwsearch.cli.help import Verb
+from hwsearch.cli.options import json_option, print_table, seed_option
+from hwsearch.cli.output import print_json
 
 
-@click.command(name="proxies")
+@click.command(name="proxies", cls=Verb)
 @click.argument("table", required=False, type=click.Path(path_type=Path))
 @click.option("--resamples", default=2000, show_default=True, help="Bootstrap resamples.")
 @click.option(

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from hwsearch.cli.completion import MODEL
+from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
@@ -15,15 +17,15 @@ from hwsearch.cli.options import (
     json_option,
     model_options,
     percent,
-    print_json,
     print_table,
     progress_bar,
     task_options,
 )
+from hwsearch.cli.output import print_json
 
 
-@click.command(name="sinks")
-@click.argument("model")
+@click.command(name="sinks", cls=Verb)
+@click.argument("model", type=MODEL)
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder to write."
 )

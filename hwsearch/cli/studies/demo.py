@@ -7,24 +7,25 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
     count_option,
     json_option,
     megabytes,
     percent,
-    print_json,
     print_table,
     progress_bar,
     quiet_optuna,
+    say,
     seed_option,
-    stderr,
 )
+from hwsearch.cli.output import print_json
 
 if TYPE_CHECKING:
     from hwsearch.jobs.demo.run import Demo
 
 
-@click.command(name="demo")
+@click.command(name="demo", cls=Verb)
 @click.option(
     "-o",
     "--out",
@@ -55,7 +56,7 @@ def command(
             out,
             DemoOptions(ratio=target_ratio, trials=trials, limit=limit, seed=seed),
             on_trial=lambda done: bar.update(task, completed=done),
-            say=stderr.print,
+            say=say,
         )
     if as_json:
         print_json(demo.document())

@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwsearch.cli.options import (
-    json_option,
-    megabytes,
-    percent,
-    print_json,
-    print_table,
-    storage_option,
-)
+from hwsearch.cli.completion import STUDY
+from hwsearch.cli.help import Verb
+from hwsearch.cli.options import json_option, megabytes, percent, print_table, storage_option
+from hwsearch.cli.output import note, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +24,8 @@ if TYPE_CHECKING:
     from hwsearch.study.retargeting import Resolved
 
 
-@click.command(name="front")
-@click.argument("study_name", metavar="STUDY")
+@click.command(name="front", cls=Verb)
+@click.argument("study_name", metavar="STUDY", type=STUDY)
 @click.option(
     "--format",
     "form",
@@ -99,12 +95,11 @@ def answer_target(
         return
     within = f"{found.target_ms:.2f} ms" if target_joules is None else f"{target_joules:g} J"
     if found.trial is None:
-        click.echo(
+        note(
             f"no trial of {study.name} tried the best plan for {within}; its loss is "
             f"predicted by the additive model from {len(study.frame())} trials, not evaluated: "
             f"hwsearch search --name {study.name} {target_flag(study, found.target_ms)} "
-            f"evaluates it",
-            err=True,
+            f"evaluates it"
         )
     loss = f"{found.loss:z.5f}" + ("" if found.trial is not None else f" ± {found.spread:.5f}")
     uniform = "-" if found.uniform_loss is None else f"{found.uniform_loss:z.5f}"

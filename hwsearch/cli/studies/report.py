@@ -6,11 +6,14 @@ from pathlib import Path
 
 import click
 
-from hwsearch.cli.options import json_option, print_json, storage_option
+from hwsearch.cli.completion import STUDY
+from hwsearch.cli.help import Verb
+from hwsearch.cli.options import json_option, storage_option
+from hwsearch.cli.output import print_json
 
 
-@click.command(name="report")
-@click.argument("study_name", metavar="STUDY")
+@click.command(name="report", cls=Verb)
+@click.argument("study_name", metavar="STUDY", type=STUDY)
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), required=True, help="The page to write."
 )

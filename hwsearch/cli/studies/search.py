@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwsearch.cli.completion import DEVICE, MODEL, STUDY
+from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
     json_option,
     kept_channels_option,
     kept_heads_option,
     model_options,
     percent,
-    print_json,
     print_table,
     progress_bar,
     quiet_optuna,
     storage_option,
     task_options,
 )
+from hwsearch.cli.output import note, print_json
 from hwsearch.cli.studies.front import finite, front_rows, front_title, noise_line
 from hwsearch.errors import HwsearchError, redacted
 
@@ -29,12 +31,12 @@ if TYPE_CHECKING:
     from hwsearch.study.settings import StudySpec
 
 
-@click.command(name="search")
+@click.command(name="search", cls=Verb)
 @click.argument(
     "study_file", required=False, type=click.Path(path_type=Path), metavar="[STUDY.toml]"
 )
-@click.option("--model", help="A bundled model, a folder, a GGUF file, or a hub id.")
-@click.option("--device", help="A device of latency_tables/, or its folder.")
+@click.option("--model", type=MODEL, help="A bundled model, a folder, a GGUF file, or a hub id.")
+@click.option("--device", type=DEVICE, help="A device of latency_tables/, or its folder.")
 @click.option("--target-ms", type=float, help="Most milliseconds of a generation.")
 @click.option("--target-ratio", type=float, help="The same as a share of the uncompressed model's.")
 @click.option("--target-joules", type=float, help="With an objective of energy: most joules.")
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 )
 @click.option("--sampler", help="additive, tpe, gp, nsga2, cmaes or random.")
 @click.option("--loss", help="kl, nll, digits or agreement; see hwsearch proxies.")
-@click.option("--name", help="Name of the study; one that exists is continued.")
+@click.option("--name", type=STUDY, help="Name of the study; one that exists is continued.")
 @click.option("--formats", help="Formats to offer, comma separated.")
 @click.option(
     "--linear-groups",
@@ -78,7 +80,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Keep to one decoding: a JSON file of what it changes of the makers', {} for theirs.",
 )
-@click.option("--refine", help="Finished study with coarser groups to go on from.")
+@click.option("--refine", type=STUDY, help="Finished study with coarser groups to go on from.")
 @click.option(
     "--pruner",
     type=click.Choice(["none", "wilcoxon"]),
@@ -116,8 +118,7 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
 
     spec = StudySpec.resolve(study_file, flags)
     if dry_run:
-        click.echo(redacted(spec.to_toml()), nl=False)
-        print_forecast(spec)
+        print_forecast(spec, as_json)
         return
     from hwsearch.study.searching import run_spec
 
@@ -144,25 +145,30 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
         )
     if study.failures:
         last = max(study.failures)
-        click.echo(
+        note(
             f"{len(study.failures)} trials failed and count as tried; the last, trial {last}: "
             f"{study.failures[last]}",
-            err=True,
         )
     if study.finalists is not None:
         print_finalists(study)
 
 
-def print_forecast(spec: StudySpec) -> None:
-    """What a search would take, as comments below the study, which stays a file."""
+def print_forecast(spec: StudySpec, as_json: bool) -> None:
+    """A study and what a search of it would take, as comments below the study, which stays a file."""
     from hwsearch.study.searching import forecast_spec
 
+    toml = redacted(spec.to_toml())
+    if not as_json:
+        click.echo(toml, nl=False)
     try:
         lines = list(forecast_spec(spec).lines())
     except HwsearchError as error:
         lines = [f"it would not begin: {error}"]
-    for line in lines:
-        click.echo(redacted(f"# {line}"))
+    lines = [redacted(line) for line in lines]
+    if as_json:
+        print_json({"study": toml, "forecast": lines})
+    else:
+        click.echo("".join(f"# {line}\n" for line in lines), nl=False)
 
 
 def print_finalists(study: Study) -> None:

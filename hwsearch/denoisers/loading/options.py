@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from pydantic import ByteSize, Field, field_validator
 
 from hwsearch.denoisers.chat.asking import checked_template
-from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.json_fields import MOST_TOKEN
-from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError
 from hwsearch.own import is_own, own_object
 from hwsearch.plan import Decoding
 from hwsearch.schema import MOST_LENGTH, Keywords
+
+if TYPE_CHECKING:
+    from hwsearch.denoisers.denoiser import Denoiser
 
 Token = Annotated[int, Field(ge=0, le=MOST_TOKEN)]
 Count = Annotated[int, Field(ge=1, le=MOST_LENGTH)]
@@ -102,6 +103,9 @@ class ModelOptions(Keywords):
 
     def _loaded(self, name: str | Path, more: dict[str, Any]) -> Denoiser:
         """The model with its tokens, asked and decoded as its makers do."""
+        from hwsearch.denoisers.denoiser import Denoiser
+        from hwsearch.denoisers.loading.loader import load_denoiser
+
         if not is_own(str(name)):
             causal = {"causal": True} if self.causal else {}
             return load_denoiser(

@@ -14,14 +14,11 @@ from hwsearch.errors import InputError, TableError, UnknownNameError
 from hwsearch.files import FileKind, checked, read_toml
 from hwsearch.files.kinds import MIB
 from hwsearch.latency.devices.costs import Costs, Group, Sums
+from hwsearch.latency.devices.places import device_folders, tables_folders
 from hwsearch.latency.devices.roofline import Positive, Roofline
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.schema import MOST_INTEGER, Frozen
-
-PACKAGED = Path(__file__).parents[2] / "latency_tables"
-CHECKOUT = Path(__file__).parents[3] / "latency_tables"
-
 
 #: The file that says what a device is.
 DEVICE_FILE = FileKind("device.toml", MIB, TableError)
@@ -308,23 +305,6 @@ class Device:
         if isinstance(self.costs, LatencyTable):
             return self.costs
         raise TableError(f"device {self.info.name} is {self.info.provenance}: it has no timings")
-
-
-def tables_folders() -> list[Path]:
-    """Folders that devices are looked for in, the user's first."""
-    candidates = [Path("latency_tables"), CHECKOUT, PACKAGED]
-    found = {folder.resolve(): folder for folder in candidates if folder.is_dir()}
-    return list(found.values())
-
-
-def device_folders() -> dict[str, Path]:
-    """Every known device and its folder; a user's device hides a shipped one of the same name."""
-    found: dict[str, Path] = {}
-    for folder in tables_folders():
-        for entry in sorted(folder.iterdir()):
-            if (entry / "device.toml").is_file():
-                found.setdefault(entry.name, entry)
-    return found
 
 
 def load_device(name: str | Path) -> Device:

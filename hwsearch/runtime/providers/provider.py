@@ -42,6 +42,9 @@ _NO_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
 #: What graphs call the rows that a pass runs, where a file serves several numbers of them.
 ROWS = "rows"
 
+#: Most threads of a session.
+MOST_THREADS = 1024
+
 #: Lets a session tell which provider runs each node.
 _TELL_PLACES = ("session.record_ep_graph_assignment_info", "1")
 
@@ -173,6 +176,7 @@ class Provider:
         options.log_severity_level = _ERRORS_ONLY if self.is_default else _NOTHING
         options.inter_op_num_threads = 1
         if threads is not None:
+            check_threads(threads)
             options.intra_op_num_threads = threads
         if self.is_default:
             exact_int8(options, graph)
@@ -228,6 +232,19 @@ def _described(graph: Path | bytes, options: ort.SessionOptions) -> ort.Inferenc
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     model = graph if isinstance(graph, bytes) else os.fspath(graph)
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def check_threads(threads: int) -> None:
+    """Refuse more threads than any machine runs: a system ends programs that start too many.
+
+    Raises:
+        InputError: it is not a number from 1 to `MOST_THREADS`.
+    """
+    if not 1 <= threads <= MOST_THREADS:
+        raise InputError(
+            f"threads must be a number from 1 to {MOST_THREADS}; got {threads}: more than this "
+            f"machine's {os.cpu_count()} processors only slow it down"
+        )
 
 
 def _numbers(version: str) -> list[int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.plan import Decoding
+
+if TYPE_CHECKING:
+    from hwsearch.denoisers.denoiser import Denoiser
 
 STOP: Final[dict[str, Any]] = {"stop_at_end": True}
 ADVANCE: Final[dict[str, Any]] = {"window": {"advance": True}}

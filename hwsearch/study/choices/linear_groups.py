@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
 
-from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import InputError, StudyError
 from hwsearch.formats.catalog import format_of
 from hwsearch.plan import LINEAR_GROUPS, SHORT_FORMS, WeightFormat, groups_of
+
+if TYPE_CHECKING:
+    from hwsearch.denoisers.denoiser import Denoiser
 
 #: As plans had them before there were four.
 TOGETHER = tuple(SHORT_FORMS)

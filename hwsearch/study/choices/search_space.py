@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise, product
 from math import prod
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import optuna
 from pydantic import Field
 
-from hwsearch.decoding.kept import KeptShares
-from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.errors import StudyError
 from hwsearch.formats.catalog import USUAL_FORMATS
-from hwsearch.latency.devices.device import Device
 from hwsearch.plan import (
     SHORT_FORMS,
     CachePolicy,
@@ -27,9 +24,14 @@ from hwsearch.plan import (
     groups_of,
 )
 from hwsearch.schema import MOST_LAYERS, OmitsDefaults
-from hwsearch.sinks import SinkProfile
 from hwsearch.study.choices.decodings import offered_decodings
 from hwsearch.study.choices.linear_groups import TOGETHER, LinearGroupNames, offered_linear_groups
+
+if TYPE_CHECKING:
+    from hwsearch.decoding.kept import KeptShares
+    from hwsearch.denoisers.denoiser import Denoiser
+    from hwsearch.latency.devices.device import Device
+    from hwsearch.sinks import SinkProfile
 
 #: Thresholds offered unless a study says otherwise, most careful first.
 THRESHOLDS = (1.0, 0.9, 0.7, 0.5, 0.25)
@@ -40,7 +42,6 @@ WHOLE, DECODING = "cache.", "decoding"
 
 #: How layers may be tied: all alike, in three runs of neighbours, or each by itself.
 Groups = Literal["tied", "thirds", "free"]
-
 
 #: Choices of how many heads, or channels, a layer keeps; None keeps all.
 Counts = Annotated[tuple[Annotated[int, Field(ge=1)] | None, ...], Field(min_length=1)]
@@ -395,6 +396,5 @@ def _choice(choices: tuple[Any, ...], given: Any) -> Any:
 
 def _index(choices: tuple[Any, ...], value: Any, name: str) -> int:
     if value not in choices:
-        offered = ", ".join(str(choice) for choice in choices)
-        raise StudyError(f"{name} must be one of {offered}; got {value}")
+        raise StudyError(f"{name} must be one of {', '.join(map(str, choices))}; got {value}")
     return choices.index(value)

@@ -98,12 +98,13 @@ SAMPLERS: dict[str, Callable[[int, Known], optuna.samplers.BaseSampler]] = {
 }
 
 
-def make_sampler(name: str, seed: int, known: Known) -> optuna.samplers.BaseSampler:
-    """A sampler by name.
-
-    Raises:
-        UnknownNameError: `name` is not one of `SAMPLERS`.
-    """
+def check_sampler(name: str) -> None:
+    """Refuse a name that is none of `SAMPLERS`. Raises `UnknownNameError`."""
     if name not in SAMPLERS:
         raise UnknownNameError("sampler", name, SAMPLERS)
+
+
+def make_sampler(name: str, seed: int, known: Known) -> optuna.samplers.BaseSampler:
+    """A sampler by name. Raises `UnknownNameError` if it is none of `SAMPLERS`."""
+    check_sampler(name)
     return SAMPLERS[name](seed, known)

@@ -75,14 +75,24 @@ class StudyLocation:
         """Whether several workers may use it at once."""
         return self.path is None and is_shared(self.url)
 
-    def check(self) -> None:
-        """See that a file could be opened or made here, without making it. Raises `StudyError`."""
+    def check(self, to_write: bool = False) -> None:
+        """See that a file could be opened or made here, without making it. Raises `StudyError`.
+
+        Args:
+            to_write: whether one that is there must be writable, too.
+        """
         if self.path is None:
             return
         try:
             self._check(self.path)
+            is_locked_up = self.path.exists() and not sqlite.can_write(self.path)
         except (OSError, ValueError) as error:
             raise StudyError(f"storage {self.path} cannot be used: {error}") from error
+        if to_write and is_locked_up:
+            raise StudyError(
+                f"storage {self.path} cannot be written: it or its folder is read-only; change its "
+                "permissions, or give another --storage"
+            )
 
     def _check(self, path: Path) -> None:
         if path.is_dir():
@@ -152,7 +162,7 @@ def open_storage(location: str | StudyLocation, heartbeat_s: int = 30) -> RDBSto
         raise StudyError(
             f"storage {location.shown} cannot be used: {_first_line(cause)}"
         ) from error
-    if not location.is_shared:
+    if not location.is_shared and (location.path is None or sqlite.can_write(location.path)):
         _commit_quickly(storage)
     return storage
 

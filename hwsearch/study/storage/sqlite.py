@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -98,8 +100,21 @@ def is_locked(error: BaseException) -> bool:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A patient connection to the file of this very path, which is not read as a URL."""
-    return sqlite3.connect(path, factory=PatientConnection, check_same_thread=False)
+    """A patient connection to the file of this very path, which is not read as a URL.
+
+    One that cannot be written is opened to be read: SQLite would else make files beside it.
+    """
+    if can_write(path):
+        return sqlite3.connect(path, factory=PatientConnection, check_same_thread=False)
+    # nobody changes it, unless somebody left a log beside it
+    rest = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    url = f"file:{quote(str(path.absolute()))}?mode=ro{rest}"
+    return sqlite3.connect(url, uri=True, factory=PatientConnection, check_same_thread=False)
+
+
+def can_write(path: Path) -> bool:
+    """Whether a file, if it is there, and its folder may be written to."""
+    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
 def foreign_tables(path: Path) -> list[str]:

@@ -271,7 +271,7 @@ def test_a_grid_is_timed_resumed_and_then_left_alone(run, tmp_path):
 @pytest.fixture
 def broken_devices(tmp_path, monkeypatch):
     """Devices beside the shipped ones: a roofline without a format, and files that are damaged."""
-    from hwsearch.latency.devices.device import CHECKOUT
+    from hwsearch.latency.devices.places import CHECKOUT
 
     tables = tmp_path / "latency_tables"
     for name in ("no-file", "no-toml-syntax", "no-table"):

@@ -10,13 +10,13 @@ from hwsearch.decoding.kept import KeptPlan
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import MissingShapeError, TableError
 from hwsearch.latency.devices.device import (
-    CHECKOUT,
     Device,
     DeviceInfo,
     Provenance,
     load_device,
     read_info,
 )
+from hwsearch.latency.devices.places import CHECKOUT
 from hwsearch.latency.devices.roofline import (
     FormatRate,
     Roofline,

@@ -5,7 +5,8 @@ import pytest
 
 from hwsearch.decoding.kept import KeptPlan
 from hwsearch.errors import InputError, MissingShapeError
-from hwsearch.latency.devices.device import CHECKOUT, load_device
+from hwsearch.latency.devices.device import load_device
+from hwsearch.latency.devices.places import CHECKOUT
 from hwsearch.latency.prediction.comparison import ComparedPlan, adapt, compare_on, energy_cost
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.latency.timing.operator_times import Kept

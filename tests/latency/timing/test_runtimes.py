@@ -9,7 +9,8 @@ from hwsearch.formats.catalog import ONNX_FORMATS
 from hwsearch.jobs.profiling import machine
 from hwsearch.jobs.profiling.machine import profile_here
 from hwsearch.jobs.profiling.request import ProfileRequest
-from hwsearch.latency.devices.device import CHECKOUT, load_device
+from hwsearch.latency.devices.device import load_device
+from hwsearch.latency.devices.places import CHECKOUT
 from hwsearch.latency.timing.runtimes import (
     ONNXRUNTIME_CPU,
     RUNTIMES,

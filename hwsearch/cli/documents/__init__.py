@@ -1,0 +1,1 @@
+"""What ``--json`` prints: a model a verb, in one place, from which JSON Schema is made."""
