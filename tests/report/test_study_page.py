@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from hwsearch.cli.main import hwsearch
 from hwsearch.errors import InputError
 from hwsearch.jobs.reporting import write_report
-from hwsearch.latency.devices.device import Provenance, device_folders, load_device
+from hwsearch.latency.devices.device import Provenance, load_device
+from hwsearch.latency.devices.places import device_folders
 from hwsearch.latency.devices.folder import write_device
 from hwsearch.plan import CompressionPlan
 from hwsearch.report.study.facts import Facts

@@ -11,7 +11,8 @@ import pandas as pd
 from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.errors import HwsearchError
 from hwsearch.formats.catalog import FORMATS
-from hwsearch.latency.devices.device import Device, device_folders
+from hwsearch.latency.devices.device import Device
+from hwsearch.latency.devices.places import device_folders
 from hwsearch.latency.prediction.uncertainty import Latency
 from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.report.study.pricing import StudyPricing, study_device

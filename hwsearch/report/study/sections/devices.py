@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hwsearch.errors import HwsearchError
-from hwsearch.latency.devices.device import Device, device_folders, load_device
+from hwsearch.latency.devices.device import Device, load_device
+from hwsearch.latency.devices.places import device_folders
 from hwsearch.latency.prediction.comparison import Cell, Column, ComparedPlan, compare_on
 from hwsearch.report.study.charts import (
     INK,
