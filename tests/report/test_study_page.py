@@ -10,8 +10,8 @@ from hwsearch.cli.main import hwsearch
 from hwsearch.errors import InputError
 from hwsearch.jobs.reporting import write_report
 from hwsearch.latency.devices.device import Provenance, load_device
-from hwsearch.latency.devices.places import device_folders
 from hwsearch.latency.devices.folder import write_device
+from hwsearch.latency.devices.places import device_folders
 from hwsearch.plan import CompressionPlan
 from hwsearch.report.study.facts import Facts
 from hwsearch.report.study.page import SECTIONS, sections_of
