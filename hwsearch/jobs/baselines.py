@@ -196,7 +196,8 @@ def read_rows(out: Path) -> dict[str, BaselineRow]:
     """Finished rows of a folder by their key; a line that was cut off is measured again."""
     rows = {}
     path = out / ROWS_FILE
-    for line in read_text(path, BASELINES_FILE).split("\n") if path.exists() else ():
+    there = path.exists() or path.is_symlink()
+    for line in read_text(path, BASELINES_FILE).split("\n") if there else ():
         try:
             record = parse_json(line, path, BASELINES_FILE)
         except InputError:

@@ -40,7 +40,8 @@ class Fields:
     @classmethod
     def read_if_there(cls, path: Path) -> Fields:
         """Fields of a JSON file that may be missing: none then. Raises as `read` does."""
-        return cls.read(path) if path.is_file() else cls({}, str(path))
+        there = path.exists() or path.is_symlink()
+        return cls.read(path) if there else cls({}, str(path))
 
     def get(self, name: str) -> Any:
         """The raw value of a field; None where it is absent or null."""
