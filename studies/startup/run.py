@@ -23,6 +23,9 @@ import time
 from pathlib import Path
 from statistics import median
 
+from hwsearch.denoisers.loading.config import read_config
+from hwsearch.plan import CompressionPlan
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv"
 HEAVY = (
@@ -88,10 +91,13 @@ def run(arguments: list[str], folder: Path, root: Path) -> tuple[float, float, l
 def measure(rounds: int, root: Path, name: str) -> list[dict[str, object]]:
     commands = {"python -c pass": ["-c", "pass"], "import hwsearch": ["-c", "import hwsearch"]}
     commands |= {verb: ["-c", CALL, *rest] for verb, rest in COMMANDS.items()}
+    layers = read_config("gsm-mini").geometry.num_layers
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         (folder / "makers.json").write_text("{}")
-        (folder / "plan.json").write_text(json.dumps({"layers": [{}] * 6}))
+        (folder / "plan.json").write_text(
+            CompressionPlan.uniform(layers, "fp16", "fp16", head="fp16").to_json()
+        )
         run(["-c", CALL, *SEARCH], folder, root)
         found = {verb: [] for verb in commands}
         for _ in range(rounds):
