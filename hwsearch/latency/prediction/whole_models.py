@@ -85,7 +85,9 @@ def with_runs(folder: Path | None, fresh: pd.DataFrame | None) -> dict[str, pd.D
         fresh: runs of one model; None where none was run.
     """
     known = pd.DataFrame()
-    if folder is not None and (folder / WHOLE_FILE).is_file():
+    if folder is not None and (
+        (folder / WHOLE_FILE).exists() or (folder / WHOLE_FILE).is_symlink()
+    ):
         known = read_csv(folder / WHOLE_FILE, RUNS_FILE)
         if "model" not in known.columns:
             raise RUNS_FILE.refuse(folder / WHOLE_FILE, "it must have a column 'model'")
