@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
-from hwsearch.latency.prediction.whole_models import WHOLE_FILE
+from hwsearch.files.tables import read_csv
+from hwsearch.latency.prediction.whole_models import RUNS_FILE, WHOLE_FILE
 from hwsearch.report.study.charts import (
     GREY,
     INK,
@@ -58,7 +57,7 @@ def device_runs(facts: Facts) -> list[dict[str, Any]]:
         return []
     if not path.is_file():
         return []
-    frame = pd.read_csv(path)
+    frame = read_csv(path, RUNS_FILE)
     frame = frame[frame["model"] == facts.record.model]
     return [
         {
