@@ -91,6 +91,7 @@ class PredictDocument(Document):
     decoding: str
     passes: Numbers
     problems_10_90_ms: Interval
+    forecast_priced: bool
     tokens: float | None
     tokens_per_second: float | None
     tokens_per_pass: float | None
