@@ -37,7 +37,8 @@ class References:
     Attributes:
         prompt_lengths: of each generation, ``[generations]``.
         tokens: all generations one after the other, all that was given included.
-        written: the pass that wrote each token of the answers, ``[generations, gen_length]``.
+        written: the pass that wrote each token of the answers, ``[generations, gen_length]``; -1 behind
+            an end at which the generation stopped.
         generation: of each judged position, ``[rows]``.
         index: the pass of each, ``[rows]``.
         position: the position in its block, ``[rows]``.
@@ -85,11 +86,11 @@ class References:
         whole = ["prompt_lengths", "tokens", "written", "generation", "index", "position", "ids"]
         whole += ["suffix_lengths"] * (self.suffix_lengths is not None)
         for name in whole:
-            values = getattr(self, name)
+            values, least = getattr(self, name), -1 if name == "written" else 0
             if values.dtype.kind != "i" or (
-                values.size and not 0 <= values.min() <= values.max() < 1 << 31
+                values.size and not least <= values.min() <= values.max() < 1 << 31
             ):
-                return f"{name} must be whole numbers from 0"
+                return f"{name} must be whole numbers from {least}"
         for name in ("logp", "disturbances", "floor_kl"):
             values = getattr(self, name)
             if values.dtype.kind != "f" or np.isnan(values).any():

@@ -16,7 +16,7 @@ from hwsearch.bundle import Exporter
 from hwsearch.cli.bundles.verify import command
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.errors import VerificationError
+from hwsearch.errors import InputError, VerificationError
 from hwsearch.jobs.verification import verify
 from hwsearch.plan import CompressionPlan
 from hwsearch.runtime import probe
@@ -221,3 +221,15 @@ def test_references_stay_small_and_whole(exported, tmp_path):
     again = References.read(tmp_path / "again.npz")
     for field in fields(held):
         np.testing.assert_array_equal(getattr(held, field.name), getattr(again, field.name))
+
+
+def test_what_a_generation_that_stopped_never_wrote_is_read_again(exported, tmp_path):
+    found = References.read(exported("fp32").path / REFERENCE_FILE)
+    written = found.written.copy()
+    written[0, -1] = -1
+    replace(found, written=written).write(tmp_path / "stopped.npz")
+    assert (References.read(tmp_path / "stopped.npz").written == written).all()
+    written[0, -1] = -2
+    replace(found, written=written).write(tmp_path / "wrong.npz")
+    with pytest.raises(InputError, match=r"written must be whole numbers from -1; export"):
+        References.read(tmp_path / "wrong.npz")

@@ -127,7 +127,10 @@ def test_energy_is_compared_between_power_modes(run, config):
         (("compare", "--shapes-of", "gsm-mini", "--devices", ","), "at least one device"),
         (("compare", "--shapes-of", "gsm-mini", "--devices", "cpp"), "unknown device 'cpp'"),
         (("profile", "--grid", "rows=1"), "grid: .* is missing"),
-        (("profile", "--import", "none.csv", "--device", "x"), "cannot read file of results none.csv"),
+        (
+            ("profile", "--import", "none.csv", "--device", "x"),
+            "cannot read file of results none.csv",
+        ),
         (("profile", "--import", "none.csv"), "--import needs --device NAME"),
         (("profile", "--device", "../x", "--grid", GRID), r"a device's name must be .*got '../x'"),
         (("profile", "--device", "", "--grid", GRID), "a device's name must be .*got ''"),
