@@ -19,7 +19,7 @@ from hwsearch.plan import CompressionPlan
 from hwsearch.study.choices.search_space import SearchSpace, is_uniform
 from hwsearch.study.goal import MILLISECONDS, ObjectiveKind, Unit, joule_unit
 from hwsearch.study.records.record import StudyRecord
-from hwsearch.study.records.trial_record import TrialRecord, has_failed
+from hwsearch.study.records.trial_record import TrialRecord, check_trial, has_failed
 from hwsearch.study.storage.databases import (
     STUDIES,
     StudyLocation,
@@ -306,7 +306,10 @@ def load_study(name: str, storage: str | None = None) -> Study:
         wanted = _wanted(name, names, is_path)
         if wanted is None:
             raise UnknownNameError("study", name, names)
-        return as_study(optuna.load_study(study_name=wanted, storage=opened))
+        study = optuna.load_study(study_name=wanted, storage=opened)
+        for trial in study.get_trials(deepcopy=False):
+            check_trial(trial, len(study.directions))
+        return as_study(study)
 
 
 def _wanted(name: str, names: Sequence[str], is_path: bool) -> str | None:

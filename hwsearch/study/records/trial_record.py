@@ -84,6 +84,25 @@ def estimate_of(trial: FrozenTrial) -> tuple[list[float], float] | None:
     return kept[ESTIMATE], float(kept[SPREAD])
 
 
+def check_trial(trial: FrozenTrial, objectives: int) -> None:
+    """See that hwsearch can have written a trial. Raises `ValueError`.
+
+    Args:
+        trial: as the storage has it.
+        objectives: how many values a finished one has.
+    """
+    kept = TrialRecord.of(trial)
+    counted = kept.estimated_values if trial.state == TrialState.PRUNED else trial.values
+    if counted is not None and len(counted) != objectives:
+        raise ValueError(
+            f"trial {trial.number} has {len(counted)} values, and the study {objectives}"
+        )
+    if (kept.estimated_values is None) != (kept.estimated_spread is None):
+        raise ValueError(
+            f"trial {trial.number} must have both {ESTIMATE} and {SPREAD}, and has one"
+        )
+
+
 def seen_ms(trial: FrozenTrial) -> float:
     """Milliseconds that a trial keeps of its plan; NaN for a trial of another's study."""
     kept = trial.user_attrs.get("generation_ms")

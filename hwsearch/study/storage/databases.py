@@ -18,6 +18,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
 from hwsearch.errors import HwsearchError, StudyError, redacted
+from hwsearch.files.opening import check_plain
 from hwsearch.files.refusals import quoted
 from hwsearch.study.storage import sqlite
 from hwsearch.study.storage.names import SUFFIX, check_study_name
@@ -98,7 +99,7 @@ class StudyLocation:
         if path.is_dir():
             raise StudyError(f"storage {path} is a folder; give the path of an SQLite file in it")
         if path.exists():
-            if path.stat().st_size and not sqlite.is_database(path):
+            if check_plain(path, sqlite.DATABASE) and not sqlite.is_database(path):
                 raise StudyError(f"storage {path} is no SQLite database; give another path")
             return
         folder = path.parent
@@ -239,6 +240,12 @@ def _engine(location: StudyLocation) -> tuple[str, dict[str, Any]]:
             raise StudyError(
                 f"storage {location.path} is a database of something else (it has table {tables[0]}); "
                 "give another path"
+            )
+        lost = sqlite.lost_tables(location.path) if location.path.exists() else []
+        if lost:
+            raise StudyError(
+                f"storage {location.path} is damaged: it has lost table {lost[0]}; restore it from a "
+                "copy, or give another"
             )
         # the URL only says which kind it is: a path may hold what a URL gives a meaning
         return f"sqlite:///{quote(str(location.path))}", {

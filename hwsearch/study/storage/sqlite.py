@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
+from hwsearch.errors import StudyError
+from hwsearch.files.kinds import FileKind
+from hwsearch.files.opening import open_plain
+
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
@@ -21,6 +25,14 @@ WAIT_S, NOTICE_S = 60.0, 3.0
 
 #: How every SQLite database begins.
 MAGIC = b"SQLite format 3\0"
+
+#: Tables that every database of studies has had from Optuna's first version on.
+OF_STUDIES = frozenset(
+    {"studies", "study_user_attributes", "trials", "trial_params", "trial_user_attributes"}
+)
+
+#: The file of studies; SQLite's own limit is far beyond any disk.
+DATABASE = FileKind("storage", 1 << 48, StudyError, "give another path")
 
 
 class PatientCursor(sqlite3.Cursor):
@@ -131,6 +143,16 @@ def foreign_tables(path: Path) -> list[str]:
     return [] if {"studies", "version_info"} <= names else sorted(names - known)
 
 
+def lost_tables(path: Path) -> list[str]:
+    """Tables that a database of studies once had and has no more; Optuna would make them anew, empty.
+
+    Raises:
+        sqlite3.DatabaseError: it is no database, or is locked.
+    """
+    names = _tables(path)
+    return sorted(OF_STUDIES - names) if "alembic_version" in names else []
+
+
 def has_tables(path: Path) -> bool:
     """Whether a file holds all that Optuna makes first; the last of it is the version.
 
@@ -162,9 +184,9 @@ def file_of(storage: RDBStorage) -> Path | None:
 
 
 def is_database(path: Path) -> bool:
-    """Whether a file begins as every SQLite database does."""
+    """Whether a plain file begins as every SQLite database does."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path, DATABASE) as file:
             return file.read(len(MAGIC)) == MAGIC
-    except (OSError, ValueError):
+    except StudyError:
         return False
