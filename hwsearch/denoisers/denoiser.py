@@ -10,16 +10,10 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from hwsearch.decoding.batches import Given
 from hwsearch.denoisers.accounting import own_bytes, plan_bytes
-from hwsearch.denoisers.chat.asking import (
-    Asks,
-    Infilling,
-    Question,
-    prompt_tokens,
-    suffix_tokens,
-)
+from hwsearch.denoisers.chat.asking import Asks
 from hwsearch.denoisers.chat.template import ChatTemplate
+from hwsearch.denoisers.described import Asked
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.network import Network, linear_sizes
 from hwsearch.denoisers.transformer import Transformer
@@ -28,7 +22,7 @@ from hwsearch.plan import CompressionPlan, Decoding
 
 
 @dataclass(frozen=True, eq=False)
-class Denoiser:
+class Denoiser(Asked):
     """A loaded model. Nothing in hwsearch changes its weights; compression works on copies.
 
     Attributes:
@@ -88,14 +82,9 @@ class Denoiser:
         return len(self.network.linear_groups().layers)
 
     @property
-    def is_cached(self) -> bool:
-        """Whether the network has the cached passes, and so sink thresholds."""
-        return isinstance(self.network, Transformer)
-
-    @property
-    def is_causal(self) -> bool:
-        """Whether the network is autoregressive: no position sees what follows it."""
-        return self.is_cached and self.geometry.causal
+    def known_geometry(self) -> Geometry | None:
+        """Sizes of the network; None for a module of one's own."""
+        return self.network.geometry if isinstance(self.network, Transformer) else None
 
     def plan_bytes(self, plan: CompressionPlan) -> int:
         """Bytes of all weights under a plan."""
@@ -108,41 +97,3 @@ class Denoiser:
         """Logits ``[batch, length, vocab]`` of one full bidirectional pass over ``[batch, length]``."""
         logits: Tensor = self.network(tokens)
         return logits
-
-    def prompt(self, question: str) -> list[int]:
-        """Tokens of the prompt that asks `question`.
-
-        Raises:
-            InputError: the model has no row for one of them; such tokens were added after training. Or
-                it shall be asked by a chat template and has none.
-        """
-        tokens = prompt_tokens(question, self.asks, self.tokenizer, self.prompt_template, self.chat)
-        return self._with_rows(tokens)
-
-    def suffix(self, text: str) -> list[int]:
-        """Tokens of a text that is given behind the answer; none of an empty one.
-
-        Raises:
-            InputError: the model is autoregressive, or has no row for one of them.
-        """
-        if text and self.is_causal:
-            raise InputError(
-                f"model {self.name!r} is autoregressive, so it cannot see a text behind what it writes; "
-                'leave "suffix" out, or take a masked-diffusion model'
-            )
-        return self._with_rows(suffix_tokens(text, self.tokenizer))
-
-    def given(self, question: Question) -> Given:
-        """Tokens on both sides of the answer. Raises `InputError` as `prompt` and `suffix`."""
-        both = Infilling.of(question)
-        return Given(tuple(self.prompt(both.question)), tuple(self.suffix(both.suffix)))
-
-    def _with_rows(self, tokens: list[int]) -> list[int]:
-        """Tokens that the model has rows for. Raises `InputError` if it has not."""
-        if self.is_cached and max(tokens, default=0) >= self.geometry.vocab_size:
-            raise InputError(
-                f"model {self.name!r}: the question has {self.tokenizer.id_to_token(max(tokens))!r}, "
-                f"but token {max(tokens)} is outside the model's 0..{self.geometry.vocab_size - 1}; "
-                "ask without it"
-            )
-        return tokens

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hwsearch.compression import WeightBank, compress, foreseeing, own_calibration
 from hwsearch.decoding.kept import KeptPlan
 from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.denoisers.caching.digest import geometry_digest
-from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.described import DescribedModel
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.config import read_config
 from hwsearch.denoisers.loading.model_config import autoregressive
@@ -21,11 +21,14 @@ from hwsearch.latency.devices.device import Device
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.prediction.predictor import Predictor
 from hwsearch.plan import CompressionPlan, Decoding
-from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study.preparation import SINK_QUESTIONS, default_workload
 from hwsearch.tasks.choice import TaskChoice
-from hwsearch.tasks.losses.pricing import DEFAULT_PROBLEMS, DecodedProblems
+from hwsearch.tasks.losses.sizes import DEFAULT_PROBLEMS
 from hwsearch.tasks.problem import Problem
+
+if TYPE_CHECKING:
+    from hwsearch.denoisers.denoiser import Denoiser
+    from hwsearch.sinks import SinkProfile
 
 #: Tokens of the prompt where only a model's config is known.
 PROMPT_LENGTH = 128
@@ -143,20 +146,44 @@ def subject_of(
         length = prompt_length or PROMPT_LENGTH
         return Subject(config_name(model), config.geometry, config.decoding, length, None)
     task.check()  # before a model is read
-    denoiser = task.asking(options.load(model))
+    weights = _Weights(model, task, options)
+    described = options.described(model)
+    known: Denoiser | DescribedModel = (
+        weights.denoiser if described is None else task.asking(described)
+    )
     if not prompt_length:
-        usual = default_workload(denoiser, task)
+        usual = default_workload(known, task)
         prompt_length, suffix_length = usual.prompt_length, usual.suffix_length
+    sizes = (known.name, known.geometry, known.decoding)
+    return Subject(*sizes, prompt_length, weights.profile, weights.count, suffix_length)
 
-    @cache
-    def profile() -> SinkProfile:
-        return calibrate_sinks(denoiser, task.calibration_questions(SINK_QUESTIONS))
 
-    def count(kept: KeptPlan) -> PassCounts:
-        return count_passes(denoiser, kept, task)
+@dataclass(frozen=True)
+class _Weights:
+    """What only a model with its weights can tell; they are read when that is first asked."""
 
-    sizes = (denoiser.name, denoiser.geometry, denoiser.decoding)
-    return Subject(*sizes, prompt_length, profile, count, suffix_length)
+    model: str
+    task: TaskChoice
+    options: ModelOptions
+
+    @cached_property
+    def denoiser(self) -> Denoiser:
+        """The model, asked as the task asks."""
+        return self.task.asking(self.options.load(self.model))
+
+    def profile(self) -> SinkProfile:
+        """Its sink profile."""
+        return self._profile
+
+    @cached_property
+    def _profile(self) -> SinkProfile:
+        from hwsearch.sinks import calibrate_sinks
+
+        return calibrate_sinks(self.denoiser, self.task.calibration_questions(SINK_QUESTIONS))
+
+    def count(self, kept: KeptPlan) -> PassCounts:
+        """Passes of a plan, counted."""
+        return count_passes(self.denoiser, kept, self.task)
 
 
 def count_passes(denoiser: Denoiser, kept: KeptPlan, task: TaskChoice | None = None) -> PassCounts:
@@ -167,6 +194,9 @@ def count_passes(denoiser: Denoiser, kept: KeptPlan, task: TaskChoice | None = N
         kept: the plan, and what it keeps.
         task: whose calibration questions are asked; None takes the default task's.
     """
+    from hwsearch.compression import WeightBank, compress, foreseeing, own_calibration
+    from hwsearch.tasks.losses.pricing import DecodedProblems
+
     task = task or TaskChoice()
     questions = task.calibration_questions()
     calibrated = kept.plan.needs_calibration

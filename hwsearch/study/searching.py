@@ -14,11 +14,9 @@ from hwsearch.latency.devices.device import Device
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.finalists import judge_finalists
 from hwsearch.study.preparation import (
-    Forecast,
     choose_loss,
     default_workload,
     describe,
-    forecast,
     prepare,
     prompted_workload,
 )
@@ -150,10 +148,7 @@ def study_subject(spec: StudySpec) -> tuple[Denoiser, Device, SearchSpace]:
 
     spec.judged.check()  # before a model is read
     denoiser, device = spec.load(spec.model), load_device(spec.device)
-    chosen = spec.space.chosen(denoiser)
-    if chosen.get("groups") == "refine":
-        chosen["groups"] = "free"
-    return denoiser, device, SearchSpace.of(denoiser, device, **chosen)
+    return denoiser, device, spec.space.offered(denoiser, device)
 
 
 def continued_space(spec: StudySpec, name: str, space: SearchSpace) -> SearchSpace:
@@ -168,12 +163,3 @@ def continued_space(spec: StudySpec, name: str, space: SearchSpace) -> SearchSpa
         return space
     begun = known_space(name, location_of(name, spec.storage))
     return space.model_copy(update={"linear_groups": (begun or space).linear_groups})
-
-
-def forecast_spec(spec: StudySpec) -> Forecast:
-    """What `run_spec` would compute, how long that takes here, and what it holds; nothing is searched.
-
-    Raises as `run_spec` does.
-    """
-    denoiser, _, space = study_subject(spec)
-    return forecast(spec.judged.asking(denoiser), space, spec)

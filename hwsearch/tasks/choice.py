@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar
 
 from pydantic import Field
 
@@ -26,7 +26,11 @@ from hwsearch.tasks.task import Task
 
 if TYPE_CHECKING:
     from hwsearch.denoisers.denoiser import Denoiser
+    from hwsearch.denoisers.described import Asked
     from hwsearch.denoisers.forecasts import ForecastFitter
+
+#: A model, with weights or without.
+ModelT = TypeVar("ModelT", bound="Asked")
 
 #: Calibration problems behind the frozen states, unless a choice says otherwise.
 QUESTIONS = 96
@@ -167,7 +171,7 @@ class TaskChoice(Keywords):
             return "chat"
         return "template" if self.loaded.prompt is None else "text"
 
-    def asking(self, denoiser: Denoiser) -> Denoiser:
+    def asking(self, denoiser: ModelT) -> ModelT:
         """The model, asked as this says; itself where that is how it asks anyway.
 
         Raises:
@@ -178,7 +182,9 @@ class TaskChoice(Keywords):
                 f"model {denoiser.name} has no chat template (chat_template in "
                 "tokenizer_config.json); ask it without --apply-chat-template"
             )
-        return denoiser if denoiser.asks == self.asks else replace(denoiser, asks=self.asks)
+        if denoiser.asks == self.asks:
+            return denoiser
+        return replace(denoiser, asks=self.asks)  # type: ignore[type-var]  # every model is a dataclass
 
     def score(
         self,

@@ -44,7 +44,7 @@ from torch import Tensor, nn
 
 from hwsearch._version import __version__
 from hwsearch.compression import WeightBank, WeightCalibration, compress
-from hwsearch.compression.rounding.calibrated import MOST_ROWS
+from hwsearch.compression.rounding.effort import MOST_ROWS
 from hwsearch.compression.rounding.linear_inputs import calibration_samples
 from hwsearch.compression.swap import swapped
 from hwsearch.decoding.kept import KeptShares

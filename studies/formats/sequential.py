@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hwsearch.compression import WeightCalibration
-from hwsearch.compression.rounding.calibrated import MOST_ROWS
 from hwsearch.compression.rounding.choice import round_group
+from hwsearch.compression.rounding.effort import MOST_ROWS
 from hwsearch.compression.rounding.linear_inputs import (
     InputWatch,
     LinearInputs,

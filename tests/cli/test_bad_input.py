@@ -83,7 +83,7 @@ def test_a_disk_without_room_for_the_codes_of_a_large_model(
         "disk_usage",
         lambda path: SimpleNamespace(free=100 if small in (path, *path.parents) else 10**12),
     )
-    monkeypatch.setattr("hwsearch.denoisers.large.stored_weights.COPIES_SHARE", 0.0)
+    monkeypatch.setattr("hwsearch.denoisers.large.memory.COPIES_SHARE", 0.0)
     monkeypatch.setenv("HWSEARCH_CACHE", str(tmp_path / "cache"))
     said = refused("export", "--model", model, "--plan", plan, "-o", "bundle", *LENGTHS)
     assert "codes take 0.00 GB, and the disk has 0.00 GB left; make room, or set" in said

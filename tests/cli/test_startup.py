@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from hwsearch.denoisers.loading.config import read_config
+from hwsearch.plan import CompressionPlan
 from hwsearch.study import Goal
 from hwsearch.study.run import run_study
 from tests.study.test_killed import Quick
@@ -26,13 +28,17 @@ print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]), file=sys.
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a study."""
+    """A folder with a study, and a plan whose passes its schedule says."""
     folder = tmp_path_factory.mktemp("startup")
     objective = make_objective(Goal(target_ratio=0.6))
     object.__setattr__(objective, "loss_function", Quick())
     (folder / "studies").mkdir()
     storage = str(folder / "studies" / "s.db")
     run_study(objective, trials=4, name="s", storage=storage, sampler="random")
+    layers = read_config("gsm-mini").geometry.num_layers
+    (folder / "plan.json").write_text(
+        CompressionPlan.uniform(layers, "w8", "w4", head="w8").to_json()
+    )
     return folder
 
 
@@ -48,6 +54,24 @@ def folder(tmp_path_factory):
         (["inspect", "gsm-mini"], set()),
         (["front", "s"], {"optuna", "pandas"}),
         (["front", "s", "--json"], {"optuna", "pandas"}),
+        (["predict", "plan.json", "--device", "apple-m2"], {"pandas"}),
+        (
+            ["predict", "plan.json", "--device", "apple-m2", "--model", "gsm-mini", "--json"],
+            {"pandas"},
+        ),
+        (
+            [
+                "search",
+                "--model",
+                "gsm-mini",
+                "--device",
+                "apple-m2",
+                "--target-ratio",
+                "0.5",
+                "--dry-run",
+            ],
+            {"optuna", "pandas"},
+        ),
     ],
 )
 def test_a_command_loads_what_it_needs(folder, arguments, allowed):

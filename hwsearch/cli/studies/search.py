@@ -155,7 +155,7 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
 
 def print_forecast(spec: StudySpec, as_json: bool) -> None:
     """A study and what a search of it would take, as comments below the study, which stays a file."""
-    from hwsearch.study.searching import forecast_spec
+    from hwsearch.study.preparation.effort import forecast_spec
 
     toml = redacted(spec.to_toml())
     if not as_json:

@@ -14,18 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hwsearch.compression.noise_levels import EPS, TIMES
 from hwsearch.decoding.batches import Given, Prompt
 from hwsearch.decoding.cache import soft_scores
 from hwsearch.decoding.kept import FIRST
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.errors import InputError
-
-#: Noise levels of calibration: shares of the tokens that are masked, but for `EPS`.
-TIMES = tuple(step / 10 for step in range(1, 11))
-
-#: Least chance of a token to be masked.
-EPS = 1e-3
 
 #: Noise levels of one batch of sequences: tokens ``[batch, length]`` each.
 Passes = Sequence[Tensor]

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from hwsearch.compression.rounding.choice import round_group
+from hwsearch.compression.rounding.effort import MOST_ROWS
 from hwsearch.compression.rounding.linear_inputs import calibration_samples, layer_path, stream
 from hwsearch.compression.rounding.store import RoundedStore
 from hwsearch.denoisers.caching.digest import DIGITS, weights_digest
@@ -25,9 +26,6 @@ from hwsearch.progress import work
 
 #: Raised when the same calibration comes to mean other codes.
 METHOD = 3
-
-#: Rows of all samples together.
-MOST_ROWS = 8192
 
 
 class CalibratedWeights:

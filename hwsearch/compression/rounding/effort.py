@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+#: Rows of all samples together.
+MOST_ROWS = 8192
+
 #: Multiplications by ``out · in²``: outputs exact, and errors of four tries; twice a half of GPTQ's.
 _BY_WEIGHTS = 6.0
 

@@ -18,19 +18,21 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
-
-import torch
-from torch import Tensor, nn
 
 from hwsearch.denoisers.caching.folder import CACHED_FILE, cache_folder
 from hwsearch.denoisers.chat.asking import Infilling, Question
-from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.denoisers.network import LinearSizes, linear_sizes
 from hwsearch.errors import InputError
 from hwsearch.files import FileKind, read_text
 from hwsearch.files.kinds import MIB
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hwsearch.denoisers.denoiser import Denoiser
+    from hwsearch.denoisers.network import LinearSizes
 
 _SOURCE = FileKind("source", MIB)
 
@@ -105,6 +107,8 @@ def _weights_digest(network: nn.Module) -> str:
 
 
 def _tensor_digest(tensor: Tensor) -> str:
+    import torch
+
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     digest = hashlib.sha256()
     if flat.numel():
@@ -128,6 +132,8 @@ def sizes_digest(denoiser: Denoiser) -> str:
     """Digest of a model's sizes, on which its times depend."""
     if denoiser.is_cached:
         return geometry_digest(denoiser.geometry)
+    from hwsearch.denoisers.network import linear_sizes
+
     sizes: LinearSizes = linear_sizes(denoiser.network)
     return text_digest(repr(sizes))
 

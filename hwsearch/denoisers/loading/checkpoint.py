@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import safe_open
-from torch import Tensor
 
 from hwsearch.denoisers.loading.json_fields import MODEL_JSON
 from hwsearch.denoisers.loading.model_files import PICKLE_REASON, PICKLES
@@ -17,6 +17,10 @@ from hwsearch.files import FileKind, check_inside, check_plain, read_json, refus
 from hwsearch.files.kinds import GIB
 from hwsearch.files.opening import is_file
 from hwsearch.progress import each
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -109,6 +113,30 @@ def read_tensors(
     return tensors
 
 
+def stored_counts(files: Iterable[Path], family: str) -> dict[str, int] | None:
+    """How many numbers each tensor of safetensors files has, by their headers; None if some are no floats.
+
+    Args:
+        files: see `weight_files`.
+        family: decides how tensors are called, as in `read_tensors`.
+
+    Raises:
+        CheckpointError: a file is damaged.
+    """
+    rename: Callable[[str], str] = llada_name if family == "llada" else str
+    counts = {}
+    for path in files:
+        check_plain(path, WEIGHTS)
+        with refused_by("safetensors", path, WEIGHTS), safe_open(path, framework="numpy") as shard:
+            for stored in shard.keys():  # noqa: SIM118 - not a mapping
+                tensor = shard.get_slice(stored)
+                if tensor.get_dtype() not in FLOATS:
+                    return None
+                if not _COMPUTED.fullmatch(stored):
+                    counts[rename(stored)] = prod(tensor.get_shape())
+    return counts
+
+
 def _prefixed(name: str, wanted: Container[str]) -> str:
     """A name with or without ``model.``, as the transformer has it."""
     bare = name.removeprefix(_PREFIX)
@@ -180,6 +208,8 @@ def tie(tensors: dict[str, Tensor], family: str, where: object) -> bool:
     Raises:
         CheckpointError: a LLaDA holds a head that is not its embedding.
     """
+    import torch
+
     if family == "llada":
         head = tensors.get(HEAD)
         if head is not None and not (

@@ -12,22 +12,19 @@ from hwsearch.denoisers.caching.digest import stays_at
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_weights
 from hwsearch.denoisers.geometry import Geometry
-from hwsearch.denoisers.large.stored_weights import as_stored, keeps_stored
+from hwsearch.denoisers.large.memory import keeps_stored
+from hwsearch.denoisers.large.stored_weights import as_stored
 from hwsearch.denoisers.loading.checkpoint import check_tensors, tie
 from hwsearch.denoisers.loading.gguf.model import read_gguf_model
-from hwsearch.denoisers.loading.model_config import ModelConfig, autoregressive
+from hwsearch.denoisers.loading.model_config import autoregressive
 from hwsearch.denoisers.loading.model_files import find_folder, find_gguf
 from hwsearch.denoisers.loading.model_folder import read_model_folder
 from hwsearch.denoisers.loading.stored_model import StoredModel
-from hwsearch.denoisers.loading.token_roles import check_token
 from hwsearch.denoisers.transformer import Transformer
-from hwsearch.errors import CheckpointError, InputError, UnknownNameError
+from hwsearch.errors import InputError, UnknownNameError
 
 #: Arithmetic a denoiser can be loaded in.
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-#: What is known of masks, for who must say one.
-MASKS = " (LLaDA's is 126336, Dream's 151666); an autoregressive model has none: --causal"
 
 
 def load_denoiser(
@@ -67,11 +64,7 @@ def load_denoiser(
     target = _device(device)
     stored = find_model(name_or_path)
     config = autoregressive(stored.config) if causal else stored.config
-    end = _token(end_token_id, next(iter(stored.end_token_ids), None), "end_token_id", config)
-    mask = stored.mask_token_id
-    if mask is None and config.geometry.causal:
-        mask = end  # no position sees what lies to its right, so any token serves
-    mask = _token(mask_token_id, mask, "mask_token_id", config)
+    mask, end = stored.roles(config, mask_token_id, end_token_id)
     denoiser = Denoiser(
         name=str(name_or_path),
         network=_network(stored, config.geometry, DTYPES[dtype], target, memory),
@@ -114,7 +107,7 @@ def _network(
 ) -> Transformer:
     """The network of some sizes, filled with a model's tensors."""
     wanted = {name: tensor.shape for name, tensor in _empty(geometry).state_dict().items()}
-    stays = device.type == "cpu" and keeps_stored(geometry, dtype, memory)
+    stays = device.type == "cpu" and keeps_stored(geometry, dtype.itemsize, memory)
     tensors = stored.read_tensors(wanted, None if stays else dtype, device)
     if geometry.tie_embeddings:
         tied = tie(tensors, stored.config.family, stored.path)
@@ -135,19 +128,6 @@ def _empty(geometry: Geometry) -> Transformer:
     """A network without memory for its weights."""
     with torch.device("meta"):
         return Transformer(geometry)
-
-
-def _token(given: int | None, stored: int | None, name: str, config: ModelConfig) -> int:
-    """A special token: the caller's, else the checkpoint's."""
-    token = stored if given is None else given
-    field = {"end_token_id": "eos_token_id"}.get(name, name)
-    if token is None:
-        raise CheckpointError(
-            f"{config.where}: {field} is missing; add it there, or give {name}= to load_denoiser, "
-            f"--{name.replace('_', '-')} to a verb{MASKS if name == 'mask_token_id' else ''}"
-        )
-    check_token(token, name, config.where, config)
-    return token
 
 
 def _device(name: str) -> torch.device:

@@ -10,6 +10,8 @@ from pydantic import ByteSize, Field, field_validator
 
 from hwsearch.denoisers.chat.asking import checked_template
 from hwsearch.denoisers.loading.json_fields import MOST_TOKEN
+from hwsearch.denoisers.loading.model_config import autoregressive
+from hwsearch.denoisers.loading.model_files import find_folder, find_gguf
 from hwsearch.errors import InputError
 from hwsearch.own import is_own, own_object
 from hwsearch.plan import Decoding
@@ -17,9 +19,13 @@ from hwsearch.schema import MOST_LENGTH, Keywords
 
 if TYPE_CHECKING:
     from hwsearch.denoisers.denoiser import Denoiser
+    from hwsearch.denoisers.described import DescribedModel
 
 Token = Annotated[int, Field(ge=0, le=MOST_TOKEN)]
 Count = Annotated[int, Field(ge=1, le=MOST_LENGTH)]
+
+#: Bytes of a float32.
+FLOAT_BYTES = 4
 
 
 class ModelOptionsDict(TypedDict, total=False):
@@ -99,6 +105,38 @@ class ModelOptions(Keywords):
             denoiser,
             decoding=self.lengths_of(denoiser.decoding),
             options=self.of_model.model_dump(exclude_defaults=True),
+        )
+
+    def described(self, name: str | Path) -> DescribedModel | None:
+        """The model that `load` loads, without its weights and without torch.
+
+        None where only loading it can tell what it is: code of one's own, a GGUF file, arithmetic or a
+        processor other than usual, files that do not hold what they say.
+
+        Raises as `load` does.
+        """
+        if is_own(str(name)) or (self.dtype, self.torch_device) != ("float32", "cpu"):
+            return None
+        if find_gguf(name) is not None:
+            return None
+        from hwsearch.denoisers.described import DescribedModel
+        from hwsearch.denoisers.large.memory import keeps_stored
+        from hwsearch.denoisers.loading.model_folder import holds_what_it_says, read_model_folder
+
+        stored = read_model_folder(find_folder(name))
+        config = autoregressive(stored.config) if self.causal else stored.config
+        refused = config.geometry.causal and (self.block_length or self.steps)
+        if refused or not holds_what_it_says(stored.path, config):
+            return None
+        stored.roles(config, self.mask_token_id, self.end_token_id)  # refused as when it is loaded
+        return DescribedModel(
+            name=str(name),
+            geometry=config.geometry,
+            tokenizer=stored.tokenizer,
+            prompt_template=self.prompt_template or config.prompt_template,
+            decoding=self.lengths_of(config.decoding),
+            chat=stored.chat,
+            stays_stored=keeps_stored(config.geometry, FLOAT_BYTES, self.memory),
         )
 
     def _loaded(self, name: str | Path, more: dict[str, Any]) -> Denoiser:

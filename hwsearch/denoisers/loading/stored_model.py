@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.denoisers.loading.model_config import ModelConfig
+from hwsearch.denoisers.loading.token_roles import check_token
 from hwsearch.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+#: What is known of masks, for who must say one.
+MASKS = " (LLaDA's is 126336, Dream's 151666); an autoregressive model has none: --causal"
 
 
 class ReadTensors(Protocol):
@@ -57,6 +63,25 @@ class StoredModel:
     chat: ChatTemplate | None
     read_tensors: ReadTensors
 
+    def roles(
+        self, config: ModelConfig, mask_token_id: int | None, end_token_id: int | None
+    ) -> tuple[int, int]:
+        """The tokens for "not written yet" and for the end: those that a caller gives, else its own.
+
+        Args:
+            config: its own, or that of the same model read from left to right.
+            mask_token_id: the caller's, if any.
+            end_token_id: likewise.
+
+        Raises:
+            CheckpointError: nobody says one, or the model has no row for it.
+        """
+        end = _token(end_token_id, next(iter(self.end_token_ids), None), "end_token_id", config)
+        mask = self.mask_token_id
+        if mask is None and config.geometry.causal:
+            mask = end  # no position sees what lies to its right, so any token serves
+        return _token(mask_token_id, mask, "mask_token_id", config), end
+
 
 def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, where: object) -> None:
     """See that a model has a row for each token but those that were added, which nothing may use.
@@ -70,3 +95,16 @@ def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, where: object) -
             f"{where}: the tokenizer has token {largest}, "
             f"but the config's vocabulary ends at {config.geometry.vocab_size - 1}"
         )
+
+
+def _token(given: int | None, stored: int | None, name: str, config: ModelConfig) -> int:
+    """A special token: the caller's, else the checkpoint's."""
+    token = stored if given is None else given
+    field = {"end_token_id": "eos_token_id"}.get(name, name)
+    if token is None:
+        raise CheckpointError(
+            f"{config.where}: {field} is missing; add it there, or give {name}= to load_denoiser, "
+            f"--{name.replace('_', '-')} to a verb{MASKS if name == 'mask_token_id' else ''}"
+        )
+    check_token(token, name, config.where, config)
+    return token

@@ -8,6 +8,7 @@ from hwsearch.plan import Decoding
 
 if TYPE_CHECKING:
     from hwsearch.denoisers.denoiser import Denoiser
+    from hwsearch.denoisers.described import DescribedModel
 
 STOP: Final[dict[str, Any]] = {"stop_at_end": True}
 ADVANCE: Final[dict[str, Any]] = {"window": {"advance": True}}
@@ -30,7 +31,7 @@ CHANGES: Final[tuple[dict[str, Any], ...]] = (
 )
 
 
-def offered_decodings(denoiser: Denoiser) -> tuple[Decoding | None, ...]:
+def offered_decodings(denoiser: Denoiser | DescribedModel) -> tuple[Decoding | None, ...]:
     """The model's own, as None, and what else its passes can be asked for.
 
     A model with full passes only has no windows; what is then the same is offered once. An

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
 
 from hwsearch.study.choices.cost_tables import CostTable, CostTables
 from hwsearch.study.choices.search_space import DECODING, WHOLE
@@ -30,6 +28,10 @@ def cheapest(cost: Table, limited: Table, room: float | None) -> dict[str, int] 
     """
     if room is None:
         return {name: min(costs, key=lambda c: (costs[c], c)) for name, costs in cost.items()}
+    # most of what scipy takes to load
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_array
+
     keys = [(name, choice) for name, costs in cost.items() for choice in costs]
     group = {name: row for row, name in enumerate(cost)}
     rows = [group[name] for name, _ in keys]

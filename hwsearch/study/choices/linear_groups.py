@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
 
+from hwsearch.denoisers.described import DescribedModel
 from hwsearch.errors import InputError, StudyError
 from hwsearch.formats.catalog import format_of
 from hwsearch.plan import LINEAR_GROUPS, SHORT_FORMS, WeightFormat, groups_of
@@ -35,21 +36,25 @@ def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
 LinearGroupNames = Annotated[tuple[str, ...], AfterValidator(_each_once)]
 
 
-def offered_linear_groups(denoiser: Denoiser, formats: Iterable[WeightFormat]) -> tuple[str, ...]:
+def offered_linear_groups(
+    denoiser: Denoiser | DescribedModel, formats: Iterable[WeightFormat]
+) -> tuple[str, ...]:
     """`DOWN_APART` where a format rounds inputs whole and the model names ``down``, else `TOGETHER`."""
     whole = any(format_of(fmt).rounds_inputs_whole for fmt in formats)
     return DOWN_APART if whole and _tells(denoiser, DOWN_APART) else TOGETHER
 
 
-def check_linear_groups(denoiser: Denoiser, groups: tuple[str, ...]) -> None:
+def check_linear_groups(denoiser: Denoiser | DescribedModel, groups: tuple[str, ...]) -> None:
     """Raise `StudyError` where a model names as one group what a space tells apart."""
+    if isinstance(denoiser, DescribedModel):
+        return  # a Llama-form transformer names each group
     try:
         denoiser.network.linear_groups().joined(groups)
     except InputError as error:
         raise StudyError(f"[space].linear_groups: {error}") from error
 
 
-def _tells(denoiser: Denoiser, groups: tuple[str, ...]) -> bool:
+def _tells(denoiser: Denoiser | DescribedModel, groups: tuple[str, ...]) -> bool:
     try:
         check_linear_groups(denoiser, groups)
     except StudyError:

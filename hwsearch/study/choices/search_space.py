@@ -30,6 +30,7 @@ from hwsearch.study.choices.linear_groups import TOGETHER, LinearGroupNames, off
 if TYPE_CHECKING:
     from hwsearch.decoding.kept import KeptShares
     from hwsearch.denoisers.denoiser import Denoiser
+    from hwsearch.denoisers.described import DescribedModel
     from hwsearch.latency.devices.device import Device
     from hwsearch.sinks import SinkProfile
 
@@ -105,7 +106,7 @@ class SearchSpace(OmitsDefaults):
     _omitted_defaults = _LISTS | {"rounding"}
 
     @classmethod
-    def of(cls, denoiser: Denoiser, device: Device, **chosen: Any) -> SearchSpace:
+    def of(cls, denoiser: Denoiser | DescribedModel, device: Device, **chosen: Any) -> SearchSpace:
         """Every threshold, if the model caches anything, every format that the device runs, and the
         decodings of `hwsearch.study.choices.decodings`; of an autoregressive model formats alone.
 
@@ -118,11 +119,10 @@ class SearchSpace(OmitsDefaults):
             device: where the plan will run.
             chosen: fields that shall be otherwise.
         """
-        drops = denoiser.is_cached and not denoiser.is_causal
         formats = chosen.get("formats", device.costs.formats())
         offered = {
             "num_layers": denoiser.num_layers,
-            "thresholds": THRESHOLDS if drops else (1.0,),
+            "thresholds": THRESHOLDS if denoiser.is_cached and not denoiser.is_causal else (1.0,),
             "formats": tuple(formats),
             "linear_groups": offered_linear_groups(denoiser, formats),
             "decodings": offered_decodings(denoiser),

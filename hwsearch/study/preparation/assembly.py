@@ -30,11 +30,11 @@ from hwsearch.tasks.losses import Loss
 from hwsearch.tasks.losses.causal import SolvedProblems
 from hwsearch.tasks.losses.kl import FrozenStates
 from hwsearch.tasks.losses.pricing import (
-    DEFAULT_PROBLEMS,
     DecodedProblems,
     make_price,
     unasked,
 )
+from hwsearch.tasks.losses.sizes import DEFAULT_PROBLEMS
 from hwsearch.tasks.problem import Problem
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hwsearch.denoisers.chat.asking import Infilling, Question
-from hwsearch.denoisers.denoiser import Denoiser
+from hwsearch.denoisers.described import Asked
 from hwsearch.latency.operators import Workload
 from hwsearch.tasks.choice import TaskChoice
 
@@ -17,11 +17,11 @@ SINK_QUESTIONS = 16
 MEDIAN_OF = 32
 
 
-def default_workload(denoiser: Denoiser, task: TaskChoice | None = None) -> Workload:
+def default_workload(denoiser: Asked, task: TaskChoice | None = None) -> Workload:
     """A task's median prompt and suffix, answered as the model's makers decode it.
 
     Args:
-        denoiser: the model.
+        denoiser: the model, with weights or without.
         task: whose calibration questions; None is the default task. How long a prompt is does not
             depend on how few questions are calibrated on.
     """
@@ -36,7 +36,7 @@ def default_workload(denoiser: Denoiser, task: TaskChoice | None = None) -> Work
 
 
 def prompted_workload(
-    denoiser: Denoiser, prompt_length: int, questions: Sequence[Question]
+    denoiser: Asked, prompt_length: int, questions: Sequence[Question]
 ) -> Workload:
     """A prompt of some length and the median suffix of some questions, answered likewise."""
     suffixes = [Infilling.of(question).suffix for question in questions[:MEDIAN_OF]]

@@ -35,16 +35,13 @@ from hwsearch.plan import SHORT_FORMS, WeightFormat
 from hwsearch.progress import each
 from hwsearch.study.sensitivities.capture import Calls, LinearCall, LinearCapture, held_bytes
 from hwsearch.study.sensitivities.dropping import attention_outputs, dropping_losses
+from hwsearch.study.sensitivities.effort import draws_of, passes_made
 from hwsearch.study.sensitivities.movement import Movement, expected_loss
 from hwsearch.study.sensitivities.pruning import PruningChoices, SmallerLayers
 from hwsearch.study.sensitivities.table import ByFormat, BySize, ByThreshold, Sensitivities
 from hwsearch.tasks.losses.loss import DivergenceLoss, JudgedLogits
 
 KeyT = TypeVar("KeyT")
-
-#: Random directions a state, at least and at most; more than the least where that makes fewer than so
-#: many over all sequences. The standard deviation of an estimate falls with the root of their number.
-DRAWS, MOST_DRAWS, DIRECTIONS = 2, 8, 192
 
 #: Memory for what linears read and what flows back to them, kept of a sweep; a single group of a layer may
 #: take more.
@@ -101,14 +98,14 @@ def measure_sensitivities(
         groups: linears of a layer that have one format together, by `hwsearch.plan.LINEAR_GROUPS` or
             short forms.
         pruning: sink thresholds and sizes of layers that are estimated, too.
-        draws: random directions a state; None takes `DRAWS`, and more for few sequences.
+        draws: random directions a state; None takes `effort.DRAWS`, and more for few sequences.
         seed: of the directions.
         rounded: makes linears in a format.
 
     Raises:
         InputError: the network names as one what `groups` tell apart.
     """
-    draws, pruning = draws or _draws(loss.cost), pruning or PruningChoices()
+    draws, pruning = draws or draws_of(loss.cost), pruning or PruningChoices()
     lossy = [fmt for fmt in dict.fromkeys(formats) if fmt is not WeightFormat.FP32]
     layers = network.linear_groups().joined(groups)
     units = _units(layers, network.linear_groups().head)
@@ -127,33 +124,8 @@ def measure_sensitivities(
                 found.thresholds.setdefault(layer, {})[threshold] = nats
         if pruning.smaller is not None:
             found.add_sizes(_sizes(network, seen, states, pruning.smaller))
-    cost = _passes(loss.cost, sweeps, draws, len(lossy), runs, is_large(network))
+    cost = passes_made(loss.cost, sweeps, draws, len(lossy), runs, is_large(network))
     return found.table([tuple(layer) for layer in layers], lossy, cost)
-
-
-def passes_needed(cost: float, formats: int, thresholds: int, large: bool) -> float:
-    """Work of `measure_sensitivities` where one sweep does, in full passes over one sequence.
-
-    Args:
-        cost: that of the loss.
-        formats: how many are estimated.
-        thresholds: how many are estimated.
-        large: whether the weights stay in their files.
-    """
-    return _passes(cost, 1, _draws(cost), formats, thresholds, large)
-
-
-def _draws(cost: float) -> int:
-    return max(DRAWS, min(MOST_DRAWS, math.ceil(DIRECTIONS / cost)))
-
-
-def _passes(
-    cost: float, sweeps: int, draws: int, formats: int, dropping: int, large: bool
-) -> float:
-    # a backward pass is worth two; each linear runs once a format, and once as it is or, where
-    # formats are in turn, once more for each
-    plain = formats if large else 1
-    return cost * (sweeps * (1 + 2 * draws) + dropping + plain + formats)
 
 
 def _units(layers: Sequence[Mapping[str, tuple[str, ...]]], head: str | None) -> list[_Unit]:

@@ -14,6 +14,8 @@ from hwsearch.study.choices.search_space import Scales, SearchSpace
 
 if TYPE_CHECKING:
     from hwsearch.denoisers.denoiser import Denoiser
+    from hwsearch.denoisers.described import DescribedModel
+    from hwsearch.latency.devices.device import Device
 
 Threshold = Annotated[float, Field(ge=0.0, le=1.0)]
 Shares = Annotated[tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...], Field(min_length=1)]
@@ -65,7 +67,14 @@ class SpaceSpec(Frozen):
     decodings: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)] | None = None
     rounding: Rounding | None = None
 
-    def chosen(self, denoiser: Denoiser) -> dict[str, Any]:
+    def offered(self, denoiser: Denoiser | DescribedModel, device: Device) -> SearchSpace:
+        """The space for a model and a device. Raises as `SearchSpace.of` and `chosen`."""
+        chosen = self.chosen(denoiser)
+        if chosen.get("groups") == "refine":
+            chosen["groups"] = "free"
+        return SearchSpace.of(denoiser, device, **chosen)
+
+    def chosen(self, denoiser: Denoiser | DescribedModel) -> dict[str, Any]:
         """What is said, as a `SearchSpace` of a model has it: sizes for shares.
 
         Raises:

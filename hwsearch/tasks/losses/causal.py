@@ -30,8 +30,8 @@ from hwsearch.denoisers.network import Network
 from hwsearch.errors import InputError
 from hwsearch.progress import each
 from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last
-from hwsearch.tasks.losses.kl import ACTIVATION_BYTES
 from hwsearch.tasks.losses.loss import Judged, JudgedLogits
+from hwsearch.tasks.losses.sizes import ACTIVATION_BYTES
 from hwsearch.tasks.losses.teacher_forcing import answered
 from hwsearch.tasks.problem import Problem
 

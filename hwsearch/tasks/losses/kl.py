@@ -29,13 +29,7 @@ from hwsearch.tasks.losses.by_state import StateLoss, in_turn, last
 from hwsearch.tasks.losses.frozen_states import STATE_CLASSES, FrozenState, record_states
 from hwsearch.tasks.losses.loss import Judged, JudgedLogits
 from hwsearch.tasks.losses.pricing.decoded import Decoded
-
-#: Refreshes of each calibration question that are judged. More questions are worth more than more
-#: refreshes of the same (studies/proxies/states.py).
-PER_QUESTION = 1
-
-#: Memory for what layers put out on the states, so that a plan starts at its first new layer.
-ACTIVATION_BYTES = 2 << 30
+from hwsearch.tasks.losses.sizes import ACTIVATION_BYTES, PER_QUESTION
 
 
 class FrozenStates:

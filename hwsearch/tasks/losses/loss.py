@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hwsearch.decoding.kept import KeptShares
-from hwsearch.denoisers.network import Network
 from hwsearch.tasks.losses.by_state import StateLoss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hwsearch.denoisers.network import Network
 
 
 class Loss(Protocol):

@@ -14,12 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Vocabularies up to this size are kept whole.
-WHOLE_VOCABULARY = 1 << 15
-
-#: Most probable tokens that are kept of a position, at least and at most; and the probability that may be
-#: left to the others, unless that takes more tokens.
-LEAST_KEPT, MOST_KEPT, REST = 64, 2048, 1e-3
+from hwsearch.tasks.losses.sizes import LEAST_KEPT, MOST_KEPT, REST, WHOLE_VOCABULARY
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from hwsearch.bundle.gguf import export_gguf
 from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
-from hwsearch.denoisers.large import stored_weights
+from hwsearch.denoisers.large import memory
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError
@@ -39,7 +39,7 @@ MIXED = CompressionPlan.validate(
 @pytest.fixture(autouse=True)
 def always_stored(monkeypatch, tmp_path):
     """Every model is large, and made of many pieces."""
-    monkeypatch.setattr(stored_weights, "COPIES_SHARE", 0.0)
+    monkeypatch.setattr(memory, "COPIES_SHARE", 0.0)
     monkeypatch.setattr(stored_linear, "AT_ONCE", 48 * 7)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
 
@@ -61,7 +61,7 @@ def folder(request, tmp_path_factory):
 
 def copied(folder, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(stored_weights, "COPIES_SHARE", 1.0)
+        patch.setattr(memory, "COPIES_SHARE", 1.0)
         return load_denoiser(folder)
 
 

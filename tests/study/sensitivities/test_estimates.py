@@ -24,6 +24,7 @@ from hwsearch.study.sensitivities import (
     measure_sensitivities,
 )
 from hwsearch.study.sensitivities.capture import LinearCapture
+from hwsearch.study.sensitivities.effort import MOST_DRAWS
 from hwsearch.tasks.losses import make_loss
 from hwsearch.tasks.losses.loss import DivergenceLoss
 from hwsearch.tasks.problem import Problem
@@ -111,7 +112,7 @@ def test_few_directions_are_dearer_by_two_passes_each():
     again = measure_sensitivities(denoiser.network, loss, FORMATS, draws=1)
     assert again == one != measure_sensitivities(denoiser.network, loss, FORMATS, draws=1, seed=1)
     few = measure_sensitivities(denoiser.network, loss, FORMATS)
-    assert few.passes == pytest.approx(loss.cost * (1 + 2 * estimates.MOST_DRAWS + 1 + 2))
+    assert few.passes == pytest.approx(loss.cost * (1 + 2 * MOST_DRAWS + 1 + 2))
 
 
 def test_what_does_not_fit_into_memory_is_left_to_a_further_sweep(monkeypatch):

@@ -1,23 +1,28 @@
 """Prices of decoding: what a plan's way of writing costs its texts, which frozen states cannot see."""
 
-from hwsearch.tasks.losses.pricing.catalog import (
-    DEFAULT_PRICE,
-    DEFAULT_PROBLEMS,
-    PRICES,
-    make_price,
-    unasked,
-)
-from hwsearch.tasks.losses.pricing.decoded import (
-    Decoded,
-    DecodedProblem,
-    DecodedProblems,
-    decode,
-)
-from hwsearch.tasks.losses.pricing.price import DecodingPrice
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hwsearch.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from hwsearch.tasks.losses.pricing.catalog import (
+        DEFAULT_PRICE,
+        PRICES,
+        make_price,
+        unasked,
+    )
+    from hwsearch.tasks.losses.pricing.decoded import (
+        Decoded,
+        DecodedProblem,
+        DecodedProblems,
+        decode,
+    )
+    from hwsearch.tasks.losses.pricing.price import DecodingPrice
 
 __all__ = [
     "DEFAULT_PRICE",
-    "DEFAULT_PROBLEMS",
     "PRICES",
     "Decoded",
     "DecodedProblem",
@@ -27,3 +32,22 @@ __all__ = [
     "make_price",
     "unasked",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "hwsearch.tasks.losses.pricing.catalog": [
+            "DEFAULT_PRICE",
+            "PRICES",
+            "make_price",
+            "unasked",
+        ],
+        "hwsearch.tasks.losses.pricing.decoded": [
+            "Decoded",
+            "DecodedProblem",
+            "DecodedProblems",
+            "decode",
+        ],
+        "hwsearch.tasks.losses.pricing.price": ["DecodingPrice"],
+    },
+)

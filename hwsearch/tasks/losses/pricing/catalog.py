@@ -18,11 +18,10 @@ from hwsearch.tasks.losses.pricing.likelihood import (
 )
 from hwsearch.tasks.losses.pricing.price import DecodingPrice
 from hwsearch.tasks.losses.pricing.views import EveryNth, LeftToRight, SeenByPass, View
+from hwsearch.tasks.losses.sizes import DEFAULT_PROBLEMS
 
-#: The price that studies/proxies/decoding.py speaks for, and on how many problems: fewer rank decodings
-#: as well, and keep the order of plans with one decoding less.
+#: The price that studies/proxies/decoding.py speaks for.
 DEFAULT_PRICE = "chain-total"
-DEFAULT_PROBLEMS = 64
 
 #: What `unasked` chooses from.
 QuestionT = TypeVar("QuestionT")

@@ -1,37 +1,40 @@
 """What a search is going to compute, how long that takes on this machine, and how much it holds meanwhile.
 
-All is told from sizes, from how many questions are asked, and from a few layers that are timed.
+All is told from sizes, from how many questions are asked, and from a few products, or layers, that are
+timed.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import median
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-import torch
-
-from hwsearch.compression.pruning.calibration import TIMES
-from hwsearch.compression.rounding.calibrated import MOST_ROWS
-from hwsearch.compression.rounding.effort import SLOWER, multiplications
+from hwsearch.compression.noise_levels import TIMES
+from hwsearch.compression.rounding.effort import MOST_ROWS, SLOWER, multiplications
 from hwsearch.denoisers.accounting import parameters
-from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.denoisers.large.lockstep import is_large, run_through
-from hwsearch.denoisers.network import linear_sizes
+from hwsearch.denoisers.described import DescribedModel
 from hwsearch.formats.catalog import format_of
 from hwsearch.formats.integer_format import IntegerFormat
 from hwsearch.plan import Decoding, WeightFormat
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.preparation.calibration import SINK_QUESTIONS, default_workload
-from hwsearch.study.sensitivities.estimates import passes_needed
+from hwsearch.study.preparation.model_sizes import ModelSizes
+from hwsearch.study.preparation.pass_time import seconds_a_pass
+from hwsearch.study.sensitivities.effort import passes_needed
 from hwsearch.study.settings.values import StudySettings
-from hwsearch.tasks.losses.kl import ACTIVATION_BYTES, PER_QUESTION
-from hwsearch.tasks.losses.pricing import DEFAULT_PROBLEMS
-from hwsearch.tasks.losses.reference_logp import MOST_KEPT, WHOLE_VOCABULARY
+from hwsearch.tasks.losses.sizes import (
+    ACTIVATION_BYTES,
+    DEFAULT_PROBLEMS,
+    MOST_KEPT,
+    PER_QUESTION,
+    WHOLE_VOCABULARY,
+)
 
-#: Layers that are timed, sequences that go through them together, and how often.
-LAYERS, BATCH, REPEATS = 2, 4, 3
+if TYPE_CHECKING:
+    from hwsearch.denoisers.denoiser import Denoiser
+    from hwsearch.study.settings.file import StudySpec
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,13 @@ class Forecast:
         )
 
 
-def forecast(denoiser: Denoiser, space: SearchSpace, settings: StudySettings) -> Forecast:
+def forecast(
+    denoiser: Denoiser | DescribedModel, space: SearchSpace, settings: StudySettings
+) -> Forecast:
     """What a search with these settings takes.
 
     Args:
-        denoiser: the uncompressed model, asked as the task asks.
+        denoiser: the uncompressed model, with weights or without, asked as the task asks.
         space: what may be chosen.
         settings: the study's.
     """
@@ -114,13 +119,33 @@ def forecast(denoiser: Denoiser, space: SearchSpace, settings: StudySettings) ->
     )
 
 
+def forecast_spec(spec: StudySpec) -> Forecast:
+    """What a search of a study would compute, how long that takes here, and what it holds.
+
+    Nothing is searched, and no weight is read where the files say enough. Raises as
+    `hwsearch.study.searching.run_spec` does.
+    """
+    from hwsearch.latency.devices.device import load_device
+
+    spec.judged.check()  # before a model is read
+    described = spec.described(spec.model)
+    model = spec.load(spec.model) if described is None else described
+    space = spec.space.offered(model, load_device(spec.device))
+    return forecast(spec.judged.asking(model), space, spec)
+
+
 @dataclass(frozen=True)
 class _Work:
-    denoiser: Denoiser
+    denoiser: Denoiser | DescribedModel
     space: SearchSpace
     settings: StudySettings
     questions: int
     length: int
+
+    @cached_property
+    def sizes(self) -> ModelSizes:
+        """The model's sizes."""
+        return ModelSizes.of(self.denoiser)
 
     def before(self) -> Iterator[Stage]:
         """Before the first trial."""
@@ -142,7 +167,7 @@ class _Work:
         if self.settings.sensitivities and self.settings.sampler == "additive" and loss == "kl":
             formats = [fmt for fmt in self.space.formats if fmt is not WeightFormat.FP32]
             thresholds = [threshold for threshold in self.space.thresholds if threshold < 1.0]
-            large = is_large(self.denoiser.network)
+            large = self.sizes.stays_stored
             passes = passes_needed(self._loss, len(formats), len(thresholds), large)
             yield Stage("estimating sensitivities", passes)
 
@@ -163,7 +188,7 @@ class _Work:
     @property
     def _rounding(self) -> float:
         """Passes that take as long as rounding all linears to all formats."""
-        sizes = linear_sizes(self.denoiser.network)
+        sizes = self.sizes
         levels = 1 if self.denoiser.is_causal else len(TIMES)
         rows = min(MOST_ROWS, self.questions * levels * self.length)
         integer = [f for f in self.space.formats if isinstance(format_of(f), IntegerFormat)]
@@ -192,62 +217,22 @@ class _Work:
 
     def held(self) -> dict[str, int]:
         """Bytes in memory; what is mapped from files comes and goes and is not counted."""
-        network, formats = self.denoiser.network, self.space.formats
-        paths = network.linear_groups().paths()
-        linears = sum(network.get_parameter(f"{path}.weight").numel() for path in paths)
+        sizes, geometry, formats = self.sizes, self.denoiser.known_geometry, self.space.formats
         held = {}
-        if is_large(network):
-            layer = parameters(self.denoiser.geometry)
+        if sizes.stays_stored and geometry is not None:
+            layer = parameters(geometry)
             held["one layer's weights as floats"] = 2 * 4 * (layer.attention + layer.mlp)
         else:
-            held["weights"] = sum(p.numel() * p.element_size() for p in network.parameters())
+            held["weights"] = sizes.weight_bytes
             rounded = len([fmt for fmt in formats if fmt is not WeightFormat.FP32])
-            itemsize = next(network.parameters()).element_size()
-            held[f"weights rounded to {rounded} formats"] = rounded * linears * itemsize
+            held[f"weights rounded to {rounded} formats"] = rounded * sizes.linear_bytes
             held["layer outputs on frozen states"] = ACTIVATION_BYTES
-        if self.denoiser.is_cached and self.settings.loss == "kl" and not self.denoiser.is_causal:
-            vocab = self.denoiser.geometry.vocab_size
+        if geometry is not None and self.settings.loss == "kl" and not geometry.causal:
+            vocab = geometry.vocab_size
             kept = 4 * vocab if vocab <= WHOLE_VOCABULARY else 8 * MOST_KEPT
             block = self.denoiser.decoding.block_length
             held["predictions on frozen states"] = 2 * self.questions * PER_QUESTION * block * kept
         return held
-
-
-@torch.inference_mode()
-def seconds_a_pass(denoiser: Denoiser, length: int) -> float:
-    """Seconds of one full pass over one sequence, several together; told from a few layers.
-
-    Args:
-        denoiser: the model.
-        length: positions of a sequence.
-    """
-    network, device = denoiser.network, denoiser.network.device
-    tokens = torch.full((BATCH, length), denoiser.mask_token_id, device=device)
-    if not denoiser.is_cached:
-        return _timed(lambda: network(tokens)) / BATCH
-    transformer, layers = denoiser.transformer, denoiser.num_layers
-    if layers <= 2 * LAYERS:
-        return _timed(lambda: run_through(transformer.refreshing(tokens))) / BATCH
-
-    def some() -> None:
-        running = transformer.refreshing(tokens)
-        for _ in range(1 + LAYERS):  # the first stop is before the first layer
-            next(running)
-        running.close()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return _timed(some) / BATCH * layers / LAYERS
-
-
-def _timed(run: Callable[[], object]) -> float:
-    run()
-    found = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - began)
-    return median(found)
 
 
 def _duration(seconds: float) -> str:
