@@ -33,7 +33,7 @@ def test_changed_databases_are_read_or_refused(tmp_path, read, share):
     ("change", "said"),
     [
         ("UPDATE trial_values SET value = NULL, value_type = 'FINITE'", "restore it from a copy"),
-        ("INSERT INTO trial_values SELECT 99 + trial_id, trial_id, 1, 0.5, 'FINITE' FROM trials", "IndexError"),
+        ("INSERT INTO trial_values SELECT trial_id + 99, trial_id, 1, 1, 'FINITE' FROM trials", "IndexError"),
         ("UPDATE trial_user_attributes SET value_json = '[0, 1]' WHERE key = 'estimated_values'", "2 values"),
         ("UPDATE trial_user_attributes SET value_json = '{' WHERE key = 'size_bytes'", "JSONDecodeError"),
         ("UPDATE trial_user_attributes SET value_json = '\"x\"' WHERE key = 'size_bytes'", "size_bytes"),
