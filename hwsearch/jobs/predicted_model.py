@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwsearch.decoding.kept import KeptPlan
 from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.denoisers.caching.digest import geometry_digest
+from hwsearch.denoisers.caching.documents import remembered_document
 from hwsearch.denoisers.described import DescribedModel
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.denoisers.loading.config import read_config
 from hwsearch.denoisers.loading.model_config import autoregressive
+from hwsearch.denoisers.loading.model_files import find_folder
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError, PlanError
 from hwsearch.latency.devices.device import Device
@@ -146,8 +148,8 @@ def subject_of(
         length = prompt_length or PROMPT_LENGTH
         return Subject(config_name(model), config.geometry, config.decoding, length, None)
     task.check()  # before a model is read
-    weights = _Weights(model, task, options)
     described = options.described(model)
+    weights = _Weights(model, task, options, described)
     known: Denoiser | DescribedModel = (
         weights.denoiser if described is None else task.asking(described)
     )
@@ -165,6 +167,7 @@ class _Weights:
     model: str
     task: TaskChoice
     options: ModelOptions
+    described: DescribedModel | None
 
     @cached_property
     def denoiser(self) -> Denoiser:
@@ -182,8 +185,26 @@ class _Weights:
         return calibrate_sinks(self.denoiser, self.task.calibration_questions(SINK_QUESTIONS))
 
     def count(self, kept: KeptPlan) -> PassCounts:
-        """Passes of a plan, counted."""
-        return count_passes(self.denoiser, kept, self.task)
+        """Passes of a plan, counted, or found where they were counted before.
+
+        Those of forecasts are counted anew: they depend on questions beyond those that are asked.
+        """
+        decoding = kept.plan.decoding
+        if self.described is None or decoding is None or decoding.forecast is not None:
+            return count_passes(self.denoiser, kept, self.task)
+        return remembered_document(
+            "passes",
+            find_folder(self.model),
+            self._parts(kept),
+            partial(PassCounts.read, decoding),
+            lambda: count_passes(self.denoiser, kept, self.task).document(),
+        )
+
+    def _parts(self, kept: KeptPlan) -> list[str]:
+        """What a plan's passes depend on beside the model's files."""
+        said = (self.task.judged, self.options.of_model, kept.plan)
+        asked = [repr(question) for question in self.task.calibration_questions()]
+        return [*(one.model_dump_json() for one in said), repr(kept.kept), *asked]
 
 
 def count_passes(denoiser: Denoiser, kept: KeptPlan, task: TaskChoice | None = None) -> PassCounts:

@@ -1,15 +1,18 @@
 """Which packages a command loads: by names, not by seconds, which are the weather's."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
+from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
 from hwsearch.denoisers.loading.config import read_config
 from hwsearch.plan import CompressionPlan
 from hwsearch.study import Goal
 from hwsearch.study.run import run_study
+from hwsearch.tasks.choice import QUESTIONS_VARIABLE
 from tests.study.test_killed import Quick
 from tests.study.test_run import make_objective
 
@@ -84,3 +87,34 @@ def test_a_command_loads_what_it_needs(folder, arguments, allowed):
     )
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stderr.splitlines()[-1])) <= allowed
+
+
+def predicted(folder, cache):
+    """What predict says of a plan whose passes the text decides, and which packages it loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, "predict", "careful.json", "--device", "apple-m2", "--json"],
+        cwd=folder,
+        env={**os.environ, CACHE_VARIABLE: str(cache), QUESTIONS_VARIABLE: "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_passes_that_were_counted_are_found_without_torch(folder, tmp_path):
+    config = read_config("gsm-mini")
+    changes = {"commit": {"policy": "threshold", "threshold": 0.9}, "stop_at_end": True}
+    decoding = config.decoding.changed(changes)
+    plan = CompressionPlan.uniform(config.geometry.num_layers, "w8", "w4", head="w8")
+    plan = plan.model_copy(update={"decoding": decoding})
+    (folder / "careful.json").write_text(plan.to_json())
+    counted, loaded = predicted(folder, tmp_path)
+    assert "torch" in loaded
+    found, loaded = predicted(folder, tmp_path)
+    assert found == counted and loaded == {"pandas"}
+    for path in tmp_path.glob("passes/*.json"):
+        path.write_text("{}")
+    again, loaded = predicted(folder, tmp_path)
+    assert again == counted and "torch" in loaded, "a damaged file is made again"

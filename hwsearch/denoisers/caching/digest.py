@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from hwsearch.denoisers.caching.folder import CACHED_FILE, cache_folder
+from hwsearch.denoisers.caching.folder import CACHED_TEXT, cache_folder
 from hwsearch.denoisers.chat.asking import Infilling, Question
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import InputError
@@ -76,18 +76,26 @@ _KNOWN: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 def _digest_of_files(network: nn.Module, path: Path) -> str:
     """The digest of weights that stay in files; on disk for files of the same names, sizes and times."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    seen = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     names = [f"{name} {tensor.dtype}" for name, tensor in sorted(network.state_dict().items())]
-    known = cache_folder() / "digests" / text_digest(code_digest(), json.dumps([seen, names]))
+    known = (
+        cache_folder() / "digests" / text_digest(code_digest(), files_seen(path), json.dumps(names))
+    )
     with suppress(InputError):
-        if len(digest := read_text(known, CACHED_FILE)) == DIGITS:
+        if len(digest := read_text(known, CACHED_TEXT)) == DIGITS:
             return digest
     digest = _weights_digest(network)
     with suppress(OSError):  # a disk that is full, or may not be written
         known.parent.mkdir(parents=True, exist_ok=True)
         known.write_text(digest, encoding="ascii")
     return digest
+
+
+def files_seen(path: Path) -> str:
+    """Names, sizes and times of a model's files: of a folder, or one file."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return json.dumps(
+        [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    )
 
 
 @cache

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from hwsearch.errors import InputError
 from hwsearch.files import FileKind
-from hwsearch.files.kinds import GIB
+from hwsearch.files.kinds import GIB, MIB
 
 #: A file of it. Caches of large models are as large as these.
 CACHED_FILE = FileKind("cached file", 1024 * GIB, InputError, "remove it: it is made again")
+
+#: A small one, which is read whole: reading takes memory for as many bytes as a kind allows.
+CACHED_TEXT = FileKind("cached text", MIB, InputError, "remove it: it is made again")
 
 #: The environment's variable for it.
 CACHE_VARIABLE = "HWSEARCH_CACHE"
