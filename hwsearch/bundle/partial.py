@@ -16,6 +16,7 @@ from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.caching.digest import code_digest
 from hwsearch.errors import InputError
 from hwsearch.files import FileKind, read_text
+from hwsearch.runtime.bundle import WEIGHTS_FILE
 
 #: Bytes of graphs, tokenizer and references beside the weights, at most.
 _REST = 64 << 20
@@ -49,6 +50,11 @@ class PartialBundle:
         if not (known.is_file() and read_text(known, _OWN_FILE) == self._key):
             shutil.rmtree(self._folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.iterdir():
+            if (
+                left.name != WEIGHTS_FILE
+            ):  # all else is written anew, and a bundle lists all that is there
+                left.unlink()
         known.write_text(self._key, encoding="utf-8")
         return self
 
@@ -84,14 +90,13 @@ class PartialBundle:
     def move(self) -> None:
         """Put the finished folder in its place; one that is there goes aside first, and back on failure."""
         replaced = self._folder / _REPLACED
-        if not self._out.exists():
-            self.folder.rename(self._out)
-            return
-        self._out.rename(replaced)
         try:
+            if self._out.exists():
+                self._out.rename(replaced)
             self.folder.rename(self._out)
-        except OSError:
-            replaced.rename(self._out)
+        except BaseException:  # a signal, too
+            if replaced.exists() and not self._out.exists():
+                replaced.rename(self._out)
             raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -306,7 +307,16 @@ def _is_number(cell: object) -> bool:
 
 
 def quiet_optuna() -> None:
-    """Leave the terminal to the progress bar: Optuna would write a line a trial."""
+    """Leave the terminal to the progress bar: Optuna would write a line a trial.
+
+    What a trial raised, such as Ctrl-C, ends the command and is told there; Optuna would add its traceback.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("optuna.study._optimize").addFilter(_is_told_by_optuna_alone)
+
+
+def _is_told_by_optuna_alone(record: logging.LogRecord) -> bool:
+    """Whether a line of Optuna's is not about an exception that is raised on."""
+    return record.exc_info is None and not record.getMessage().endswith("failed with value None.")

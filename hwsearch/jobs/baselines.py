@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -231,9 +230,9 @@ def _claim(out: Path, settings: Settings, bench: Bench) -> None:
             f"warning: {out} was begun by an older hwsearch and does not say of which weights and "
             "problems its rows are; they are taken to be these"
         )
-    fresh = path.with_suffix(f".{os.getpid()}.part")  # parts of a run may read it meanwhile
-    fresh.write_text(json.dumps({**mine, CONTENT: content}) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    with whole_files(out) as fresh:  # parts of a run may read it meanwhile
+        text = json.dumps({**mine, CONTENT: content}) + "\n"
+        (fresh / RUN_FILE).write_text(text, encoding="utf-8")
 
 
 def _read_run(path: Path) -> dict[str, Any]:

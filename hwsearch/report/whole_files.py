@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from hwsearch.files.folders import LOCK, fresh_aside
 
-#: How folders are called that files are written in, and the lock in them that tells who is at it.
-_WRITING, _LOCK = ".writing-", ".lock"
+#: How folders are called that files are written in.
+_WRITING = ".writing-"
 
 
 @contextmanager
@@ -28,18 +26,8 @@ def whole_files(folder: Path) -> Iterator[Path]:
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=_WRITING) as made:
-        fresh = Path(made)
-        with FileLock(fresh / _LOCK).acquire(blocking=False):
-            yield fresh
-            for path in sorted(fresh.iterdir()):
-                if path.name != _LOCK:
-                    path.replace(folder / path.name)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed writers left: their locks are free."""
-    for left in folder.glob(f"{_WRITING}*"):
-        with suppress(Timeout, OSError), FileLock(left / _LOCK).acquire(blocking=False):
-            shutil.rmtree(left, ignore_errors=True)
+    with fresh_aside(folder, _WRITING) as fresh:
+        yield fresh
+        for path in sorted(fresh.iterdir()):
+            if path.name != LOCK:
+                path.replace(folder / path.name)

@@ -1,11 +1,16 @@
 """A folder is there whole or not at all, and two that are written at once do not meet."""
 
+import os
+import signal
 import threading
+from pathlib import Path
 
 import pytest
 
 from hwsearch.errors import InputError
-from hwsearch.files import whole_folder
+from hwsearch.files import recover_folder, whole_folder
+from hwsearch.files.folders import fresh_aside
+from tests.killing import in_child
 
 
 def test_a_folder_is_there_in_the_end_alone(tmp_path):
@@ -61,3 +66,55 @@ def test_two_at_once_share_no_file(tmp_path, if_there):
     assert len(list(place.iterdir())) == 20
     assert list(tmp_path.iterdir()) == [place]
     assert len(refused) == (1 if if_there == "refuse" else 0) or if_there == "replace"
+
+
+def left_by_a_killed_one(place, *, moved_aside):
+    """Kill a writer that has finished a folder; it may have moved the older one aside."""
+
+    def write():
+        with whole_folder(place, "replace") as fresh:
+            (fresh / "file").write_text("new")
+            if moved_aside:
+                place.rename(fresh.parent / "replaced")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(write) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("moved_aside", [False, True])
+def test_what_a_killed_one_left_is_tidied_up_and_nothing_is_lost(tmp_path, moved_aside):
+    place = tmp_path / "[1].place"
+    with whole_folder(place) as fresh:
+        (fresh / "file").write_text("old")
+    left_by_a_killed_one(place, moved_aside=moved_aside)
+    assert len(list(tmp_path.iterdir())) == (1 if moved_aside else 2)
+    recover_folder(place)
+    assert list(tmp_path.iterdir()) == [place]
+    assert (place / "file").read_text() == ("new" if moved_aside else "old")
+
+
+def test_what_is_being_written_is_left_alone(tmp_path):
+    place = tmp_path / "place"
+    with whole_folder(place) as fresh:
+        recover_folder(place)
+        assert fresh.is_dir()
+    with fresh_aside(tmp_path, ".making-") as one, fresh_aside(tmp_path, ".making-") as other:
+        assert one != other and one.is_dir()
+
+
+def test_ctrl_c_between_two_moves_leaves_the_old_one(tmp_path, monkeypatch):
+    place = tmp_path / "place"
+    with whole_folder(place) as fresh:
+        (fresh / "file").write_text("old")
+    rename = Path.rename
+
+    def interrupted(path, target):
+        if Path(target) == place and path.parent != place.parent and path.name != "replaced":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), whole_folder(place, "replace") as fresh:
+        (fresh / "file").write_text("new")
+    assert (place / "file").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [place]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,11 +29,15 @@ from hwsearch.denoisers.caching.folder import CACHED_FILE, cache_folder
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.files import check_plain
+from hwsearch.files.folders import fresh_aside
 
 ResultT = TypeVar("ResultT")
 
 #: Bytes of results that are kept; those not used for longest go first.
 MOST_BYTES = 4 << 30
+
+#: How folders are called that results are written in.
+_MAKING = ".making-"
 
 #: What arrays are made of, beside the classes that a caller names.
 _ARRAYS: tuple[Any, ...] = (
@@ -105,18 +108,11 @@ def _write(path: Path, result: object) -> None:
     """Keep a result, whole or not at all; a disk that is full, or may not be written, keeps none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=".making-")
-    except OSError as error:
-        _log.debug("%s is not kept: %s", path, error)
-        return
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(result, file)
-        Path(fresh).replace(path)
+        with fresh_aside(path.parent, _MAKING) as aside:
+            torch.save(result, aside / "result")
+            (aside / "result").replace(path)
     except (OSError, RuntimeError) as error:  # torch says RuntimeError where a disk is full
         _log.debug("%s is not kept: %s", path, error)
-    finally:
-        Path(fresh).unlink(missing_ok=True)
     _make_room(path.parents[1])
 
 

@@ -14,6 +14,7 @@ from hwsearch.denoisers.caching.digest import sizes_digest
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import linear_sizes
 from hwsearch.errors import InputError
+from hwsearch.files import recover_folder
 from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.timers import OnnxTimers, Timers
@@ -139,6 +140,7 @@ class MachineProfiler:
         if self.overwrite:
             journal.remove()
         before = None
+        recover_folder(self.out / self.name)
         known = dict(journal.read())
         if (self.out / self.name / "device.toml").is_file() and not self.overwrite:
             device = load_device(self.out / self.name)

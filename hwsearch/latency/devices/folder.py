@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from hwsearch.errors import InputError, TableError
-from hwsearch.files import FileKind, read_json, whole_folder
+from hwsearch.files import FileKind, read_json, recover_folder, whole_folder
 from hwsearch.files.kinds import MIB
 from hwsearch.latency.devices.device import DeviceInfo, write_info
 from hwsearch.latency.devices.table import LatencyTable, Samples
@@ -31,6 +31,7 @@ def check_device_name(name: str) -> None:
 
 def check_new(folder: Path, overwrite: bool) -> None:
     """Refuse to replace a device unless that is asked for. Raises `InputError`."""
+    recover_folder(folder)
     if folder.exists() and not overwrite:
         raise InputError(f"{folder} exists already; give another --device, or --overwrite")
 
@@ -106,11 +107,11 @@ class Journal:
     def keep(self, table: LatencyTable) -> None:
         """Write all samples so far; a run that is killed meanwhile leaves the earlier ones."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self._facts, indent=2)
-        (self.folder / "environment.json").write_text(text, encoding="utf-8")
-        fresh = self.folder / "samples.part"
-        table.write(fresh)
-        fresh.replace(self.folder / "samples.csv")
+        facts, samples = self.folder / "environment.part", self.folder / "samples.part"
+        facts.write_text(json.dumps(self._facts, indent=2), encoding="utf-8")
+        facts.replace(self.folder / "environment.json")
+        table.write(samples)
+        samples.replace(self.folder / "samples.csv")
 
     def remove(self) -> None:
         """Forget it."""
