@@ -184,7 +184,7 @@ def mutated(path, chance):
     with closing(sqlite3.connect(path)) as connection:
         for _ in range(chance.choice((1, 1, 1, 3))):
             # another change left nothing there to change
-            with suppress(sqlite3.Error, ValueError, LookupError):
+            with suppress(sqlite3.Error, ValueError, TypeError, LookupError):
                 chance.choice(ROWS)(connection, chance)
         connection.commit()
 
