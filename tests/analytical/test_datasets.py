@@ -65,7 +65,7 @@ def test_as_many_points_as_there_are(count):
 def test_unknown_names_and_files(tmp_path):
     with pytest.raises(UnknownNameError, match=r"unknown data set 'digit'; did you mean 'digits'"):
         load_points("digit")
-    with pytest.raises(InputError, match="cannot read points"):
+    with pytest.raises(InputError, match="cannot read file of points"):
         load_points(str(tmp_path / "none.npy"))
     with pytest.raises(InputError, match="at least two points are needed; got 1"):
         load_points("mixture", 1)

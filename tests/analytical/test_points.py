@@ -17,7 +17,7 @@ from tests.analytical.data import small_points
         (np.array([[0.0, 1.0], [np.nan, 0.0]]), "row 1 holds NaN or infinity"),
         (np.array([[np.inf, 1.0], [1.0, 0.0]]), "row 0 holds NaN or infinity"),
         (np.zeros((4, 3, 2)).transpose(0, 2, 1), "C order"),
-        (np.array([{}, {}]), "cannot read points .*Python objects"),
+        (np.array([{}, {}]), "points.npy: not an array .*holds object"),
     ],
 )
 def test_files_that_are_no_points_are_refused_in_a_line(values, said, tmp_path):
@@ -34,10 +34,10 @@ def test_files_that_are_no_points_are_refused_in_a_line(values, said, tmp_path):
 def test_files_that_are_no_arrays_are_refused_in_a_line(text, tmp_path):
     path = tmp_path / "points.npy"
     path.write_bytes(text)
-    with pytest.raises(InputError, match="cannot read points") as error:
+    with pytest.raises(InputError, match="points.npy: not an array") as error:
         map_points(path)
     assert "\n" not in str(error.value)
-    with pytest.raises(InputError, match="cannot read points"):
+    with pytest.raises(InputError, match="cannot read file of points"):
         map_points(tmp_path / "none.npy")
 
 

@@ -31,7 +31,7 @@ def test_json_is_one_document(run, tmp_path):
 @pytest.mark.parametrize(
     ("values", "flags", "said"),
     [
-        (None, (), "cannot read points .*none.npy"),
+        (None, (), "cannot read file of points .*none.npy"),
         (np.zeros((30, 4), dtype=np.int64), (), "must be float32 or float64; got int64"),
         (np.zeros((1, 4)), (), "at least two points are needed; got 1"),
         (np.zeros((12, 4)), (), "needs at least 20; got 12"),
