@@ -9,7 +9,7 @@ from hwsearch.bundle import Exporter
 from hwsearch.compression import compress, foreseeing
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.forecasts import ForecastFitter
-from hwsearch.errors import InputError, PlanError
+from hwsearch.errors import InputError, PlanError, VerificationError
 from hwsearch.forecast.settings import METHODS
 from hwsearch.plan import CachePolicy, CompressionPlan, Decoding
 from hwsearch.runtime.agreement import measure_agreement
@@ -117,8 +117,8 @@ def test_a_bundle_without_its_forecast_is_refused(exporter, tmp_path):
     (bundle.path / FORECAST_FILE).unlink()
     kept_files = {k: v for k, v in bundle.manifest.sha256.items() if k != FORECAST_FILE}
     write_manifest(bundle.path, bundle.manifest.model_copy(update={"sha256": kept_files}))
-    with pytest.raises(InputError, match=FORECAST_FILE):
-        Runtime(read_bundle(bundle.path), threads=1)
+    with pytest.raises(VerificationError, match=f"{FORECAST_FILE}: bundle.json does not list it"):
+        read_bundle(bundle.path)
 
 
 def test_what_cannot_be_foreseen_is_refused_before_anything_is_written(exporter, tmp_path):
