@@ -26,6 +26,7 @@ MODULES = {
     "pillow": "PIL",
     "psycopg[binary]": "psycopg",
     "scikit-learn": "sklearn",
+    "vl-convert-python": "vl_convert",
 }
 
 

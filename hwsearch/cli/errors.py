@@ -62,6 +62,7 @@ _SYSTEM = {
 #: Optional packages, and the extra that installs them.
 _EXTRAS = {
     "matplotlib": "report",
+    "vl_convert": "report",
     "transformers": "hub",
     "huggingface_hub": "hub",
     "gguf": "gguf",

@@ -139,10 +139,13 @@ def main() -> None:
     """Entry point: exit 0 success, 1 the answer is no, 2 bad input; see `hwsearch.cli.errors`."""
     arguments, everywhere = without_everywhere(sys.argv[1:])
     output.begin("--quiet" in everywhere, "--json" in arguments)
-    reported(
-        lambda: hwsearch(arguments, prog_name="hwsearch", standalone_mode=False),
-        debug="--debug" in everywhere,
-    )
+    try:
+        reported(
+            lambda: hwsearch(arguments, prog_name="hwsearch", standalone_mode=False),
+            debug="--debug" in everywhere,
+        )
+    finally:
+        output.end()
 
 
 def reported(act: Callable[[], object], debug: bool = False) -> NoReturn:

@@ -27,8 +27,12 @@ class Output:
     def begin(self, quiet: bool, as_json: bool) -> None:
         """Set how a command talks, before it runs."""
         self.quiet, self.as_json, self.printed = quiet, as_json, False
-        if quiet:
-            logging.getLogger("hwsearch").setLevel(logging.ERROR)
+        # both ways: a process may run one command after the other
+        logging.getLogger("hwsearch").setLevel(logging.ERROR if quiet else logging.NOTSET)
+
+    def end(self) -> None:
+        """Talk as before a command ran: whoever called it from Python has warnings again."""
+        self.begin(quiet=False, as_json=False)
 
 
 #: Of the command that runs.

@@ -66,8 +66,9 @@ def signal_of(policy: CachePolicy) -> Signal:
     return Signal.MASS if policy.running and policy.rule in MASS_RULES else Signal.NONE
 
 
-#: For each layer scores of positions; none goes without.
-Scores = Annotated[
+#: For each layer scores of positions; those from the end are padded by the last, so there is one.
+Scores = Annotated[tuple[tuple[float, ...], ...], Field(max_length=MOST_LAYERS)]
+ScoresFromEnd = Annotated[
     tuple[Annotated[tuple[float, ...], Field(min_length=1)], ...], Field(max_length=MOST_LAYERS)
 ]
 
@@ -85,7 +86,7 @@ class StaticScores(Frozen):
     """
 
     first: Scores
-    from_end: Scores
+    from_end: ScoresFromEnd
 
     def of(self, layer: int, length: int) -> NDArray[np.float64]:
         """Scores ``[length]``; where a sequence is longer than any calibrated, the furthest known."""

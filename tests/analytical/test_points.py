@@ -34,7 +34,7 @@ def test_files_that_are_no_points_are_refused_in_a_line(values, said, tmp_path):
 def test_files_that_are_no_arrays_are_refused_in_a_line(text, tmp_path):
     path = tmp_path / "points.npy"
     path.write_bytes(text)
-    with pytest.raises(InputError, match="points.npy: not an array") as error:
+    with pytest.raises(InputError, match=r"points.npy: not an array") as error:
         map_points(path)
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="cannot read file of points"):

@@ -175,7 +175,7 @@ def test_what_needs_cached_passes_says_so():
         backend_of(denoiser.network, KeptShares((1.0, 0.5)))
     with pytest.raises(InputError, match=r"'characters' does not tell its attention mass"):
         calibrate_sinks(denoiser, ["2 + 3 ?"])
-    with pytest.raises(InputError, match=r"'characters' has full passes only.*own-denoiser\.md"):
+    with pytest.raises(InputError, match=r"'characters' has full passes only.*your-module\.md"):
         denoiser.geometry  # noqa: B018
 
 

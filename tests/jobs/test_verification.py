@@ -137,7 +137,7 @@ def test_a_tokenizer_that_makes_other_prompts_fails(exported, tmp_path):
 
 
 class TestNothingToCompare:
-    def test_no_states_fail(self, exported, tmp_path):
+    def test_no_states_are_refused(self, exported, tmp_path):
         def empty(folder):
             held = References.read(folder / REFERENCE_FILE)
             rows = ("generation", "index", "position", "ids", "logp")
@@ -145,7 +145,9 @@ class TestNothingToCompare:
             none |= {name: getattr(held, name)[:, :0] for name in ("floor_kl", "floor_same")}
             replace(held, **none).write(folder / REFERENCE_FILE)
 
-        assert failed(resealed(exported("fp32"), tmp_path / "wrong", empty)) == {"predictions"}
+        wrong = resealed(exported("fp32"), tmp_path / "wrong", empty)
+        with pytest.raises(InputError, match="it must judge at least one position; export"):
+            verify(wrong.path)
 
     def test_a_bundle_of_before_is_opened_and_says_what_cannot_be_asked(self, exported, tmp_path):
         old = resealed(

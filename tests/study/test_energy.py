@@ -156,7 +156,7 @@ def test_energy_without_power_is_refused_by_name(goal):
     [
         ({"target_joules": 1.0, "target_ratio": 0.5}, "exactly one of"),
         ({"target_joules": -1.0}, "target_joules: .*greater than 0, got -1"),
-        ({"target_joules": float("nan")}, "target_joules: .*greater than 0, got nan"),
+        ({"target_joules": float("nan")}, "target_joules: .*finite number, got nan"),
         ({"target_ms": 1.0}, "takes target_joules, not target_ms"),
         ({"target_ratio": 1.0, "max_joules": -1.0}, "max_joules: .*greater than 0, got -1"),
     ],

@@ -110,7 +110,7 @@ def extent_of(value: Any) -> int:
     """Characters, items all the way down, or a number itself; at least 1, and little above `MOST_SIZE`.
 
     >>> extent_of("abc"), extent_of([1, "ab"]), extent_of(7), extent_of(None)
-    (3, 6, 7, 1)
+    (3, 5, 7, 1)
     """
     total, seen, left = 0, 0, [value]
     while left and total <= MOST_SIZE:

@@ -282,11 +282,11 @@ REFUSED = {
     "int8": (codes(torch.int8), {}, "stored as I8, but weights must be one of F32, BF16"),
     "uint8": (codes(torch.uint8), {}, "stored as U8"),
     "fp8": (codes(torch.float8_e4m3fn), {}, "stored as F8_E4M3"),
-    "fp8 that says so": (single(dict), {"quantization_config": METHOD}, "quantization_config 'fp8'"),
+    "fp8 that says so": (single(dict), {"quantization_config": METHOD}, "quantization_config fp8"),
     "compressed-tensors": (
         single(dict),
         {"quantization_config": {"quant_method": "compressed-tensors", "format": "int-quantized"}},
-        r"weights quantised already \(quantization_config 'compressed-tensors'\)",
+        r"weights quantised already \(quantization_config compressed-tensors\)",
     ),
     "an earlier name for it": (single(dict), {"compression_config": {"format": "x"}}, "compression_config"),
     "named file gone": (
@@ -298,7 +298,7 @@ REFUSED = {
     "a git-lfs pointer": (
         lambda folder: (folder / WHOLE).write_text("version https://git-lfs.github.com/spec/v1\n"),
         {},
-        "is not a readable safetensors file",
+        "model.safetensors: safetensors refuses it: .*; fetch or convert it again",
     ),
 }  # fmt: skip
 

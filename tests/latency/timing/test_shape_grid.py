@@ -62,7 +62,9 @@ def test_a_journal_is_read_back_only_on_the_same_machine(tmp_path):
     journal.keep(table)
     read = Journal(tmp_path, "box", dict(FACTS)).read()
     assert list(read) == sorted(table.samples)
-    with pytest.raises(InputError, match=r"timed with processor 'x', and this is 'z'.*delete it"):
+    with pytest.raises(
+        InputError, match=r"timed with processor 'x', and this is 'z'.*delete .*unfinished"
+    ):
         Journal(tmp_path, "box", FACTS | {"processor": "z"}).read()
     journal.remove()
     assert list(tmp_path.iterdir()) == []
