@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hwsearch._version import __version__
 from hwsearch.bundle import Exporter
+from hwsearch.bundle.exporter import check_exportable
 from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.kept import KeptShares
@@ -132,14 +133,18 @@ def run_baselines(
 
     Raises:
         InputError: `out` holds rows of other settings, of a model or of problems with another content, or
-            of another hwsearch; or a share is not above 0 and below 1.
+            of another hwsearch; a share is not above 0 and below 1; or no bundle to time can be made of
+            the model.
         UnknownNameError: no family or method goes by that name.
     """
     asked = rows or RowSelection()
     jobs = plan_jobs(asked.families, asked.methods, asked.shares, asked.sweep, settings.limit)
     bench = Bench(settings)
-    _claim(out, settings, bench)
     index, parts = asked.part
+    is_timed = index == 1 and not (out / SPEED_FILE).exists()
+    if is_timed:  # or it would be refused after hours of answers
+        check_exportable(bench.denoiser)
+    _claim(out, settings, bench)
     finished = read_rows(out)
     mine = [job for job in jobs[index - 1 :: parts] if job.key not in finished]
     for job in each(mine, f"measuring {len(mine)} rows", len(mine)):
@@ -147,7 +152,7 @@ def run_baselines(
         # the line break comes first: the line before may have been cut off
         with (out / ROWS_FILE).open("a", encoding="utf-8") as file:
             file.write("\n" + json.dumps({"key": job.key, **asdict(row)}))
-    if index == 1 and not (out / SPEED_FILE).exists():
+    if is_timed:
         speeds = bench.speeds([job for job in jobs if job.problems], rounds)
         with whole_files(out) as fresh:
             text = json.dumps(speeds, indent=2) + "\n"

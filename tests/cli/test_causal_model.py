@@ -114,6 +114,7 @@ def test_verbs_that_cannot_serve_it_say_so(run, model, asked, tmp_path):
         code, printed, err = run(*arguments)
         assert (code, printed) == (2, "") and said in err, err
         assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists(), "refused before anything is measured"
 
 
 def test_the_makers_decoding_may_be_named(search, tmp_path, monkeypatch):
