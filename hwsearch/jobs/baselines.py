@@ -18,8 +18,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from hwsearch._version import __version__
-from hwsearch.bundle import Exporter
-from hwsearch.bundle.exporter import check_exportable
+from hwsearch.bundle.exporter import Exporter, check_exportable
 from hwsearch.compression import WeightBank, WeightCalibration, compress, noisy_passes
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.decoding.kept import KeptShares
@@ -132,9 +131,8 @@ def run_baselines(
         rounds: rounds of timing.
 
     Raises:
-        InputError: `out` holds rows of other settings, of a model or of problems with another content, or
-            of another hwsearch; a share is not above 0 and below 1; or no bundle to time can be made of
-            the model.
+        InputError: `out` holds rows of other settings, contents or of another hwsearch; a share is not
+            above 0 and below 1; or no bundle to time can be made of the model.
         UnknownNameError: no family or method goes by that name.
     """
     asked = rows or RowSelection()
@@ -162,12 +160,8 @@ def run_baselines(
 
 def write_table(out: Path) -> list[BaselineRow]:
     """The table, picture and CSV of all rows in a folder."""
-    path = out / SPEED_FILE
-    speeds = read_json(path, BASELINES_FILE) if path.exists() else {}
-    if not isinstance(speeds, dict):
-        raise BASELINES_FILE.refuse(path, "it must hold an object")
-    rows = [row.timed(speeds) for row in read_rows(out).values()]
-    return write_baselines(rows, out)
+    speeds = _object_of(out / SPEED_FILE)
+    return write_baselines([row.timed(speeds) for row in read_rows(out).values()], out)
 
 
 def plan_jobs(
@@ -236,19 +230,21 @@ def _claim(out: Path, settings: Settings, bench: Bench) -> None:
             "problems its rows are; they are taken to be these"
         )
     with whole_files(out) as fresh:  # parts of a run may read it meanwhile
-        text = json.dumps({**mine, CONTENT: content}) + "\n"
-        (fresh / RUN_FILE).write_text(text, encoding="utf-8")
+        (fresh / RUN_FILE).write_text(json.dumps({**mine, CONTENT: content}) + "\n", "utf-8")
 
 
 def _read_run(path: Path) -> dict[str, Any]:
     """What `RUN_FILE` says; nothing where there is none. Raises `InputError` if it is damaged."""
-    if not path.exists():
-        return {}
-    found = read_json(path, BASELINES_FILE)
+    # earlier runs knew one task and one way of loading
+    return {"task": {}, "options": {}, **_object_of(path)} if path.exists() else {}
+
+
+def _object_of(path: Path) -> dict[str, Any]:
+    """A JSON object of the folder; an empty one where there is no file."""
+    found = read_json(path, BASELINES_FILE) if path.exists() else {}
     if not isinstance(found, dict):
         raise BASELINES_FILE.refuse(path, "it must hold an object")
-    # earlier runs knew one task and one way of loading
-    return {"task": {}, "options": {}, **found}
+    return found
 
 
 def _without(settings: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
