@@ -32,11 +32,11 @@ from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.files import FileKind, parse_json, read_json, read_text
 from hwsearch.files.kinds import MIB
 from hwsearch.files.refusals import quoted
+from hwsearch.files.whole_files import whole_files
 from hwsearch.latency.timing.bundles import time_backends
 from hwsearch.plan import CachePolicy, CompressionPlan
 from hwsearch.progress import each, shown
 from hwsearch.report.baselines import METHODS, BaselineRow, Method, write_baselines
-from hwsearch.report.whole_files import whole_files
 from hwsearch.runtime import OnnxBackend
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study.preparation import default_workload

@@ -16,6 +16,7 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError
+from hwsearch.files.whole_files import whole_files
 from hwsearch.report.sinks import (
     SinkMeasures,
     draw_sinks,
@@ -24,7 +25,6 @@ from hwsearch.report.sinks import (
     measure_sinks,
     write_page,
 )
-from hwsearch.report.whole_files import whole_files
 from hwsearch.runtime import Runtime
 from hwsearch.runtime.bundle import BUNDLE_FILE
 from hwsearch.sinks import record_bundle, record_sinks

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from hwsearch.decoding.kept import signal_of
 from hwsearch.errors import InputError
+from hwsearch.files.whole_files import whole_files
 from hwsearch.plan import CachePolicy, CacheRule, WeightPruning
-from hwsearch.report.whole_files import whole_files
 from hwsearch.tasks.statistics import Comparison, Interval, compare, wilson
 
 

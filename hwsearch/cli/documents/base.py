@@ -17,6 +17,18 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class LayerFormats(Document):
+    """A layer of a plan: formats under the names that the plan has them by."""
+
+    layer: int
+    attention: str | None = None
+    qkv: str | None = None
+    out: str | None = None
+    mlp: str | None = None
+    gate_up: str | None = None
+    down: str | None = None
+
+
 class ErrorFacts(Document):
     """What went wrong.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hwsearch.cli.documents.base import Document, Interval, Numbers
+from hwsearch.cli.documents.base import Document, Interval, LayerFormats, Numbers
 from hwsearch.latency.devices.device import DeviceInfo, Power
 
 
@@ -53,17 +53,10 @@ class PredictedPercentiles(Document):
     generation: Interval
 
 
-class PredictedLayer(Document):
-    """A layer: formats under the names that the plan has them by, and its share of the time."""
+class PredictedLayer(LayerFormats):
+    """A layer of a plan, and its share of the time."""
 
-    layer: int
     kept_share: float
-    attention: str | None = None
-    qkv: str | None = None
-    out: str | None = None
-    mlp: str | None = None
-    gate_up: str | None = None
-    down: str | None = None
     kept_heads: int | None
     kept_channels: int | None
     ms: float

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from hwsearch.cli.documents.base import Document, Interval, Numbers
+from hwsearch.cli.documents.base import Document, Interval, LayerFormats, Numbers
 
 
 class Listed(Document):
@@ -27,16 +27,9 @@ class Listed(Document):
     why_not: str | None = Field(None, alias="why not")
 
 
-class InspectedLayer(Document):
-    """A layer of a plan: formats under the names that the plan has them by."""
+class InspectedLayer(LayerFormats):
+    """A layer of a plan, its bytes and its work."""
 
-    layer: int
-    attention: str | None = None
-    qkv: str | None = None
-    out: str | None = None
-    mlp: str | None = None
-    gate_up: str | None = None
-    down: str | None = None
     kept_heads: int
     kept_channels: int
     size_bytes: int

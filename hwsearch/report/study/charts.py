@@ -116,6 +116,27 @@ def quantity(field: str, title: str | None, **scale: object) -> dict[str, Any]:
     return {**found, "scale": {"zero": False, "nice": True, **scale}}
 
 
+def colour_and_shape(
+    field: str, title: str | None, values: Iterable[Any], colours: Sequence[str] = SERIES
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Colour and shape of points by their kind, with a legend below.
+
+    Args:
+        field: what tells the kind.
+        title: of the legend; None gives it none.
+        values: kinds of all points, in the order that the legend has them; they may come again.
+        colours: one a kind.
+    """
+    found = list(dict.fromkeys(values))
+    legend = {"orient": "bottom", "direction": "vertical"}
+    colour, shape = (
+        {"field": field, "type": "nominal", "title": title, "sort": found, "legend": legend,
+         "scale": {"domain": found, "range": list(range_[: len(found)])}}
+        for range_ in (colours, SHAPES)
+    )  # fmt: skip
+    return colour, shape
+
+
 def log_axis(
     field: str, title: str, values: Iterable[float], steps: Sequence[int]
 ) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import pandas as pd
 
@@ -15,12 +17,14 @@ from hwsearch.latency.devices.device import Device
 from hwsearch.latency.devices.places import device_folders
 from hwsearch.latency.prediction.uncertainty import Latency
 from hwsearch.plan import CompressionPlan, WeightFormat
-from hwsearch.report.study.pricing import StudyPricing, study_device
+from hwsearch.report.study.pricing import Spent, StudyPricing, study_device
 from hwsearch.report.study.section import MissingFactsError
 from hwsearch.report.study.words import decoding_words
 from hwsearch.study import Study, is_uniform
 from hwsearch.study.records.outcome import WINNER, Outcome, outcomes_of
 from hwsearch.study.records.record import StudyRecord
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -169,9 +173,18 @@ class Facts:
 
     def latency(self, chosen: Chosen) -> Latency:
         """Predicted times of a plan. Raises `MissingFactsError`."""
+        return self._priced(self.pricing.predict, chosen)
+
+    def spent(self, chosen: Chosen) -> list[Spent]:
+        """What a plan's predicted time goes into. Raises `MissingFactsError`."""
+        return self._priced(self.pricing.spent, chosen)
+
+    def _priced(
+        self, price: Callable[[Device, CompressionPlan, PassCounts], T], chosen: Chosen
+    ) -> T:
         passes = self.passes_of(chosen)
         try:
-            return self.pricing.predict(self.device, chosen.plan, passes)
+            return price(self.device, chosen.plan, passes)
         except HwsearchError as error:
             raise MissingFactsError(
                 f"Device {self.record.device} cannot price the plan any more ({error}); put its files back."

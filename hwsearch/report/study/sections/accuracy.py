@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hwsearch.report.study.charts import INK, SERIES, SHAPES, chart, layer, quantity
+from hwsearch.report.study.charts import INK, chart, colour_and_shape, layer, quantity
 from hwsearch.report.study.facts import Facts
 from hwsearch.report.study.section import Figure, MissingFactsError, Section, Table
 from hwsearch.report.study.words import nats, number, percent, percent_span
@@ -61,13 +61,7 @@ def _point(
 def _figure(facts: Facts, rows: list[dict[str, Any]]) -> Figure:
     x = quantity("loss", f"loss ({facts.record.loss_name}, nats)")
     y = quantity("accuracy", "exact match (%)")
-    kinds = list(dict.fromkeys(row["asked"] for row in rows))
-    legend = {"orient": "bottom", "direction": "vertical"}
-    colour, shape = (
-        {"field": "asked", "type": "nominal", "title": "asked", "sort": kinds, "legend": legend,
-         "scale": {"domain": kinds, "range": list(values[: len(kinds)])}}
-        for values in (SERIES, SHAPES)
-    )  # fmt: skip
+    colour, shape = colour_and_shape("asked", "asked", (row["asked"] for row in rows))
     spec = chart(
         layer(rows, "rule", x=x, y={**y, "field": "low"}, y2={"field": "high"},
               look={"color": INK, "strokeWidth": 1.3, "opacity": 0.7}),

@@ -11,8 +11,8 @@ from hwsearch.report.study.charts import (
     GREY,
     INK,
     SERIES,
-    SHAPES,
     chart,
+    colour_and_shape,
     layer,
     log_axis,
     spread_ticks,
@@ -96,13 +96,8 @@ def _figure(facts: Facts, runs: list[dict[str, Any]]) -> Figure:
     y = log_axis("measured", "measured (ms)", ends, ticks)
     low, high = x["scale"]["domain"]
     diagonal = [{"predicted": low, "measured": low}, {"predicted": high, "measured": high}]
-    kinds = list(dict.fromkeys(row["kind"] for row in rows))
-    legend = {"orient": "bottom", "direction": "vertical"}
-    colour, shape = (
-        {"field": "kind", "type": "nominal", "title": None, "sort": kinds, "legend": legend,
-         "scale": {"domain": kinds, "range": list(values[: len(kinds)])}}
-        for values in ((SERIES[0], GREY, SERIES[4]) if facts.outcomes else SERIES, SHAPES)
-    )  # fmt: skip
+    colours = (SERIES[0], GREY, SERIES[4]) if facts.outcomes else SERIES
+    colour, shape = colour_and_shape("kind", None, (row["kind"] for row in rows), colours)
     spec = chart(
         layer(diagonal, "line", x=x, y=y, look={"color": INK, "strokeDash": [4, 4], "strokeWidth": 1}),
         layer([r for r in rows if r["low"]], "rule", x={**x, "field": "low"}, x2={"field": "high"}, y=y,

@@ -9,7 +9,7 @@ from typing import Any
 from hwsearch.report.study.charts import chart, layer, names, quantity, series
 from hwsearch.report.study.facts import Chosen, Facts
 from hwsearch.report.study.pricing import PARTS, Spent
-from hwsearch.report.study.section import Figure, MissingFactsError, Section, Table
+from hwsearch.report.study.section import Figure, Section, Table
 from hwsearch.report.study.words import ms, number, percent
 
 TITLE = "Where the time goes"
@@ -21,7 +21,7 @@ KINDS = ("refreshes", "other passes")
 def spent(facts: Facts) -> Section:
     """Predicted milliseconds of the chosen plan, taken apart."""
     chosen = facts.chosen
-    parts = _spent(facts, chosen)
+    parts = facts.spent(chosen)
     total = sum(one.ms for one in parts)
     largest = max(_by_part(parts).items(), key=lambda item: item[1])
     passes = {kind.value: count for kind, count in facts.passes_of(chosen).by_kind.items() if count}
@@ -33,18 +33,6 @@ def spent(facts: Facts) -> Section:
     )
     figures = (_before_after(facts, chosen, parts), _layers(parts))
     return Section("spent", TITLE, words, figures=figures)
-
-
-def _spent(facts: Facts, chosen: Chosen) -> list[Spent]:
-    from hwsearch.errors import HwsearchError
-
-    passes = facts.passes_of(chosen)
-    try:
-        return facts.pricing.spent(facts.device, chosen.plan, passes)
-    except HwsearchError as error:
-        raise MissingFactsError(
-            f"Device {facts.record.device} cannot price the plan any more ({error}); put its files back."
-        ) from error
 
 
 def _by_part(parts: Sequence[Spent]) -> Mapping[str, float]:
@@ -59,7 +47,7 @@ def _before_after(facts: Facts, chosen: Chosen, parts: Sequence[Spent]) -> Figur
     plans = [("chosen", parts)]
     for name, other in (("best uniform", facts.best_uniform), ("uncompressed", facts.baseline)):
         if other is not None and other.plan != chosen.plan:
-            plans.insert(0, (name, _spent(facts, other)))
+            plans.insert(0, (name, facts.spent(other)))
     rows = [row for name, some in plans for row in _bars(name, some)]
     order = [name for name, _ in plans]
     bars = layer(
