@@ -150,11 +150,15 @@ def summary(table: pd.DataFrame) -> str:
     ms, own = error("predicted_ms", "measured_ms"), error("own_passes_ms", "measured_ms")
     passes = error("predicted_passes", "measured_passes")
     rank = spearmanr(table["predicted_ms"], table["measured_ms"]).statistic
+    shares = ""
+    if "measured_share" in table:
+        share = error("predicted_share", "measured_share")
+        shares = f"; shares of the uncompressed model MAPE {np.abs(share).mean():.2%}"
     return (
         f"{len(table)} plans: milliseconds MAPE {np.abs(ms).mean():.2%} (mean {ms.mean():+.2%}), "
         f"Spearman {rank:.4f}; passes MAPE {np.abs(passes).mean():.2%}, worst {np.abs(passes).max():.2%}; "
         f"milliseconds by the passes that were timed MAPE {np.abs(own).mean():.2%}, "
-        f"mean {own.mean():+.2%}"
+        f"mean {own.mean():+.2%}{shares}"
     )
 
 
