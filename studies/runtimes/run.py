@@ -75,7 +75,8 @@ def measure(
         found, more = timed(engines, asked, rounds=3), [{} for _ in plans]
     table = beside_whole(
         pd.DataFrame(
-            row(objective, plan, found, str(index)) | more[index] for index, plan in enumerate(plans)
+            row(objective, plan, found, str(index)) | more[index]
+            for index, plan in enumerate(plans)
         )
     )
     table.to_csv(out / f"{runtime}.csv", index=False, float_format="%.4f")

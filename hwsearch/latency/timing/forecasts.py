@@ -2,16 +2,19 @@
 
 Idea: text is written in two passes a block, whatever the model predicts: the first leaves a quarter of
 the masks, the second none, much as where a policy decides. It is written so as it is, and with a forecast
-after each pass that is never sure of anything. What that takes longer, by its passes, is the forecast's
-price. Run by itself over and over a forecast takes a fraction of that: it finds its code and its numbers
-where the last one left them.
+after each pass that is never sure of anything. What that takes longer between its passes, by their number,
+is the forecast's price. The clock stands still during passes: they take a hundred times as long as a
+forecast, and noise of one percent would hide it. Run by itself over and over a forecast takes a fraction of
+its price: it finds its code and its numbers where the last one left them.
 
 Limits: numbers are random. Where more passes leave masks, or more of them, forecasts take longer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -30,8 +33,23 @@ from hwsearch.plan import Decoding
 #: The run without a forecast; no method has this name.
 PLAIN: Final = ""
 
-#: How long a sample lasts: some generations of a small model.
-SAMPLE_SECONDS = 0.08
+
+class ClockBetweenPasses:
+    """Seconds, without those that were spent in passes."""
+
+    def __init__(self) -> None:
+        self._in_passes = 0.0
+
+    def __call__(self) -> float:
+        """The time now."""
+        return time.perf_counter() - self._in_passes
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stands still while a pass runs."""
+        began = time.perf_counter()
+        yield
+        self._in_passes += time.perf_counter() - began
 
 
 def time_forecasts(
@@ -57,7 +75,8 @@ def time_forecasts(
     """
     decoding = two_passes_a_block(workload.decoding)
     shape = (1, decoding.block_length)
-    hands_out = _Handing(backend, shape, vocab_size, width)
+    clock = ClockBetweenPasses()
+    hands_out = _Handing(backend, clock, shape, vocab_size, width)
     prompt = np.random.default_rng(0).integers(0, vocab_size, (1, workload.prompt_length))
     batch = PromptBatch([0], prompt, prompt[:, :0])
     runs = {PLAIN: _run(hands_out, batch, decoding, mask_token_id)}
@@ -65,10 +84,10 @@ def time_forecasts(
         foreseeing = decoding.changed({"forecast": {"method": name, "threshold": 1.0}})
         assert foreseeing.forecast is not None
         forecast = UntrainedForecast.of(foreseeing.forecast, vocab_size, width, shape[1])
-        writer = _Handing(backend, shape, vocab_size, width, forecast)
+        writer = _Handing(backend, clock, shape, vocab_size, width, forecast)
         runs[name] = _run(writer, batch, foreseeing, mask_token_id)
     with pinned(threads):
-        samples = interleave(runs, rounds, sample_seconds=SAMPLE_SECONDS)
+        samples = interleave(runs, rounds, sample_seconds=0.0, clock=clock)  # a generation each
     return _prices(samples, 2 * decoding.num_blocks)
 
 
@@ -102,13 +121,14 @@ class _Handing:
     def __init__(
         self,
         backend: Backend,
+        clock: ClockBetweenPasses,
         shape: tuple[int, int],
         vocab_size: int,
         width: int,
         forecast: UntrainedForecast | None = None,
     ) -> None:
         rng = np.random.default_rng(0)
-        self._backend, self.forecast = backend, forecast
+        self._backend, self._clock, self.forecast = backend, clock, forecast
         self._logits = rng.standard_normal((*shape, vocab_size), dtype=np.float32)
         self._hidden = rng.standard_normal((*shape, width), dtype=np.float32)
         self._start = -1
@@ -123,11 +143,15 @@ class _Handing:
 
     def refresh(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
         """See `hwsearch.decoding.backend.Backend.refresh`."""
-        return self._handed(self._backend.refresh(tokens, start, stop), start)
+        with self._clock.stopped():
+            found = self._backend.refresh(tokens, start, stop)
+        return self._handed(found, start)
 
     def step(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
         """See `hwsearch.decoding.backend.Backend.step`."""
-        return self._handed(self._backend.step(tokens, start, stop), start)
+        with self._clock.stopped():
+            found = self._backend.step(tokens, start, stop)
+        return self._handed(found, start)
 
     def _handed(self, found: Prediction, start: int) -> Prediction:
         certain = self._certain if start == self._start else self._doubtful

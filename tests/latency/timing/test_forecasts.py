@@ -10,6 +10,7 @@ from hwsearch.forecast.untrained import UntrainedForecast
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.timing.forecasts import (
     PLAIN,
+    ClockBetweenPasses,
     _Handing,
     _prices,
     time_forecasts,
@@ -40,7 +41,7 @@ def test_blocks_are_written_in_two_passes_each_whatever_is_foreseen(method):
     if method is not None:
         decoding = decoding.changed({"forecast": {"method": method, "threshold": 1.0}})
         forecast = UntrainedForecast.of(decoding.forecast, VOCAB, WIDTH, 8)
-    writer = _Handing(Sure(), (1, 8), VOCAB, WIDTH, forecast)
+    writer = _Handing(Sure(), ClockBetweenPasses(), (1, 8), VOCAB, WIDTH, forecast)
     found = generation(
         writer, np.zeros((1, 5), dtype=np.int64), decoding, MASK, end_tokens=range(VOCAB)
     )
@@ -64,3 +65,15 @@ def test_every_method_gets_a_price():
     )
     assert set(found) == set(METHODS)
     assert min(found.values()) >= 0.0
+
+
+def test_the_clock_stands_still_during_passes(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("hwsearch.latency.timing.forecasts.time.perf_counter", lambda: now[0])
+    clock = ClockBetweenPasses()
+    now[0] = 3.0
+    with clock.stopped():
+        now[0] = 10.0
+    assert clock() == 3.0
+    now[0] = 12.0
+    assert clock() == 5.0
