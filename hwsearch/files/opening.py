@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from hwsearch.files.kinds import FileKind
 
@@ -27,6 +28,9 @@ _FOREIGN = (
     (b"\xfd7zXZ\0", "is packed by xz; unpack it"),
     (b"\x28\xb5\x2f\xfd", "is packed by Zstandard; unpack it"),
 )
+
+#: Bytes that are read of a file that says it has fewer.
+_PIECE = 1 << 16
 
 _NO_FILES = (
     (stat.S_ISDIR, "a folder"),
@@ -71,10 +75,24 @@ def check_plain(path: Path | str, kind: FileKind) -> int:
 def read_bytes(path: Path | str, kind: FileKind) -> bytes:
     """All bytes of a plain file. Raises as `open_plain`."""
     with open_plain(path, kind) as file:
-        # some files say that they are empty and are not
-        content = file.read(kind.most_bytes + 1)
+        content = read_limited(file, kind.most_bytes, os.fstat(file.fileno()).st_size)
     _check_size(path, kind, len(content))
     return content
+
+
+def read_limited(file: BinaryIO, most: int, expected: int = 0) -> bytes:
+    """All bytes of an open file, or one more than the most that it may have.
+
+    Memory is asked for by what is expected and by what has come, and not by the most. Some files say that
+    they are empty and are not.
+    """
+    parts: list[bytes] = []
+    total, step = 0, max(expected + 1, _PIECE)
+    while total <= most and (part := file.read(min(step, most + 1 - total))):
+        parts.append(part)
+        total += len(part)
+        step = max(step, total)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def read_text(path: Path | str, kind: FileKind) -> str:

@@ -1,13 +1,15 @@
 """What is no plain file, too large, or not UTF-8 is refused in one line, and at once."""
 
+import io
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from hwsearch.errors import PlanError
 from hwsearch.files import FileKind, check_inside, check_plain, open_plain, read_bytes, read_text
-from hwsearch.files.opening import check_unlinked
+from hwsearch.files.opening import check_unlinked, read_limited
 
 KIND = FileKind("plan", 64, PlanError, "give a plan")
 
@@ -108,3 +110,31 @@ def test_links_are_refused_at_any_step(tmp_path):
     check_unlinked(tmp_path / "real" / "file", tmp_path, KIND)
     with pytest.raises(PlanError, match="linked"):
         check_unlinked(tmp_path / "linked" / "file", tmp_path, KIND)
+
+
+class Asked(io.BytesIO):
+    """Notes how much was asked for at once."""
+
+    most = 0
+
+    def read(self, size=-1):
+        self.most = max(self.most, size)
+        return super().read(size)
+
+
+@pytest.mark.parametrize("length", [0, 1, 99, 70_000, 500_000])
+def test_memory_is_asked_for_by_what_a_file_holds(length):
+    content = bytes(range(250)) * (length // 250) + b"x" * (length % 250)
+    for expected in (0, length, 2 * length):
+        file = Asked(content)
+        assert read_limited(file, 1 << 40, expected) == content
+        assert file.most <= 2 * max(length, expected) + (1 << 16)
+    assert len(read_limited(Asked(content), 64)) == min(length, 65)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="needs a file that says it is empty"
+)
+def test_a_file_that_says_it_is_empty_is_read():
+    assert Path("/proc/self/status").stat().st_size == 0
+    assert b"VmHWM" in read_bytes("/proc/self/status", FileKind("system file", 1 << 20))

@@ -13,6 +13,7 @@ from typing import Any
 from hwsearch.errors import InputError
 from hwsearch.files import FileKind, parse_json, read_bytes
 from hwsearch.files.kinds import MIB
+from hwsearch.files.opening import read_limited
 
 #: A file of them, and a line.
 JSONL_FILE = FileKind("JSONL file", 512 * MIB, fix="check the path, or give a part of it")
@@ -45,7 +46,7 @@ def _unpacked(path: Path) -> bytes:
         return content
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
-            content = packed.read(JSONL_FILE.most_bytes + 1)
+            content = read_limited(packed, JSONL_FILE.most_bytes)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"cannot read {path}: {error}") from error
     if len(content) > JSONL_FILE.most_bytes:
