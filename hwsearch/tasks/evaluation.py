@@ -13,6 +13,7 @@ from hwsearch.decoding.backend import Backend
 from hwsearch.decoding.batches import Given, batches_of_equal_length
 from hwsearch.decoding.passes import PassKind, PassShape, counted, kinds
 from hwsearch.decoding.sampler import generation
+from hwsearch.denoisers.chat.asking import encoded
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.plan import Decoding
 from hwsearch.tasks.finite import FiniteBackend
@@ -189,5 +190,5 @@ def prompt_text(task: Task, index: int, problem: Problem, chat: ChatTemplate | N
 def _encoder(model: Prompted, task: Task, chat: ChatTemplate | None) -> Callable[[str], list[int]]:
     """Text to tokens: a chat template writes its special tokens itself, so none are added."""
     if chat is not None:
-        return lambda text: model.tokenizer.encode(text, add_special_tokens=False).ids
-    return model.prompt if task.prompt is None else lambda text: model.tokenizer.encode(text).ids
+        return lambda text: encoded(model.tokenizer, text, add_special_tokens=False)
+    return model.prompt if task.prompt is None else lambda text: encoded(model.tokenizer, text)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hwsearch.denoisers.chat.template import ChatTemplate
+from hwsearch.denoisers.loading.special_tokens import TOKENIZER_JSON
 from hwsearch.errors import InputError
+from hwsearch.files import refused_by
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 #: ``template`` puts a question into the model's own template, ``text`` leaves it as it is, since a task
 #: worded it, and ``chat`` makes it a message of a user.
@@ -65,15 +67,33 @@ def prompt_tokens(
 
     Raises:
         InputError: it shall be asked by a chat template, and there is none.
-        CheckpointError: the chat template refuses the question.
+        CheckpointError: the chat template refuses the question, or the tokenizer gives up on it.
     """
     if asks == "chat":
         if chat is None:
             raise InputError("the model holds no chat template; ask it without")
         # a template writes its special tokens itself
-        return list(tokenizer.encode(chat.ask(question), add_special_tokens=False).ids)
+        return encoded(tokenizer, chat.ask(question), add_special_tokens=False)
     text = question if asks == "text" else worded(prompt_template, question)
-    return list(tokenizer.encode(text).ids)
+    return encoded(tokenizer, text)
+
+
+def encoded(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool = True) -> list[int]:
+    """Tokens of a text. Raises as `encoding_of`."""
+    return list(encoding_of(tokenizer, text, add_special_tokens=add_special_tokens).ids)
+
+
+def encoding_of(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool = True) -> Encoding:
+    """Tokens of a text, and where in it each stands.
+
+    A tokenizer comes with a checkpoint, and its patterns may give up on some texts: a match that is tried
+    in too many ways ends in a panic of Rust, which is no Exception.
+
+    Raises:
+        CheckpointError: it gives up.
+    """
+    with refused_by("tokenizers", "the model's tokenizer", TOKENIZER_JSON):
+        return tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
 
 #: Where a template has the question.
@@ -111,5 +131,5 @@ def worded(template: str, question: str) -> str:
 
 
 def suffix_tokens(text: str, tokenizer: Tokenizer) -> list[int]:
-    """Tokens of a text behind a blank: the bare text, in no template."""
-    return list(tokenizer.encode(text, add_special_tokens=False).ids) if text else []
+    """Tokens of a text behind a blank: the bare text, in no template. Raises as `encoded`."""
+    return encoded(tokenizer, text, add_special_tokens=False) if text else []

@@ -7,6 +7,7 @@ only where ``tokenizer_config.json`` holds no ``added_tokens_decoder``, and the 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +48,12 @@ TOKENIZER_JSON = FileKind(
     "tokenizer", 256 * MIB, CheckpointError, "fetch or export the model again"
 )
 
-#: A text that any tokenizer can read and write again.
-_PROBE = "1 + 1 = 2?\n"
+#: A text that any tokenizer can read and write again, and how many letters of it at a time.
+_PROBE = "1 + 1 = 2?\nTom has aaaaaaaaaaaaaaaaaaaaa, and 1111111111 more.  Why?\n"
+_STEPS = (8, 16, 32, len(_PROBE))
+
+#: Seconds of the processor that these few letters may take; one that is meant well takes no hundredth of it.
+SLOWEST_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -93,15 +98,34 @@ def open_tokenizer(path: Path, special: SpecialTokens | None = None) -> Tokenize
         special: tokens to add that only files beside it name.
 
     Raises:
-        CheckpointError: it is none, or what it says contradicts itself.
+        CheckpointError: it is none, what it says contradicts itself, or it is so slow that its patterns
+            must be meant to be.
     """
     check_plain(path, TOKENIZER_JSON)
     with refused_by("tokenizers", path, TOKENIZER_JSON):
         tokenizer = Tokenizer.from_file(str(path))
         if special is not None:
             special.complete(tokenizer)
-        tokenizer.decode(tokenizer.encode(_PROBE).ids)
+        _try(tokenizer, path)
     return tokenizer
+
+
+def _try(tokenizer: Tokenizer, path: Path) -> None:
+    """Read and write a text, a few letters at first.
+
+    A pattern may try so many ways to match that every letter takes long. Its library gives up on a match
+    after some tenths of a second, and nobody can end it before, so a long text would take hours.
+
+    Raises:
+        CheckpointError: it takes too long.
+    """
+    began = time.thread_time()
+    for count in _STEPS:
+        tokenizer.decode(tokenizer.encode(_PROBE[:count]).ids)
+        if time.thread_time() - began > SLOWEST_S:
+            raise TOKENIZER_JSON.refuse(
+                path, f"its patterns take longer than {SLOWEST_S:g} s to split {count} letters"
+            )
 
 
 def read_special_tokens(folder: Path) -> SpecialTokens:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from hwsearch.denoisers.chat.asking import encoded
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.denoisers.loading.gguf.config import architecture_name
 from hwsearch.denoisers.loading.gguf.header import read_header
@@ -100,7 +101,7 @@ class HarnessTokens:
             beginning = [self.prefix_token_id] if self.add_bos_token and self.bos else []
             return beginning + self._encoded(text, False)
         special = add_special_tokens is not False
-        return list(self.tokenizer.encode(text, add_special_tokens=special).ids)
+        return encoded(self.tokenizer, text, add_special_tokens=special)
 
     def _id(self, token: str | None, default: int) -> int:
         found = None if token is None else self.tokenizer.token_to_id(token)

@@ -20,6 +20,7 @@ from hwsearch.decoding.backend import Tokens
 from hwsearch.decoding.batches import Given, PromptBatch, batches_of_equal_length
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
+from hwsearch.denoisers.chat.asking import encoding_of
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.errors import InputError
@@ -162,7 +163,7 @@ def answered(denoiser: Denoiser, problems: Sequence[Problem]) -> list[Answered]:
     """
     room, found = denoiser.decoding.gen_length, []
     for problem in problems:
-        encoding = denoiser.tokenizer.encode(problem.answer, add_special_tokens=False)
+        encoding = encoding_of(denoiser.tokenizer, problem.answer, add_special_tokens=False)
         if len(encoding.ids) < room:
             ends = [denoiser.end_token_id] * (room - len(encoding.ids))
             target = encoding.ids + ends

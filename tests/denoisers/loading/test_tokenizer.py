@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers import Regex
+from tokenizers.pre_tokenizers import ByteLevel, Split
 
 from hwsearch.denoisers.loading.tokenizer import read_tokenizer
 from hwsearch.errors import CheckpointError
@@ -36,4 +37,13 @@ def test_damaged_or_missing_tokenizer(tmp_path):
         read_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(CheckpointError, match="tokenizers refuses it"):
+        read_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_whose_patterns_are_meant_to_be_slow_is_refused(tmp_path):
+    """Each letter takes a million ways to fail, too few for the library to give up."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.pre_tokenizer = Split(Regex(r"(?:.|..){1,20}?[^\s\S]"), "isolated")
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(CheckpointError, match=r"its patterns take longer than 0\.25 s to split"):
         read_tokenizer(tmp_path)
