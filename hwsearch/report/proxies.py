@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from hwsearch.errors import InputError
 from hwsearch.files import FileKind
 from hwsearch.files.kinds import MIB
-from hwsearch.files.tables import read_csv
+from hwsearch.files.tables import check_numbers, read_csv
+from hwsearch.schema import MOST_INTEGER, MOST_NUMBER
 
 Interval = tuple[float, float]
 Measure = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
@@ -60,12 +61,25 @@ class Ranking:
 LOSSES_FILE = FileKind("CSV of losses", 256 * MIB, fix="`python studies/proxies/run.py` writes it")
 
 
+#: The least and the largest number of each column that holds any.
+_NUMBERS = {
+    "loss": (-MOST_NUMBER, MOST_NUMBER),
+    "cost_passes": (0.0, MOST_NUMBER),
+    "seconds": (0.0, MOST_NUMBER),
+    "solved": (0.0, float(MOST_INTEGER)),
+    "problems": (1.0, float(MOST_INTEGER)),
+}
+
+
 def read_losses(path: Path) -> pd.DataFrame:
-    """Rows of the study's CSV. Raises `InputError`, naming the file and what it lacks."""
+    """Rows of the study's CSV. Raises `InputError`, naming the file and what is wrong with it."""
     frame = read_csv(path, LOSSES_FILE)
     missing = sorted(set(COLUMNS) - set(frame.columns))
     if missing:
         raise InputError(f"{path}: lacks the columns {', '.join(missing)}")
+    check_numbers(frame, _NUMBERS, path, LOSSES_FILE)
+    if frame[["plan", "proxy"]].isna().any(axis=None):
+        raise LOSSES_FILE.refuse(path, "every row must name its plan and proxy")
     return frame
 
 

@@ -75,6 +75,21 @@ def test_a_table_that_is_missing_or_short_is_said(tmp_path):
         rank(rows([0.1, 0.2], [1, 2]))
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("1,kl,x,1,1,5,9", "row 3: loss must be a number"),
+        ("1,kl,0.5,1,1,5,0", "row 3: problems must be a number from 1"),
+        ("1,,0.5,1,1,5,9", "every row must name its plan and proxy"),
+    ],
+)
+def test_a_row_that_is_none_is_refused(tmp_path, row, said):
+    path = tmp_path / "losses.csv"
+    path.write_text(f"{','.join(COLUMNS)}\n0,kl,0.1,1,1,5,9\n{row}\n")
+    with pytest.raises(InputError, match=said):
+        read_losses(path)
+
+
 @pytest.fixture(scope="module")
 def study():
     spec = importlib.util.spec_from_file_location("proxies_study", SCRIPT)

@@ -11,7 +11,7 @@ import pandas as pd
 from hwsearch.errors import TableError
 from hwsearch.files import FileKind
 from hwsearch.files.kinds import MIB
-from hwsearch.files.tables import read_csv
+from hwsearch.files.tables import check_numbers, read_csv
 from hwsearch.latency.devices.costs import Sums
 from hwsearch.latency.devices.device import Calibration
 from hwsearch.latency.prediction.calibration import fit_pass
@@ -20,6 +20,13 @@ from hwsearch.latency.prediction.calibration import fit_pass
 SHORT_COLUMNS = ("few_passes_measured_ms", "one_block_measured_ms")
 
 RUNS_FILE = FileKind("table of whole-model runs", 64 * MIB, TableError, "remove it")
+
+#: Milliseconds of passes that every row has, and their bounds.
+_TIMES = {
+    f"{kind}_{what}_ms": (least, 1e12)
+    for kind in ("refresh", "step")
+    for what, least in (("predicted", -1e12), ("measured", 1e-9))
+}
 
 #: The file beside a table that holds every whole-model run.
 WHOLE_FILE = "whole-model.csv"
@@ -77,6 +84,20 @@ def whole_frame(
     return pd.DataFrame(rows)
 
 
+def read_runs(path: Path) -> pd.DataFrame:
+    """A device's whole-model runs, one row a plan, as `whole_frame` writes them.
+
+    Raises:
+        TableError: they cannot be read; the message names the row.
+    """
+    frame = read_csv(path, RUNS_FILE)
+    for name in ("model", "plan"):
+        if name not in frame.columns:
+            raise RUNS_FILE.refuse(path, f"it must have a column {name!r}")
+    check_numbers(frame, _TIMES, path, RUNS_FILE)
+    return frame
+
+
 def with_runs(folder: Path | None, fresh: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
     """The file of a device's whole-model runs, fresh ones in place of those of the same model.
 
@@ -88,9 +109,7 @@ def with_runs(folder: Path | None, fresh: pd.DataFrame | None) -> dict[str, pd.D
     if folder is not None and (
         (folder / WHOLE_FILE).exists() or (folder / WHOLE_FILE).is_symlink()
     ):
-        known = read_csv(folder / WHOLE_FILE, RUNS_FILE)
-        if "model" not in known.columns:
-            raise RUNS_FILE.refuse(folder / WHOLE_FILE, "it must have a column 'model'")
+        known = read_runs(folder / WHOLE_FILE)
     if fresh is not None and not known.empty:
         known = known[~known["model"].isin(fresh["model"])]
     parts = [part for part in (known, fresh) if part is not None and not part.empty]

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hwsearch.files.tables import read_csv
-from hwsearch.latency.prediction.whole_models import RUNS_FILE, WHOLE_FILE
+from hwsearch.latency.prediction.whole_models import WHOLE_FILE, read_runs
 from hwsearch.report.study.charts import (
     GREY,
     INK,
@@ -57,7 +56,7 @@ def device_runs(facts: Facts) -> list[dict[str, Any]]:
         return []
     if not path.is_file():
         return []
-    frame = read_csv(path, RUNS_FILE)
+    frame = read_runs(path)
     frame = frame[frame["model"] == facts.record.model]
     return [
         {
@@ -69,6 +68,7 @@ def device_runs(facts: Facts) -> list[dict[str, Any]]:
         }
         for row in frame.to_dict(orient="records")
         for kind in ("refresh", "step")
+        if row[f"{kind}_predicted_ms"] > 0  # else no logarithmic axis has it
     ]  # fmt: skip
 
 
