@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from hwsearch.schema import MOST_LAYERS, MOST_WIDTH
+
 #: Channels are kept in multiples of this: what blocks of weights, and vector units, come in.
 CHANNELS = 32
+
+#: Largest sizes that any model is believed to have.
+MOST_SIZES = {
+    "vocab_size": 1 << 24,
+    "hidden_size": MOST_WIDTH,
+    "num_layers": MOST_LAYERS,
+    "num_heads": 1 << 14,
+    "num_kv_heads": 1 << 14,
+    "head_dim": 1 << 14,
+    "intermediate_size": MOST_WIDTH,
+}
 
 
 @dataclass(frozen=True)
@@ -80,3 +93,23 @@ class Geometry:
         """Inner channels nearest to a share of them, in multiples of `CHANNELS`; None for all."""
         kept = max(CHANNELS, round(share * self.intermediate_size / CHANNELS) * CHANNELS)
         return kept if kept < self.intermediate_size else None
+
+
+def unbelievable(geometry: Geometry) -> str | None:
+    """Why no model has these sizes, which a file may say; None where one may.
+
+    >>> unbelievable(Geometry(64, 32, 2, 4, 3, 8, 64))
+    '4 query heads cannot share 3 key heads evenly; the first must be a multiple of the second'
+    """
+    for name, most in MOST_SIZES.items():
+        size = getattr(geometry, name)
+        if not 1 <= size <= most:
+            return f"{name} must be from 1 to {most:,}, got {size:,}"
+    if geometry.head_dim % 2:
+        return f"head_dim must be even, since its halves are rotated; got {geometry.head_dim}"
+    if geometry.num_heads % geometry.num_kv_heads:
+        return (
+            f"{geometry.num_heads} query heads cannot share {geometry.num_kv_heads} key heads "
+            "evenly; the first must be a multiple of the second"
+        )
+    return None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.geometry import Geometry, unbelievable
 from hwsearch.denoisers.loading.json_fields import Fields
 from hwsearch.plan import CommitRule, Decoding
-from hwsearch.schema import MOST_LAYERS, MOST_WIDTH
 
 #: Used where a model does not say how it is asked.
 DEFAULT_TEMPLATE = "Question: {question}\nAnswer:"
@@ -66,18 +65,6 @@ def autoregressive(config: ModelConfig) -> ModelConfig:
     )
 
 
-#: Largest sizes that any model is believed to have.
-MOST_SIZES = {
-    "vocab_size": 1 << 24,
-    "hidden_size": MOST_WIDTH,
-    "num_layers": MOST_LAYERS,
-    "num_heads": 1 << 14,
-    "num_kv_heads": 1 << 14,
-    "head_dim": 1 << 14,
-    "intermediate_size": MOST_WIDTH,
-}
-
-
 def checked_heads(geometry: Geometry, fields: Fields) -> Geometry:
     """The same sizes.
 
@@ -85,17 +72,7 @@ def checked_heads(geometry: Geometry, fields: Fields) -> Geometry:
         CheckpointError: a size is beyond what any model has, heads cannot be rotated, or query heads cannot
             share key heads evenly.
     """
-    for name, most in MOST_SIZES.items():
-        size = getattr(geometry, name)
-        if not 1 <= size <= most:
-            raise fields.error(f"{name.lstrip('_')} must be from 1 to {most:,}, got {size:,}")
-    if geometry.head_dim % 2:
-        raise fields.error(
-            f"head_dim must be even, since its halves are rotated; got {geometry.head_dim}"
-        )
-    if geometry.num_heads % geometry.num_kv_heads:
-        raise fields.error(
-            f"{geometry.num_heads} query heads cannot share {geometry.num_kv_heads} key heads "
-            "evenly; the first must be a multiple of the second"
-        )
+    problem = unbelievable(geometry)
+    if problem is not None:
+        raise fields.error(problem)
     return geometry

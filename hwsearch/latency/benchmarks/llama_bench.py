@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from hwsearch.errors import TableError
 from hwsearch.files import FileKind, checked, open_plain, parse_json, read_text
@@ -40,12 +40,19 @@ LAST_ROW_ALONE = "2024-03"
 #: The file that llama-bench writes.
 BENCH_FILE = FileKind("output of llama-bench", 64 * MIB, TableError, "run llama-bench with -o json")
 
+#: Most passes over one prompt: each is priced by itself.
+MOST_PASSES = 4096
+
 Count = Annotated[int, Field(ge=0, le=1 << 24)]
 Name = Annotated[str, Field(max_length=1000)]
 
 
 class BenchTest(Frozen):
-    """A row; other columns are passed over."""
+    """A row; other columns are passed over.
+
+    Raises:
+        ValueError: a prompt was read in more passes than anybody waits for.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -62,6 +69,15 @@ class BenchTest(Frozen):
     gpu_info: Name = ""
     build_commit: Name = ""
     test_time: Name = ""
+
+    @model_validator(mode="after")
+    def _of_few_passes(self) -> Self:
+        if self.n_prompt > MOST_PASSES * self.n_ubatch:
+            raise ValueError(
+                f"a prompt of {self.n_prompt} tokens in passes of {self.n_ubatch} takes more than "
+                f"{MOST_PASSES} passes"
+            )
+        return self
 
     @property
     def kind(self) -> str | None:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from onnx import helper
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hwsearch.bundle.weights import Graph
 from hwsearch.decoding.cache import kept_count
 from hwsearch.decoding.kept import KeptPlan, KeptShares
-from hwsearch.denoisers.geometry import Geometry
+from hwsearch.denoisers.geometry import Geometry, unbelievable
 from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.prediction.calibration import calibration_plans
@@ -69,6 +69,13 @@ class KitModels(Frozen):
     prompt_length: Annotated[int, Field(ge=1, le=MOST_LENGTH)]
     decoding: Decoding
     plans: Annotated[tuple[KitPlan, ...], Field(min_length=2, max_length=1000)]
+
+    @model_validator(mode="after")
+    def _of_a_model(self) -> Self:
+        problem = unbelievable(self.geometry)
+        if problem is not None:
+            raise ValueError(f"geometry: {problem}")
+        return self
 
     @property
     def workload(self) -> Workload:

@@ -195,3 +195,13 @@ def test_a_device_that_exists_is_left_alone_unless_asked(tmp_path):
         import_bench(path, "mine", LLAMA_2, tmp_path)
     import_bench(path, "mine", LLAMA_2, tmp_path, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bench.json", "mine"]
+
+
+def test_a_prompt_of_endless_passes_is_refused_before_they_are_priced(tmp_path):
+    rows = [
+        row | {"n_prompt": 1 << 24, "n_ubatch": 1} if row["n_prompt"] else row for row in machine()
+    ]
+    with pytest.raises(
+        TableError, match="16777216 tokens in passes of 1 takes more than 4096 passes"
+    ):
+        read_bench(written(tmp_path, rows))

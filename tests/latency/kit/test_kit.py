@@ -282,6 +282,14 @@ def without_a_pass(lines):
             lambda lines: [x.replace('"num_layers": 2', '"num_layers": 3') for x in lines],
             "3 layers",
         ),
+        (
+            lambda lines: [x.replace('"vocab_size": 64', f'"vocab_size": {10**15}') for x in lines],
+            "geometry: vocab_size must be from 1 to",
+        ),
+        (
+            lambda lines: [x.replace('"num_kv_heads": 1', '"num_kv_heads": 0') for x in lines],
+            "geometry: num_kv_heads must be from 1 to",
+        ),
     ],
 )
 def test_damaged_whole_models_are_refused_and_leave_nothing(whole, tmp_path, damage, said):
