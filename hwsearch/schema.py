@@ -23,6 +23,9 @@ MOST_LAYERS, MOST_WIDTH, MOST_LENGTH = 1024, 1 << 20, 1 << 17
 #: Longest value that an error quotes.
 MOST_QUOTED = 200
 
+#: The least milliseconds or joules that anything is believed to take.
+LEAST = 1e-9
+
 #: Bounds of numbers whose field names none: what JavaScript has exactly, and what no product overflows.
 MOST_INTEGER, MOST_NUMBER = 2**53, 1e30
 

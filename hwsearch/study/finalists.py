@@ -192,7 +192,7 @@ def verdict_of(study: Study) -> Verdict | None:
 
 
 def _known(study: Study, problems: int) -> dict[int, tuple[bool, ...]]:
-    document = study.record.finalists
-    if document is None or document["problems"] != problems:
+    kept, document = study.record.verdict, study.record.finalists
+    if kept is None or document is None or kept.problems != problems:
         return {}
     return {finalist.number: finalist.correct for finalist in Verdict.of(document).finalists}

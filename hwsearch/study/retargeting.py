@@ -30,6 +30,7 @@ from hwsearch.study.samplers.additive.fitted_study import LossModel
 from hwsearch.study.samplers.additive.loss_model.prior_mean import PriorLosses
 from hwsearch.study.samplers.additive.proposer import LEAST
 from hwsearch.study.sensitivities import Sensitivities
+from hwsearch.study.storage.databases import rows_of
 
 #: Standard deviations that a prediction must lie below the best measured loss to be preferred.
 CAUTION = 1.0
@@ -157,7 +158,15 @@ class Totals:
 
     @classmethod
     def of(cls, study: Study) -> Totals:
-        """Those of a study. Raises `StudyError` if it does not keep them."""
+        """Those of a study. Raises `StudyError` if it does not keep them, or hwsearch cannot have."""
+        with rows_of(study.name):
+            found = cls._kept(study)
+            found.times.check(study.space)
+            found.sizes.check(study.space)
+        return found
+
+    @classmethod
+    def _kept(cls, study: Study) -> Totals:
         kept = study.record
         try:
             first_ms, first_bytes = kept.kept("first_ms"), kept.kept("first_bytes")
@@ -204,7 +213,8 @@ class Totals:
 def _prior(study: Study) -> PriorLosses | None:
     """What formats were estimated to cost before the study's first trial, if it keeps that."""
     kept = study.record.sensitivities
-    return None if kept is None else Sensitivities.model_validate(kept).prior(study.space)
+    with rows_of(study.name):
+        return None if kept is None else Sensitivities.model_validate(kept).prior(study.space)
 
 
 def predicted_best(

@@ -82,18 +82,18 @@ class StudyPricing:
         Raises:
             MissingFactsError: it keeps no sizes.
         """
-        if record.sinks is None:
+        profile, geometry = record.sink_profile, record.model_geometry
+        if profile is None:
             raise MissingFactsError(
                 "The study was searched by an older hwsearch and keeps neither the model's sizes nor "
                 f"its sinks; `{again}` adds them."
             )
-        if record.geometry is None:
+        if geometry is None:
             raise MissingFactsError(
                 "The model is a module of one's own, whose times by layer are not known: it has no "
                 "sizes of a Llama-form transformer; no command adds them."
             )
-        geometry = Geometry(**record.geometry)
-        return cls(geometry, SinkProfile.model_validate(record.sinks), record)
+        return cls(geometry, profile, record)
 
     def on(self, device: Device) -> Predictor:
         """Predicts on a device, for the study's workload. Raises `HwsearchError` as `Predictor` does."""

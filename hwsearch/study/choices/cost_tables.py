@@ -181,6 +181,25 @@ class CostTables:
         row = np.array([[params[name] for name in names]], dtype=np.intp)
         return self.first + float(self.added(names, row)[0])
 
+    def check(self, space: SearchSpace) -> None:
+        """See that tables that were kept somewhere are of a space.
+
+        Raises:
+            ValueError: one has an unknown parameter, other choices than the space, or holds no finite number.
+        """
+        sizes = {name: len(choices) for name, choices in space.parameters().items()}
+        for table in self.tables:
+            unknown = [name for name in table.names if name not in sizes]
+            if unknown:
+                raise ValueError(
+                    f"a table of costs is of {unknown[0]!r}, which the study does not choose"
+                )
+            shape = tuple(sizes[name] for name in table.names)
+            if table.values.shape != shape or not np.isfinite(table.values).all():
+                raise ValueError(
+                    f"the table of costs of {' and '.join(table.names)} must hold {shape} finite numbers"
+                )
+
     def document(self) -> list[dict[str, Any]]:
         """The tables as plain data."""
         return [{"names": list(t.names), "values": t.values.tolist()} for t in self.tables]

@@ -24,7 +24,7 @@ from hwsearch.denoisers.caching.digest import (
 )
 from hwsearch.denoisers.chat.asking import Question
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.errors import InputError
+from hwsearch.errors import InputError, StudyError
 from hwsearch.latency.devices.device import Calibration, Device
 from hwsearch.latency.devices.table import LatencyTable
 from hwsearch.study.choices.search_space import SearchSpace
@@ -164,7 +164,7 @@ def known_space(name: str, location: StudyLocation) -> SearchSpace | None:
     study = _begun(name, location)
     try:
         return None if study is None else StudyRecord.of(study).search_space
-    except (KeyError, ValueError):
+    except (KeyError, StudyError):
         return None  # `claim` says what it has instead
 
 

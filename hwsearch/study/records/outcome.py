@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import optuna
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
+from hwsearch.errors import StudyError
 from hwsearch.plan import CompressionPlan
+from hwsearch.schema import LEAST, Frozen, explain
 from hwsearch.study.records.record import StudyRecord, update_record
 from hwsearch.tasks.statistics import Interval, wilson
 
@@ -16,8 +18,12 @@ from hwsearch.tasks.statistics import Interval, wilson
 BASELINE, WINNER = "baseline", "winner"
 
 
-class Outcome(BaseModel):
-    """One plan, measured.
+#: A time that was measured or predicted.
+Positive = Annotated[float, Field(ge=LEAST)]
+
+
+class Outcome(Frozen):
+    """One plan, measured; keys beyond these are passed over.
 
     Attributes:
         name: ``baseline``, ``best_uniform``, ``winner``, a lever between them, or ``trial 7``.
@@ -38,15 +44,15 @@ class Outcome(BaseModel):
         finished: when, as ISO 8601 text.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
     name: str
     title: str
     plan: CompressionPlan
-    predicted_ms: float
+    predicted_ms: Positive
     predicted_10_90_ms: tuple[float, float] | None = None
-    measured_ms: float
-    target_ms: float
+    measured_ms: Positive
+    target_ms: Positive
     predicted_passes: float
     measured_passes: float
     tokens_per_second: float
@@ -82,5 +88,15 @@ def keep_outcomes(study: optuna.Study, found: Sequence[Outcome]) -> None:
 
 
 def outcomes_of(record: StudyRecord) -> list[Outcome]:
-    """The outcomes that a study keeps, in the order in which they were written."""
-    return [Outcome.model_validate(document) for document in record.outcomes or []]
+    """The outcomes that a study keeps, in the order in which they were written.
+
+    Raises:
+        StudyError: hwsearch cannot have written one.
+    """
+    try:
+        return [Outcome.model_validate(document) for document in record.outcomes or []]
+    except ValidationError as error:
+        raise StudyError(
+            f"hwsearch did not write an outcome that the study keeps: {explain(error)}; restore its database "
+            "from a copy"
+        ) from error

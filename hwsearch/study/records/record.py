@@ -6,24 +6,37 @@ older hwsearch did not write is None.
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import optuna
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hwsearch.denoisers.geometry import Geometry, unbelievable
 from hwsearch.denoisers.loading.options import ModelOptions
-from hwsearch.errors import StudyError
+from hwsearch.errors import InputError, StudyError
+from hwsearch.files import FileKind, parse_json
+from hwsearch.files.kinds import MIB
 from hwsearch.plan import Decoding
-from hwsearch.schema import explain
+from hwsearch.schema import LEAST, MOST_LENGTH, Frozen, explain
 from hwsearch.study.choices.cost_tables import ChoiceCosts
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.goal import ObjectiveKind
+from hwsearch.study.records.kept_verdict import KeptVerdict
 from hwsearch.tasks.choice import TaskChoice
 
+if TYPE_CHECKING:
+    from hwsearch.sinks import SinkProfile
 
-class StudyRecord(BaseModel):
-    """User attributes of an Optuna study.
+SchemaT = TypeVar("SchemaT", bound=BaseModel)
+
+#: An attribute that holds JSON as text.
+KEPT_TEXT = FileKind(
+    "text that a study keeps", 64 * MIB, StudyError, "restore its database from a copy"
+)
+
+
+class StudyRecord(Frozen):
+    """User attributes of an Optuna study; those that are somebody else's are passed over.
 
     Attributes:
         model: name of the model, or its folder.
@@ -62,7 +75,7 @@ class StudyRecord(BaseModel):
         ready: whether the creator of the study has queued its first plans.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
     model: str | None = None
     device: str | None = None
@@ -77,7 +90,7 @@ class StudyRecord(BaseModel):
     power: str | None = None
     content: dict[str, str] | None = None
     content_since: int | None = None
-    target_ms: float | None = None
+    target_ms: Annotated[float, Field(ge=LEAST)] | None = None
     max_bytes: int | None = None
     max_joules: float | None = None
     watts: float | None = None
@@ -110,33 +123,38 @@ class StudyRecord(BaseModel):
 
     @property
     def search_space(self) -> SearchSpace:
-        """The choices. Raises `KeyError` or `ValueError` where they are not kept."""
-        return SearchSpace.model_validate_json(self.kept("space"))
+        """The choices.
+
+        Raises:
+            KeyError: they are not kept.
+            StudyError: hwsearch cannot have kept them.
+        """
+        return _of_text(SearchSpace, self.kept("space"), "space")
 
     @property
     def prompt_length(self) -> int:
-        """Tokens of the prompt. Raises `KeyError` where they are not kept."""
-        return int(json.loads(self.kept("workload"))["prompt_length"])
+        """Tokens of the prompt. Raises as `search_space`."""
+        return _of_text(_Workload, self.kept("workload"), "workload").prompt_length
 
     @property
     def suffix_length(self) -> int:
-        """Tokens given behind the blank. Raises as `prompt_length`."""
-        return int(json.loads(self.kept("workload")).get("suffix_length", 0))
+        """Tokens given behind the blank. Raises as `search_space`."""
+        return _of_text(_Workload, self.kept("workload"), "workload").suffix_length
 
     @property
     def decoding_value(self) -> Decoding:
-        """How text is written. Raises `KeyError` where it is not kept."""
-        return Decoding.model_validate_json(self.kept("decoding"))
+        """How text is written. Raises as `search_space`."""
+        return _of_text(Decoding, self.kept("decoding"), "decoding")
 
     @property
     def task_choice(self) -> TaskChoice:
-        """What plans were judged on."""
-        return TaskChoice() if self.task is None else TaskChoice.model_validate_json(self.task)
+        """What plans were judged on. Raises `StudyError` if hwsearch cannot have kept it."""
+        return TaskChoice() if self.task is None else _of_text(TaskChoice, self.task, "task")
 
     @property
     def loading(self) -> ModelOptions:
-        """How the model was loaded."""
-        return ModelOptions.model_validate_json(self.model_options or "{}")
+        """How the model was loaded. Raises as `task_choice`."""
+        return _of_text(ModelOptions, self.model_options or "{}", "model_options")
 
     @property
     def loss_name(self) -> str:
@@ -148,12 +166,65 @@ class StudyRecord(BaseModel):
         """What is minimised."""
         return self.objective or ObjectiveKind.LOSS
 
+    @property
+    def verdict(self) -> KeptVerdict | None:
+        """How the best plans answered real problems. Raises `StudyError` if hwsearch cannot have kept it."""
+        return None if self.finalists is None else _as(KeptVerdict, self.finalists, "finalists")
+
+    @property
+    def sink_profile(self) -> SinkProfile | None:
+        """What thresholds keep. Raises as `verdict`."""
+        from hwsearch.sinks import SinkProfile  # torch
+
+        return None if self.sinks is None else _as(SinkProfile, self.sinks, "sinks")
+
+    @property
+    def model_geometry(self) -> Geometry | None:
+        """Sizes of the model. Raises as `verdict`."""
+        kept = self.geometry
+        return None if kept is None else _as(_Model, {"geometry": kept}, "model").geometry
+
     def kept(self, name: str) -> Any:
         """The value of an attribute that must be there. Raises `KeyError` where it is not."""
         value = getattr(self, name)
         if value is None:
             raise KeyError(name)
         return value
+
+
+class _Model(Frozen):
+    geometry: Geometry
+
+    @model_validator(mode="after")
+    def _believable(self) -> Self:
+        problem = unbelievable(self.geometry)
+        if problem is not None:
+            raise ValueError(problem)
+        return self
+
+
+class _Workload(Frozen):
+    model_config = ConfigDict(extra="ignore")
+
+    prompt_length: Annotated[int, Field(ge=1, le=MOST_LENGTH)]
+    suffix_length: Annotated[int, Field(ge=0, le=MOST_LENGTH)] = 0
+
+
+def _of_text(schema: type[SchemaT], text: str, name: str) -> SchemaT:
+    """What a study keeps under a name as JSON text, as a schema has it. Raises `StudyError`."""
+    return _as(schema, parse_json(text, f"the study's {name}", KEPT_TEXT), name)
+
+
+def _as(schema: type[SchemaT], kept: object, name: str) -> SchemaT:
+    """What a study keeps under a name, as a schema has it. Raises `StudyError`."""
+    try:
+        return schema.model_validate(kept)
+    except (ValidationError, InputError) as error:
+        said = explain(error) if isinstance(error, ValidationError) else error
+        raise StudyError(
+            f"hwsearch did not write what the study keeps of its {name}: {said}; restore its database from "
+            "a copy"
+        ) from error
 
 
 def update_record(study: optuna.Study, **values: Any) -> None:

@@ -162,10 +162,11 @@ class Study:
 
         See `hwsearch.study.finalists.Verdict.document`.
         """
-        kept = self.record.finalists
-        if kept is None or kept["target_ms"] != self.target_ms:
+        record = self.record
+        kept = record.verdict
+        if kept is None or kept.target_ms != self.target_ms:
             return None
-        return kept if kept["trials"] == len(ended(self.optuna)) else None
+        return record.finalists if kept.trials == len(ended(self.optuna)) else None
 
     @property
     def best_plan(self) -> CompressionPlan:
@@ -306,7 +307,12 @@ def load_study(name: str, storage: str | None = None) -> Study:
         wanted = _wanted(name, names, is_path)
         if wanted is None:
             raise UnknownNameError("study", name, names)
-        study = optuna.load_study(study_name=wanted, storage=opened)
+        return checked_study(optuna.load_study(study_name=wanted, storage=opened))
+
+
+def checked_study(study: optuna.Study) -> Study:
+    """The plans' view of an Optuna study whose trials hwsearch can have written. Raises `StudyError`."""
+    with rows_of(study.study_name):
         for trial in study.get_trials(deepcopy=False):
             check_trial(trial, len(study.directions))
         return as_study(study)

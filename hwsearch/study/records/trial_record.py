@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, ConfigDict, Field
+
+from hwsearch.schema import LEAST, Frozen
 
 #: Values that a stopped trial was estimated to end with, and the standard deviation of the first. A
 #: trial that has them counts as an observation with that much noise.
@@ -23,8 +25,18 @@ FAILURE = "failure"
 WORKER = "worker"
 
 
-class TrialRecord(BaseModel):
-    """User attributes of an Optuna trial of a study.
+def _is_number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number")
+    return value
+
+
+#: A loss, which is no finite number where the plan has none.
+AnyNumber = Annotated[Any, AfterValidator(_is_number)]
+
+
+class TrialRecord(Frozen):
+    """User attributes of an Optuna trial of a study; those that are somebody else's are passed over.
 
     Attributes:
         generation_ms: predicted time of its plan.
@@ -40,18 +52,18 @@ class TrialRecord(BaseModel):
         estimated_spread: standard deviation of the first of them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
-    generation_ms: float | None = None
-    generation_joules: float | None = None
-    size_bytes: int | None = None
+    generation_ms: Annotated[float, Field(ge=LEAST)] | None = None
+    generation_joules: Annotated[float, Field(ge=LEAST)] | None = None
+    size_bytes: Annotated[int, Field(ge=0)] | None = None
     passes: dict[str, Any] | None = None
     failure: str | None = None
     worker: str | None = None
-    state_losses: list[float] | None = None
-    judged_share: float | None = None
+    state_losses: list[AnyNumber] | None = None
+    judged_share: Annotated[float, Field(ge=0, le=1.000001)] | None = None
     estimated_values: list[float] | None = None
-    estimated_spread: float | None = None
+    estimated_spread: Annotated[float, Field(ge=0)] | None = None
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> TrialRecord:

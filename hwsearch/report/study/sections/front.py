@@ -26,7 +26,7 @@ from hwsearch.report.study.words import megabytes, nats, plan_lines
 TITLE = "The front"
 
 #: Plans without any loss stand at the foot of the picture, so much below the least loss that is one.
-FLOOR = 3.0
+FLOOR, LOWEST = 3.0, 1e-15
 
 
 def front(facts: Facts) -> Section:
@@ -45,7 +45,7 @@ def front(facts: Facts) -> Section:
 
 def trial_points(facts: Facts) -> list[dict[str, Any]]:
     """One row a finished trial."""
-    unit, floor = facts.study.unit, _floor(facts.frame)
+    unit, floor = facts.study.unit, floor_of(facts.frame)
     on_front = set(facts.front["number"])
     found: list[dict[str, Any]] = []
     for row in facts.frame.to_dict(orient="records"):
@@ -79,9 +79,10 @@ def _ends(facts: Facts, row: Mapping[Any, Any]) -> tuple[float | None, float | N
     return (None, None) if latency.intervals_ms is None else latency.intervals_ms.generation
 
 
-def _floor(frame: pd.DataFrame) -> float:
+def floor_of(frame: pd.DataFrame) -> float:
+    """Where plans without any loss stand; no axis goes down to the smallest numbers that there are."""
     above = frame.loc[frame["loss"] > 0, "loss"]
-    return 1e-6 if above.empty else float(above.min()) / FLOOR
+    return 1e-6 if above.empty else max(float(above.min()) / FLOOR, LOWEST)
 
 
 def hint(facts: Facts, row: Mapping[Any, Any]) -> str:

@@ -154,12 +154,12 @@ def _dials(facts: Facts, plan: CompressionPlan, one: LayerPlan, share: float | N
         ("gate, up", one.gate_up.value, bits_share(one.gate_up)),
         ("down", one.down.value, bits_share(one.down)),
     ]
-    sizes = facts.record.geometry or {}
+    geometry = facts.record.model_geometry
     for field, whole, dial in (
         ("kept_heads", "num_kv_heads", "heads"),
         ("kept_channels", "intermediate_size", "channels"),
     ):
-        kept, most = getattr(one, field), sizes.get(whole)
+        kept, most = getattr(one, field), getattr(geometry, whole, None)
         if kept is None:
             found.append((dial, "all" if most is None else f"all {most}", 1.0))
         else:

@@ -16,7 +16,7 @@ from hwsearch.report.study.charts import (
 )
 from hwsearch.report.study.facts import Facts
 from hwsearch.report.study.section import Figure, MissingFactsError, Section, Table
-from hwsearch.report.study.sections.front import FLOOR
+from hwsearch.report.study.sections.front import floor_of
 from hwsearch.report.study.words import nats
 
 TITLE = "How the search went"
@@ -50,8 +50,7 @@ def progress(facts: Facts) -> Section:
 def trials(facts: Facts) -> list[dict[str, Any]]:
     """One row a finished trial, in order, with the least loss so far of plans within the target."""
     frame = facts.frame.sort_values("number")
-    above = frame.loc[frame["loss"] > 0, "loss"]
-    floor = 1e-6 if above.empty else float(above.min()) / FLOOR
+    floor = floor_of(frame)
     best, found = None, []
     for row in frame.to_dict(orient="records"):
         if row["feasible"]:

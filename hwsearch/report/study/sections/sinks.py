@@ -35,12 +35,12 @@ USUAL = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 def sinks(facts: Facts) -> Section:
     """The map by position, and the map by threshold."""
     record = facts.record
-    if record.sinks is None:
+    profile = record.sink_profile
+    if profile is None:
         raise MissingFactsError(
             f"The study was searched by an older hwsearch and keeps no sinks; `{facts.search_again()}` adds "
             "them."
         )
-    profile = SinkProfile.model_validate(record.sinks)
     if profile.passes < 2 and not profile.static:
         raise MissingFactsError(
             "No plan of the study may drop a cached position, so sinks were not calibrated; `hwsearch sinks "
