@@ -18,6 +18,7 @@ from hwsearch.files import refused_by
 from hwsearch.forecast.fitting import JudgedForecast
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
 from hwsearch.runtime.graphs import BEFORE, BundleGraphs, HeldInputs, OpenGraph
+from hwsearch.runtime.guards.graph_ends import check_cache, check_predictions
 from hwsearch.runtime.guards.graph_file import GRAPH_FILE
 from hwsearch.runtime.keepers import LayerKeepers
 from hwsearch.runtime.providers import Session
@@ -86,13 +87,13 @@ class OnnxBackend:
 
     def refresh(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
         """A full pass over ``[1, length]``; see `hwsearch.decoding.backend.Backend`."""
-        return self._prediction(self._run_refresh(tokens, start, stop, scope))
+        return self._prediction(self._run_refresh(tokens, start, stop, scope), stop - start)
 
     def step(self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE) -> Prediction:
         """Some rows against the cache; see `hwsearch.decoding.backend.Backend`."""
         if self.graphs.step is None:
             return self.refresh(tokens, start, stop, scope)
-        return self._prediction(self._run_step(tokens, start, stop, scope))
+        return self._prediction(self._run_step(tokens, start, stop, scope), stop - start)
 
     def _run_refresh(
         self, tokens: Tokens, start: int, stop: int, scope: Scope = WHOLE
@@ -108,6 +109,7 @@ class OnnxBackend:
             REFRESH_FILE, self.graphs.refresh, self.graphs.refresh_outputs, feeds
         )
         self._cache = {name: found[name] for name in self.graphs.cached}
+        check_cache(self._cache, tokens.shape[1])
         self._past = {}
         if self.graphs.step is not None:
             layers = range(len(self.kept_shares.shares))
@@ -137,7 +139,8 @@ class OnnxBackend:
             self._past = {}
         return found
 
-    def _prediction(self, found: dict[str, NDArray[Any]]) -> Prediction:
+    def _prediction(self, found: dict[str, NDArray[Any]], rows: int) -> Prediction:
+        check_predictions(found, rows)
         moved = self._state.keep(found)
         return Prediction(
             found["token"],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+from numpy.typing import NDArray
 
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
 from hwsearch.runtime.guards.graph_file import GRAPH_FILE
@@ -24,6 +26,9 @@ _INPUTS: Final = {
 _OUTPUTS: Final = {"token": ("int64", 2), "confidence": ("float", 2)}
 
 _CACHED: Final = re.compile(r"(key|value)_\d+")
+#: Outputs that have a value for each row of the block.
+_A_ROW: Final = ("token", "confidence", "entropy")
+
 _BEFORE: Final = "before"
 
 #: The largest size that a graph may fix: what no memory holds is refused before it is asked for.
@@ -74,4 +79,25 @@ def _check(
                 where,
                 f"its {end} {name!r} must be {known[name][0]} of {known[name][1]} dimensions, and is "
                 f"{value.type} of {len(value.shape)}",
+            )
+
+
+def check_predictions(found: Mapping[str, NDArray[Any]], rows: int) -> None:
+    """Raise `VerificationError` where a pass predicts another number of rows than were asked for.
+
+    A graph may say less of its outputs than they are, so they are looked at when they are there.
+    """
+    for name in _A_ROW:
+        if name in found and found[name].shape != (1, rows):
+            raise GRAPH_FILE.refuse(
+                "a pass", f"{name!r} must be of {rows} rows, and has the shape {found[name].shape}"
+            )
+
+
+def check_cache(found: Mapping[str, NDArray[Any]], length: int) -> None:
+    """Raise `VerificationError` where a pass hands out keys or values of other positions than it took."""
+    for name, value in found.items():
+        if _CACHED.fullmatch(name) and (value.ndim != 4 or value.shape[2] != length):
+            raise GRAPH_FILE.refuse(
+                "a pass", f"{name!r} must be of {length} positions, and has the shape {value.shape}"
             )
