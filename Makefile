@@ -10,7 +10,7 @@ DEMO_DIR ?= demo
 
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test test-openvino test-web coverage check format lint types imports docs package clean
+.PHONY: demo test harden test-openvino test-web coverage check format lint types imports docs package clean
 
 demo: $(RUNS)  ## the whole job on the bundled model; JSON=1 prints one JSON document
 	@$(BIN)/hwsearch demo -o $(DEMO_DIR) $(if $(JSON),--json)
@@ -23,6 +23,9 @@ test: $(READY)  ## all tests and doctests, file by file on two processes
 
 coverage: $(READY)  ## branch coverage of all tests, what the command line starts included; slower than `test`
 	@$(PYTEST) --cov --cov-report=term:skip-covered
+
+harden: $(READY)  ## 2,000 changed files or databases to every reader, those that take long included
+	@HWSEARCH_MUTATED=2000 $(PYTEST) tests/hardening
 
 test-openvino: $(VENV)-openvino/.ready  ## tests of bundles for OpenVINO, in an environment of their own
 	@OMP_NUM_THREADS=1 $(VENV)-openvino/bin/pytest tests/runtime/providers

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from unittest import mock
 
 from tests.hardening import mutators
-from tests.hardening.readers import seed
+from tests.hardening.places import seed
+from tests.hardening.studies import make_study, read_front, read_target
 
 #: Rows of these say what a study and its trials are.
 TABLES = (
@@ -29,57 +31,24 @@ CELLS = (
 _ATTRIBUTES = ("study_user_attributes", "trial_user_attributes", "trial_system_attributes")
 
 
-def _make_study(folder):
-    """A study with trials of every kind: finished, failed, stopped, waiting and running."""
-    import optuna
-
-    from hwsearch.study.goal import Goal
-    from hwsearch.study.records.record import update_record
-    from hwsearch.study.run import run_study
-    from tests.study.test_run import make_objective
-
-    path = folder / "s.db"
-    study = run_study(
-        make_objective(Goal(target_ratio=1.0)),
-        trials=6,
-        name="s",
-        storage=str(path),
-        sampler="random",
-    )
-    update_record(
-        study.optuna,
-        watts=5.0,
-        max_joules=1e6,
-        loss_noise_nats=1e-6,
-        finalists={"target_ms": study.target_ms, "trials": 7, "winner": 0},
-    )
-    params = study.optuna.get_trials()[0].params
-    study.optuna.enqueue_trial(params)
-    for state, attributes in (
-        (optuna.trial.TrialState.FAIL, {"failure": "its loss is NaN"}),
-        (optuna.trial.TrialState.PRUNED, {"estimated_values": [0.5], "estimated_spread": 0.1}),
-    ):
-        trial = study.optuna.ask()
-        study.space.suggest(trial)
-        for name, value in attributes.items():
-            trial.set_user_attr(name, value)
-        study.optuna.tell(trial, state=state)
-    study.optuna.ask()
-    study.optuna._storage._backend.engine.dispose()
+def _make_free(folder):
+    """A sound study, its tables without what SQLite would hold malformed rows against."""
+    path = Path(shutil.copy(seed("study", make_study) / "s.db", folder))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")
-        for table in TABLES:  # without what SQLite would hold malformed rows against
+        for table in TABLES:
             connection.execute(f"CREATE TABLE free AS SELECT * FROM {table}")
             connection.execute(f"DROP TABLE {table}")
             connection.execute(f"ALTER TABLE free RENAME TO {table}")
         connection.commit()
+        connection.execute("VACUUM")
 
 
 def make_database(folder):
     """The path of a copy of one sound study."""
     for old in folder.glob("s.db*"):  # whoever read it may hold it still, so it is another file
         old.unlink()
-    return Path(shutil.copy(seed("study", _make_study) / "s.db", folder))
+    return Path(shutil.copy(seed("free study", _make_free) / "s.db", folder))
 
 
 def cell_changed(connection, chance):
@@ -189,19 +158,26 @@ def mutated(path, chance):
         connection.commit()
 
 
-def read_front(path):
-    """What `hwsearch front` and reports ask of a study."""
-    from hwsearch.cli.studies.front import front_rows, front_title, noise_line
+def read(path):
+    """What `hwsearch front`, other targets and exports ask of a study."""
     from hwsearch.study import load_study
 
     study = load_study(str(path))
-    asked = (front_title(study), noise_line(study.noise), study.failures, study.stopped)
-    return front_rows(study), asked
+    return read_front(study), read_target(study)
 
 
-def read_target(path):
-    """What `hwsearch front --target-ms` and exports ask of a study."""
-    from hwsearch.study import load_study, resolve
+@contextmanager
+def known_version():
+    """Have Optuna look its newest version up once, and not at each opening: it imports eleven modules."""
+    from optuna.storages._rdb.storage import _VersionManager
 
-    study = load_study(str(path))
-    return resolve(study, study.target_ms), study.best_plan, study.passes()
+    found = []
+
+    def newest(self):
+        if not found:
+            found.append(asked(self))
+        return found[0]
+
+    asked = _VersionManager.get_head_version
+    with mock.patch.object(_VersionManager, "get_head_version", newest):
+        yield

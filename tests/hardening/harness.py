@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import resource
 import signal
+import time
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,14 @@ from hwsearch.errors import HwsearchError
 
 #: Seconds of the processor that one input may take, of the clock that it may wait, and bytes of memory beyond
 #: those that are held before.
-MOST_SECONDS, MOST_WAIT, MOST_MEMORY = 10, 900, 4 << 30
+MOST_SECONDS, MOST_WAIT, MOST_MEMORY = 10, 900, 1 << 30
+
+#: Seconds of the processor after which the system ends a process that is still at one input: a library in C
+#: that never comes back hears no signal.
+LAST_SECONDS = 120
+
+
+_ENDLESS = resource.getrlimit(resource.RLIMIT_CPU)
 
 
 class HungError(Exception):
@@ -28,6 +36,8 @@ def _arm(seconds, wait):
     """Bound time of the processor, which a busy machine does not lengthen, and waiting on nobody."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.alarm(wait)
+    last = int(time.process_time()) + LAST_SECONDS if seconds else _ENDLESS[0]
+    resource.setrlimit(resource.RLIMIT_CPU, (last, _ENDLESS[1]))
 
 
 @contextmanager
