@@ -40,7 +40,7 @@ from hwsearch.report.baselines import METHODS, BaselineRow, Method, write_baseli
 from hwsearch.runtime import OnnxBackend
 from hwsearch.sinks import SinkProfile, calibrate_sinks
 from hwsearch.study.preparation import default_workload
-from hwsearch.study.records.identity import CONTENT, differences
+from hwsearch.study.records.identity import CONTENT, checked_content, differences
 from hwsearch.tasks.choice import QUESTIONS, TaskChoice
 from hwsearch.tasks.losses.kl import FrozenStates
 from hwsearch.tasks.losses.teacher_forcing import answered
@@ -213,7 +213,7 @@ def _claim(out: Path, settings: Settings, bench: Bench) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path, mine = out / RUN_FILE, asdict(settings)
     there = _read_run(path)
-    known = there.pop(CONTENT, None)
+    known = checked_content(there.pop(CONTENT, None), path)
     movable = ("model",) if known else ()  # what is known by content may lie elsewhere
     if there and _without(there, movable) != _without(mine, movable):
         raise InputError(f"{out} holds rows of other settings ({there}); choose another folder")

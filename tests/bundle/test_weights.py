@@ -164,3 +164,21 @@ def test_a_journal_without_its_file_counts_for_nothing(tmp_path):
     checksum = saved(graph, tmp_path)
     (tmp_path / "weights.bin").write_bytes(b"")
     assert saved(graph, tmp_path) == checksum
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"a": {"offset": -64, "nbytes": 3, "sha256": "x"}}',
+        '{"a": {"offset": "0", "nbytes": 3, "sha256": "x"}}',
+        '{"a": {"offset": true, "nbytes": 3, "sha256": "x"}}',
+        '{"a": {"offset": 0, "nbytes": 4000000000000000000, "sha256": "x"}}',
+        '{"a": 3}',
+        "[]",
+    ],
+)
+def test_a_line_of_a_journal_that_nobody_of_ours_wrote_counts_for_nothing(tmp_path, line):
+    graph = two_products()
+    checksum = saved(graph, tmp_path)
+    (tmp_path / "journal").write_text(f"{line}\n")
+    assert saved(graph, tmp_path) == checksum

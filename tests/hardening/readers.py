@@ -132,6 +132,28 @@ def _read_baselines(folder):
     return read_rows(folder)
 
 
+def _run_of_baselines(folder):
+    """What a folder's rows are of."""
+    content = {"weights": "ab" * 32, "task": "gsm-mini", "code": "hwsearch 0.1.0"}
+    run = {
+        "model": "gsm-mini",
+        "limit": 500,
+        "seed": 0,
+        "task": {},
+        "options": {},
+        "content": content,
+    }
+    return text("run.json", json.dumps(run))(folder)
+
+
+def _read_run(path):
+    from hwsearch.jobs.baselines import CONTENT, _read_run
+    from hwsearch.study.records.identity import checked_content, differences
+
+    known = checked_content(_read_run(path).pop(CONTENT, None), path)
+    return differences(known or {}, {"weights": "x", "task": "y"})
+
+
 def _read_losses(path):
     from hwsearch.report.proxies import careful, rank, read_losses
 
@@ -171,6 +193,7 @@ READERS: dict[str, Reader] = {
     "JSONL": Reader(text("problems.jsonl", JSONL), _read_jsonl, mutators.JSON),
     "folder of problems": Reader(_shown, _read_task, mutators.JSON),
     "baselines": Reader(_baselines, _read_baselines, mutators.JSON),
+    "run of baselines": Reader(_run_of_baselines, _read_run, mutators.JSON),
     "CSV of losses": Reader(text("losses.csv", LOSSES), _read_losses, share=0.5),
     "archive of arrays": Reader(_npz, _read_npz, (*mutators.BYTES, forms.archive_changed)),
     "points": Reader(_points, _read_points, mutators.BYTES),

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import onnx
 from onnx import external_data_helper
+from pydantic import Field, TypeAdapter, ValidationError
 
 from hwsearch.bundle.weights.graph import Graph
 from hwsearch.bundle.weights.weight import Weight, WeightGroup
@@ -34,6 +35,10 @@ _PAGE, _LINE = 4096, 64
 _READ = 16 << 20
 
 
+#: A number of bytes, or of the first of some.
+Bytes = Annotated[int, Field(strict=True, ge=0, le=1 << 50)]
+
+
 @dataclass(frozen=True)
 class Region:
     """Where an array lies.
@@ -43,8 +48,8 @@ class Region:
         sha256: their checksum.
     """
 
-    offset: int
-    nbytes: int
+    offset: Bytes
+    nbytes: Bytes
     sha256: str
 
     @property
@@ -178,14 +183,17 @@ class WeightsFile:
 _JOURNAL_FILE = FileKind("journal of an export", 1 << 30, fix="remove it")
 
 
+#: A line of it.
+_REGIONS: TypeAdapter[dict[str, Region]] = TypeAdapter(dict[str, Region])
+
+
 def _noted(journal: Path | None) -> Iterator[tuple[str, Region]]:
     """Arrays that a journal says are whole; its last line may have been cut off."""
     if journal is None or not journal.exists():
         return
     for line in read_text(journal, _JOURNAL_FILE).split("\n"):
         try:
-            places = parse_json(line, journal, _JOURNAL_FILE)
-            regions = {name: Region(**place) for name, place in places.items()}
-        except (InputError, AttributeError, TypeError):
+            regions = _REGIONS.validate_python(parse_json(line, journal, _JOURNAL_FILE))
+        except (InputError, ValidationError):
             return
         yield from regions.items()

@@ -110,6 +110,21 @@ def figures_digest(device: Device, calibration: Calibration | None) -> str:
     return text_digest(info.runtime, str(info.threads), info.provenance.value, figures, repr(lines))
 
 
+def checked_content(kept: object, where: object) -> Content | None:
+    """What something that was kept says it is about; None where it does not say.
+
+    Raises:
+        InputError: hwsearch did not write that.
+    """
+    if kept is None:
+        return None
+    if isinstance(kept, dict) and all(isinstance(one, str) for one in (*kept, *kept.values())):
+        return kept
+    raise InputError(
+        f"{where}: {CONTENT} must be texts by name, as hwsearch writes it; choose another folder"
+    )
+
+
 def differences(known: Content, now: Content, parts: Sequence[str] = tuple(CALLED)) -> list[str]:
     """What differs, by the names of `CALLED`; parts that either does not tell do not."""
     found = []

@@ -224,3 +224,11 @@ def test_a_calibration_is_known_by_sizes_wherever_the_model_lies():
 def test_trials_are_of_this_study_alone(begun):
     names = optuna.get_all_study_names(f"sqlite:///{begun}")
     assert names == ["s"]
+
+
+def test_content_that_nobody_of_ours_kept_is_refused():
+    assert identities.checked_content(None, "run.json") is None
+    assert identities.checked_content({"weights": "ab"}, "run.json") == {"weights": "ab"}
+    for kept in ([], "ab", {"weights": 3}, True):
+        with pytest.raises(InputError, match=r"run\.json: content must be texts by name"):
+            identities.checked_content(kept, "run.json")
