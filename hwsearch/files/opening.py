@@ -11,9 +11,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from gzip import GzipFile
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from hwsearch.files.kinds import FileKind
 
@@ -80,7 +80,7 @@ def read_bytes(path: Path | str, kind: FileKind) -> bytes:
     return content
 
 
-def read_limited(file: BinaryIO, most: int, expected: int = 0) -> bytes:
+def read_limited(file: BufferedReader | GzipFile, most: int, expected: int = 0) -> bytes:
     """All bytes of an open file, or one more than the most that it may have.
 
     Memory is asked for by what is expected and by what has come, and not by the most. Some files say that
