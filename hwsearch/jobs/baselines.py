@@ -192,8 +192,7 @@ def plan_jobs(
 
 def read_rows(out: Path) -> dict[str, BaselineRow]:
     """Finished rows of a folder by their key; a line that was cut off is measured again."""
-    rows = {}
-    path = out / ROWS_FILE
+    rows, path = {}, out / ROWS_FILE
     there = path.exists() or path.is_symlink()
     for line in read_text(path, BASELINES_FILE).split("\n") if there else ():
         try:
@@ -236,12 +235,13 @@ def _claim(out: Path, settings: Settings, bench: Bench) -> None:
 def _read_run(path: Path) -> dict[str, Any]:
     """What `RUN_FILE` says; nothing where there is none. Raises `InputError` if it is damaged."""
     # earlier runs knew one task and one way of loading
-    return {"task": {}, "options": {}, **_object_of(path)} if path.exists() else {}
+    return {"task": {}, "options": {}, **found} if (found := _object_of(path)) else {}
 
 
 def _object_of(path: Path) -> dict[str, Any]:
     """A JSON object of the folder; an empty one where there is no file."""
-    found = read_json(path, BASELINES_FILE) if path.exists() else {}
+    there = path.exists() or path.is_symlink()
+    found = read_json(path, BASELINES_FILE) if there else {}
     if not isinstance(found, dict):
         raise BASELINES_FILE.refuse(path, "it must hold an object")
     return found

@@ -121,7 +121,9 @@ BUNDLES: dict[str, Reader] = {
     "step graph, run": Reader(_bundle("step.onnx"), _run_bundle, GRAPHS, share=0.15),
     "refresh graph, run": Reader(_bundle("refresh.onnx"), _run_bundle, GRAPHS, share=0.15),
     "weights, run": Reader(_bundle("weights.bin"), _run_bundle, mutators.BYTES, share=0.1),
-    "tokenizer of a bundle": Reader(_bundle("tokenizer.json"), _ask_bundle, mutators.JSON),
+    "tokenizer of a bundle": Reader(
+        _bundle("tokenizer.json"), _ask_bundle, mutators.JSON, share=0.25
+    ),
     "references, sealed again": Reader(
         _bundle("reference.npz"), _read_references, ARCHIVES, share=0.25
     ),

@@ -209,8 +209,8 @@ MODELS: dict[str, Reader] = {
         _beside("added_tokens.json", '{"<s>": 64, "</s>": 65, "<x>": 66}'), _read_model_files, mutators.JSON
     ),
     "chat template": Reader(_beside("chat_template.jinja", TEMPLATE, bos_token="<s>"), _read_chat),
-    "vocab.json": Reader(_byte_level("vocab.json"), _read_tokenizer, mutators.JSON),
-    "merges.txt": Reader(_byte_level("merges.txt"), _read_tokenizer),
+    "vocab.json": Reader(_byte_level("vocab.json"), _read_tokenizer, mutators.JSON, share=0.1),
+    "merges.txt": Reader(_byte_level("merges.txt"), _read_tokenizer, share=0.1),
     "safetensors": Reader(
         _model("model.safetensors"), _read_weights,
         (*mutators.BYTES, *[forms.safetensors_changed] * 8),

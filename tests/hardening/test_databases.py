@@ -14,7 +14,7 @@ from tests.hardening.harness import fault_of, limits
 from tests.hardening.test_readers import count_of, to_itself, zeros
 
 #: Databases by default, of those that a reader takes: opening one takes a tenth of a second.
-SHARE = 0.15
+SHARE = 0.06
 
 
 def test_changed_databases_are_read_or_refused(memory):

@@ -115,7 +115,7 @@ def read_chat_template(folder: Path, special: SpecialTokens | None = None) -> Ch
 def _template_files(folder: Path) -> dict[str, str]:
     """Templates that are files, by name."""
     paths = {path.stem: path for path in sorted((folder / MORE_TEMPLATES).glob("*.jinja"))}
-    if (folder / TEMPLATE).is_file():
+    if (folder / TEMPLATE).exists() or (folder / TEMPLATE).is_symlink():
         # a file of that name in the folder would be read after it
         paths.setdefault("default", folder / TEMPLATE)
     return {name: _text(path) for name, path in paths.items()}
