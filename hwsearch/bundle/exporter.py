@@ -15,7 +15,7 @@ from hwsearch.bundle.full_pass import TracedFullPass
 from hwsearch.bundle.graphs.decomposed import written_out
 from hwsearch.bundle.graphs.pieces import GraphLayout
 from hwsearch.bundle.graphs.traced import TracedGraphs
-from hwsearch.bundle.partial import PartialBundle, key_of, refuse_existing
+from hwsearch.bundle.partial import PartialBundle, key_of
 from hwsearch.bundle.reference import answers
 from hwsearch.bundle.rounded import RoundedProducts
 from hwsearch.bundle.weights import Graph, WeightsFile
@@ -31,6 +31,7 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.network import Network
 from hwsearch.denoisers.transformer import Transformer
 from hwsearch.errors import InputError, PlanError
+from hwsearch.files import refuse_existing
 from hwsearch.forecast.store import save
 from hwsearch.formats.linears.stored_linear import is_stored
 from hwsearch.plan import CompressionPlan

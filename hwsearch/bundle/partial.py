@@ -100,12 +100,6 @@ class PartialBundle:
             raise
 
 
-def refuse_existing(out: Path, overwrite: bool) -> None:
-    """Raise `InputError` where a folder is there that shall not be replaced."""
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists already; choose another path, or allow to overwrite it")
-
-
 def check_room_for(out: Path, size_bytes: int) -> None:
     """Raise `InputError` unless the disk has room for a bundle, before any work is done for it.
 

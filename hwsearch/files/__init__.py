@@ -1,6 +1,6 @@
 """The guarded room: how every file from outside is opened, read, and how folders are written whole."""
 
-from hwsearch.files.folders import recover_folder, whole_folder
+from hwsearch.files.folders import recover_folder, refuse_existing, whole_folder
 from hwsearch.files.kinds import FileKind
 from hwsearch.files.opening import check_inside, check_plain, open_plain, read_bytes, read_text
 from hwsearch.files.parsing import checked, parse_json, read_json, read_schema, read_toml
@@ -19,6 +19,7 @@ __all__ = [
     "read_text",
     "read_toml",
     "recover_folder",
+    "refuse_existing",
     "refused_by",
     "whole_folder",
 ]

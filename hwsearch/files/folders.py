@@ -44,7 +44,7 @@ def whole_folder(folder: Path, if_there: IfThere = "refuse") -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(folder)
     if if_there == "refuse":
-        _refuse(folder)
+        refuse_existing(folder)
     with fresh_aside(folder.parent, _prefix(folder)) as aside:
         fresh = aside / folder.name
         fresh.mkdir()
@@ -125,7 +125,7 @@ def _locked(parent: Path, prefix: str) -> tuple[Path, FileLock]:
 def _put(fresh: Path, folder: Path, if_there: IfThere) -> None:
     """Move a finished folder to its place; a rename never merges two folders that hold files."""
     if if_there == "refuse":
-        _refuse(folder)
+        refuse_existing(folder)
     replaced = fresh.parent / _REPLACED
     try:
         if if_there == "replace" and folder.exists():
@@ -137,10 +137,20 @@ def _put(fresh: Path, folder: Path, if_there: IfThere) -> None:
         if replaced.exists() and not folder.exists():
             replaced.rename(folder)
         if if_there == "refuse" and isinstance(error, OSError):
-            _refuse(folder)
+            refuse_existing(folder)
         raise
 
 
-def _refuse(folder: Path) -> None:
-    if folder.exists() or folder.is_symlink():
-        raise InputError(f"{folder} exists already; give another folder, or remove it")
+def refuse_existing(path: Path, overwrite: bool = False, instead: str = "another path") -> None:
+    """Refuse to replace a file or folder unless that is asked for.
+
+    Args:
+        path: what would be written.
+        overwrite: whether it may be replaced.
+        instead: what else can be given.
+
+    Raises:
+        InputError: it is there; the message names the flag that replaces it.
+    """
+    if not overwrite and (path.exists() or path.is_symlink()):
+        raise InputError(f"{path} exists already; give {instead}, or --overwrite to replace it")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Final, Protocol, Unpack
+from typing import Unpack
 
 from hwsearch.bundle import Exporter
-from hwsearch.bundle.compressed_tensors import export_compressed_tensors
-from hwsearch.bundle.gguf import export_gguf
-from hwsearch.bundle.partial import check_room_for, refuse_existing
+from hwsearch.bundle.partial import check_room_for
 from hwsearch.compression import (
     CompressedDenoiser,
     WeightBank,
@@ -23,6 +21,8 @@ from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.finite import check_pass, check_weights
 from hwsearch.denoisers.loading.options import ModelOptions
 from hwsearch.errors import InputError
+from hwsearch.files import refuse_existing
+from hwsearch.jobs.bundles.other_programs import OTHER_PROGRAMS
 from hwsearch.jobs.finishing import Finisher, scored
 from hwsearch.latency.devices.device import Device, load_device
 from hwsearch.plan import CompressionPlan
@@ -33,15 +33,6 @@ from hwsearch.study import Study, load_study
 from hwsearch.study.preparation import SINK_QUESTIONS, reopen
 from hwsearch.study.records.outcome import WINNER, keep_outcomes
 from hwsearch.tasks.choice import REFERENCE_QUESTIONS, TaskChoice, TaskOptions
-
-
-class Writer(Protocol):
-    """Writes a compressed model for another program."""
-
-    def __call__(
-        self, compressed: CompressedDenoiser, out: Path, *, overwrite: bool = False
-    ) -> Path:
-        """What was written: a folder, or the file in it that counts."""
 
 
 def export(
@@ -122,13 +113,6 @@ def _foreseeing(
     return foreseeing(compressed, kept, task.fitter(compressed.denoiser))
 
 
-#: Writers of what others run, by what ``hwsearch export --to`` calls it.
-WRITERS: Final[dict[str, Writer]] = {
-    "gguf": export_gguf,
-    "compressed-tensors": export_compressed_tensors,
-}
-
-
 def written_of_model(
     to: str,
     model: str,
@@ -142,7 +126,7 @@ def written_of_model(
     """Load a model, and write any plan of it for other programs.
 
     Args:
-        to: one of `WRITERS`.
+        to: one of `OTHER_PROGRAMS`.
 
     Other arguments are those of `export_model`.
     """
@@ -152,7 +136,7 @@ def written_of_model(
     denoiser = task.asking((options or ModelOptions()).load(model))
     check_fits(plan, denoiser)
     check_weights(denoiser)
-    return WRITERS[to](_compressed(denoiser, plan, task), out, overwrite=overwrite)
+    return OTHER_PROGRAMS[to].write(_compressed(denoiser, plan, task), out, overwrite=overwrite)
 
 
 def written_of_study(
@@ -167,7 +151,7 @@ def written_of_study(
     """Write a plan of a study for other programs.
 
     Args:
-        to: one of `WRITERS`.
+        to: one of `OTHER_PROGRAMS`.
 
     Other arguments are those of `export_from_study`.
     """
@@ -175,7 +159,7 @@ def written_of_study(
     study = load_study(study_name, storage)
     plan, denoiser, device = _loaded(study, number)
     objective = reopen(study, denoiser, device)
-    return WRITERS[to](objective.workbench.compress(plan), out, overwrite=overwrite)
+    return OTHER_PROGRAMS[to].write(objective.workbench.compress(plan), out, overwrite=overwrite)
 
 
 def _loaded(study: Study, number: int | None) -> tuple[CompressionPlan, Denoiser, Device]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hwsearch.bundle.partial import refuse_existing
 from hwsearch.errors import InputError
+from hwsearch.files import refuse_existing
 from hwsearch.study import Study, load_study
 
 

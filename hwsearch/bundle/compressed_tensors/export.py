@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from hwsearch.bundle.compressed_tensors.config import check_architecture, config_of, tokenizer_files
 from hwsearch.bundle.compressed_tensors.tensors import Group, tensor_groups
 from hwsearch.bundle.linears import sizes_of
-from hwsearch.bundle.partial import PartialBundle, check_room_for, refuse_existing
+from hwsearch.bundle.partial import PartialBundle, check_room_for
 from hwsearch.compression.compressed import CompressedDenoiser
+from hwsearch.files import refuse_existing
 from hwsearch.progress import each
 
 #: Bytes of a file of weights that the next layer does not fit into.

@@ -14,11 +14,12 @@ from hwsearch.bundle.gguf.metadata import Value, architecture_of, metadata_of
 from hwsearch.bundle.gguf.tensors import FileTensor, file_tensors, file_type
 from hwsearch.bundle.gguf.tokenizer import is_told, tokenizer_fields
 from hwsearch.bundle.linears import sizes_of
-from hwsearch.bundle.partial import PartialBundle, check_room_for, refuse_existing
+from hwsearch.bundle.partial import PartialBundle, check_room_for
 from hwsearch.compression.compressed import CompressedDenoiser
 from hwsearch.denoisers.loading.gguf.config import ARCHITECTURES
 from hwsearch.denoisers.loading.special_tokens import TOKENIZER
 from hwsearch.errors import InputError
+from hwsearch.files import refuse_existing
 from hwsearch.progress import work
 
 #: Names of the files.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from hwsearch.bundle.gguf import export_gguf
-from hwsearch.bundle.partial import refuse_existing
 from hwsearch.compression import compress
 from hwsearch.denoisers.loading.options import ModelOptions
-from hwsearch.files import whole_folder
+from hwsearch.files import refuse_existing, whole_folder
 from hwsearch.plan import CompressionPlan
 
 #: Types that a device is fitted to, by llama.cpp's name, and the format that stands for each.
@@ -29,7 +28,7 @@ echo "bring bench.json back, and: hwsearch profile --import bench.json --device 
 
 
 def write_llama_kit(
-    model: str, folder: Path, options: ModelOptions | None = None
+    model: str, folder: Path, options: ModelOptions | None = None, *, overwrite: bool = False
 ) -> tuple[Path, list[str]]:
     """Write a model in three types, and a script that benchmarks them.
 
@@ -37,17 +36,19 @@ def write_llama_kit(
         model: a bundled name, a folder, a GGUF file or a hub id.
         folder: to be made; complete, or not there at all.
         options: how the model is loaded.
+        overwrite: replace a folder that is there.
 
     Returns:
         The script, and the models' names.
 
     Raises:
-        InputError: the folder exists, or llama.cpp has no architecture like the model.
+        InputError: the folder exists and `overwrite` is false, or llama.cpp has no architecture like
+            the model.
         PlanError: blocks do not divide a linear.
     """
-    refuse_existing(folder, False)
+    refuse_existing(folder, overwrite)
     denoiser = (options or ModelOptions()).load(model)
-    with whole_folder(folder) as fresh:
+    with whole_folder(folder, "replace" if overwrite else "refuse") as fresh:
         files = []
         for kind, fmt in TYPES.items():
             plan = CompressionPlan.uniform(denoiser.num_layers, fmt, fmt, head=fmt)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from hwsearch.errors import InputError, TableError
-from hwsearch.files import FileKind, read_json, recover_folder, whole_folder
+from hwsearch.files import FileKind, read_json, recover_folder, refuse_existing, whole_folder
 from hwsearch.files.kinds import MIB
 from hwsearch.latency.devices.device import DeviceInfo, write_info
 from hwsearch.latency.devices.table import LatencyTable, Samples
@@ -32,8 +32,7 @@ def check_device_name(name: str) -> None:
 def check_new(folder: Path, overwrite: bool) -> None:
     """Refuse to replace a device unless that is asked for. Raises `InputError`."""
     recover_folder(folder)
-    if folder.exists() and not overwrite:
-        raise InputError(f"{folder} exists already; give another --device, or --overwrite")
+    refuse_existing(folder, overwrite, "another --device")
 
 
 def write_device(

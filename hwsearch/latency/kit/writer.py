@@ -44,6 +44,8 @@ def write_kit(
     folder: Path,
     models: KitModels | None = None,
     kind: KitKind = PYTHON_KIT,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Write a kit that times these operators: complete, or not at all.
 
@@ -52,11 +54,12 @@ def write_kit(
         folder: to be made: ``kit.json``, ``graphs/`` and what times them.
         models: what to run whole; without it what comes back stays uncalibrated.
         kind: what it is for.
+        overwrite: replace a folder that is there.
 
     Raises:
-        InputError: the folder exists.
+        InputError: the folder exists and `overwrite` is false.
     """
-    with whole_folder(folder) as fresh:
+    with whole_folder(folder, "replace" if overwrite else "refuse") as fresh:
         (fresh / "graphs").mkdir()
         kind.write(fresh)
         operators = [

@@ -32,20 +32,25 @@ _RUNNER: Final = {
     )
 }
 
+#: How every page begins: its looks, and where a browser finds the packages. An import map cannot be a file
+#: of its own.
+_HEAD: Final = "head.html"
+
 #: What times a kit. Its page is the first that a browser is given.
 _KIT: Final = {name: name for name in (*_SHARED, "measure.mjs", "kit")} | {"kit.html": "index.html"}
 
 
-def write_runner(folder: Path) -> Path:
+def write_runner(folder: Path, *, overwrite: bool = False) -> Path:
     """Write a folder that runs bundles in Node and in a browser: complete, or not at all.
 
     Args:
         folder: to be made.
+        overwrite: replace one that is there.
 
     Raises:
-        InputError: the folder exists.
+        InputError: the folder exists and `overwrite` is false.
     """
-    with whole_folder(folder) as fresh:
+    with whole_folder(folder, "replace" if overwrite else "refuse") as fresh:
         _copy(_RUNNER, fresh)
     return folder
 
@@ -60,5 +65,8 @@ def _copy(names: dict[str, str], folder: Path) -> None:
         source = _HERE / name
         if source.is_dir():
             shutil.copytree(source, folder / called)
+        elif source.suffix == ".html":
+            head, page = ((_HERE / part).read_text(encoding="utf-8") for part in (_HEAD, name))
+            (folder / called).write_text(head + page, encoding="utf-8")
         else:
             shutil.copyfile(source, folder / called)

@@ -60,7 +60,18 @@ def test_every_script_is_of_the_runner_or_of_a_kit(tmp_path):
     write_kit_scripts(tmp_path / "kit")
     given = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     scripts = {path.name for path in _HERE.rglob("*") if path.suffix in (".mjs", ".html", ".json")}
-    assert scripts - {"kit.html"} <= given
+    assert scripts - {"kit.html", "head.html"} <= given
+
+
+def test_both_pages_begin_alike_and_are_whole(tmp_path):
+    (tmp_path / "kit").mkdir()
+    write_kit_scripts(tmp_path / "kit")
+    runner = (write_runner(tmp_path / "web") / "index.html").read_text()
+    kit = (tmp_path / "kit" / "index.html").read_text()
+    for page, title in ((runner, "ask a bundle"), (kit, "time this device")):
+        head, _, body = page.partition(f"<title>hwsearch: {title}</title>")
+        assert page.startswith("<!doctype html>") and body.count("<h1>") == 1
+        assert head == (_HERE / "head.html").read_text()
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path):
@@ -68,6 +79,8 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path):
     with pytest.raises(InputError, match="mine exists already"):
         write_runner(tmp_path / "mine")
     assert list((tmp_path / "mine").iterdir()) == []
+    write_runner(tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "index.html").is_file()
 
 
 @pytest.mark.parametrize("words", [("generate.mjs", "b", "?"), ("measure.mjs",)])
