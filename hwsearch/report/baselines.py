@@ -214,7 +214,7 @@ def markdown(rows: Sequence[BaselineRow]) -> str:
             f"{100 * record['accuracy']:.1f} % ({span})",
             "" if record["difference"] is None else _difference(record),
             "" if record["p_value"] is None else f"{record['p_value']:.2g}",
-            f"{record['kl']:.3f}",
+            f"{record['kl']:z.3f}",
             "" if record["speed_up"] is None else f"{record['speed_up']:.2f} ×",
             f"{record['size_bytes'] / 1e6:.1f}",
         ]
@@ -224,7 +224,7 @@ def markdown(rows: Sequence[BaselineRow]) -> str:
 
 def _difference(record: Mapping[str, Any]) -> str:
     span = _percents(record["difference_low"], record["difference_high"])
-    return f"{100 * record['difference']:+.1f} points ({span})"
+    return f"{100 * record['difference']:+z.1f} points ({span})"
 
 
 def _percents(low: float, high: float) -> str:

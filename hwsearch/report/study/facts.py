@@ -19,7 +19,7 @@ from hwsearch.latency.prediction.uncertainty import Latency
 from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.report.study.pricing import Spent, StudyPricing, study_device
 from hwsearch.report.study.section import MissingFactsError
-from hwsearch.report.study.words import decoding_words
+from hwsearch.report.study.words import decoding_words, target_words
 from hwsearch.study import Study, is_uniform
 from hwsearch.study.records.outcome import WINNER, Outcome, outcomes_of
 from hwsearch.study.records.record import StudyRecord
@@ -194,6 +194,11 @@ class Facts:
         """How a plan decodes, in a few words."""
         makers = None if self.record.decoding is None else self.record.decoding_value
         return decoding_words(plan.decoding, makers)
+
+    @property
+    def predicted_target(self) -> str:
+        """What the search held predictions against, in its own unit."""
+        return target_words(self.study.unit.show(self.study.target_ms), "predicted")
 
     def search_again(self) -> str:
         """The command that goes on with the study."""

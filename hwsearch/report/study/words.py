@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from hwsearch.plan import CompressionPlan, Decoding, format_words
 
+#: Losses below it, in nats, are what float32 makes of none.
+ROUNDING = 1e-8
+
 
 def ms(value: float) -> str:
     """Milliseconds with three digits that count.
@@ -25,13 +28,22 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def nats(value: float) -> str:
-    """A loss.
+def target_words(value: str, how: str) -> str:
+    """A target, and whether predicted or measured times are held against it.
 
-    >>> nats(0.00123456), nats(-0.0)
-    ('0.00123', '0')
+    >>> target_words("18.7 ms", "predicted")
+    'target of 18.7 ms (predicted)'
     """
-    return f"{value:z.3g}"
+    return f"target of {value} ({how})"
+
+
+def nats(value: float) -> str:
+    """A loss; one that is nothing but rounding is none.
+
+    >>> nats(0.00123456), nats(-0.0), nats(-4e-10)
+    ('0.00123', '0', '0')
+    """
+    return "0" if abs(value) < ROUNDING else f"{value:z.3g}"
 
 
 def percent(share: float) -> str:

@@ -38,7 +38,7 @@ def front(facts: Facts) -> Section:
     words = (
         f"Each point is a plan: {len(rows)} were tried, and no other plan beats the {len(best)} on the line "
         "in both time and loss. Shape and colour say how text is decoded; a hollow point treats all layers "
-        "alike; grey ones are over the target.",
+        f"alike; grey ones are over the {facts.predicted_target}.",
     )
     return Section("front", TITLE, words, figures=(_figure(facts, rows),))
 
@@ -106,8 +106,8 @@ def _figure(facts: Facts, rows: list[dict[str, Any]]) -> Figure:
         f"Scatter plot of {len(rows)} plans of {record.model} on {record.device}: predicted {quantity_name} "
         f"across, loss upwards, both logarithmic. The front has {len(best)} plans, from "
         f"{unit.show(unit.to_ms(best[0]['cost']))} at a loss of {nats(best[0]['loss'])} to "
-        f"{unit.show(unit.to_ms(best[-1]['cost']))} at {nats(best[-1]['loss'])}. The target is "
-        f"{unit.show(facts.study.target_ms)}."
+        f"{unit.show(unit.to_ms(best[-1]['cost']))} at {nats(best[-1]['loss'])}. A line marks "
+        f"the {facts.predicted_target}."
     )
     return Figure(
         "front",
@@ -157,7 +157,7 @@ def _spec(facts: Facts, rows: list[dict[str, Any]]) -> Spec:
         )
         for filled in (False, True)
     )  # fmt: skip
-    target = [{"cost": unit.of(study.target_ms), "text": f"target {unit.show(study.target_ms)}"}]
+    target = [{"cost": unit.of(study.target_ms), "text": facts.predicted_target}]
     limit = layer(
         target, "rule", x=x, look={"color": TARGET, "strokeDash": [6, 4], "strokeWidth": 1.5}
     )

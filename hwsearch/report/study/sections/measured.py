@@ -18,7 +18,15 @@ from hwsearch.report.study.charts import (
 )
 from hwsearch.report.study.facts import Facts
 from hwsearch.report.study.section import Figure, MissingFactsError, Section, Table
-from hwsearch.report.study.words import megabytes, ms, ms_span, number, percent, percent_span
+from hwsearch.report.study.words import (
+    megabytes,
+    ms,
+    ms_span,
+    number,
+    percent,
+    percent_span,
+    target_words,
+)
 
 TITLE = "Predicted against measured"
 
@@ -109,7 +117,7 @@ def _figure(facts: Facts, runs: list[dict[str, Any]]) -> Figure:
     )  # fmt: skip
     cells = tuple(
         (r["name"], r["kind"], number(r["predicted"]), _ends(r),
-         number(r["measured"]), f"{r['predicted'] / r['measured'] - 1.0:+.1%}")
+         number(r["measured"]), f"{r['predicted'] / r['measured'] - 1.0:+z.1%}")
         for r in rows
     )  # fmt: skip
     return Figure(
@@ -144,7 +152,7 @@ def _outcomes(facts: Facts) -> Table:
             f"{one.measured_passes:.1f}",
             number(one.predicted_ms),
             number(one.measured_ms),
-            f"{one.predicted_ms / one.measured_ms - 1.0:+.1%}",
+            f"{one.predicted_ms / one.measured_ms - 1.0:+z.1%}",
             f"{first / one.measured_ms:.1f}",
             f"{one.tokens_per_second:.0f}",
             percent(one.accuracy),
@@ -154,4 +162,6 @@ def _outcomes(facts: Facts) -> Table:
         for one in facts.outcomes
     )
     target = facts.outcomes[-1].target_ms
-    return Table(columns, rows, f"What was measured; the target beside it is {ms(target)}")
+    return Table(
+        columns, rows, f"What was measured, beside a {target_words(ms(target), 'measured')}"
+    )

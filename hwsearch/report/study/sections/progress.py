@@ -28,13 +28,15 @@ def progress(facts: Facts) -> Section:
     within = [row for row in rows if row["feasible"]]
     if not within:
         raise MissingFactsError(
-            f"No finished trial meets the target; `{facts.search_again()}` with a higher target "
-            "or more trials "
-            "finds some."
+            f"No finished trial meets the {facts.predicted_target}; `{facts.search_again()}` with a "
+            "higher target or more trials finds some."
         )
     last = min(within, key=lambda row: (row["loss"], row["number"]))
     uniform = [row for row in within if row["uniform"]]
-    words = f"The best plan within the target came with trial {last['number']} of {len(rows)}."
+    words = (
+        f"The best plan within the {facts.predicted_target} came with trial {last['number']} of "
+        f"{len(rows)}."
+    )
     if uniform:
         best = min(uniform, key=lambda row: row["loss"])
         words += (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hwsearch.report.study.facts import Chosen, Facts
 from hwsearch.report.study.section import MissingFactsError, Section, Tile
 from hwsearch.report.study.words import (
@@ -13,6 +15,7 @@ from hwsearch.report.study.words import (
     number,
     percent,
     percent_span,
+    target_words,
 )
 from hwsearch.study.records.outcome import Outcome
 from hwsearch.tasks.statistics import compare
@@ -23,21 +26,25 @@ TITLE = "What was asked, and what was found"
 def summary(facts: Facts) -> Section:
     """Plan, time and accuracy in a few sentences and numbers."""
     chosen, baseline = facts.chosen, facts.baseline
-    words = (asked(facts), found(facts, chosen), *accuracy_words(facts, chosen, baseline))
+    words = (
+        asked(facts),
+        *measured_target(chosen, baseline, facts.study.target_ms),
+        found(facts, chosen),
+        *accuracy_words(facts, chosen, baseline),
+    )
     return Section("summary", TITLE, words, tiles=tuple(tiles(facts, chosen, baseline)))
 
 
 def asked(facts: Facts) -> str:
     """What the search was for."""
     study, record = facts.study, facts.record
-    target = study.unit.show(study.target_ms)
     where = f"{record.model} on {record.device}"
     if study.objective.is_multi_objective:
         return (
             f"Asked: all plans of {where} that no other beats in both loss and cost; "
-            f"{tried(facts)}. Plans up to {target} count as within the target."
+            f"{tried(facts)}. What is within the {facts.predicted_target} meets it."
         )
-    limits = [f"{target} a generation, as predicted"]
+    limits = [f"a {facts.predicted_target} a generation"]
     if record.max_bytes is not None:
         limits.append(f"{megabytes(record.max_bytes)} of weights")
     if record.max_joules is not None:
@@ -46,6 +53,22 @@ def asked(facts: Facts) -> str:
         f"Asked: the plan of {where} that loses the least accuracy within {' and '.join(limits)}; "
         f"{tried(facts)}."
     )
+
+
+def measured_target(chosen: Chosen, baseline: Chosen | None, predicted_ms: float) -> list[str]:
+    """What measured times are held against, where that is another number than predicted ones are."""
+    mine = chosen.outcome
+    if mine is None or math.isclose(mine.target_ms, predicted_ms, rel_tol=1e-6):
+        return []
+    theirs = None if baseline is None else baseline.outcome
+    said = f"Measured times are held against a {target_words(ms(mine.target_ms), 'measured')}"
+    if theirs is None:
+        return [f"{said}."]
+    share = percent(mine.target_ms / theirs.measured_ms)
+    return [
+        f"{said}: {share} of what the uncompressed model took when it was measured. The search could only "
+        "take that share of what it was predicted to take."
+    ]
 
 
 def tried(facts: Facts) -> str:
@@ -72,19 +95,19 @@ def found(facts: Facts, chosen: Chosen) -> str:
 
 
 def _time(facts: Facts, chosen: Chosen) -> str:
-    outcome, target = chosen.outcome, facts.study.target_ms
+    outcome = chosen.outcome
     if outcome is None:
         row = facts.row(chosen.plan)
         assert row is not None, "what was not measured is a trial"
-        meets = "meets" if row["generation_ms"] <= target else "misses"
+        meets = "meets" if row["generation_ms"] <= facts.study.target_ms else "misses"
         return (
             f"It is predicted to take {ms(row['generation_ms'])}{_within(facts, chosen)}, which {meets} "
-            f"the target of {ms(target)}. Neither its time nor its accuracy was measured: "
+            f"the {facts.predicted_target}. Neither its time nor its accuracy was measured: "
             f"`{facts.export_command(None if facts.trial is None else chosen.number)}` does both."
         )
     return (
         f"It was predicted to take {ms(outcome.predicted_ms)} a generation and was measured at "
-        f"{ms(outcome.measured_ms)}: {over(outcome)} the target of {ms(outcome.target_ms)}."
+        f"{ms(outcome.measured_ms)}: {over(outcome)} the {target_words(ms(outcome.target_ms), 'measured')}."
     )
 
 
@@ -128,8 +151,8 @@ def accuracy_words(facts: Facts, chosen: Chosen, baseline: Chosen | None) -> lis
         against = compare(mine.solved, theirs.solved)
         low, high = (100 * end for end in against.interval)
         said += (
-            f" On the same problems the difference is {100 * against.difference:+.1f} points "
-            f"({low:+.1f} to {high:+.1f})."
+            f" On the same problems the difference is {100 * against.difference:+z.1f} points "
+            f"({low:+z.1f} to {high:+z.1f})."
         )
     return [said]
 
@@ -141,14 +164,12 @@ def tiles(facts: Facts, chosen: Chosen, baseline: Chosen | None) -> list[Tile]:
     shown = []
     if outcome is not None:
         shown += [
-            Tile("measured", ms(outcome.measured_ms), f"target {ms(outcome.target_ms)}, "
-                 f"predicted {ms(outcome.predicted_ms)}"),
+            Tile("measured", ms(outcome.measured_ms),
+                 f"{target_words(ms(outcome.target_ms), 'measured')}; prediction {ms(outcome.predicted_ms)}"),
             Tile("accuracy", percent(outcome.accuracy), f"95 %: {percent_span(*outcome.interval)}"),
         ]  # fmt: skip
     elif row is not None:
-        shown.append(
-            Tile("predicted", ms(row["generation_ms"]), f"target {ms(facts.study.target_ms)}")
-        )
+        shown.append(Tile("predicted", ms(row["generation_ms"]), facts.predicted_target))
     if outcome is not None and theirs is not None:
         times = theirs.measured_ms / outcome.measured_ms
         detail = f"than the uncompressed model, {ms(theirs.measured_ms)}"
