@@ -50,8 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
     kept = KeptShares.keeping_all(denoiser.num_layers)
     for name in ("w8a8", "w4", "w2"):
         plan = hw.CompressionPlan.uniform(denoiser.num_layers, attention=name, mlp=name)
-        print(f"{name:8} {loss.loss(compress(denoiser, plan).network, kept):.5f} nats")
-    print(f"ternary  {loss.loss(rounded(denoiser.network), kept):.5f} nats")
+        print(f"{name:8} {loss.loss(compress(denoiser, plan).network, kept):z.5f} nats")
+    print(f"ternary  {loss.loss(rounded(denoiser.network), kept):z.5f} nats")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,22 @@ def test_imports_know_no_cycle():
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, and names the cycle
 
 
+#: A value after the point, of something that may be a little below nothing.
+SIGNED = re.compile(r"\{[^{}]*(?:loss|\bkl\b|difference|nats)[^{}:]*:[+,]?\.\d+[f%]\}")
+
+
+def test_no_loss_is_shown_as_minus_nothing():
+    shown = [
+        f"{path.relative_to(ROOT)}: {found}"
+        for room in ("hwsearch", "studies", "examples")
+        for path in sorted((ROOT / room).rglob("*.py"))
+        for found in SIGNED.findall(path.read_text(encoding="utf-8"))
+    ]
+    assert shown == [], "write :z.5f, which shows -4e-10 as 0.00000"
+    assert SIGNED.search('f"{row.loss:.5f}"') and SIGNED.search("{100 * x['difference']:+.1f}")
+    assert not SIGNED.search('f"{row.loss:z.5f}"')
+
+
 @pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
 def test_files_that_pages_name_are_there(page):
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "baselines": ("hwsearch baselines gsm-mini -o rows --limit 200 --families cache",),
     "profile": (
         "hwsearch profile --device cpu",
-        "hwsearch profile --device my-phone --kit kit --for llama.cpp",
+        "hwsearch profile --kit kit --for llama.cpp",
         "hwsearch profile --device my-phone --import results.zip",
     ),
     "predict": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 
 import click
@@ -38,8 +39,56 @@ GROUPS: dict[str, set[str]] = {
 MANY = 12
 
 
+#: Columns below which what an option does stands under it, not beside it.
+NARROW = 66
+
+#: The least that help is wrapped to.
+LEAST = 24
+
+
+class HelpFormatter(click.HelpFormatter):
+    """Click's, for terminals of any width: click's own wraps at 50 columns where there are fewer."""
+
+    def __init__(self, width: int | None = None, max_width: int | None = None) -> None:
+        columns = shutil.get_terminal_size().columns
+        super().__init__(
+            width=width or max(min(columns, max_width or 80) - 2, LEAST), max_width=max_width
+        )
+
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        """Write names beside what they are; below each other where the terminal is narrow."""
+        if self.width >= NARROW:
+            super().write_dl(list(rows), col_max, col_spacing)
+            return
+        for name, text in rows:
+            indent = " " * self.current_indent
+            for line in self._wrapped_name(name):
+                self.write(f"{indent}{line}\n")
+            with self.indentation(), self.indentation():
+                self.write_text(text)
+
+    def _wrapped_name(self, name: str) -> list[str]:
+        """An option and what it takes, in lines that end behind a word or a choice."""
+        lines = [""]
+        for word in name.replace("|", "|\0").replace(" ", " \0").split("\0"):
+            if lines[-1] and len(lines[-1] + word.rstrip()) > self.width - self.current_indent:
+                lines.append("    ")
+            lines[-1] += word
+        return [line.rstrip() for line in lines]
+
+
+class Context(click.Context):
+    """Where a command runs; its help fits the terminal."""
+
+    formatter_class = HelpFormatter
+
+
 class Verb(click.Command):
     """A verb: its help has options in groups, where there are many, and ends in examples."""
+
+    context_class = Context
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group."""

@@ -15,7 +15,7 @@ import click
 from hwsearch._version import __version__
 from hwsearch.cli.errors import BAD_INPUT, CLOSED, explain_error
 from hwsearch.cli.examples import BEGIN
-from hwsearch.cli.help import write_examples
+from hwsearch.cli.help import Context, write_examples
 from hwsearch.cli.output import output, print_error
 from hwsearch.cli.signals import Signals, raised_signals
 from hwsearch.cli.usage import explain_usage, unknown_verb
@@ -75,6 +75,8 @@ class PassedOnError(Exception):
 
 class LazyGroup(click.Group):
     """A group that imports a verb's module when the verb is used."""
+
+    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all verbs, in the order in which they are used."""

@@ -1,38 +1,91 @@
-"""Options and printing that several verbs share."""
+"""Options that several verbs share: a flag that means one thing has one type and one help."""
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console, Group
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
+from click.core import ParameterSource
 
-from hwsearch.cli.completion import TASK
-from hwsearch.cli.output import output
-from hwsearch.progress import showing
+from hwsearch.cli.completion import DEVICE, MODEL, TASK
+
+_PATH = click.Path(path_type=str)
+
+
+def count_option(name: str, default: int | None, text: str) -> Callable[[Any], Any]:
+    """An option that is a whole number above 0."""
+    return click.option(
+        name,
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=default is not None,
+        help=text,
+    )
+
+
+def device_option(default: str | None = None) -> Callable[[Any], Any]:
+    """A device that is there."""
+    text = "A device of latency_tables/, or its folder."
+    return click.option("--device", type=DEVICE, default=default, show_default=True, help=text)
+
+
+def sizes_option(*names: str, default: str | None = None) -> Callable[[Any], Any]:
+    """A model of which the sizes are enough."""
+    text = "A model, or a config.json for its sizes alone."
+    return click.option(*names, type=MODEL, default=default, show_default=True, help=text)
+
+
+def folder_option(default: Path | None = None, required: bool = False) -> Callable[[Any], Any]:
+    """Where a verb's files go."""
+    return click.option(
+        "-o",
+        "--out",
+        type=click.Path(path_type=Path),
+        default=default,
+        required=required,
+        show_default=default is not None,
+        help="Folder to write.",
+    )
+
+
+def scored_option(default: int) -> Callable[[Any], Any]:
+    """How many problems a score is of."""
+    return count_option("--limit", default, "Problems to score.")
+
+
+def asked_option(default: int) -> Callable[[Any], Any]:
+    """How many questions are asked, where nothing is scored."""
+    return count_option("--limit", default, "Questions to ask at most.")
+
+
+def trials_option(default: int | None = None) -> Callable[[Any], Any]:
+    """How long a search is."""
+    text = "Trials that the study shall have: finished, stopped early or failed."
+    return count_option("--trials", default, text)
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 seed_option = click.option("--seed", default=0, show_default=True, help="Seed of all chance.")
+threads_option = count_option("--threads", 1, "Threads of the runtime.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what is there.")
+model_option = click.option(
+    "--model", type=MODEL, help="A bundled model, a folder, a GGUF file, or a hub id."
+)
+formats_option = click.option(
+    "--formats", help="Formats, comma separated; see hwsearch ls formats."
+)
 kept_heads_option = click.option(
     "--kept-heads", help="Shares of the heads that layers may keep, comma separated: 1.0,0.5."
 )
 kept_channels_option = click.option(
     "--kept-channels", help="Shares of the mlp's channels that layers may keep, comma separated."
+)
+decoding_option = click.option(
+    "--decoding",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="JSON file of what to change of the makers' decoding; {} keeps it.",
 )
 storage_option = click.option(
     "--storage", help="Optuna storage: a URL, or the path of an SQLite file."
@@ -42,15 +95,27 @@ prompt_length_option = click.option(
     type=click.IntRange(min=1),
     help="Tokens of the prompt; the task's median if left.",
 )
-
-
-def count_option(name: str, default: int, text: str) -> Callable[[Any], Any]:
-    """An option that is a whole number above 0."""
-    kind = click.IntRange(min=1)
-    return click.option(name, type=kind, default=default, show_default=True, help=text)
-
-
-_PATH = click.Path(path_type=str)
+target_ms_option = click.option(
+    "--target-ms", type=float, help="Most milliseconds of a generation."
+)
+target_ratio_option = click.option(
+    "--target-ratio",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Target as a share of the uncompressed model's.",
+)
+target_joules_option = click.option(
+    "--target-joules", type=float, help="Most joules of a generation: power times time."
+)
+objective_option = click.option(
+    "--objective",
+    type=click.Choice(["latency", "energy"]),
+    default="latency",
+    show_default=True,
+    help="Time, or energy: a device's power, where it was measured, times time.",
+)
+picture_option = click.option(
+    "--picture", type=click.Path(path_type=Path), help="Draw it, too: PNG, SVG or PDF."
+)
 
 #: What is asked, as `hwsearch.tasks.choice.TaskChoice` names it.
 TASK_OPTIONS = {
@@ -146,117 +211,39 @@ def given(flags: dict[str, Any], options: Iterable[str]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-#: Columns of tables that are written to a pipe.
-PIPE_WIDTH = 160
-
-
-def say(text: str) -> None:
-    """Tell how a long piece of work gets on, above the progress bar, unless that shall be quiet."""
-    if not output.quiet:
-        stderr.print(text)
-
-
-class PipedConsole(Console):
-    """A console that leaves a closed pipe to `hwsearch.cli.main`, where rich would exit with 1."""
-
-    def on_broken_pipe(self) -> None:
-        """Called where whoever read the output has gone."""
-        raise BrokenPipeError
-
-
-#: Progress and logs go to standard error, so that standard output holds the result alone.
-stderr = Console(stderr=True)
-stdout = PipedConsole()
-
-
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output; numbers to the right. Cells may be groups of rich's.
-
-    Where the terminal is too narrow for its words, rows are written one below the other.
-    """
-    rows = [list(row) for row in rows]
-    console = PipedConsole(width=output_width())
-    if _words_width(columns, rows) > console.width:
-        _print_records(console, title, columns, rows)
-        return
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for index, column in enumerate(columns):
-        numeric = all(_is_number(row[index]) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(_cell, row))
-    console.print(table)
-
-
-def _cell(cell: object) -> Group | Text:
-    return cell if isinstance(cell, Group) else Text(str(cell))
-
-
-def _words_width(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> int:
-    """Columns of a terminal that a table needs if no word is broken."""
-    cells = [[column, *(row[index] for row in rows)] for index, column in enumerate(columns)]
-    words = [
-        [len(word) for cell in column if not isinstance(cell, Group) for word in str(cell).split()]
-        for column in cells
+def typed(*names: str) -> list[str]:
+    """Options of the running command that were typed, of some, each with its value as text."""
+    context = click.get_current_context()
+    return [
+        _typed(parameter, context.params[name])
+        for parameter in context.command.params
+        if isinstance(parameter, click.Option)
+        and (name := parameter.name) in names
+        and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
-    return sum(max(lengths, default=1) + 3 for lengths in words) + 1
 
 
-def _print_records(
-    console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
-) -> None:
-    """Rows one below the other, a line a cell."""
-    console.print(Text(title, style="bold"))
-    for row in rows:
-        console.print()
-        for column, cell in zip(columns, row, strict=True):
-            if isinstance(cell, Group):
-                console.print(Text(f"{column}:"), cell)
-            else:
-                console.print(Text(f"{column}: {cell}"))
+def _typed(option: click.Option, value: object) -> str:
+    """An option by its long name, with its value where it takes one."""
+    if option.is_flag:
+        return max(option.opts if value else option.secondary_opts, key=len)
+    return f"{max(option.opts, key=len)} {value}"
 
 
-def output_width() -> int:
-    """Columns of standard output; a pipe has no width, so tables may be as wide as they are."""
-    return stdout.width if sys.stdout.isatty() else PIPE_WIDTH
+def refuse_idle(names: Iterable[str], why: str) -> None:
+    """Refuse options that were typed and would be passed over.
 
+    Args:
+        names: parameters of the running command.
+        why: when they have no effect, such as ``with --target-ms, which asks for one plan``.
 
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A progress bar on standard error, silent where that is no terminal.
-
-    Meanwhile it shows what work tells of itself by `hwsearch.progress`, each piece while it lasts.
+    Raises:
+        InputError: one was typed; the message names it with its value.
     """
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        _Done(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=stderr,
-        disable=output.quiet or not stderr.is_terminal,
-    )
+    from hwsearch.errors import InputError
 
-    @contextmanager
-    def show(description: str, total: float) -> Iterator[Callable[[float], None]]:
-        task = bar.add_task(description, total=total)
-        try:
-            yield lambda done: bar.advance(task, done)
-        finally:
-            bar.remove_task(task)
-
-    with bar, showing(show):
-        yield bar
-
-
-class _Done(MofNCompleteColumn):
-    """So many of how many; a share where numbers are too long to be read."""
-
-    def render(self, task: Task) -> Text:
-        """What is shown for one task."""
-        if (task.total or 0) < 10_000:
-            return super().render(task)
-        return Text(f"{task.percentage:.0f} %")
+    if idle := typed(*names):
+        raise InputError(f"{idle[0]} has no effect {why}; leave it out")
 
 
 def shares(text: str | None) -> tuple[float, ...]:
@@ -277,46 +264,3 @@ def shares(text: str | None) -> tuple[float, ...]:
     if not all(0.0 < share <= 1.0 for share in found):
         raise InputError(f"shares must be above 0 and at most 1, comma separated; got {text!r}")
     return found
-
-
-def percent(share: float) -> str:
-    """A share in per cent with one decimal.
-
-    >>> percent(0.875)
-    '87.5 %'
-    """
-    return f"{100 * share:.1f} %"
-
-
-def megabytes(size_bytes: int) -> str:
-    """Bytes as decimal megabytes.
-
-    >>> megabytes(7_340_000)
-    '7.3 MB'
-    """
-    return f"{size_bytes / 1e6:.1f} MB"
-
-
-def _is_number(cell: object) -> bool:
-    text = str(cell).split(" ")[0].replace("%", "")
-    try:
-        float(text)
-    except ValueError:
-        return cell in ("", "-")
-    return True
-
-
-def quiet_optuna() -> None:
-    """Leave the terminal to the progress bar: Optuna would write a line a trial.
-
-    What a trial raised, such as Ctrl-C, ends the command and is told there; Optuna would add its traceback.
-    """
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    logging.getLogger("optuna.study._optimize").addFilter(_is_told_by_optuna_alone)
-
-
-def _is_told_by_optuna_alone(record: logging.LogRecord) -> bool:
-    """Whether a line of Optuna's is not about an exception that is raised on."""
-    return record.exc_info is None and not record.getMessage().endswith("failed with value None.")

@@ -267,9 +267,9 @@ def _screened(
     if found is None:
         return None
     if not running.feasible:
-        return f"over a limit, its loss estimated at {found.loss:.5f}"
+        return f"over a limit, its loss estimated at {found.loss:z.5f}"
     if rival is not None and found.loss - CAUTION * found.spread > rival.loss:
-        return f"estimated at {found.loss:.5f} where trial {rival.number} has {rival.loss:.5f}"
+        return f"estimated at {found.loss:z.5f} where trial {rival.number} has {rival.loss:z.5f}"
     return None
 
 

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Self, TypedDict
+from typing import TYPE_CHECKING, Annotated, Self, TypedDict
 
 from pydantic import Field, model_validator
 
-from hwsearch.latency.devices.device import Device
 from hwsearch.schema import Keywords
+
+if TYPE_CHECKING:
+    from hwsearch.latency.devices.device import Device
 
 
 class ObjectiveKind(StrEnum):

@@ -91,24 +91,20 @@ def resolve(
     totals = Totals.of(study)
     totals.check(target_ms, study, unit)
     most_ms = min(target_ms, study.max_ms)
-    frame = study.frame()
-    within = (frame["generation_ms"] <= most_ms) & (frame["size_bytes"] <= study.max_bytes)
-    tried = frame[within].sort_values(["loss", "generation_ms"])
-    uniform = tried[tried["uniform"]]
-    best_uniform = None if uniform.empty else float(uniform["loss"].iloc[0])
+    rows, max_bytes = study.rows(), study.max_bytes
+    within = [row for row in rows if row.generation_ms <= most_ms and row.size_bytes <= max_bytes]
+    tried = sorted(within, key=lambda row: (row.loss, row.generation_ms))
+    best_uniform = next((row.loss for row in tried if row.uniform), None)
     guess = predicted_best(study, totals, most_ms)
-    if not tried.empty and (
-        guess is None or guess[1] + CAUTION * guess[2] >= float(tried["loss"].iloc[0])
-    ):
-        row = tried.iloc[0]
+    if tried and (guess is None or guess[1] + CAUTION * guess[2] >= tried[0].loss):
+        best = tried[0]
         return Resolved(
-            target_ms, row["plan"], float(row["generation_ms"]),
-            _joules(study, float(row["generation_ms"])), int(row["size_bytes"]),
-            float(row["loss"]), 0.0, int(row["number"]), best_uniform,
+            target_ms, best.plan, best.generation_ms, _joules(study, best.generation_ms),
+            best.size_bytes, best.loss, 0.0, best.number, best_uniform,
         )  # fmt: skip
     if guess is None:
         raise StudyError(
-            f"study {study.name} has {len(frame)} finished trials, none within "
+            f"study {study.name} has {len(rows)} finished trials, none within "
             f"{unit.show(most_ms)}, "
             f"and {LEAST} are needed to predict others; run more trials"
         )

@@ -106,7 +106,7 @@ def searched(
         print(f"{path.name}: {error}")
         return None
     study = run_study(aimed, trials=trials, name="s", storage=f"{path}.db")
-    print(f"{path.name}: {len(study.frame())} trials, loss {study.feasible()['loss'].iloc[0]:.5f}")
+    print(f"{path.name}: {len(study.frame())} trials, loss {study.feasible()['loss'].iloc[0]:z.5f}")
     return study.best_plan
 
 

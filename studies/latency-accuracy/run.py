@@ -18,7 +18,7 @@ from pathlib import Path
 from analyse import Drawn, draw_figure, judge, predictions, print_summary
 from sample import Sampler, read_sessions
 
-from hwsearch.cli.options import progress_bar
+from hwsearch.cli.printing import progress_bar
 from hwsearch.denoisers.denoiser import Denoiser
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.formats.catalog import ONNX_FORMATS

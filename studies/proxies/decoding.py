@@ -205,7 +205,7 @@ def measure(out: Path, drawn: int, asked: int, calibration: int, seed: int) -> N
         }
         append(table, row)
         print(
-            f"{index + 1} of {len(todo)}: {named.policy} / {named.compression}: KL {loss:.5f}, "
+            f"{index + 1} of {len(todo)}: {named.policy} / {named.compression}: KL {loss:z.5f}, "
             f"exact match {found.accuracy:.3f}, {row['mean_passes']:.1f} passes, "
             f"{seconds:.1f} + {found.seconds:.1f} s",
             flush=True,

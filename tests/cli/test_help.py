@@ -14,7 +14,7 @@ from click.shell_completion import ShellComplete
 from hwsearch.cli.examples import BEGIN, EXAMPLES
 from hwsearch.cli.help import GROUPS
 from hwsearch.cli.main import SECTIONS, VERBS, hwsearch
-from hwsearch.cli.options import print_table
+from hwsearch.cli.printing import print_table, print_text
 
 
 def command_of(verb):
@@ -61,40 +61,41 @@ def test_a_long_help_is_in_groups_and_tells_each_option_once(run):
     assert len(listed) == len(set(listed)) > 40
 
 
-#: Flags that several verbs have and that mean another thing there, each with its reason.
+#: Flags that several verbs have and that mean another thing there: how many things, and why.
 OTHER_MEANINGS = {
-    "--steps": "passes of a model, or levels of noise",
-    "--limit": "calibration questions, or test problems",
-    "--plan": "a number of a study, or a file",
-    "--runtime": "what a bundle is written for, runs on, or what is timed",
-    "--device": "what is searched on, or how a new device is called",
-    "--model": "what is compressed, or whose sizes are timed",
-    "--rounds": "of operators, or of questions",
-    "--decoding": "what a search keeps to, or how a model is scored",
-    "--problems": "held-out problems of finalists, or of a benchmark",
-    "--objective": "what a search, a comparison or a prediction is about",
-    "--formats": "offered, or timed",
-    "--out": "what is written differs by verb",
-    "--calibration": "a file, or a number of problems",
-    "--target-ratio": "of a search, or where the demo chooses by itself",
+    "--steps": (2, "passes of a model; levels of noise"),
+    "--limit": (3, "calibration questions; problems to score; questions to ask"),
+    "--plan": (2, "a study's trial or a file; a file"),
+    "--runtime": (3, "what a bundle is written for; what it must be for; what is timed"),
+    "--device": (2, "one that is there; how a new one is called"),
+    "--model": (2, "what is loaded; whose sizes are enough"),
+    "--rounds": (3, "samples of operators; answers to questions; timings of a row"),
+    "--problems": (2, "held-out ones for finalists; a number of questions to ask"),
+    "--objective": (2, "what a search is for; what is told of plans"),
+    "--out": (3, "a folder; a page; the folder that holds devices"),
 }
 
 
-def test_a_flag_has_one_meaning_everywhere():
-    texts = {}
+def meanings():
+    """For each flag what it means: its help, its type and how its value is called, by verb."""
+    found = {}
     for verb in VERBS:
-        for parameter in command_of(verb).params:
+        command = command_of(verb)
+        context = click.Context(command)
+        for parameter in command.params:
             if isinstance(parameter, click.Option) and not parameter.hidden:
-                texts.setdefault(parameter.opts[-1], {})[verb] = parameter.help
-    differ = {flag for flag, said in texts.items() if len(set(said.values())) > 1}
-    assert differ - OTHER_MEANINGS.keys() - set(ALIKE) == set()
+                kind = json.dumps(parameter.type.to_info_dict(), default=str, sort_keys=True)
+                said = (parameter.help, kind, parameter.make_metavar(context), parameter.is_flag)
+                found.setdefault(parameter.opts[-1], {})[verb] = said
+    return found
 
 
-#: Flags that mean one thing, told in words that suit the verb.
-ALIKE = (
-    "--path", "--seed", "--trials", "--target-ms", "--target-joules", "--overwrite", "--json", "--dry-run",
-    "--picture", "--threads", "--prompt-length", "--methods", "--shares",
-)  # fmt: skip
+def test_a_flag_has_one_help_and_one_type_everywhere():
+    texts = meanings()
+    counts = {flag: len(set(said.values())) for flag, said in texts.items()}
+    several = {flag: count for flag, count in counts.items() if count > 1}
+    assert several == {flag: count for flag, (count, _) in OTHER_MEANINGS.items()}, texts
+    assert all(text for said in texts.values() for text, *_ in said.values()), "all have a help"
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_a_narrow_terminal_has_whole_words(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     widths = {}
     for width in (30, 100):
-        monkeypatch.setattr("hwsearch.cli.options.output_width", lambda width=width: width)
+        monkeypatch.setattr("hwsearch.cli.printing.output_width", lambda width=width: width)
         print_table("front", columns, rows)
         widths[width] = capsys.readouterr().out
     assert "generation ms: 4.60\n" in widths[30]
@@ -196,9 +197,41 @@ def test_a_narrow_terminal_has_whole_words(monkeypatch, capsys):
         )
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+@pytest.mark.parametrize("verb", [None, *VERBS])
+def test_help_fits_the_terminal(run, monkeypatch, verb, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = run(*([] if verb is None else [verb]), "--help")
+    assert code == 0
+    prose = out.partition("\nExamples:\n")[0]  # an example is one line, to be pasted
+    too_long = [line for line in prose.splitlines() if len(line) > columns]
+    assert all(len(line.split()) == 1 for line in too_long), too_long  # one word cannot be wrapped
+    flags = re.findall(r"--[a-z][a-z-]+[a-z]", out)
+    assert {"--help", "--json"} <= set(flags)
+
+
+def test_a_piped_table_is_as_wide_as_columns_says(monkeypatch, capsys):
+    columns = ["trial", "decoding", "best uniform in that time"]
+    rows = [(7, "threshold 0.9, stop, advance", "-")]
+    shown = {}
+    for width in ("40", "60", None):
+        if width is None:
+            monkeypatch.delenv("COLUMNS")
+        else:
+            monkeypatch.setenv("COLUMNS", width)
+        print_table("front of [b]s[/b]", columns, rows)
+        print_text("losses within 0.0009 nats are tied: rounding alone moves them as far")
+        shown[width] = capsys.readouterr().out
+    for width in ("40", "60"):
+        assert max(map(len, shown[width].splitlines())) <= int(width)
+        assert shown[width].split()[-3:] == ["them", "as", "far"]
+    assert "moves them as far\n" in shown[None] and len(shown[None].splitlines()) == 7
+    assert all("front of [b]s[/b]" in out for out in shown.values()), "a name is no style"
+
+
 def test_colours_are_left_out_where_they_are_not_wanted():
     code = (
-        "from hwsearch.cli.options import stdout; from rich.text import Text; "
+        "from hwsearch.cli.printing import stdout; from rich.text import Text; "
         "stdout.print(Text('x', style='red'))"
     )
     shown = {

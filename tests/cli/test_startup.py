@@ -53,15 +53,14 @@ def folder(tmp_path_factory):
         (["completion", "bash"], set()),
         (["ls", "models"], set()),
         (["ls", "studies"], set()),
-        (["ls", "devices"], {"pandas"}),
+        (["ls", "devices"], set()),
         (["inspect", "gsm-mini"], set()),
-        (["front", "s"], {"optuna", "pandas"}),
-        (["front", "s", "--json"], {"optuna", "pandas"}),
-        (["predict", "plan.json", "--device", "apple-m2"], {"pandas"}),
-        (
-            ["predict", "plan.json", "--device", "apple-m2", "--model", "gsm-mini", "--json"],
-            {"pandas"},
-        ),
+        (["front", "s"], {"optuna"}),
+        (["front", "s", "--json"], {"optuna"}),
+        (["front", "s", "--format", "csv"], {"optuna", "pandas"}),
+        (["front", "s", "--target-ms", "1e9"], {"optuna", "scipy"}),
+        (["predict", "plan.json", "--device", "apple-m2"], set()),
+        (["predict", "plan.json", "--device", "apple-m2", "--model", "gsm-mini", "--json"], set()),
         (
             [
                 "search",
@@ -73,7 +72,7 @@ def folder(tmp_path_factory):
                 "0.5",
                 "--dry-run",
             ],
-            {"optuna", "pandas"},
+            {"optuna"},
         ),
     ],
 )
@@ -113,7 +112,7 @@ def test_passes_that_were_counted_are_found_without_torch(folder, tmp_path):
     counted, loaded = predicted(folder, tmp_path)
     assert "torch" in loaded
     found, loaded = predicted(folder, tmp_path)
-    assert found == counted and loaded == {"pandas"}
+    assert found == counted and loaded == set()
     for path in tmp_path.glob("passes/*.json"):
         path.write_text("{}")
     again, loaded = predicted(folder, tmp_path)

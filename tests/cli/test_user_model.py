@@ -94,7 +94,7 @@ def test_from_search_to_verified_bundle(run, model, asked, loaded, tmp_path):
     code, _, err = run(*gguf, "--plan", 0)
     assert code == 2 and "needs inputs in multiples of 32, and there are 48" in err
     code, _, err = run(*gguf, "--task", "gsm8k")
-    assert code == 2 and "a study knows its model, its task and its device" in err
+    assert code == 2 and "a study, which knows its model, its task and its device" in err
 
 
 @pytest.mark.slow
@@ -137,11 +137,11 @@ def test_any_plan_of_a_model_is_exported_without_a_study(run, model, asked, load
     code, _, err = run("export", "study", "--model", model, "-o", bundle)
     assert code == 2 and "give a study, or --model and --plan; not both" in err
     code, _, err = run("export", "study", "--task", "gsm8k", "-o", bundle)
-    assert code == 2 and "a study knows its model, its task and its device; leave --task out" in err
+    assert code == 2 and "--task gsm8k has no effect with a study" in err
     other = ("--to", "gguf", "--runtime", "onnxruntime-openvino")
     code, _, err = run("export", "--model", "gsm-mini", "--plan", "p.json", "-o", "b", *other)
     assert code == 2
-    assert "--to gguf is for llama.cpp, so leave --runtime onnxruntime-openvino out" in err
+    assert "--runtime onnxruntime-openvino has no effect with --to gguf: what llama.cpp runs" in err
 
 
 def test_evaluate_and_sinks_take_the_same_task(run, model, asked, loaded, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 from optuna.trial import TrialState
 
 from hwsearch.bundle import write_bundle
-from hwsearch.cli.options import quiet_optuna
+from hwsearch.cli.printing import quiet_optuna
 from hwsearch.compression import compress
 from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.caching.folder import CACHE_VARIABLE

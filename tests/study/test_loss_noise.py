@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import optuna
-import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
@@ -18,7 +17,6 @@ from hwsearch.latency.operators import Workload
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.study import Goal, SearchSpace, Study, prepare
 from hwsearch.study.loss_noise import RUNS, noise_of, record_noise
-from hwsearch.study.records.study import with_ties
 from hwsearch.study.run import run_study
 from hwsearch.tasks.losses.kl import FrozenStates
 from hwsearch.testing.device import formula_device
@@ -56,27 +54,6 @@ def test_remembered_layers_are_not_taken_for_disturbed_ones(denoiser):
     before = states.loss(network, shares)
     assert states.loss(moved, shares) == fresh.loss(perturbed(network, 0), shares) != before
     assert states.loss(network, shares) == before
-
-
-def frame(*losses):
-    return pd.DataFrame({"number": range(10, 10 + len(losses)), "loss": losses})
-
-
-@pytest.mark.parametrize(
-    ("losses", "noise", "tied", "choice"),
-    [
-        ((0.5, 0.3, 0.1), None, [[], [], []], [None] * 3),
-        ((0.5, 0.3, 0.1), 0.1, [[], [], []], [None] * 3),
-        ((0.5, 0.45, 0.1), 0.1, [[11], [10], []], [10, 10, None]),
-        # what is tied with a third is not tied with each other
-        ((0.5, 0.42, 0.34), 0.1, [[11], [10, 12], [11]], [10, 10, 11]),
-        ((0.5, 0.5), 0.0, [[11], [10]], [10, 10]),
-    ],
-)
-def test_plans_no_further_apart_than_the_noise_are_tied(losses, noise, tied, choice):
-    front = with_ties(frame(*losses), noise)
-    assert front["number"].tolist() == [10 + i for i in range(len(losses))]
-    assert (front["tied"].tolist(), front["tied_choice"].tolist()) == (tied, choice)
 
 
 WORK = Workload(9, Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=2))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hwsearch.cli.help import Verb
-from hwsearch.cli.options import count_option, json_option, megabytes, print_table, progress_bar
+from hwsearch.cli.options import asked_option, count_option, json_option, threads_option
 from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import megabytes, print_table, progress_bar
 
 if TYPE_CHECKING:
     from hwsearch.runtime.timing import GenerationTimes
@@ -25,10 +26,10 @@ PERCENTILES = (50, 90, 99)
     type=click.Path(path_type=Path),
     help='JSONL of questions, a "question" a line; the bundle\'s own if left.',
 )
-@click.option("--problems", type=click.IntRange(min=1), help="Ask gsm-mini's validation problems.")
-@count_option("--limit", 50, "Questions at most.")
+@count_option("--problems", None, "Ask so many of gsm-mini's validation problems.")
+@asked_option(50)
 @count_option("--rounds", 3, "Times that each question is asked.")
-@count_option("--threads", 1, "Threads of onnxruntime.")
+@threads_option
 @click.option("--plain", is_flag=True, help="Leave the model's chat template aside.")
 @json_option
 def command(

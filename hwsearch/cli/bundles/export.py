@@ -7,28 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsearch.cli.completion import MODEL, STUDY
+from hwsearch.cli.completion import STUDY
 from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
+    folder_option,
     given,
     json_option,
-    megabytes,
+    model_option,
     model_options,
-    progress_bar,
+    overwrite_option,
+    refuse_idle,
+    scored_option,
     storage_option,
     task_options,
 )
 from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import megabytes, progress_bar
+from hwsearch.jobs.bundles.other_programs import OTHER_PROGRAMS
 
 if TYPE_CHECKING:
     from hwsearch.plan import CompressionPlan
     from hwsearch.runtime import Bundle
 
 
-#: What runs what `--to` writes, beside bundles.
-OTHERS = {"gguf": "llama.cpp", "compressed-tensors": "vLLM and transformers"}
+#: What a study knows of itself.
+KNOWN = [*(name for name in TASK_OPTIONS if name != "limit"), *MODEL_OPTIONS, "runtime"]
 
 
 @click.command(name="export", cls=Verb)
@@ -37,17 +42,11 @@ OTHERS = {"gguf": "llama.cpp", "compressed-tensors": "vLLM and transformers"}
     "--plan",
     help="Of a study the number of a trial, its best plan if left; of a model the file of a plan.",
 )
-@click.option(
-    "--model",
-    type=MODEL,
-    help="Whose plan it is, where no study is: a bundled model, a folder, a GGUF file, or a hub id.",
-)
-@click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder to write."
-)
+@model_option
+@folder_option(required=True)
 @click.option(
     "--to",
-    type=click.Choice(["onnx", *OTHERS]),
+    type=click.Choice(["onnx", *OTHER_PROGRAMS]),
     default="onnx",
     show_default=True,
     help="A bundle for onnxruntime, a GGUF file for llama.cpp, or a folder for vLLM and transformers.",
@@ -57,9 +56,7 @@ OTHERS = {"gguf": "llama.cpp", "compressed-tensors": "vLLM and transformers"}
     help="Of a model's plan: what runs the bundle, such as onnxruntime-openvino; onnxruntime-cpu if left. "
     "A study's plan is for its device's.",
 )
-@click.option(
-    "--limit", default=200, show_default=True, help="Of a study's plan: test problems to score."
-)
+@scored_option(200)
 @click.option(
     "--references",
     type=click.IntRange(min=1),
@@ -67,7 +64,7 @@ OTHERS = {"gguf": "llama.cpp", "compressed-tensors": "vLLM and transformers"}
     show_default=True,
     help="Of a model's plan: questions that torch answers, to verify by.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
+@overwrite_option
 @task_options("limit")
 @model_options()
 @storage_option
@@ -96,11 +93,8 @@ def command(
 
     if (study_name is None) == (model is None):
         raise InputError("give a study, or --model and --plan; not both")
-    if model is None:
-        _refuse_options(flags | {"runtime": runtime})
-    if to in OTHERS:
-        if runtime is not None:
-            raise InputError(f"--to {to} is for {OTHERS[to]}, so leave --runtime {runtime} out")
+    refuse_idle_options(model is None, to)
+    if to in OTHER_PROGRAMS:
         path = written(to, study_name, model, plan, out, overwrite, storage, flags)
         say_written(to, path, as_json)
         return
@@ -126,15 +120,20 @@ def sentence(bundle: Bundle) -> str:
     return f"{said}, check it with: hwsearch verify {bundle.path}"
 
 
-def _refuse_options(flags: dict[str, Any]) -> None:
-    from hwsearch.errors import InputError
-
-    options = (*TASK_OPTIONS, *MODEL_OPTIONS, "runtime")
-    given = [name for name in options if flags.get(name) is not None]
-    if given:
-        raise InputError(
-            f"a study knows its model, its task and its device; leave --{given[0].replace('_', '-')} out"
+def refuse_idle_options(of_study: bool, to: str) -> None:
+    """Refuse what would be passed over. Raises `InputError`."""
+    if to in OTHER_PROGRAMS:
+        runs = OTHER_PROGRAMS[to].runs
+        refuse_idle(
+            ["runtime", "limit", "references"],
+            f"with --to {to}: what {runs} runs is neither timed, scored nor verified here",
         )
+    if of_study:
+        refuse_idle(KNOWN, "with a study, which knows its model, its task and its device")
+        refuse_idle(["references"], "with a study, whose plan is scored and timed instead")
+    else:
+        refuse_idle(["storage"], "without a study")
+        refuse_idle(["limit"], "with --model, whose plan is not scored")
 
 
 def written(
@@ -172,15 +171,11 @@ def say_written(to: str, path: Path, as_json: bool) -> None:
     if as_json:
         print_json({to.replace("-", "_"): str(path), "size_bytes": size})
         return
-    click.echo(f"{path}: {megabytes(size)}, for {OTHERS[to]}")
+    program = OTHER_PROGRAMS[to]
+    click.echo(f"{path}: {megabytes(size)}, for {program.runs}")
     plan = CompressionPlan.read(folder / "plan.json")
     if plan.decoding is not None or any(layer.sink_threshold < 1 for layer in plan.layers):
-        click.echo(
-            f"The plan's decoding and thresholds are not in it: {OTHERS[to]} keep to their own."
-            if to != "gguf"
-            else "The plan's decoding and thresholds are not in it: llama.cpp runs every pass whole, and "
-            "decodes as its own options say."
-        )
+        click.echo(f"The plan's decoding and thresholds are not in it: {program.leaves_out}.")
 
 
 def of_model(

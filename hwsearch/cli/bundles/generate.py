@@ -12,14 +12,15 @@ from rich.live import Live
 from rich.text import Text
 
 from hwsearch.cli.help import Verb
-from hwsearch.cli.options import PipedConsole, count_option, json_option, seed_option
+from hwsearch.cli.options import json_option, refuse_idle, seed_option, threads_option
 from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import PipedConsole
 
 
 @click.command(name="generate", cls=Verb)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("question")
-@count_option("--threads", 1, "Threads of onnxruntime.")
+@threads_option
 @click.option(
     "--suffix", default="", help="Text behind the answer, which fills the blank before it."
 )
@@ -48,6 +49,8 @@ def command(
     """Answer QUESTION with the model in BUNDLE; an instruct model by its chat template."""
     from hwsearch.runtime import Runtime
 
+    if as_json:
+        refuse_idle(["stream"], "with --json, which prints one document")
     engine = Runtime(bundle, threads=threads, provider=runtime)
     with _shown(stream and not as_json and sys.stdout.isatty()) as on_text:
         text = engine.generate(

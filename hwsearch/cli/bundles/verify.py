@@ -11,14 +11,14 @@ import click
 from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
     TASK_OPTIONS,
-    count_option,
     given,
     json_option,
-    print_table,
-    progress_bar,
+    scored_option,
     task_options,
+    threads_option,
 )
 from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import print_table, progress_bar
 
 if TYPE_CHECKING:
     from hwsearch.jobs.bundle_checks import Check
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 @click.command(name="verify", cls=Verb)
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--limit", default=200, show_default=True, help="Test problems to score.")
-@count_option("--threads", 1, "Threads of onnxruntime.")
+@scored_option(200)
+@threads_option
 @task_options("limit", "num_shots", "apply_chat_template")
 @json_option
 def command(bundle: Path, limit: int, threads: int, as_json: bool, **flags: Any) -> None:

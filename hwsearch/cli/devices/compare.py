@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsearch.cli.completion import MODEL, STUDY
+from hwsearch.cli.completion import STUDY
 from hwsearch.cli.devices.comparison_tables import print_best, print_cross, remarks
 from hwsearch.cli.help import Verb
-from hwsearch.cli.options import json_option, storage_option
+from hwsearch.cli.options import (
+    json_option,
+    objective_option,
+    picture_option,
+    prompt_length_option,
+    refuse_idle,
+    sizes_option,
+    storage_option,
+    target_ratio_option,
+)
 from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import print_text
 
 if TYPE_CHECKING:
     from hwsearch.jobs.comparing.devices import DeviceComparison
@@ -22,27 +32,10 @@ if TYPE_CHECKING:
 @click.command(name="compare", cls=Verb)
 @click.argument("study", required=False, type=STUDY)
 @click.option("--devices", required=True, help="Devices, comma separated.")
-@click.option(
-    "--shapes-of", "--model", "model", type=MODEL, help="Without a study: a model's uniform plans."
-)
-@click.option(
-    "--prompt-length",
-    type=click.IntRange(min=1),
-    help="With --shapes-of: tokens of the prompt.",
-)
-@click.option(
-    "--target-ratio",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Share of each device's uncompressed plan; the study's own, or 0.5.",
-)
-@click.option(
-    "--objective",
-    type=click.Choice(["latency", "energy"]),
-    default="latency",
-    show_default=True,
-    help="What the target is a share of; energy is a device's power times time, so it orders one "
-    "device's plans as time does, and devices otherwise.",
-)
+@sizes_option("--shapes-of", "--model", "model")
+@prompt_length_option
+@target_ratio_option
+@objective_option
 @click.option(
     "--evaluate",
     type=click.IntRange(min=0),
@@ -50,7 +43,7 @@ if TYPE_CHECKING:
     help="Predicted plans to try for each device: further trials of STUDY.",
 )
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Every plan and device.")
-@click.option("--picture", type=click.Path(path_type=Path), help="Draw it: PNG, SVG or PDF.")
+@picture_option
 @storage_option
 @json_option
 def command(
@@ -66,6 +59,9 @@ def command(
     A plan loses the same everywhere, so the study's trials tell for every device which untried plan
     is best in the formats that it has. Such a plan is marked as predicted, and --evaluate tries it.
 
+    The target is a share of each device's uncompressed plan: --target-ratio, the study's own, or 0.5.
+    Energy orders one device's plans as time does, and devices otherwise.
+
     Without a study, --shapes-of compares the uniform plans of a model, or of a config.json.
     """
     found = compared(study, model, flags)
@@ -80,7 +76,7 @@ def command(
     print_best(found)
     print_cross(found)
     for line in remarks(found):
-        click.echo(line)
+        print_text(line)
     leave(found)
 
 
@@ -100,11 +96,11 @@ def compared(study: str | None, model: str | None, flags: dict[str, Any]) -> Dev
     if (study is None) == (model is None):
         raise InputError("give exactly one of STUDY and --shapes-of MODEL")
     if study is not None:
+        refuse_idle(["prompt_length"], "with a study, whose prompts are known")
         return compare_study(
             study, names, storage=flags["storage"], evaluate=flags["evaluate"], **shared
         )
-    if flags["evaluate"]:
-        raise InputError("--evaluate tries plans of a study; without one, leave it out")
+    refuse_idle(["evaluate", "storage"], "without a study, whose plans it is about")
     assert model is not None
     return compare_uniform(model, names, prompt_length=flags["prompt_length"], **shared)
 

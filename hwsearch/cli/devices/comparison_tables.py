@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.bar import Bar
 from rich.console import Group
 
-from hwsearch.cli.options import output_width, percent, print_table
+from hwsearch.cli.printing import output_width, percent, print_table
 
 if TYPE_CHECKING:
     from hwsearch.jobs.comparing.devices import DeviceComparison
@@ -95,7 +95,7 @@ def cells(columns: Sequence[Column], place: int) -> list[str]:
         if more is None:
             row.append(cell.why_not)
         else:
-            text = f"{short(cell.cost)} ({100 * more:+.0f} %)"
+            text = f"{short(cell.cost)} ({100 * more:+z.0f} %)"
             row.append(text if cell.meets else f"{text}, misses")
     return row
 

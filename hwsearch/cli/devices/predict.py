@@ -7,32 +7,24 @@ from typing import Any
 
 import click
 
-from hwsearch.cli.completion import DEVICE, MODEL
 from hwsearch.cli.help import Verb
-from hwsearch.cli.options import json_option, percent, print_table, prompt_length_option
+from hwsearch.cli.options import (
+    device_option,
+    json_option,
+    objective_option,
+    prompt_length_option,
+    sizes_option,
+)
 from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import percent, print_table, print_text
 
 
 @click.command(name="predict", cls=Verb)
 @click.argument("plan_file", type=click.Path(path_type=Path), metavar="PLAN.json")
-@click.option(
-    "--model",
-    type=MODEL,
-    default="gsm-mini",
-    show_default=True,
-    help="The model of the plan, or a config.json for its sizes alone.",
-)
-@click.option(
-    "--device", type=DEVICE, default="cpu", show_default=True, help="A device, or its folder."
-)
+@sizes_option("--model", default="gsm-mini")
+@device_option("cpu")
 @prompt_length_option
-@click.option(
-    "--objective",
-    type=click.Choice(["latency", "energy"]),
-    default="latency",
-    show_default=True,
-    help="Energy insists on joules: power, where it was measured, times time.",
-)
+@objective_option
 @json_option
 def command(
     plan_file: Path,
@@ -42,7 +34,10 @@ def command(
     objective: str,
     as_json: bool,
 ) -> None:
-    """Predict the generation time of PLAN.json, layer by layer."""
+    """Predict the generation time of PLAN.json, layer by layer.
+
+    Joules are told beside it where the device's power is known; --objective energy insists on them.
+    """
     from hwsearch.jobs.prediction import predict_plan
     from hwsearch.plan import CompressionPlan
 
@@ -61,9 +56,9 @@ def command(
         for name, part in forecast["where"].items()
     ]
     print_table("where the time goes", ["part", "ms", "share"], rows)
-    click.echo(passes_line(forecast))
+    print_text(passes_line(forecast))
     for line in remarks(forecast):
-        click.echo(line)
+        print_text(line)
 
 
 def passes_line(forecast: dict[str, Any]) -> str:

@@ -12,20 +12,22 @@ from hwsearch.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
     count_option,
+    formats_option,
     given,
     json_option,
     kept_channels_option,
     kept_heads_option,
     model_options,
-    percent,
-    progress_bar,
+    overwrite_option,
     prompt_length_option,
-    say,
+    refuse_idle,
     shares,
-    stderr,
+    sizes_option,
     task_options,
+    threads_option,
 )
 from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import percent, progress_bar, say, stderr
 from hwsearch.latency.timing.runtimes import (
     ONNXRUNTIME_CPU,
     TIMED_HERE,
@@ -41,24 +43,19 @@ if TYPE_CHECKING:
     from hwsearch.plan import WeightFormat
 
 
+#: What says how long is timed, and which sizes.
+EFFORT = ("threads", "rounds", "sessions")
+SIZES = ("grid", "formats", "kept_heads", "kept_channels", "prompt_length")
+
+
 @click.command(name="profile", cls=Verb)
 @click.option("--device", "name", default="cpu", show_default=True, help="Name of the device.")
-@click.option(
-    "--shapes-of",
-    "--model",
-    "model",
-    default="gsm-mini",
-    show_default=True,
-    help="Whose shapes to time: a model, or a config.json for its sizes alone.",
-)
+@sizes_option("--shapes-of", "--model", "model", default="gsm-mini")
 @click.option(
     "--grid",
     help="Sizes to time instead: rows, features, keys, heads, head_dim and vocab, as in the docs on devices.",
 )
-@click.option(
-    "--formats",
-    help="Formats to time, comma separated; see hwsearch ls formats. fp32 is always timed.",
-)
+@formats_option
 @kept_heads_option
 @kept_channels_option
 @prompt_length_option
@@ -74,15 +71,15 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path),
     default=Path("latency_tables"),
     show_default=True,
     help="Folder of devices.",
 )
-@count_option("--threads", 1, "Threads of the runtime.")
+@threads_option
 @count_option("--rounds", 10, "Samples an operator and session.")
 @count_option("--sessions", 3, "Sessions.")
-@click.option("--overwrite", is_flag=True, help="Time everything anew.")
+@overwrite_option
 @click.option(
     "--kit",
     type=click.Path(path_type=Path, file_okay=False),
@@ -102,7 +99,7 @@ if TYPE_CHECKING:
     help="Make a device of what a kit brought back, or of llama-bench's output (-o json or csv).",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Of a torch runtime: say what and how long, and stop."
+    "--dry-run", is_flag=True, help="Say what would be done and what it would take, and stop."
 )
 @json_option
 def command(
@@ -124,6 +121,7 @@ def command(
         raise InputError(
             f"--for {kit_for} says what a kit is for; add --kit FOLDER, or leave it out"
         )
+    refuse_idle_options(kit, kit_for, results, flags)
     if dry_run:
         answer = foreseen(flags)
         text = "\n".join(answer["lines"])
@@ -150,6 +148,30 @@ def check_one(kit: Path | None, results: Path | None, dry_run: bool) -> None:
         raise InputError(f"give one of {', '.join(asked)}; got {' and '.join(given)}")
 
 
+def refuse_idle_options(
+    kit: Path | None, kit_for: str | None, results: Path | None, flags: dict[str, Any]
+) -> None:
+    """Refuse what would be passed over. Raises `InputError`."""
+    asked, is_torch = [*TASK_OPTIONS], timed_runtime(flags["runtime"]).engine is Engine.TORCH
+    if kit is not None:
+        refuse_idle(["name"], "with --kit: what it brings back is named at the import")
+        own = SIZES if kit_for == "llama.cpp" else MODEL_OPTIONS
+        refuse_idle([*EFFORT, "runtime", "out", *asked, *own], "with --kit: it times elsewhere")
+    elif results is not None:
+        done = [*SIZES, *EFFORT, "runtime", *asked]
+        refuse_idle(done, "with --import: what was timed is in the results")
+    elif is_torch:
+        refuse_idle(
+            ["threads", *asked, *MODEL_OPTIONS],
+            "with a torch runtime, which times the sizes of a model in threads of torch's own",
+        )
+    elif Path(flags["model"]).suffix == ".json":
+        refuse_idle([*asked, *MODEL_OPTIONS], "with a config.json, which has sizes alone")
+    if flags["grid"] is not None and not is_torch:
+        whole = ["model", "kept_heads", "kept_channels", "prompt_length"]
+        refuse_idle([*whole, *asked, *MODEL_OPTIONS], "with --grid, which says all sizes")
+
+
 def make_kit(folder: Path, kit_for: str, flags: dict[str, Any]) -> dict[str, Any]:
     """Write a kit; where, what to run there, how many operators it times and plans it runs whole."""
     from hwsearch.jobs.profiling.machine import kit_formats, wanted_models, wanted_operators
@@ -162,7 +184,7 @@ def make_kit(folder: Path, kit_for: str, flags: dict[str, Any]) -> dict[str, Any
     keys = wanted_operators(*wanted, kept(flags), formats=chosen)
     models = wanted_models(*wanted, formats=chosen)
     return {
-        "kit": str(write_kit(keys, folder, models, kind)),
+        "kit": str(write_kit(keys, folder, models, kind, overwrite=flags["overwrite"])),
         "command": kind.command,
         "operators": len(keys),
         "whole_models": 0 if models is None else len(models.plans),
@@ -178,7 +200,9 @@ def make_llama_kit(folder: Path, flags: dict[str, Any]) -> dict[str, Any]:
 
     options = ModelOptions(**given(flags, MODEL_OPTIONS))
     with progress_bar():
-        script, models = write_llama_kit(flags["model"], folder, options)
+        script, models = write_llama_kit(
+            flags["model"], folder, options, overwrite=flags["overwrite"]
+        )
     return {"kit": str(folder), "script": script.name, "models": models}
 
 
@@ -228,6 +252,7 @@ def bring(results: Path, flags: dict[str, Any]) -> Device:
         return import_bench(
             results, flags["name"], shapes_of(flags), flags["out"], overwrite=flags["overwrite"]
         )
+    refuse_idle(["model", *MODEL_OPTIONS], "with results of a kit, which say what was timed")
     return import_results(results, flags["name"], flags["out"], overwrite=flags["overwrite"])
 
 

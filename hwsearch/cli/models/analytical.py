@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from hwsearch.cli.help import Verb
-from hwsearch.cli.options import count_option, json_option, print_table, progress_bar, seed_option
+from hwsearch.cli.options import count_option, folder_option, json_option, seed_option
 from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import print_table, progress_bar
 
 
 @click.command(name="analytical", cls=Verb)
@@ -27,9 +28,7 @@ from hwsearch.cli.output import print_json
 @count_option("--steps", 10, "Levels of noise that a sample passes, and that are measured.")
 @count_option("--samples", 16, "Samples to draw.")
 @click.option("--no-cost", is_flag=True, help="Leave out the cost against the number of points.")
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), help="Folder for the samples, as .npy and PNG."
-)
+@folder_option()
 @json_option
 @seed_option
 def command(data: str, out: Path | None, as_json: bool, **flags: Any) -> None:
@@ -73,8 +72,8 @@ def print_levels(document: dict[str, Any]) -> None:
             f"{here['sigma']:.3f}",
             f"{here['effective_points']:.1f}",
             f"{here['effective_points_low']:.1f} to {here['effective_points_high']:.1f}",
-            f"{here['entropy_nats']:.2f}",
-            f"{near['r2']:.4f}",
+            f"{here['entropy_nats']:z.2f}",
+            f"{near['r2']:z.4f}",
             f"{near['mse_to_clean']:.4f}",
         )
         for here, near in levels

@@ -12,16 +12,17 @@ from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
+    count_option,
+    folder_option,
     given,
     json_option,
     model_options,
-    percent,
-    print_table,
-    progress_bar,
+    scored_option,
     seed_option,
     task_options,
 )
 from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import percent, print_table, progress_bar
 
 if TYPE_CHECKING:
     from hwsearch.report.baselines import BaselineRow
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 @click.command(name="baselines", cls=Verb)
 @click.argument("model", type=MODEL)
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of rows.")
-@click.option("--limit", default=500, show_default=True, help="Test problems of each row.")
+@folder_option(required=True)
+@scored_option(500)
 @click.option(
     "--families", default="cache,structured,unstructured", show_default=True,
     help="Of cache, structured, unstructured and 2:4.",
@@ -40,11 +41,11 @@ if TYPE_CHECKING:
 @click.option(
     "--sweep", default="0.1,0.2,0.4,0.6,0.7", show_default=True, help="Pruned shares of KL alone."
 )
-@click.option("--calibration", default=64, show_default=True, help="Calibration problems.")
+@count_option("--calibration-problems", 64, "Problems to calibrate on.")
 @click.option(
     "--part", default="1/1", show_default=True, help="2/3 takes each third row from row 2."
 )
-@click.option("--rounds", default=15, show_default=True, help="Rounds of timing.")
+@count_option("--rounds", 15, "Rounds of timing.")
 @task_options("limit", "calibration")
 @model_options()
 @json_option
@@ -57,7 +58,7 @@ def command(
     methods: str,
     shares: str,
     sweep: str,
-    calibration: int,
+    calibration_problems: int,
     part: str,
     rounds: int,
     as_json: bool,
@@ -78,7 +79,7 @@ def command(
                 model,
                 limit,
                 seed,
-                calibration,
+                calibration_problems,
                 given(flags, TASK_OPTIONS),
                 given(flags, MODEL_OPTIONS),
             ),
@@ -108,7 +109,7 @@ def print_rows(model: str, rows: list[BaselineRow]) -> None:
             percent(row.share),
             percent(row.solved / len(row.correct)),
             f"{percent(row.interval.low)} to {percent(row.interval.high)}",
-            f"{row.kl:.3f}",
+            f"{row.kl:z.3f}",
             "-" if row.speed_up is None else f"{row.speed_up:.2f}",
         )
         for row in rows

@@ -12,30 +12,27 @@ from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
+    decoding_option,
+    folder_option,
     given,
     json_option,
     model_options,
-    percent,
-    progress_bar,
+    refuse_idle,
+    scored_option,
     seed_option,
     task_options,
 )
 from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import percent, print_text, progress_bar
 
 
 @click.command(name="evaluate", cls=Verb)
 @click.argument("model", type=MODEL)
 @click.option("--path", "task_path", hidden=True)
 @click.option("--split", default="test", show_default=True, help="Split of the problems.")
-@click.option("--limit", default=500, show_default=True, help="Problems at most.")
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), help="Folder for results and samples."
-)
-@click.option(
-    "--decoding",
-    type=click.Path(path_type=Path),
-    help="JSON file of how to decode; the fields left out are the model's own.",
-)
+@scored_option(500)
+@folder_option()
+@decoding_option
 @task_options("limit", "calibration")
 @model_options()
 @json_option
@@ -54,8 +51,11 @@ def command(
     from hwsearch.denoisers.loading.options import ModelOptions
     from hwsearch.jobs.evaluation import EvaluationSettings, evaluate_model
     from hwsearch.plan import Decoding
+    from hwsearch.runtime.bundle import BUNDLE_FILE
     from hwsearch.tasks.choice import TaskChoice
 
+    if (Path(model) / BUNDLE_FILE).is_file():
+        refuse_idle(MODEL_OPTIONS, "with a bundle, which runs as it was exported")
     settings = EvaluationSettings(
         TaskChoice(**given(flags, TASK_OPTIONS)),
         split,
@@ -76,7 +76,7 @@ def command(
         return
     for name, score in evaluation.scores.items():
         low, high = score.interval
-        click.echo(
+        print_text(
             f"{name}: {percent(score.accuracy)} of {len(evaluation.problems)} "
             f"(95 % interval {percent(low)} to {percent(high)})"
         )

@@ -9,8 +9,9 @@ import click
 
 from hwsearch.cli.completion import MODEL
 from hwsearch.cli.help import Verb
-from hwsearch.cli.options import json_option, megabytes, print_table
+from hwsearch.cli.options import json_option
 from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import megabytes, print_table
 
 if TYPE_CHECKING:
     from hwsearch.denoisers.geometry import Geometry

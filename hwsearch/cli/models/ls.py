@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 
-from hwsearch.cli.completion import DEVICE
 from hwsearch.cli.help import Verb
-from hwsearch.cli.options import json_option, print_table
+from hwsearch.cli.options import device_option, json_option, refuse_idle
 from hwsearch.cli.output import note, print_json
-from hwsearch.errors import InputError
+from hwsearch.cli.printing import print_table
 from hwsearch.schema import Frozen
 
 KINDS = ("models", "devices", "tasks", "formats", "policies", "forecasts", "methods", "studies")
@@ -20,16 +19,15 @@ KINDS = ("models", "devices", "tasks", "formats", "policies", "forecasts", "meth
 
 @click.command(name="ls", cls=Verb)
 @click.argument("kind", type=click.Choice(KINDS))
-@click.option(
-    "--device",
-    type=DEVICE,
-    help="Of formats: which of them this device offers, and why not the others.",
-)
+@device_option()
 @json_option
 def command(kind: str, device: str | None, as_json: bool) -> None:
-    """List what a flag can name."""
-    if device is not None and kind != "formats":
-        raise InputError(f"--device is for ls formats; got ls {kind}")
+    """List what a flag can name.
+
+    Formats with --device: which of them that device offers, and why not the others.
+    """
+    if kind != "formats":
+        refuse_idle(["device"], f"with ls {kind}, but only with ls formats")
     rows = _LISTINGS[kind]() if device is None else _formats_on(device)
     if as_json:
         print_json(rows)

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from hwsearch.cli.help import Verb
-from hwsearch.cli.options import json_option, print_table, seed_option
+from hwsearch.cli.options import json_option, seed_option
 from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import print_table
 
 
 @click.command(name="proxies", cls=Verb)
@@ -40,9 +41,9 @@ def command(table: Path | None, resamples: int, at_least: float, as_json: bool, 
             found.proxy,
             f"{found.cost_passes:.0f}",
             f"{found.seconds:.2f}",
-            f"{found.spearman:.3f}",
+            f"{found.spearman:z.3f}",
             _span(found.spearman_interval),
-            f"{found.kendall:.3f}",
+            f"{found.kendall:z.3f}",
             _span(found.kendall_interval),
             _span(found.behind_interval),
         )
@@ -62,4 +63,4 @@ def command(table: Path | None, resamples: int, at_least: float, as_json: bool, 
 
 
 def _span(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:.3f} to {interval[1]:.3f}"
+    return f"{interval[0]:z.3f} to {interval[1]:z.3f}"

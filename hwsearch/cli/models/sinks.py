@@ -13,25 +13,26 @@ from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
     MODEL_OPTIONS,
     TASK_OPTIONS,
+    asked_option,
+    folder_option,
     given,
     json_option,
     model_options,
-    percent,
-    print_table,
-    progress_bar,
+    refuse_idle,
     task_options,
 )
 from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import output_width, percent, print_table, progress_bar
 
 
 @click.command(name="sinks", cls=Verb)
 @click.argument("model", type=MODEL)
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder to write."
-)
+@folder_option(required=True)
 @click.option("--against", help="Another model, such as the autoregressive twin.")
-@click.option("--path", type=click.Path(path_type=Path), help="JSONL of problems to ask.")
-@click.option("--limit", default=32, show_default=True, help="Problems at most.")
+@click.option(
+    "--path", type=click.Path(path_type=Path), help="JSONL of problems to ask; the task's if left."
+)
+@asked_option(32)
 @click.option("--k", default="5", show_default=True, help="Sinks of a pass: a number, or a share.")
 @task_options("limit")
 @model_options()
@@ -53,6 +54,7 @@ def command(
     from hwsearch.denoisers.loading.options import ModelOptions
     from hwsearch.jobs.sinks import recorded_questions, study_sinks
 
+    refuse_idle_options(model, against, path)
     with progress_bar() as bar:
         shown = bar.add_task("problems", total=limit * (2 if against else 1))
         found = study_sinks(
@@ -76,11 +78,22 @@ def command(
     click.echo(f"written to {found['page']}")
 
 
+def refuse_idle_options(model: str, against: str | None, path: Path | None) -> None:
+    """Refuse what would be passed over. Raises `InputError`."""
+    from hwsearch.runtime.bundle import BUNDLE_FILE
+
+    if path is not None:
+        refuse_idle(["task_path", "calibration"], "with --path, which says what is asked")
+    if all((Path(name) / BUNDLE_FILE).is_file() for name in (model, against or model)):
+        refuse_idle(MODEL_OPTIONS, "with a bundle, which runs as it was exported")
+
+
 def print_sinks(said: dict[str, Any]) -> None:
     """One model's sinks: sentences, then a table of places."""
     click.echo(f"attention sinks of {said['model']}")
     for sentence in said["words"]:
-        click.echo(textwrap.fill(sentence, 110, initial_indent="  ", subsequent_indent="    "))
+        width = min(110, output_width())
+        click.echo(textwrap.fill(sentence, width, initial_indent="  ", subsequent_indent="    "))
     rows = [
         (
             place["name"],

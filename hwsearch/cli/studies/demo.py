@@ -9,44 +9,42 @@ import click
 
 from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
-    count_option,
+    folder_option,
     json_option,
+    scored_option,
+    seed_option,
+    target_ratio_option,
+    trials_option,
+)
+from hwsearch.cli.output import print_json
+from hwsearch.cli.printing import (
     megabytes,
     percent,
     print_table,
+    print_text,
     progress_bar,
     quiet_optuna,
     say,
-    seed_option,
 )
-from hwsearch.cli.output import print_json
 
 if TYPE_CHECKING:
     from hwsearch.jobs.demo.run import Demo
 
 
 @click.command(name="demo", cls=Verb)
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("demo"),
-    show_default=True,
-    help="Folder of everything that the demo writes.",
-)
-@click.option(
-    "--target-ratio",
-    type=float,
-    help="Target as a share of the uncompressed model's time; one that this machine can reach if left.",
-)
-@count_option("--trials", 40, "Plans to try.")
-@count_option("--limit", 500, "Test problems to score.")
+@folder_option(Path("demo"))
+@target_ratio_option
+@trials_option(40)
+@scored_option(500)
 @seed_option
 @json_option
 def command(
     out: Path, target_ratio: float | None, trials: int, limit: int, seed: int, as_json: bool
 ) -> None:
-    """Search, export and verify on the bundled model and this machine's processor."""
+    """Search, export and verify on the bundled model and this machine's processor.
+
+    Without --target-ratio the target is a share that this machine can reach, told before the search.
+    """
     from hwsearch.jobs.demo.run import DemoOptions, run_demo
 
     quiet_optuna()
@@ -88,25 +86,25 @@ def _show(demo: Demo) -> None:
         "", "passes", "predicted ms", "measured ms", "times faster", "tokens/s", "accuracy",
         "95 % interval", "bytes",
     ]  # fmt: skip
-    title = f"target {demo.target_ms:.2f} ms a generation: {demo.target.reason}"
+    title = f"target {demo.target_ms:.2f} ms a generation, as measured: {demo.target.reason}"
     print_table(title, columns, rows)
     lost, (low, high) = demo.against_baseline.difference, demo.against_baseline.interval
-    click.echo(
-        f"winner against the uncompressed model, on the same problems: {100 * lost:+.1f} points of accuracy "
-        f"({100 * low:+.1f} to {100 * high:+.1f})"
+    print_text(
+        f"winner against the uncompressed model, on the same problems: {100 * lost:+z.1f} points of accuracy "
+        f"({100 * low:+z.1f} to {100 * high:+z.1f})"
     )
-    click.echo(f"decoding: {demo.contestants['winner'].bundle.manifest.decoding.words}")
+    print_text(f"decoding: {demo.contestants['winner'].bundle.manifest.decoding.words}")
     for index, layer in enumerate(demo.contestants["winner"].plan.layers):
         formats = ", ".join(f"{name} {fmt}" for name, fmt in layer.formats.items())
         click.echo(f"layer {index}: sink threshold {layer.sink_threshold}, {formats}")
     if not demo.target_met:
         over = demo.contestants["winner"].measured_ms / demo.target_ms - 1.0
-        click.echo(
+        print_text(
             f"the target was not met: the winner was measured {over:.1%} above it after "
             f"{demo.trials} trials; run it again on a quieter machine"
         )
     elif demo.contestants["winner"].plan == demo.contestants["best_uniform"].plan:
-        click.echo(
+        print_text(
             "no searched plan was better within the target than the best uniform one, which wins"
         )
     bundle = demo.contestants["winner"].bundle.path

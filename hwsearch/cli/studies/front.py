@@ -6,14 +6,22 @@ import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hwsearch.cli.completion import STUDY
 from hwsearch.cli.help import Verb
-from hwsearch.cli.options import json_option, megabytes, percent, print_table, storage_option
+from hwsearch.cli.options import (
+    json_option,
+    picture_option,
+    refuse_idle,
+    storage_option,
+    target_joules_option,
+    target_ms_option,
+)
 from hwsearch.cli.output import note, print_json
+from hwsearch.cli.printing import megabytes, percent, print_table, print_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
     from hwsearch.plan import CachePolicy, CompressionPlan
     from hwsearch.study import Study
     from hwsearch.study.goal import Unit
+    from hwsearch.study.records.rows import FrontRow
     from hwsearch.study.retargeting import Resolved
 
 
@@ -32,12 +41,11 @@ if TYPE_CHECKING:
     type=click.Choice(["table", "csv", "json"]),
     default="table",
     show_default=True,
+    help="How it is printed.",
 )
-@click.option("--picture", type=click.Path(path_type=Path), help="Draw it, too: PNG, SVG or PDF.")
-@click.option(
-    "--target-ms", type=float, help="Answer this target from the finished trials instead."
-)
-@click.option("--target-joules", type=float, help="The same in joules: power times time.")
+@picture_option
+@target_ms_option
+@target_joules_option
 @storage_option
 @json_option
 def command(
@@ -57,26 +65,39 @@ def command(
     """
     from hwsearch.study import load_study
 
+    for_target = target_ms is not None or target_joules is not None
+    if for_target:
+        refuse_idle(["picture"], "with a target, which is answered by one plan")
+    if form == "csv" and (for_target or as_json):
+        other = "--json" if as_json else "a target, which is answered by one plan"
+        refuse_idle(["form"], f"with {other}")
     study = load_study(study_name, storage)
-    if target_ms is not None or target_joules is not None:
+    if for_target:
         answer_target(study, target_ms, target_joules, as_json or form == "json")
         return
     if picture is not None:
         from hwsearch.report import draw_front
 
         draw_front(study, picture)
-    front = study.front()
     if as_json or form == "json":
-        front["plan"] = [plan.model_dump(mode="json") for plan in front["plan"]]
-        print_json(front.astype(object).where(front.notna(), None).to_dict(orient="records"))
+        print_json([row_document(row) for row in study.front_rows()])
     elif form == "csv":
+        front = study.front()
         front["plan"] = [plan.model_dump_json() for plan in front["plan"]]
         front["tied"] = [" ".join(map(str, tied)) for tied in front["tied"]]
         front.to_csv(sys.stdout, index=False)
     else:
         columns, rows = front_rows(study)
         print_table(front_title(study), columns, rows)
-        click.echo(noise_line(study.noise))
+        print_text(noise_line(study.noise))
+
+
+def row_document(row: FrontRow) -> dict[str, Any]:
+    """A row of the front as plain data; what is no number is None."""
+    return {
+        **{k: finite(v) if isinstance(v, float) else v for k, v in row.values().items()},
+        "plan": row.plan.model_dump(mode="json"),
+    }
 
 
 def answer_target(
@@ -97,7 +118,7 @@ def answer_target(
     if found.trial is None:
         note(
             f"no trial of {study.name} tried the best plan for {within}; its loss is "
-            f"predicted by the additive model from {len(study.frame())} trials, not evaluated: "
+            f"predicted by the additive model from {len(study.rows())} trials, not evaluated: "
             f"hwsearch search --name {study.name} {target_flag(study, found.target_ms)} "
             f"evaluates it"
         )
@@ -113,12 +134,12 @@ def answer_target(
     print_table(f"best plan of {study.name} within {within}", list(row), [tuple(row.values())])
     tied = tied_trials(study, found)
     if tied:
-        click.echo(f"tied within the noise of the loss, fastest first: trials {_listed(tied)}")
+        print_text(f"tied within the noise of the loss, fastest first: trials {_listed(tied)}")
     print_table("its layers", *plan_rows(found.plan))
     if found.plan.decoding is not None:
-        click.echo(f"decoding: {found.plan.decoding.words}")
+        print_text(f"decoding: {found.plan.decoding.words}")
     if found.plan.cache != type(found.plan.cache)():
-        click.echo(cache_line(found.plan.cache))
+        print_text(cache_line(found.plan.cache))
 
 
 def plan_rows(plan: CompressionPlan) -> tuple[list[str], list[tuple[object, ...]]]:
@@ -202,13 +223,18 @@ def tie_cell(number: int, tied: Sequence[int], choice: int | None) -> str:
 
 def tied_trials(study: Study, found: Resolved) -> list[int]:
     """Trials within a resolved target whose losses cannot be told from the answer's, fastest first."""
-    if study.noise is None or found.trial is None:
+    noise, max_bytes = study.noise, study.max_bytes
+    if noise is None or found.trial is None:
         return []
-    frame = study.frame()
-    near = (frame["loss"] - found.loss).abs() <= study.noise
-    within = (frame["generation_ms"] <= found.target_ms) & (frame["size_bytes"] <= study.max_bytes)
-    some = frame[near & within & (frame["number"] != found.trial)]
-    return [int(number) for number in some.sort_values("generation_ms")["number"]]
+    near = (
+        row
+        for row in study.rows()
+        if abs(row.loss - found.loss) <= noise
+        and row.generation_ms <= found.target_ms
+        and row.size_bytes <= max_bytes
+        and row.number != found.trial
+    )
+    return [row.number for row in sorted(near, key=lambda row: row.generation_ms)]
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -222,23 +248,21 @@ def finite(value: float) -> float | None:
 
 def front_rows(study: Study) -> tuple[list[str], list[tuple[object, ...]]]:
     """The front as a table's columns and rows."""
-    import pandas as pd
-
     energy = study.energy
     rows: list[tuple[object, ...]] = [
         (
-            row["number"],
-            f"{row['loss']:z.5f}",
-            *cost_cells(energy, row["generation_ms"]).values(),
-            f"{row['passes']:.2f}",
-            decoding_words(row["plan"]),
-            megabytes(row["size_bytes"]),
-            "yes" if row["feasible"] else "no",
-            "yes" if row["uniform"] else "no",
-            "-" if pd.isna(row["uniform_loss"]) else f"{row['uniform_loss']:z.5f}",
-            tie_cell(row["number"], row["tied"], row["tied_choice"]),
+            row.number,
+            f"{row.loss:z.5f}",
+            *cost_cells(energy, row.generation_ms).values(),
+            f"{row.passes:.2f}",
+            decoding_words(row.plan),
+            megabytes(row.size_bytes),
+            "yes" if row.feasible else "no",
+            "yes" if row.uniform else "no",
+            "-" if math.isnan(row.uniform_loss) else f"{row.uniform_loss:z.5f}",
+            tie_cell(row.number, row.tied, row.tied_choice),
         )
-        for row in study.front().to_dict(orient="records")
+        for row in study.front_rows()
     ]
     columns = ["trial", "loss (nats)", *cost_cells(energy, 0.0)]
     columns += ["passes", "decoding"]

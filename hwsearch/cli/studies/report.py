@@ -8,7 +8,7 @@ import click
 
 from hwsearch.cli.completion import STUDY
 from hwsearch.cli.help import Verb
-from hwsearch.cli.options import json_option, storage_option
+from hwsearch.cli.options import json_option, overwrite_option, storage_option
 from hwsearch.cli.output import print_json
 
 
@@ -27,7 +27,7 @@ from hwsearch.cli.output import print_json
     type=click.Path(path_type=Path),
     help="Folder for every figure as PNG and SVG, too.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a page that is there.")
+@overwrite_option
 @storage_option
 @json_option
 def command(

@@ -7,21 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsearch.cli.completion import DEVICE, MODEL, STUDY
+from hwsearch.cli.completion import STUDY
 from hwsearch.cli.help import Verb
 from hwsearch.cli.options import (
+    count_option,
+    decoding_option,
+    device_option,
+    formats_option,
     json_option,
     kept_channels_option,
     kept_heads_option,
+    model_option,
     model_options,
-    percent,
-    print_table,
-    progress_bar,
-    quiet_optuna,
+    refuse_idle,
     storage_option,
+    target_joules_option,
+    target_ms_option,
+    target_ratio_option,
     task_options,
+    trials_option,
 )
 from hwsearch.cli.output import note, print_json
+from hwsearch.cli.printing import percent, print_table, print_text, progress_bar, quiet_optuna
 from hwsearch.cli.studies.front import finite, front_rows, front_title, noise_line
 from hwsearch.errors import HwsearchError, redacted
 
@@ -35,11 +42,11 @@ if TYPE_CHECKING:
 @click.argument(
     "study_file", required=False, type=click.Path(path_type=Path), metavar="[STUDY.toml]"
 )
-@click.option("--model", type=MODEL, help="A bundled model, a folder, a GGUF file, or a hub id.")
-@click.option("--device", type=DEVICE, help="A device of latency_tables/, or its folder.")
-@click.option("--target-ms", type=float, help="Most milliseconds of a generation.")
-@click.option("--target-ratio", type=float, help="The same as a share of the uncompressed model's.")
-@click.option("--target-joules", type=float, help="With an objective of energy: most joules.")
+@model_option
+@device_option()
+@target_ms_option
+@target_ratio_option
+@target_joules_option
 @click.option("--max-bytes", type=int, help="Most bytes of weights.")
 @click.option("--max-joules", type=float, help="Most joules beside a target of time.")
 @click.option(
@@ -47,13 +54,11 @@ if TYPE_CHECKING:
     type=click.Choice(["loss", "front", "energy", "energy-front"]),
     help="Least loss within the time (loss) or energy; or the front of loss and either.",
 )
-@click.option(
-    "--trials", type=int, help="Trials the study shall have: finished, stopped early or failed."
-)
+@trials_option()
 @click.option("--sampler", help="additive, tpe, gp, nsga2, cmaes or random.")
 @click.option("--loss", help="kl, nll, digits or agreement; see hwsearch proxies.")
 @click.option("--name", type=STUDY, help="Name of the study; one that exists is continued.")
-@click.option("--formats", help="Formats to offer, comma separated.")
+@formats_option
 @click.option(
     "--linear-groups",
     help="Linears of a layer that take one format together: attention or qkv,out; mlp or gate_up,down.",
@@ -75,11 +80,7 @@ if TYPE_CHECKING:
 @click.option("--early-scales", help="Factors of all kept shares early in a generation.")
 @click.option("--late-scales", help="Factors of all kept shares late in a generation.")
 @click.option("--boundaries", help="Unwritten shares of the generation at which early may end.")
-@click.option(
-    "--decoding",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Keep to one decoding: a JSON file of what it changes of the makers', {} for theirs.",
-)
+@decoding_option
 @click.option("--refine", type=STUDY, help="Finished study with coarser groups to go on from.")
 @click.option(
     "--pruner",
@@ -90,19 +91,19 @@ if TYPE_CHECKING:
     "--fidelity", type=float, help="Share of the loss's states to judge a trial on first."
 )
 @click.option("--finalists", type=int, help="Best plans to score by exact match in the end.")
-@click.option("--problems", type=int, help="Held-out problems to ask each finalist.")
+@count_option("--problems", None, "Held-out problems to ask each finalist.")
 @click.option("--heartbeat-s", type=int, help="Seconds between signs of life of a worker.")
 @click.option(
     "--sensitivities/--no-sensitivities",
     default=None,
     help="Estimate what each format costs in each layer first (if left), or not.",
 )
-@click.option("--seed", type=int, help="Seed of the sampler.")
+@click.option("--seed", type=int, help="Seed of all chance.")
 @task_options()
 @model_options()
 @storage_option
 @click.option(
-    "--dry-run", is_flag=True, help="Print the resolved study and what it would take, and stop."
+    "--dry-run", is_flag=True, help="Say what would be done and what it would take, and stop."
 )
 @json_option
 def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any) -> None:
@@ -117,6 +118,7 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
     from hwsearch.study.settings import StudySpec
 
     spec = StudySpec.resolve(study_file, flags)
+    refuse_idle_settings(spec)
     if dry_run:
         print_forecast(spec, as_json)
         return
@@ -137,10 +139,10 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
         return
     columns, rows = front_rows(study)
     print_table(front_title(study), columns, rows)
-    click.echo(noise_line(study.noise))
-    click.echo(against_uniform(study))
+    print_text(noise_line(study.noise))
+    print_text(against_uniform(study))
     if study.stopped:
-        click.echo(
+        print_text(
             f"{study.stopped} of its {study.stopped + len(study.frame())} trials stopped early"
         )
     if study.failures:
@@ -151,6 +153,25 @@ def command(study_file: Path | None, as_json: bool, dry_run: bool, **flags: Any)
         )
     if study.finalists is not None:
         print_finalists(study)
+
+
+def refuse_idle_settings(spec: StudySpec) -> None:
+    """Refuse flags that would be passed over; a file may say what is for another day. Raises `InputError`."""
+    if spec.finalists == 0:
+        refuse_idle(["problems"], "without --finalists, who are asked them")
+    if spec.storage is None or "://" not in spec.storage or spec.storage.startswith("sqlite"):
+        refuse_idle(
+            ["heartbeat_s"], "with an SQLite file, where the system tells which workers live"
+        )
+    if spec.sampler != "additive":
+        refuse_idle(["sensitivities"], f"with the sampler {spec.sampler}, which asks for none")
+    if spec.space.thresholds is not None and set(spec.space.thresholds) == {1.0}:
+        refuse_idle(
+            ["rules", "early_scales", "late_scales", "boundaries"],
+            "with thresholds of 1 alone, which drop no cached position",
+        )
+    if spec.space.early_scales is None and spec.space.late_scales is None:
+        refuse_idle(["boundaries"], "without --early-scales or --late-scales, which change there")
 
 
 def print_forecast(spec: StudySpec, as_json: bool) -> None:
@@ -187,7 +208,7 @@ def print_finalists(study: Study) -> None:
                 f"{finalist.loss:z.5f}",
                 f"{finalist.generation_ms:.2f}",
                 f"{percent(finalist.accuracy)} ({_points(finalist.interval, '')})",
-                f"{100 * behind.difference:.1f} ({_points(behind.interval, '+')})",
+                f"{100 * behind.difference:z.1f} ({_points(behind.interval, '+')})",
                 f"{behind.p_value:.3f}",
                 _standing(verdict, finalist),
             )
@@ -195,7 +216,7 @@ def print_finalists(study: Study) -> None:
     title = f"finalists of {study.name} on the same {kept['problems']} {kept['split']} problems"
     columns = ["trial", "loss (nats)", "generation ms", "solved (95 %)", "points behind (95 %)"]
     print_table(title, [*columns, "p", "standing"], rows)
-    click.echo(
+    print_text(
         f"trial {verdict.winner.number} wins: the least loss of those that the problems do not tell "
         f"from the most accurate (McNemar, p below {P_VALUE})"
     )

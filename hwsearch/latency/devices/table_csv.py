@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
-import pandas as pd
 
 from hwsearch.errors import TableError
 from hwsearch.files import FileKind, read_text
@@ -17,6 +16,9 @@ from hwsearch.files.kinds import MIB
 from hwsearch.files.tables import parse_csv
 from hwsearch.latency.operators import KINDS, OpKey
 from hwsearch.plan import WeightFormat
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KEY_COLUMNS = [field.name for field in fields(OpKey)]
 COLUMNS = [*KEY_COLUMNS, "session", "sample", "sample_us"]
@@ -43,6 +45,8 @@ LONGEST_US = 1e9
 
 def write_samples(samples: Mapping[OpKey, tuple[tuple[float, ...], ...]], path: Path) -> None:
     """Write samples, operators in order."""
+    import pandas as pd  # half a second, which a device without a table need not wait for
+
     rows = [
         (*(getattr(key, column) for column in KEY_COLUMNS), session, index, round(sample, DIGITS))
         for key in sorted(samples)
@@ -111,8 +115,7 @@ def check_rows(
 
 
 def _holds_numbers(column: pd.Series) -> bool:
-    types = pd.api.types
-    return types.is_numeric_dtype(column) and not types.is_bool_dtype(column)
+    return column.dtype.kind in "iuf"
 
 
 def _first_text(column: pd.Series) -> int:
@@ -135,7 +138,7 @@ def check_order(frame: pd.DataFrame, path: Path, first_line: int = 2) -> None:
     expected = group.cumcount()
     _refuse_first(frame["sample"], expected, "sample", path, first_line)
     sessions = frame.groupby(KEY_COLUMNS, sort=False)["session"]
-    expected_sessions = sessions.transform(lambda part: pd.factorize(part)[0])
+    expected_sessions = sessions.transform(lambda part: part.factorize()[0])
     _refuse_first(frame["session"], expected_sessions, "session", path, first_line)
 
 

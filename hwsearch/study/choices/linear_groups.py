@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
 
-from hwsearch.denoisers.described import DescribedModel
 from hwsearch.errors import InputError, StudyError
 from hwsearch.formats.catalog import format_of
 from hwsearch.plan import LINEAR_GROUPS, SHORT_FORMS, WeightFormat, groups_of
 
 if TYPE_CHECKING:
     from hwsearch.denoisers.denoiser import Denoiser
+    from hwsearch.denoisers.described import DescribedModel
 
 #: As plans had them before there were four.
 TOGETHER = tuple(SHORT_FORMS)
@@ -46,6 +46,8 @@ def offered_linear_groups(
 
 def check_linear_groups(denoiser: Denoiser | DescribedModel, groups: tuple[str, ...]) -> None:
     """Raise `StudyError` where a model names as one group what a space tells apart."""
+    from hwsearch.denoisers.described import DescribedModel  # a finished study needs no tokenizer
+
     if isinstance(denoiser, DescribedModel):
         return  # a Llama-form transformer names each group
     try:

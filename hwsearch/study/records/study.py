@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
 import optuna
-import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.decoding.pass_counts import PassCounts
@@ -19,6 +18,7 @@ from hwsearch.plan import CompressionPlan
 from hwsearch.study.choices.search_space import SearchSpace, is_uniform
 from hwsearch.study.goal import MILLISECONDS, ObjectiveKind, Unit, joule_unit
 from hwsearch.study.records.record import StudyRecord
+from hwsearch.study.records.rows import FrontRow, TrialRow, frame_of, front_of
 from hwsearch.study.records.trial_record import TrialRecord, check_trial, has_failed
 from hwsearch.study.storage.databases import (
     STUDIES,
@@ -30,6 +30,9 @@ from hwsearch.study.storage.databases import (
 )
 from hwsearch.study.storage.names import SUFFIX
 from hwsearch.study.storage.sqlite import is_database
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: How a trial ends that counts: with its loss, or stopped early because it could not win.
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -95,25 +98,19 @@ class Study:
         unknown), size_bytes, passes (of a generation, in the mean over problems), feasible, uniform,
         plan.
         """
-        with rows_of(self.name):
-            rows = self._rows()
-        costs = ["generation_ms", "generation_joules", "size_bytes", "passes"]
-        frame = pd.DataFrame(
-            rows, columns=["number", "loss", *costs, "feasible", "uniform", "plan"]
-        )
-        # an empty column knows no type, and pandas would take one of no type for names, not for a mask
-        kinds = {**dict.fromkeys(["loss", *costs], float), "feasible": bool, "uniform": bool}
-        return frame if rows else frame.astype(kinds)
+        return frame_of(self.rows())
 
-    def _rows(self) -> list[tuple[Any, ...]]:
-        # each of these asks the storage, so not once a trial
-        record = self.record
-        energy, limits = self.energy, (min(self.target_ms, self.max_ms), self.max_bytes)
-        return [
-            self._row(trial, record, energy, limits)
-            for trial in finished(self.optuna)
-            if math.isfinite(trial.values[0])  # a loss that is none may stand in an older study
-        ]
+    def rows(self) -> list[TrialRow]:
+        """Every finished trial, oldest first: the rows of `frame`, for whom a table is too much."""
+        with rows_of(self.name):
+            # each of these asks the storage, so not once a trial
+            record = self.record
+            energy, limits = self.energy, (min(self.target_ms, self.max_ms), self.max_bytes)
+            return [
+                self._row(trial, record, energy, limits)
+                for trial in finished(self.optuna)
+                if math.isfinite(trial.values[0])  # a loss that is none may stand in an older study
+            ]
 
     def front(self) -> pd.DataFrame:
         """Plans that no other plan beats in both loss and latency (or energy), fastest first.
@@ -124,14 +121,17 @@ class Study:
         whose losses it cannot tell apart, fastest first; ``tied_choice`` is the fastest of those and
         the plan itself, the one to take, and None where nothing is tied.
         """
-        frame = self.frame()
-        frame = frame[
-            (frame["size_bytes"] <= self.max_bytes) & (frame["generation_ms"] <= self.max_ms)
-        ]
-        frame = frame.sort_values(["generation_ms", "loss"], ignore_index=True)
-        best_before = frame["loss"].cummin().shift(fill_value=float("inf"))
-        frame["uniform_loss"] = frame["loss"].where(frame["uniform"]).cummin().ffill()
-        return with_ties(frame[frame["loss"] < best_before].reset_index(drop=True), self.noise)
+        return frame_of(self.front_rows(), FrontRow)
+
+    def front_rows(self) -> list[FrontRow]:
+        """The rows of `front`."""
+        max_bytes, max_ms = self.max_bytes, self.max_ms
+        within = (
+            row
+            for row in self.rows()
+            if row.size_bytes <= max_bytes and row.generation_ms <= max_ms
+        )
+        return front_of(within, self.noise)
 
     @property
     def noise(self) -> float | None:
@@ -233,12 +233,12 @@ class Study:
         record: StudyRecord,
         energy: Unit | None,
         limits: tuple[float, float],
-    ) -> tuple[Any, ...]:
+    ) -> TrialRow:
         plan = self.space.plan(trial.params)
         kept, (most_ms, max_bytes) = TrialRecord.of(trial), limits
         latency, size = kept.generation_ms, kept.size_bytes
         assert latency is not None and size is not None, "every trial is described before its loss"
-        return (
+        return TrialRow(
             trial.number,
             trial.values[0],
             latency,
@@ -249,24 +249,6 @@ class Study:
             is_uniform(plan),
             plan,
         )
-
-
-def with_ties(front: pd.DataFrame, noise: float | None) -> pd.DataFrame:
-    """A front, fastest plan first, with the columns ``noise``, ``tied`` and ``tied_choice``."""
-    numbers, losses = front["number"].tolist(), front["loss"].tolist()
-    near = -1.0 if noise is None else noise
-    together = [
-        [other for other, theirs in zip(numbers, losses, strict=True) if abs(theirs - loss) <= near]
-        for loss in losses
-    ]
-    front = front.assign(noise=float("nan") if noise is None else noise)
-    front["tied"] = [
-        [other for other in group if other != number]
-        for number, group in zip(numbers, together, strict=True)
-    ]
-    choice = [group[0] if len(group) > 1 else None for group in together]
-    front["tied_choice"] = pd.Series(choice, index=front.index, dtype=object)
-    return front
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:

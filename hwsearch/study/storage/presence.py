@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
 
 from hwsearch.errors import StudyError
@@ -30,6 +29,8 @@ def turn(database: Path) -> Iterator[None]:
     Raises:
         StudyError: somebody else has been at it for as long as a locked file is waited for.
     """
+    from filelock import FileLock, Timeout  # slow to import
+
     lock = FileLock(_beside(database, "lock"), timeout=sqlite.WAIT_S, poll_interval=POLL_S)
     try:
         lock.acquire()
@@ -56,6 +57,8 @@ class Presence:
 
     def is_alive(self, name: str | None) -> bool:
         """Whether the worker of a name lives; what a dead one left is removed."""
+        from filelock import FileLock, Timeout
+
         if name is None or name == self.name:
             return name is not None
         path = _beside(self.database, name)
@@ -79,6 +82,8 @@ class Presence:
 @contextmanager
 def presence(storage: RDBStorage) -> Iterator[Presence | None]:
     """Be at work on an SQLite file; None for other databases, which notice by themselves."""
+    from filelock import FileLock
+
     database = sqlite.file_of(storage)
     if database is None:
         yield None

@@ -57,7 +57,7 @@ def test_each_device_has_a_plan_of_its_own_formats_and_evaluate_tries_it(run, st
 def test_the_tables_name_runtimes_and_fit_a_narrow_terminal(run, study, monkeypatch):
     devices = "cpu,apple-m2,raspberry-pi-5,rtx-4090,apple-m4-max"
     monkeypatch.setattr("hwsearch.cli.devices.comparison_tables.output_width", lambda: 80)
-    monkeypatch.setattr("hwsearch.cli.options.output_width", lambda: 80)
+    monkeypatch.setattr("hwsearch.cli.printing.output_width", lambda: 80)
     code, out, err = run("compare", study, "--devices", devices, "--target-ratio", TARGET)
     assert code == 0, err
     lines = out.splitlines()
@@ -73,4 +73,4 @@ def test_the_tables_name_runtimes_and_fit_a_narrow_terminal(run, study, monkeypa
 def test_trying_plans_needs_a_study(run):
     flags = ("--shapes-of", "gsm-mini", "--devices", "cpu", "--evaluate", 1)
     code, out, err = run("compare", *flags)
-    assert (code, out) == (2, "") and "--evaluate tries plans of a study" in err
+    assert (code, out) == (2, "") and "--evaluate 1 has no effect without a study" in err
