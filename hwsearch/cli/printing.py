@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from textwrap import wrap
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.progress import (
     BarColumn,
@@ -52,35 +53,62 @@ stdout = PipedConsole()
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on standard output; numbers to the right. Cells may be groups of rich's.
 
-    Where the terminal is too narrow for its words, rows are written one below the other.
+    Where the terminal is too narrow for its words, lines between columns are left out; where that does not
+    help either, rows are written one below the other.
     """
     rows = [list(row) for row in rows]
     console = PipedConsole(width=output_width())
-    if _words_width(columns, rows) > console.width:
+    sizes = [
+        [console.measure(_cell(cell)) for cell in (column, *(row[index] for row in rows))]
+        for index, column in enumerate(columns)
+    ]
+    least = [
+        max([size.minimum for size in column] + [_unbroken(row[index]) for row in rows])
+        for index, column in enumerate(sizes)
+    ]
+    most = [max(size.maximum for size in column) for column in sizes]
+    room = console.width - sum(least)
+    if room < len(columns):
         _print_records(console, title, columns, rows)
         return
     # as text: rich takes what stands in brackets for a style
     table = Table(title=Text(title, style="bold"), title_justify="left")
-    for index, column in enumerate(columns):
+    gap = 3
+    if room < gap * len(columns) + 1:
+        gap = 2 if room >= 2 * len(columns) else 1
+        table.box, table.show_edge, table.padding = SIMPLE_HEAD, False, (0, gap - 1, 0, 0)
+    widths = _shared_out(least, most, console.width - gap * len(columns) - 1)
+    for index, (column, width) in enumerate(zip(columns, widths, strict=True)):
         numeric = all(_is_number(row[index]) for row in rows)
-        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(column), justify="right" if numeric else "left", width=width)
     for row in rows:
         table.add_row(*map(_cell, row))
     console.print(table)
 
 
+def _unbroken(cell: object) -> int:
+    """Columns of a number with its unit, between which no line ends; 0 for other cells."""
+    text = str(cell)
+    return len(text) if _is_number(cell) and len(text.split()) == 2 else 0
+
+
+def _shared_out(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
+    """Widths of columns: none breaks a word, and what room is left goes to whoever needs it most.
+
+    >>> _shared_out([4, 5], [4, 20], 20), _shared_out([4, 5], [4, 6], 20)
+    ([4, 16], [4, 6])
+    """
+    widths = list(least)
+    for _ in range(room - sum(least)):
+        lacking = [most - width for width, most in zip(widths, most, strict=True)]
+        if max(lacking, default=0) <= 0:
+            break
+        widths[lacking.index(max(lacking))] += 1
+    return widths
+
+
 def _cell(cell: object) -> Group | Text:
     return cell if isinstance(cell, Group) else Text(str(cell))
-
-
-def _words_width(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> int:
-    """Columns of a terminal that a table needs if no word is broken."""
-    cells = [[column, *(row[index] for row in rows)] for index, column in enumerate(columns)]
-    words = [
-        [len(word) for cell in column if not isinstance(cell, Group) for word in str(cell).split()]
-        for column in cells
-    ]
-    return sum(max(lengths, default=1) + 3 for lengths in words) + 1
 
 
 def _print_records(

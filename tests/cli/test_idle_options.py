@@ -58,8 +58,8 @@ def folder(tmp_path, monkeypatch):
         ((*SEARCH, "--heartbeat-s", 5), "--heartbeat-s 5", "an SQLite file"),
         ((*SEARCH, "--sampler", "tpe", "--no-sensitivities"), "--no-sensitivities", "sampler tpe"),
         (
-            (*SEARCH, "--thresholds", "1.0", "--rules", "drop-stable"),
-            "--rules drop-stable",
+            (*SEARCH, "--thresholds", "1.0", "--rules", "drop-transient"),
+            "--rules drop-transient",
             "1 alone",
         ),
         ((*SEARCH, "--boundaries", "0.5"), "--boundaries 0.5", "--early-scales"),

@@ -155,7 +155,7 @@ def refuse_idle_options(
     asked, is_torch = [*TASK_OPTIONS], timed_runtime(flags["runtime"]).engine is Engine.TORCH
     if kit is not None:
         refuse_idle(["name"], "with --kit: what it brings back is named at the import")
-        own = SIZES if kit_for == "llama.cpp" else MODEL_OPTIONS
+        own = [*SIZES] if kit_for == "llama.cpp" else [*MODEL_OPTIONS]
         refuse_idle([*EFFORT, "runtime", "out", *asked, *own], "with --kit: it times elsewhere")
     elif results is not None:
         done = [*SIZES, *EFFORT, "runtime", *asked]

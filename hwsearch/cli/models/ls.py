@@ -28,7 +28,8 @@ def command(kind: str, device: str | None, as_json: bool) -> None:
     """
     if kind != "formats":
         refuse_idle(["device"], f"with ls {kind}, but only with ls formats")
-    rows = _LISTINGS[kind]() if device is None else _formats_on(device)
+    on_device = device if kind == "formats" else None
+    rows = _LISTINGS[kind]() if on_device is None else _formats_on(on_device)
     if as_json:
         print_json(rows)
     elif rows:

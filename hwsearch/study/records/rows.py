@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hwsearch.plan import CompressionPlan
 
@@ -101,7 +101,7 @@ def tied_together(front: Sequence[TrialRow], noise: float | None) -> list[list[i
 
 
 #: Types of columns where there are no rows: pandas would take one of no type for names, not for a mask.
-_EMPTY = {
+_EMPTY: Final[dict[str, Any]] = {
     **dict.fromkeys(("loss", "generation_ms", "generation_joules", "size_bytes", "passes"), float),
     **dict.fromkeys(("uniform_loss", "noise"), float),
     **dict.fromkeys(("feasible", "uniform"), bool),
@@ -113,7 +113,8 @@ def frame_of(rows: Sequence[TrialRow], kind: type[TrialRow] = TrialRow) -> pd.Da
     import pandas as pd
 
     columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(kind)}
-    types = {"tied_choice": object} if rows else _EMPTY  # else None would make floats of numbers
+    # None among numbers would make floats of them
+    types: dict[str, Any] = {"tied_choice": object} if rows else _EMPTY
     return pd.DataFrame(
         {
             name: pd.Series(values, dtype=types.get(name, None if rows else object))
