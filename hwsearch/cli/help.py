@@ -60,7 +60,9 @@ class HelpFormatter(click.HelpFormatter):
     ) -> None:
         """Write names beside what they are; below each other where the terminal is narrow."""
         if self.width >= NARROW:
-            super().write_dl(list(rows), col_max, col_spacing)
+            below = "\n" + " " * self.current_indent
+            wrapped = [(below.join(self._wrapped_name(name)), text) for name, text in rows]
+            super().write_dl(wrapped, col_max, col_spacing)
             return
         for name, text in rows:
             indent = " " * self.current_indent
