@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import random
 import tempfile
+import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -114,14 +116,21 @@ def exported(objective: Objective, plan: CompressionPlan, folder: Path) -> Runti
     return Runtime(bundle, threads=1)
 
 
-def timed(runtimes: list[Runtime], asked: list[str], rounds: int) -> AnswerTimes:
+def timed(
+    runtimes: list[Runtime],
+    asked: list[str],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> AnswerTimes:
     """All bundles on the same problems, interleaved."""
     models = {}
     for index, runtime in enumerate(runtimes):
         manifest = runtime.bundle.manifest
         ends = frozenset(end_token_ids(manifest))
         models[str(index)] = Answerer(runtime.generation, manifest.decoding, ends)
-    return time_answers(models, [runtimes[0].prompt(text) for text in asked], rounds=rounds)
+    return time_answers(
+        models, [runtimes[0].prompt(text) for text in asked], rounds=rounds, clock=clock
+    )
 
 
 def row(

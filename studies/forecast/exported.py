@@ -5,7 +5,7 @@
 Plans in two formats, with and without `advance`, each with and without a forecast, are exported and answer
 validation problems in onnxruntime on one thread; torch answers the same. Then a part of the problems is
 timed side by side, interleaved, and held against what is predicted from a table of this machine (timed
-now, unless FOLDER holds one). Writes exported.csv. Bundles of an earlier run are used again from
+now, unless FOLDER holds one). `--problems 0` times alone. Writes exported.csv. Bundles of an earlier run are used again from
 --bundles FOLDER, and what was said of their texts is not asked again.
 """
 
@@ -81,7 +81,9 @@ def same_texts(objective: Objective, plan: CompressionPlan, runtime: Runtime, co
 def told_of_texts(
     objective: Objective, plan: CompressionPlan, runtime: Runtime, count: int
 ) -> dict[str, Any]:
-    """`same_texts` of so many problems, which is kept beside the bundle."""
+    """`same_texts` of so many problems, which is kept beside the bundle; nothing of none."""
+    if not count:
+        return {}
     kept = runtime.bundle.path.with_suffix(".json")
     if not kept.is_file():
         found = {"problems": count, "same_text": same_texts(objective, plan, runtime, count)}

@@ -28,6 +28,8 @@ import argparse
 import json
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -58,7 +60,13 @@ QUESTIONS = 32
 
 
 def measure(
-    out: Path, tables: Path, runtime: str, count: int, bundles: Path, seed: int = 0
+    out: Path,
+    tables: Path,
+    runtime: str,
+    count: int,
+    bundles: Path,
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     """Predict and time under one runtime."""
     print(this_machine(), runtime)
@@ -72,7 +80,7 @@ def measure(
         found, more = measured_in_node(objective, plans, asked, bundles)
     else:
         engines = [exported(objective, plan, bundles / str(i)) for i, plan in enumerate(plans)]
-        found, more = timed(engines, asked, rounds=3), [{} for _ in plans]
+        found, more = timed(engines, asked, 3, clock), [{} for _ in plans]
     table = beside_whole(
         pd.DataFrame(
             row(objective, plan, found, str(index)) | more[index]
@@ -191,6 +199,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the plans that are drawn")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--processor-time", action="store_true", help="beside others' work")
     parser.add_argument("--tables", type=Path, help="of devices; OUT/tables unless it is given")
     parser.add_argument("--bundles", type=Path)
     options = parser.parse_args()
@@ -202,7 +211,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             bundles = options.bundles or Path(folder)
             options.out.mkdir(parents=True, exist_ok=True)
-            measure(options.out, tables, options.runtime, options.plans, bundles, options.seed)
+            clock = time.process_time if options.processor_time else time.perf_counter
+            parts = options.runtime, options.plans, bundles, options.seed, clock
+            measure(options.out, tables, *parts)
     elif options.stage == "search":
         search(options.out, options.runtime, options.trials)
     else:
