@@ -5,8 +5,8 @@
 Plans in two formats, with and without `advance`, each with and without a forecast, are exported and answer
 validation problems in onnxruntime on one thread; torch answers the same. Then a part of the problems is
 timed side by side, interleaved, and held against what is predicted from a table of this machine (timed
-now, unless FOLDER holds one). `--problems 0` times alone. Writes exported.csv. Bundles of an earlier run are used again from
---bundles FOLDER, and what was said of their texts is not asked again.
+now, unless FOLDER holds one). `--problems 0` times alone. Writes exported.csv. Bundles of an earlier run
+are used again from --bundles FOLDER, and what was said of their texts is not asked again.
 """
 
 from __future__ import annotations
