@@ -1,7 +1,11 @@
-"""Each piece as an ONNX graph, traced once for every shape and use; see `hwsearch.bundle.graphs.pieces`."""
+"""Each piece as an ONNX graph, traced once for every shape and use; see `hwsearch.bundle.graphs.pieces`.
+
+Pieces of earlier processes are found on disk (`hwsearch.bundle.graphs.remembered_pieces`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -18,6 +22,7 @@ from hwsearch.bundle.graphs.pieces import (
     Start,
 )
 from hwsearch.bundle.graphs.predictions import example_inputs, output_names
+from hwsearch.bundle.graphs.remembered_pieces import remembered_piece
 from hwsearch.bundle.graphs.tracing import trace
 from hwsearch.bundle.weights import Graph
 from hwsearch.denoisers.geometry import Geometry
@@ -28,30 +33,53 @@ MAX_LENGTH = 4096
 #: Parameters of at most so many values are given different ones, lest the tracer take two for one.
 _SMALL = 1 << 16
 
+#: Sizes that a piece knows nothing of, the same for all, so that models of one width share it.
+_WIDTHS = Geometry(
+    vocab_size=1,
+    hidden_size=1,
+    num_layers=1,
+    num_heads=1,
+    num_kv_heads=1,
+    head_dim=1,
+    intermediate_size=1,
+)
+
+#: The block of layers that run as many rows as there are, whatever the block.
+_ANY_BLOCK = 4
+
 Shapes = tuple[object, ...]
 
 
 def start_piece(geometry: Geometry, rows: int | None, is_placed: bool) -> Graph:
     """Tokens to states and rotary angles; see `hwsearch.bundle.graphs.pieces.Start`."""
-    sizes = replace(geometry, num_layers=1)
+    sizes = replace(_WIDTHS, vocab_size=geometry.vocab_size, hidden_size=geometry.hidden_size)
+    sizes = replace(sizes, head_dim=geometry.head_dim, rope_theta=geometry.rope_theta)
     return _start(sizes, rows, is_placed)
 
 
 def layer_piece(geometry: Geometry, use: LayerUse, layout: GraphLayout) -> Graph:
     """One layer of these sizes; what tokens are chosen by makes no difference to it."""
     sizes = replace(geometry, num_layers=1, vocab_size=1, tie_embeddings=False, logit_shift=False)
-    return _layer(sizes, use, layout.block_length, layout.is_windowed)
+    sizes = replace(sizes, rope_theta=_WIDTHS.rope_theta)  # angles come from outside
+    is_windowed = use.has_past and layout.is_windowed
+    is_told = not {"block", "sources"}.isdisjoint(use.inputs)
+    is_fixed = use.has_past and not is_windowed
+    block = layout.block_length if is_told or is_fixed else _ANY_BLOCK
+    return _layer(sizes, use, block, is_windowed)
 
 
 def end_piece(geometry: Geometry, layout: GraphLayout, use: EndUse) -> Graph:
     """States to predictions."""
-    return _end(replace(geometry, num_layers=1), layout, use)
+    sizes = replace(_WIDTHS, vocab_size=geometry.vocab_size, hidden_size=geometry.hidden_size)
+    sizes = replace(sizes, rms_norm_eps=geometry.rms_norm_eps)
+    return _end(sizes, GraphLayout(layout.block_length, layout.sampling), use)
 
 
 @lru_cache(maxsize=128)
 def rows_piece(block_length: int, logit_shift: bool) -> Graph:
     """The block's rows, and those that predict it."""
     return _traced(
+        (block_length, logit_shift),
         Rows(block_length, logit_shift),
         (torch.tensor(block_length),),
         (None,),
@@ -74,7 +102,8 @@ def _start(geometry: Geometry, rows: int | None, is_placed: bool) -> Graph:
     # the exporter takes free arguments as one tuple
     free = (shapes[0], shapes[1:]) if place else shapes
     module = Start(geometry, rows, is_placed)
-    return _traced(module, (tokens, *place), free, ["tokens", *names], ["x", "cos", "sin"])
+    parts, outputs = (geometry, rows, is_placed), ["x", "cos", "sin"]
+    return _traced(parts, module, (tokens, *place), free, ["tokens", *names], outputs)
 
 
 @lru_cache(maxsize=128)
@@ -96,7 +125,8 @@ def _layer(geometry: Geometry, use: LayerUse, block: int, is_windowed: bool) -> 
         args.append(torch.arange(block))
         rest.append({})
     shapes: Shapes = (row, row, row, tuple(rest)) if rest else (row, row, row)
-    return _traced(LayerPiece(g, use), tuple(args), shapes, use.inputs, use.outputs)
+    parts = (geometry, use, block, is_windowed)
+    return _traced(parts, LayerPiece(g, use), tuple(args), shapes, use.inputs, use.outputs)
 
 
 @lru_cache(maxsize=128)
@@ -116,21 +146,29 @@ def _end(geometry: Geometry, layout: GraphLayout, use: EndUse) -> Graph:
     shapes: Shapes = (first, rest) if rest else (first,)
     before = ["before_next"] * (use.shift in ("cut", "window"))
     outputs = [*output_names(layout.sampling), *before]
-    return _traced(End(geometry, layout.sampling, use), tuple(args), shapes, names, outputs)
+    module = End(geometry, layout.sampling, use)
+    return _traced((geometry, layout, use), module, tuple(args), shapes, names, outputs)
 
 
 def _traced(
+    parts: Sequence[object],
     module: nn.Module,
     args: tuple[torch.Tensor, ...],
     shapes: Shapes,
     inputs: list[str],
     outputs: list[str],
 ) -> Graph:
-    for parameter in module.parameters():
-        if parameter.numel() <= _SMALL:
-            parameter.data.normal_()
-    names = {"input_names": inputs, "output_names": outputs}
-    return trace(module.eval().requires_grad_(False), args, dynamic_shapes=shapes, **names)
+    """A piece; `parts` are all that it depends on beside its class."""
+
+    def make() -> Graph:
+        for parameter in module.parameters():
+            if parameter.numel() <= _SMALL:
+                parameter.data.normal_()
+        names = {"input_names": inputs, "output_names": outputs}
+        graph = trace(module.eval().requires_grad_(False), args, dynamic_shapes=shapes, **names)
+        return graph.holding(graph.weights.keys() - dict(module.named_parameters()).keys())
+
+    return remembered_piece([type(module).__name__, *parts], make)
 
 
 def _dim(name: str) -> object:

@@ -6,7 +6,7 @@ keeps its large initializers beside the protobuf; `hwsearch.bundle.weights.file`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import onnx
@@ -52,16 +52,20 @@ class Graph:
 
     def whole(self) -> onnx.ModelProto:
         """One model with its weights inside, for models that are small enough."""
+        return self.holding(self.weights.keys()).model
+
+    def holding(self, names: Set[str]) -> Graph:
+        """The graph with some of its weights inside."""
         model = self.copy().model
         made: dict[WeightGroup, dict[str, Array]] = {}
         for tensor in model.graph.initializer:
-            weight = self.weights.get(tensor.name)
-            if weight is not None:
+            if tensor.name in names:
+                weight = self.weights[tensor.name]
                 if weight.group not in made:
                     made[weight.group] = weight.group.arrays()
                 value = made[weight.group][weight.part]
                 tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
-        return model
+        return Graph(model, {n: w for n, w in self.weights.items() if n not in names})
 
 
 def detach(model: ir.Model) -> Graph:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from hwsearch.denoisers.caching.folder import CACHED_TEXT, cache_folder
+from hwsearch.denoisers.caching.folder import CACHED_TEXT, cache_folder, write_whole
 from hwsearch.denoisers.chat.asking import Infilling, Question
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import InputError
@@ -84,9 +84,7 @@ def _digest_of_files(network: nn.Module, path: Path) -> str:
         if len(digest := read_text(known, CACHED_TEXT)) == DIGITS:
             return digest
     digest = _weights_digest(network)
-    with suppress(OSError):  # a disk that is full, or may not be written
-        known.parent.mkdir(parents=True, exist_ok=True)
-        known.write_text(digest, encoding="ascii")
+    write_whole(known, digest.encode())
     return digest
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hwsearch.denoisers.caching.digest import code_digest, files_seen, text_digest
-from hwsearch.denoisers.caching.folder import CACHED_TEXT, cache_folder
+from hwsearch.denoisers.caching.folder import CACHED_TEXT, cache_folder, write_whole
 from hwsearch.errors import InputError
 from hwsearch.files import read_json
 
@@ -49,11 +49,7 @@ def remembered_document(
     with suppress(InputError, KeyError, TypeError, ValueError):
         return read(read_json(path, CACHED_TEXT))
     made = make()
-    with suppress(OSError):  # a disk that is full, or may not be written
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(f".making-{os.getpid()}")
-        fresh.write_text(json.dumps(made), encoding="utf-8")
-        fresh.replace(path)
+    write_whole(path, json.dumps(made).encode())
     return read(made)
 
 

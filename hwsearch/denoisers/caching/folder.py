@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from hwsearch.errors import InputError
@@ -22,3 +23,12 @@ CACHE_VARIABLE = "HWSEARCH_CACHE"
 def cache_folder() -> Path:
     """Where hwsearch keeps what it can make again; `CACHE_VARIABLE` names another folder."""
     return Path(os.environ.get(CACHE_VARIABLE, Path.home() / ".cache" / "hwsearch"))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Keep a small file, whole or not at all; a disk that is full, or may not be written, keeps none."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".making-{os.getpid()}")
+        fresh.write_bytes(content)
+        fresh.replace(path)
