@@ -22,7 +22,7 @@ from hwsearch.runtime import Bundle, Runtime
 from hwsearch.runtime.probe import ProbeBackend
 from hwsearch.runtime.providers import provider_of
 from hwsearch.runtime.reference import read_references
-from hwsearch.tasks.choice import AskingOptions, TaskChoice
+from hwsearch.tasks.choice import AskingOptions, TaskChoice, at_quick_look
 
 #: Calibration questions that bundles are timed on.
 TIMED_QUESTIONS = 16
@@ -42,14 +42,14 @@ def measure_bundles(
     questions: int = TIMED_QUESTIONS,
     rounds: int = 5,
 ) -> AnswerTimes:
-    """Time bundles side by side on the same calibration questions of a task."""
+    """Time bundles side by side on the same calibration questions of a task; a quick look asks fewer."""
     task = task or TaskChoice()
-    asks = task.asks
+    asks, asked = task.asks, task.sample(at_quick_look(questions))
     runtimes = {name: Runtime(bundle, threads) for name, bundle in bundles.items()}
     first = next(iter(runtimes.values()))
     return time_answers(
         {name: _answerer(runtime) for name, runtime in runtimes.items()},
-        [first.given(question, asks) for question in task.sample(questions)],
+        [first.given(question, asks) for question in asked],
         rounds=rounds,
         threads=threads,
         progress=shown("measuring bundles side by side"),

@@ -160,9 +160,9 @@ class TaskChoice(Keywords):
         return [problem.asked for problem in asked]
 
     def reference_questions(self) -> list[Question]:
-        """Worded validation questions; a quick look asks fewer, but enough to judge by."""
-        count = max(FEW_QUESTIONS, min(REFERENCE_QUESTIONS, most_questions()))
-        return [problem.asked for problem in self.worded("validation", count)]
+        """Worded validation questions; a quick look asks fewer."""
+        problems = self.worded("validation", at_quick_look(REFERENCE_QUESTIONS))
+        return [problem.asked for problem in problems]
 
     @property
     def asks(self) -> Asks:
@@ -229,6 +229,11 @@ class TaskChoice(Keywords):
             replace(problem, question=prompt_text(task, index, problem))
             for index, problem in enumerate(problems)
         ]
+
+
+def at_quick_look(count: int) -> int:
+    """So many questions; at a quick look fewer, but enough to judge by. Raises as `most_questions`."""
+    return min(count, max(FEW_QUESTIONS, most_questions()))
 
 
 def most_questions() -> int:

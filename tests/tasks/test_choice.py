@@ -11,7 +11,7 @@ from hwsearch.decoding.kept import KeptShares
 from hwsearch.denoisers.backends import backend_of
 from hwsearch.denoisers.chat.template import ChatTemplate
 from hwsearch.errors import InputError, UnknownNameError
-from hwsearch.tasks.choice import QUESTIONS, TaskChoice
+from hwsearch.tasks.choice import QUESTIONS, TaskChoice, at_quick_look
 from hwsearch.tasks.task import GSM_MINI
 from hwsearch.testing.tiny import tiny_denoiser
 
@@ -151,3 +151,14 @@ def test_a_setting_that_is_none_is_named():
         TaskChoice(tasks="gsm8k")
     with pytest.raises(InputError, match=r"limit: .*greater than or equal to 1, got 0"):
         TaskChoice(limit=0)
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"), [(None, [1, 16]), ("9", [1, 9]), ("4", [1, 4]), ("1", [1, 4])]
+)
+def test_a_quick_look_asks_fewer_but_enough_to_judge_by(monkeypatch, said, asked):
+    monkeypatch.delenv("HWSEARCH_QUESTIONS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("HWSEARCH_QUESTIONS", said)
+    assert [at_quick_look(1), at_quick_look(16)] == asked
+    assert len(TaskChoice().reference_questions()) == asked[1]

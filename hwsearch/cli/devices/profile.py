@@ -77,7 +77,7 @@ SIZES = ("grid", "formats", "kept_heads", "kept_channels", "prompt_length")
     help="Folder of devices.",
 )
 @threads_option
-@count_option("--rounds", 10, "Samples an operator and session.")
+@count_option("--rounds", 10, "Samples an operator and session; a whole model has 5 at most.")
 @count_option("--sessions", 3, "Sessions.")
 @overwrite_option
 @click.option(

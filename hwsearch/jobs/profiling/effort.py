@@ -11,7 +11,7 @@ class Effort:
 
     Attributes:
         threads: threads of the runtime.
-        rounds: samples of each operator in a session.
+        rounds: samples of each operator in a session; of plans that are run whole as many, 5 at most.
         sessions: sessions.
         mixed_plans: random plans to run whole, beside one for each format.
     """

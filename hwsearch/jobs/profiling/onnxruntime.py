@@ -18,7 +18,7 @@ from hwsearch.files import recover_folder
 from hwsearch.formats.catalog import USUAL_FORMATS
 from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.timers import OnnxTimers, Timers
-from hwsearch.jobs.profiling.whole_model_runs import PassTimes
+from hwsearch.jobs.profiling.whole_model_runs import ROUNDS, PassTimes
 from hwsearch.latency.devices.device import (
     Calibration,
     Device,
@@ -128,7 +128,8 @@ class MachineProfiler:
 
     @property
     def _timers(self) -> Timers:
-        return self.timers or OnnxTimers(self.effort.threads, self.provider)
+        rounds = min(ROUNDS, self.effort.rounds)
+        return self.timers or OnnxTimers(self.effort.threads, self.provider, rounds)
 
     def _operators(self, keys: Sequence[OpKey]) -> tuple[DeviceInfo | None, LatencyTable]:
         """Time what the device and its unfinished run lack; the device as it was, and all samples."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hwsearch.denoisers.denoiser import Denoiser
-from hwsearch.jobs.profiling.whole_model_runs import PassTimes, run_forecasts, run_plans
+from hwsearch.jobs.profiling.whole_model_runs import ROUNDS, PassTimes, run_forecasts, run_plans
 from hwsearch.latency.operators import OpKey, Workload
 from hwsearch.latency.timing.operator_times import OnnxOperatorTimer
 from hwsearch.plan import CompressionPlan
@@ -51,10 +51,12 @@ class OnnxTimers:
     Attributes:
         threads: threads of an operator.
         provider: what of it runs graphs.
+        rounds: samples of a plan's passes and generations in a session.
     """
 
     threads: int = 1
     provider: Provider = CPU
+    rounds: int = ROUNDS
 
     def operators(
         self, keys: Sequence[OpKey], rounds: int, seed: int
@@ -77,6 +79,7 @@ class OnnxTimers:
             sinks,
             workload,
             threads=self.threads,
+            rounds=self.rounds,
             sessions=sessions,
             provider=self.provider,
         )
@@ -96,6 +99,7 @@ class OnnxTimers:
             sinks,
             workload,
             threads=self.threads,
+            rounds=self.rounds,
             sessions=sessions,
             provider=self.provider,
         )

@@ -25,11 +25,11 @@ from hwsearch.sinks import SinkProfile
 #: `hwsearch.latency.generations.scheduled_generations`, in milliseconds.
 PassTimes = tuple[float, ...]
 
-#: Samples of each pass and generation in a session.
+#: Most samples of each pass and generation in a session.
 ROUNDS = 5
 
-#: Of generations with forecasts, whose difference from those without is small.
-FORECAST_ROUNDS = 15
+#: Of generations with forecasts, whose difference from those without is small: so many times as many.
+FORECAST_ROUNDS = 3
 
 
 def run_plans(
@@ -39,6 +39,7 @@ def run_plans(
     workload: Workload,
     *,
     threads: int,
+    rounds: int = ROUNDS,
     sessions: int,
     provider: Provider = CPU,
 ) -> list[list[PassTimes]]:
@@ -50,7 +51,7 @@ def run_plans(
     with tempfile.TemporaryDirectory() as temporary:
         bundles = export_plans(denoiser, plans, sinks, Path(temporary), provider)
         return [
-            time_bundles(bundles, denoiser, workload, threads=threads)
+            time_bundles(bundles, denoiser, workload, rounds=rounds, threads=threads)
             for _ in shown("running them whole")(range(sessions))
         ]
 
@@ -62,6 +63,7 @@ def run_forecasts(
     workload: Workload,
     *,
     threads: int,
+    rounds: int = ROUNDS,
     sessions: int,
     provider: Provider = CPU,
 ) -> dict[str, float]:
@@ -75,7 +77,7 @@ def run_forecasts(
                 denoiser.mask_token_id,
                 vocab_size=denoiser.geometry.vocab_size,
                 width=denoiser.geometry.hidden_size,
-                rounds=FORECAST_ROUNDS,
+                rounds=FORECAST_ROUNDS * rounds,
                 threads=threads,
             )
             for _ in range(sessions)
@@ -88,6 +90,7 @@ def time_bundles(
     denoiser: Denoiser,
     workload: Workload,
     *,
+    rounds: int = ROUNDS,
     threads: int,
 ) -> list[PassTimes]:
     """Median refresh, step and generations of bundles opened anew, timed side by side."""
@@ -96,7 +99,7 @@ def time_bundles(
         backends,
         workload,
         denoiser.mask_token_id,
-        rounds=ROUNDS,
+        rounds=rounds,
         threads=threads,
         vocab_size=denoiser.tokenizer.get_vocab_size(),
         writers={name: backend.sharing() for name, backend in backends.items()},

@@ -375,3 +375,9 @@ def test_sessions_that_are_known_are_not_timed_again_whatever_their_number():
     assert asked == [({KEYS[2]}, 0), ({KEYS[2]}, 1), ({KEYS[0], KEYS[2]}, 2)]
     assert table.samples[KEYS[1]] == known[KEYS[1]]
     assert [len(sessions) for sessions in table.samples.values()] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(("rounds", "whole"), [(1, 1), (3, 3), (10, 5)])
+def test_few_rounds_shorten_whole_models_too(tmp_path, rounds, whole):
+    timers = MachineProfiler("box", tmp_path, Effort(threads=1, rounds=rounds))._timers
+    assert timers.rounds == whole

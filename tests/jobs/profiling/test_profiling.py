@@ -9,7 +9,7 @@ from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.machine import wanted_models, wanted_operators
 from hwsearch.jobs.profiling.onnxruntime import profile_machine
 from hwsearch.latency.prediction.predictor import Predictor
-from hwsearch.latency.timing import bundles, forecasts
+from hwsearch.latency.timing import bundles
 from hwsearch.latency.timing.operator_times import Kept, operators_of
 from hwsearch.plan import CompressionPlan, WeightFormat
 from hwsearch.testing.device import formula_device
@@ -24,7 +24,6 @@ BRIEF = Effort(threads=1, rounds=1, sessions=1, mixed_plans=2)
 def short_samples(monkeypatch):
     """What is asked here is whether all is timed, not how well."""
     monkeypatch.setattr(bundles, "GENERATION_SECONDS", 0.005)
-    monkeypatch.setattr(forecasts, "SAMPLE_SECONDS", 0.005)
     monkeypatch.setattr(whole_model_runs, "FORECAST_ROUNDS", 1)
 
 
