@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -15,66 +12,21 @@ import pytest
 from click.testing import CliRunner
 
 from hwsearch.cli.main import VERBS, hwsearch
-from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
 from hwsearch.jobs.predicted_model import subject_of
 from hwsearch.latency.benchmarks.llama_bench import is_llama_bench, read_bench
 from hwsearch.latency.devices.device import load_device
 from hwsearch.plan import CompressionPlan, Decoding
 from hwsearch.study.settings import StudySpec
 from tests.docs.blocks import LANGUAGES, PAGES, ROOT, Block, all_blocks, blocks_of
-
-#: What makes runs short: variables that docs/reference/study-file.md tells of. No block is edited.
-SHORT = {
-    "HWSEARCH_QUESTIONS": "1",
-    "HWSEARCH_SEARCH_TRIALS": "8",
-    "HWSEARCH_SEARCH_PROBLEMS": "2",
-    "HWSEARCH_EXPORT_LIMIT": "2",
-    "HWSEARCH_VERIFY_LIMIT": "2",
-    "HWSEARCH_EVALUATE_LIMIT": "2",
-    "HWSEARCH_SINKS_LIMIT": "2",
-    "HWSEARCH_BASELINES_LIMIT": "2",
-    "HWSEARCH_BASELINES_ROUNDS": "1",
-    "HWSEARCH_BENCH_LIMIT": "2",
-    "HWSEARCH_BENCH_ROUNDS": "1",
-    "HWSEARCH_PROFILE_ROUNDS": "1",
-    "HWSEARCH_PROFILE_SESSIONS": "1",
-}
+from tests.docs.running import SHORT
 
 BLOCKS = all_blocks()
-PAGES_RUN = sorted({block.page for block in BLOCKS if block.is_run})
 LINES = [
     pytest.param(block, words, id=f"{block}-{number}")
     for block in BLOCKS
     if block.language == "shell"
     for number, words in enumerate(block.commands())
 ]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "pages", [["README.md"], [p for p in PAGES_RUN if p != "README.md"]], ids=len
-)
-def test_pages_run_from_top_to_bottom(pages, tmp_path):
-    """In a fresh interpreter and empty folders; README by itself, the others share an interpreter."""
-    pytest.importorskip("matplotlib")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("HWSEARCH_")}
-    path = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.docs.run_page", *pages],
-        cwd=tmp_path,
-        env={
-            **environment,
-            **SHORT,
-            "PYTHONPATH": path,
-            CACHE_VARIABLE: os.environ[CACHE_VARIABLE],
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
-    ran = [line.split(" ")[1] for line in done.stdout.splitlines() if line.startswith("ran ")]
-    assert ran == [str(block) for block in BLOCKS if block.page in pages and block.is_run]
 
 
 def test_readme_runs_but_for_what_installs():
