@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +10,12 @@ from hwsearch.denoisers.accounting import parameters
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import TableError
 from hwsearch.latency.benchmarks.llama_bench import TYPES, BenchRun, BenchTest, read_bench
-from hwsearch.latency.benchmarks.passes import ENCODINGS, prompt_operators, token_operators
+from hwsearch.latency.benchmarks.passes import (
+    ENCODINGS,
+    encoding_of,
+    prompt_operators,
+    token_operators,
+)
 from hwsearch.latency.devices.device import (
     Device,
     DeviceInfo,
@@ -28,6 +33,7 @@ STANDS_FOR: Final = {
     "F16": WeightFormat.FP16,
     "BF16": WeightFormat.FP16,
     "Q8_0": WeightFormat.W8,
+    "Q4_1": WeightFormat.W4_ASYM,
     "Q4_0": WeightFormat.W4,
     "Q4_K_M": WeightFormat.W4,
 }
@@ -123,7 +129,7 @@ def _checks(
 ) -> Iterator[PublishedCheck]:
     """Each type's token and prompt, predicted by a fit that saw no other row of it.
 
-    A prompt takes the rate of the other type with the fewest bits, whose kernels are the most alike.
+    A prompt takes the rate of the other type whose kernels are the most alike.
     """
     for kind, timed in tokens.items():
         others = {other: one for other, one in tokens.items() if other != kind}
@@ -132,7 +138,7 @@ def _checks(
         memory = fit_memory([*others.values()])
         source = _source(bench, kind)
         yield _check(bench, kind, 1, timed.predict_ms(*memory, 1.0), timed.ms, source)
-        like = min(others, key=lambda other: abs(ENCODINGS[other].body - ENCODINGS[kind].body))
+        like = min(others, key=lambda other: _unlike(kind, other))
         rate = fit_rate(_prompt_pass(bench, like, geometry), *memory)
         prompt, test = _prompt_pass(bench, kind, geometry), bench.prompt(kind)
         assert test is not None, "a kind has both"
@@ -140,6 +146,12 @@ def _checks(
         rows = min(test.n_prompt, test.n_ubatch)
         predicted = prompt.predict_ms(*memory, rate) / passes
         yield _check(bench, kind, rows, predicted, prompt.ms / passes, source)
+
+
+def _unlike(kind: str, other: str) -> tuple[bool, float]:
+    """Kernels of blocks with a least value (``_1``) are their own; beyond that, the nearest bits."""
+    has_least = kind.endswith("_1") != other.endswith("_1")
+    return has_least, abs(ENCODINGS[other].body - ENCODINGS[kind].body)
 
 
 def _check(
@@ -160,7 +172,7 @@ def _token_pass(bench: BenchRun, kind: str, geometry: Geometry) -> TimedPass:
     test = bench.token(kind)
     assert test is not None, "a kind has both"
     operators = token_operators(geometry, test.n_depth + max(1, test.n_gen // 2))
-    return TimedPass.of(operators, ENCODINGS[kind].bytes_per_weight, 1e3 / test.avg_ts)
+    return TimedPass.of(operators, _stored(test, kind, geometry), 1e3 / test.avg_ts)
 
 
 def _prompt_pass(bench: BenchRun, kind: str, geometry: Geometry) -> TimedPass:
@@ -170,7 +182,11 @@ def _prompt_pass(bench: BenchRun, kind: str, geometry: Geometry) -> TimedPass:
         geometry, test.n_prompt, test.n_ubatch, test.head_rows, test.n_depth
     )
     ms = 1e3 * test.n_prompt / test.avg_ts
-    return TimedPass.of(operators, ENCODINGS[kind].bytes_per_weight, ms)
+    return TimedPass.of(operators, _stored(test, kind, geometry), ms)
+
+
+def _stored(test: BenchTest, kind: str, geometry: Geometry) -> Mapping[str, float]:
+    return encoding_of(kind, geometry, test.model_size, test.model_n_params).bytes_per_weight
 
 
 def _source(bench: BenchRun, kind: str) -> str:

@@ -27,7 +27,11 @@ TYPES = {
     "BF16": "BF16",
     "Q8_0": "Q8_0",
     "Q6_K": "Q6_K",
+    "Q5_1": "Q5_1",
+    "Q5_0": "Q5_0",
+    "Q4_1": "Q4_1",
     "Q4_0": "Q4_0",
+    "IQ4_NL - 4.5 bpw": "IQ4_NL",
     "Q4_K - Medium": "Q4_K_M",
 }
 
@@ -48,7 +52,7 @@ Name = Annotated[str, Field(max_length=1000)]
 
 
 class BenchTest(Frozen):
-    """A row; other columns are passed over.
+    """A row; other columns are passed over. `model_size` is in bytes.
 
     Raises:
         ValueError: a prompt was read in more passes than anybody waits for.
@@ -58,6 +62,7 @@ class BenchTest(Frozen):
 
     model_type: Name
     model_n_params: Annotated[int, Field(ge=1, le=1 << 50)]
+    model_size: Annotated[int, Field(ge=0, le=1 << 52)] = 0
     n_prompt: Count
     n_gen: Count
     avg_ts: Annotated[float, Field(ge=1e-9, lt=1e12)]

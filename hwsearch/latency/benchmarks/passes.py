@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
+from hwsearch.denoisers.accounting import parameters
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.latency.operators import OpKey, layer_operators
 from hwsearch.plan import LayerPlan
@@ -40,8 +41,40 @@ ENCODINGS: Final = {
     "Q5_K": Encoding(176 / 256, _Q6_K),
     # half of the value and down projections are Q6_K: 0.60 is what a LLaMA-3-8B file comes to
     "Q4_K_M": Encoding(0.60, _Q6_K),
+    "Q5_1": Encoding(24 / 32, _Q6_K),
+    "Q5_0": Encoding(22 / 32, _Q6_K),
+    "Q4_1": Encoding(20 / 32, _Q6_K),
     "Q4_0": Encoding(18 / 32, _Q6_K),
+    "IQ4_NL": Encoding(18 / 32, _Q6_K),
 }
+
+#: How far the bytes of a file may be from those of an embedding and a head, as a share.
+_MOST_OFF: Final = 0.005
+
+
+def encoding_of(kind: str, geometry: Geometry, nbytes: int, weights: int) -> Encoding:
+    """The encoding of a file of a type, by its bytes: who writes files keeps other parts finer.
+
+    llama.cpp's quantiser writes the head in more bits than the layers, `hwsearch export` as a plan says.
+
+    Args:
+        kind: llama.cpp's name of the type.
+        geometry: the model's sizes.
+        nbytes: of all tensors; the usual encoding where no file of this type has so many.
+        weights: how many there are, by which a head that is the embedding is told.
+    """
+    usual, sizes = ENCODINGS[kind], parameters(geometry)
+    layers = sizes.num_layers * (sizes.attention + sizes.mlp)
+    is_tied = weights - layers - sizes.norms < 1.5 * sizes.embedding
+    known = {one.body for one in ENCODINGS.values()}
+    left = (nbytes - layers * usual.body - 4 * sizes.norms) / sizes.embedding
+    pairs = [(embedding, head) for head in (usual.head, usual.body) for embedding in sorted(known)]
+    ends = {sum(pair): pair[1] for pair in reversed(pairs)}
+    if is_tied:
+        ends = {one: one for one in known}
+    found = min(ends, key=lambda one: abs(left - one))
+    is_sure = abs(left - found) * sizes.embedding < _MOST_OFF * nbytes
+    return Encoding(usual.body, ends[found]) if is_sure else usual
 
 
 def token_operators(geometry: Geometry, context: int, head: bool = True) -> Counter[OpKey]:

@@ -7,18 +7,24 @@ from itertools import pairwise
 
 import pytest
 
+from hwsearch.denoisers.accounting import parameters
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import InputError, TableError
 from hwsearch.latency.benchmarks.device import import_bench
 from hwsearch.latency.benchmarks.llama_bench import is_llama_bench, read_bench
-from hwsearch.latency.benchmarks.passes import ENCODINGS, prompt_operators, token_operators
+from hwsearch.latency.benchmarks.passes import (
+    ENCODINGS,
+    Encoding,
+    prompt_operators,
+    token_operators,
+)
 from hwsearch.latency.devices.device import Provenance, load_device
 from hwsearch.latency.devices.roofline import TimedPass
 from hwsearch.plan import WeightFormat
 
 LLAMA_2 = Geometry(32000, 4096, 32, 32, 32, 128, 11008)
 PARAMETERS = 6_738_415_616
-SAID = {"F16": "F16", "Q8_0": "Q8_0", "Q4_0": "Q4_0", "Q6_K": "Q6_K"}
+SAID = {"F16": "F16", "Q8_0": "Q8_0", "Q4_0": "Q4_0", "IQ4_NL": "IQ4_NL - 4.5 bpw"}
 
 
 def test(kind, prompt=0, gen=0, speed=10.0, **more):
@@ -36,11 +42,17 @@ def test(kind, prompt=0, gen=0, speed=10.0, **more):
 test.__test__ = False
 
 
-def machine(bandwidth=50.0, operator_us=20.0, tflops=2.0, kinds=("F16", "Q8_0", "Q4_0")):
+def machine(
+    bandwidth=50.0,
+    operator_us=20.0,
+    tflops=2.0,
+    kinds=("F16", "Q8_0", "Q4_0"),
+    encodings=ENCODINGS,
+):
     """Rows of a machine that is a roofline itself."""
     rows = []
     for kind in kinds:
-        encoding = ENCODINGS[kind].bytes_per_weight
+        encoding = encodings[kind].bytes_per_weight
         token = TimedPass.of(token_operators(LLAMA_2, 64), encoding, 1.0)
         prompt = TimedPass.of(prompt_operators(LLAMA_2, 512), encoding, 1.0)
         numbers = (bandwidth, operator_us, tflops)
@@ -134,6 +146,44 @@ def test_a_type_that_is_no_format_helps_to_find_the_bandwidth(tmp_path):
     info = import_bench(written(tmp_path, rows), "mine", LLAMA_2, tmp_path).info
     assert set(info.roofline.rates) == {WeightFormat.W8, WeightFormat.W4}
     assert {check.format for check in info.checks} == {"Q8_0", "Q4_0", "Q6_K"}
+
+
+@pytest.mark.parametrize("embedding", [None, 4.0, 2.0, 34 / 32])
+@pytest.mark.parametrize("same", [True, False])
+def test_a_head_is_as_fine_as_the_bytes_of_its_file_say(tmp_path, same, embedding):
+    """A file of `hwsearch export` has its head as the plan says, llama.cpp's own in Q6_K."""
+    kinds, sizes = ("F16", "Q8_0", "Q4_0"), parameters(LLAMA_2)
+    layers = sizes.num_layers * (sizes.attention + sizes.mlp)
+    files = {kind: Encoding(ENCODINGS[kind].body, ENCODINGS[kind].body) for kind in kinds}
+    files = files if same else ENCODINGS
+    rows = machine(encodings=files)
+    for row, kind in zip(rows, [kind for kind in kinds for _ in range(3)], strict=True):
+        ends = files[kind].head + (embedding or 0)
+        row["model_size"] = int(
+            layers * files[kind].body + 4 * sizes.norms + sizes.embedding * ends
+        )
+        row["model_n_params"] -= 0 if embedding else sizes.embedding  # the head is the embedding
+    info = import_bench(written(tmp_path, rows), "mine", LLAMA_2, tmp_path).info
+    assert info.roofline.bandwidth_gbps == pytest.approx(50, rel=1e-3)
+    assert all(abs(check.error) < 0.01 for check in info.checks)
+
+
+def test_a_type_with_a_least_value_stands_for_the_format_with_a_zero_point(tmp_path):
+    rows = machine(kinds=("F16", "Q8_0", "Q4_0", "IQ4_NL", "Q4_1", "Q5_0", "Q5_1"))
+    info = import_bench(written(tmp_path, rows), "mine", LLAMA_2, tmp_path).info
+    assert set(info.roofline.rates) == {"fp16", "w8", "w4", "w4-asym"}
+    assert info.roofline.rates[WeightFormat.W4_ASYM].stands_for == "Q4_1"
+    assert len(info.checks) == 14 and all(abs(check.error) < 0.01 for check in info.checks)
+
+
+def test_a_prompt_is_predicted_by_the_kernels_that_are_the_most_alike(tmp_path):
+    """Those of blocks with a least value are slower here, by a third."""
+    quick = machine(kinds=("F16", "Q8_0", "Q4_0"))
+    slow = machine(tflops=1.5, kinds=("Q4_1", "Q5_1"))
+    info = import_bench(written(tmp_path, quick + slow), "mine", LLAMA_2, tmp_path).info
+    errors = {check.format: check.error for check in info.checks if check.rows == 512}
+    assert errors["Q4_0"] == pytest.approx(0, abs=0.01)
+    assert errors["Q4_1"] == pytest.approx(0, abs=0.01)
 
 
 BAD = {
