@@ -3,7 +3,6 @@
 Needs ``pip install "hwsearch[llama-cpp]"``, which builds llama.cpp (ten minutes); skipped without it.
 """
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,7 +14,9 @@ from hwsearch.plan import CompressionPlan
 from hwsearch.testing.tiny import tiny_denoiser
 from tests import smollm2
 
-llama_cpp = pytest.importorskip("llama_cpp", reason='needs pip install "hwsearch[llama-cpp]"')
+passes = pytest.importorskip(
+    "tests.llama_cpp_passes", reason='needs pip install "hwsearch[llama-cpp]"'
+)
 
 PLANS = {
     "fp32": {},
@@ -23,75 +24,36 @@ PLANS = {
     "mixed": {"attention": "w8", "mlp": "w4", "head": "w8"},
 }
 MOST = 1e-3
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """llama.cpp tells a lot on standard error."""
-    callback = llama_cpp.llama_log_callback(lambda *_: None)
-    llama_cpp.llama_log_set(callback, None)
-    llama_cpp.llama_backend_init()
-    yield callback
-
-
-def llama_logits(path, tokens, causal):
-    """Logits ``[length, vocab]`` of one pass over all tokens."""
-    model = llama_cpp.llama_model_load_from_file(
-        str(path).encode(), llama_cpp.llama_model_default_params()
-    )
-    assert model, "llama.cpp loads the file"
-    params, count = llama_cpp.llama_context_default_params(), len(tokens)
-    params.n_ctx = params.n_batch = params.n_ubatch = max(count, 64)
-    params.n_threads = params.n_threads_batch = 1
-    context = llama_cpp.llama_init_from_model(model, params)
-    llama_cpp.llama_set_causal_attn(context, causal)
-    batch = llama_cpp.llama_batch_init(count, 0, 1)
-    batch.n_tokens = count
-    for place, token in enumerate(tokens):
-        batch.token[place], batch.pos[place], batch.n_seq_id[place] = token, place, 1
-        batch.seq_id[place][0], batch.logits[place] = 0, 1
-    assert llama_cpp.llama_decode(context, batch) == 0
-    size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
-    rows = [
-        np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, place), (size,)).copy()
-        for place in range(count)
-    ]
-    llama_cpp.llama_batch_free(batch)
-    llama_cpp.llama_free(context)
-    llama_cpp.llama_model_free(model)
-    return torch.from_numpy(np.stack(rows))
-
-
-def divergence(ours, theirs):
-    """In nats a token."""
-    p, q = (torch.log_softmax(logits.double(), -1) for logits in (ours, theirs))
-    return float((p.exp() * (p - q)).sum(-1).mean())
+QUESTION = "Tom has 3 bags with 4 apples each. He eats 2. How many are left?"
 
 
 @torch.inference_mode()
 def assert_alike(denoiser, plan, tokens, folder):
-    """llama.cpp's predictions are the simulation's.
+    """llama.cpp's predictions are the simulation's, with inputs rounded as llama.cpp rounds them.
 
     Where inputs are rounded, no two programs agree better than the simulation does with itself once its
-    floats are disturbed in their last places: outliers make that .004 nats in SmolLM2.
+    floats are disturbed in their last places: outliers make that .004 nats in SmolLM2. Where a BLAS library
+    multiplies, nothing is rounded and nothing is excused.
     """
     compressed = compress(denoiser, plan)
-    path = export_gguf(compressed, folder)
-    network, batch = gguf_network(compressed), torch.tensor([tokens])
+    theirs = passes.llama_pass(export_gguf(compressed, folder), tokens, denoiser.is_causal)
+    floats = theirs.on_blas > 0
+    rounding = passes.not_rounded if floats else passes.rounded_by_llama
+    network, batch = gguf_network(compressed, rounding), torch.tensor([tokens])
     ours = network(batch)[0]
-    floor = max(divergence(ours, perturbed(network, seed)(batch)[0]) for seed in range(4))
-    theirs = llama_logits(path, tokens, denoiser.is_causal)
+    floor = max(passes.divergence(ours, perturbed(network, seed)(batch)[0]) for seed in range(4))
+    logits = theirs.logits
     if denoiser.geometry.logit_shift:  # ours are of the position itself
-        ours, theirs = ours[1:], theirs[:-1]
-    assert divergence(ours, theirs) < max(MOST, 1.5 * floor)
+        ours, logits = ours[1:], logits[:-1]
+    assert passes.divergence(ours, logits) < (MOST if floats else max(MOST, 1.5 * floor))
     assert floor < 10 * MOST, "or this would say nothing"
+    return theirs
 
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_gsm_mini(plan, tmp_path):
     denoiser = load_denoiser("gsm-mini")
-    question = "Tom has 3 bags with 4 apples each. He eats 2. How many are left?"
-    tokens = [*denoiser.prompt(question), *[denoiser.mask_token_id] * 48]
+    tokens = [*denoiser.prompt(QUESTION), *[denoiser.mask_token_id] * 48]
     plan = CompressionPlan.uniform(6, **PLANS[plan])
     assert_alike(denoiser, plan, tokens, tmp_path / "out")
 
@@ -103,13 +65,30 @@ def test_dream_with_biases_and_grouped_heads(plan, tmp_path):
     assert_alike(denoiser, plan, [*range(2, 40)], tmp_path / "out")
 
 
+def smollm2_and(repeats, causal):
+    mask = {} if causal else {"mask_token_id": smollm2.MASK_TOKEN_ID}
+    denoiser = load_denoiser(smollm2.needed(), causal=causal, **mask)
+    return denoiser, denoiser.tokenizer.encode(" ".join([QUESTION] * repeats)).ids
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("causal", [True, False])
 def test_smollm2(plan, causal, tmp_path):
-    mask = {} if causal else {"mask_token_id": smollm2.MASK_TOKEN_ID}
-    denoiser = load_denoiser(smollm2.needed(), causal=causal, **mask)
-    text = "Tom has 3 bags with 4 apples each. He eats 2. He has 10 apples left."
+    denoiser, tokens = smollm2_and(1, causal)
+    assert len(tokens) < passes.BLAS_TOKENS
     plan = CompressionPlan.uniform(denoiser.num_layers, **PLANS[plan])
-    tokens = denoiser.tokenizer.encode(text).ids
     assert_alike(denoiser, plan, tokens, tmp_path / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("causal", [True, False])
+def test_smollm2_in_floats(plan, causal, tmp_path):
+    """Inputs are not rounded, so that nothing magnifies last places: the file's values alone count."""
+    if not passes.has_blas():
+        pytest.skip('needs llama-cpp-python built with CMAKE_ARGS="-DGGML_BLAS=ON"')
+    denoiser, tokens = smollm2_and(3, causal)
+    plan = CompressionPlan.uniform(denoiser.num_layers, **PLANS[plan])
+    theirs = assert_alike(denoiser, plan, tokens, tmp_path / "out")
+    assert theirs.on_blas == 7 * denoiser.num_layers + 1 and theirs.on_cpu == 0
