@@ -12,7 +12,7 @@ from hwsearch.errors import TableError
 from hwsearch.latency.benchmarks.llama_bench import TYPES, BenchRun, BenchTest, read_bench
 from hwsearch.latency.benchmarks.passes import (
     ENCODINGS,
-    encoding_of,
+    file_encoding,
     prompt_operators,
     token_operators,
 )
@@ -186,7 +186,7 @@ def _prompt_pass(bench: BenchRun, kind: str, geometry: Geometry) -> TimedPass:
 
 
 def _stored(test: BenchTest, kind: str, geometry: Geometry) -> Mapping[str, float]:
-    return encoding_of(kind, geometry, test.model_size, test.model_n_params).bytes_per_weight
+    return file_encoding(kind, geometry, test.model_size, test.model_n_params).bytes_per_weight
 
 
 def _source(bench: BenchRun, kind: str) -> str:

@@ -52,7 +52,7 @@ ENCODINGS: Final = {
 _MOST_OFF: Final = 0.005
 
 
-def encoding_of(kind: str, geometry: Geometry, nbytes: int, weights: int) -> Encoding:
+def file_encoding(kind: str, geometry: Geometry, nbytes: int, weights: int) -> Encoding:
     """The encoding of a file of a type, by its bytes: who writes files keeps other parts finer.
 
     llama.cpp's quantiser writes the head in more bits than the layers, `hwsearch export` as a plan says.
