@@ -14,11 +14,13 @@ from hwsearch.cli.completion import DEVICE, MODEL, TASK
 _PATH = click.Path(path_type=str)
 
 
-def count_option(name: str, default: int | None, text: str) -> Callable[[Any], Any]:
-    """An option that is a whole number above 0."""
+def count_option(
+    name: str, default: int | None, text: str, *, least: int = 1
+) -> Callable[[Any], Any]:
+    """An option that is a whole number, above 0 unless 0 means something."""
     return click.option(
         name,
-        type=click.IntRange(min=1),
+        type=click.IntRange(min=least),
         default=default,
         show_default=default is not None,
         help=text,
@@ -39,20 +41,21 @@ def sizes_option(*names: str, default: str | None = None) -> Callable[[Any], Any
 
 def folder_option(default: Path | None = None, required: bool = False) -> Callable[[Any], Any]:
     """Where a verb's files go."""
+    # click takes a None that is said for a default, and then asks for nothing
+    said: dict[str, Any] = {} if default is None else {"default": default, "show_default": True}
     return click.option(
         "-o",
         "--out",
         type=click.Path(path_type=Path),
-        default=default,
         required=required,
-        show_default=default is not None,
         help="Folder to write.",
+        **said,
     )
 
 
-def scored_option(default: int) -> Callable[[Any], Any]:
+def scored_option(default: int, *, least: int = 1) -> Callable[[Any], Any]:
     """How many problems a score is of."""
-    return count_option("--limit", default, "Problems to score.")
+    return count_option("--limit", default, "Problems to score.", least=least)
 
 
 def asked_option(default: int) -> Callable[[Any], Any]:

@@ -47,7 +47,6 @@ class PipedConsole(Console):
 
 #: Progress and logs go to standard error, so that standard output holds the result alone.
 stderr = Console(stderr=True)
-stdout = PipedConsole()
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -130,7 +129,8 @@ def output_width() -> int:
 
     A pipe without has no width, so tables may be as wide as they are.
     """
-    return stdout.width if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    # a console keeps the COLUMNS that it was made under
+    return PipedConsole().width if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
 
 
 def print_text(text: str) -> None:

@@ -64,7 +64,10 @@ def test_a_long_help_is_in_groups_and_tells_each_option_once(run):
 #: Flags that several verbs have and that mean another thing there: how many things, and why.
 OTHER_MEANINGS = {
     "--steps": (2, "passes of a model; levels of noise"),
-    "--limit": (3, "calibration questions; problems to score; questions to ask"),
+    "--limit": (
+        4,
+        "calibration questions; problems to score, at least one; or none; questions to ask",
+    ),
     "--plan": (2, "a study's trial or a file; a file"),
     "--runtime": (3, "what a bundle is written for; what it must be for; what is timed"),
     "--device": (2, "one that is there; how a new one is called"),

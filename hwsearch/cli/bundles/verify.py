@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @click.command(name="verify", cls=Verb)
 @click.argument("bundle", type=click.Path(path_type=Path))
-@scored_option(200)
+@scored_option(200, least=0)  # 0 checks all but accuracy
 @threads_option
 @task_options("limit", "num_shots", "apply_chat_template")
 @json_option
