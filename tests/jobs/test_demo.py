@@ -11,7 +11,7 @@ import pytest
 
 from hwsearch.denoisers.loading.loader import load_denoiser
 from hwsearch.errors import InputError, VerificationError
-from hwsearch.jobs.demo.contest import ATTEMPTS
+from hwsearch.jobs.demo import contest
 from hwsearch.jobs.demo.run import AGAIN, DEVICE, DemoOptions, run_demo
 from hwsearch.jobs.demo.target import CARELESS, Reach, careful_space, choose_target
 from hwsearch.jobs.prediction import predict_plan
@@ -19,6 +19,7 @@ from hwsearch.jobs.profiling.effort import Effort
 from hwsearch.jobs.profiling.onnxruntime import profile_machine
 from hwsearch.jobs.verification import verify
 from hwsearch.latency.devices.device import load_device
+from hwsearch.latency.timing import bundles
 from hwsearch.plan import CompressionPlan
 from hwsearch.study import SearchSpace, load_study
 from hwsearch.tasks.gsm_mini.generator import problems
@@ -26,7 +27,10 @@ from hwsearch.tasks.gsm_mini.generator import problems
 pytestmark = pytest.mark.slow
 
 TRIALS = 24
-BRIEF = Effort(rounds=3, sessions=1, mixed_plans=2)
+BRIEF = Effort(rounds=2, sessions=1, mixed_plans=2)
+
+#: Searches at most; `test_contest` tells how often a demo searches again.
+ATTEMPTS = 2
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +43,11 @@ def demo(folder):
     denoiser = load_denoiser("gsm-mini")
     tables, said = folder / "latency_tables", []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("HWSEARCH_QUESTIONS", "8")
+        patched.setenv("HWSEARCH_QUESTIONS", "4")
+        patched.setattr(contest, "ATTEMPTS", ATTEMPTS)
+        patched.setattr(bundles, "GENERATION_SECONDS", 0.02)
         profile_machine(denoiser, DEVICE, tables, effort=BRIEF)
-        found = run_demo(folder, DemoOptions(trials=TRIALS, limit=12), say=said.append)
+        found = run_demo(folder, DemoOptions(trials=TRIALS, limit=8), say=said.append)
     assert said == [f"target: {found.target.reason}"], "the target is shown before the search"
     return found
 
@@ -178,7 +184,7 @@ def test_a_device_timed_with_other_threads_is_refused(demo, folder):
 
 def test_the_winner_verifies_and_answers_without_torch(demo):
     bundle = demo.contestants["winner"].bundle.path
-    checks = {check.name: check for check in verify(bundle, limit=12)}
+    checks = {check.name: check for check in verify(bundle, limit=8)}
     assert checks["files"].passed
     asked = {"predictions", "choices", "prompts", "accuracy"}
     plain = {name for name in checks if name.startswith("plain session of ")}
