@@ -234,8 +234,8 @@ def test_a_piped_table_is_as_wide_as_columns_says(monkeypatch, capsys):
 
 def test_colours_are_left_out_where_they_are_not_wanted():
     code = (
-        "from hwsearch.cli.printing import stdout; from rich.text import Text; "
-        "stdout.print(Text('x', style='red'))"
+        "from hwsearch.cli.printing import PipedConsole; from rich.text import Text; "
+        "PipedConsole().print(Text('x', style='red'))"
     )
     shown = {
         value: subprocess.run(
