@@ -10,6 +10,10 @@ from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
 torch.set_num_threads(1)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+# readline, which pytest loads, puts a terminal's size there: tables would be as narrow as it
+for size in ("COLUMNS", "LINES"):
+    os.environ.pop(size, None)
+
 
 def pytest_collection_modifyitems(items):
     """Files with slow tests come first: left to the end, one process would run them and the other wait."""
