@@ -182,7 +182,7 @@ def test_the_markdown_table_leaves_out_what_was_only_swept():
 def test_the_command_writes_csv_and_json(tmp_path):
     arguments = ["tiny", "-o", str(tmp_path), "--limit", "1", "--families", "cache"]
     arguments += ["--methods", "recent", "--shares", "0.5", "--sweep", "", "--rounds", "1"]
-    arguments += ["--calibration", "2"]
+    arguments += ["--calibration-problems", "2"]
     done = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False)
     assert [r["method"] for r in json.loads(done.stdout)] == ["unpruned", "recent"]
     with (tmp_path / "baselines.csv").open() as file:
