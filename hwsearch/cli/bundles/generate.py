@@ -52,7 +52,7 @@ def command(
     if as_json:
         refuse_idle(["stream"], "with --json, which prints one document")
     engine = Runtime(bundle, threads=threads, provider=runtime)
-    with _shown(stream and not as_json and sys.stdout.isatty()) as on_text:
+    with _shown(stream and sys.stdout.isatty()) as on_text:
         text = engine.generate(
             question, suffix=suffix, seed=seed, plain=plain, stops=stops, on_text=on_text
         )

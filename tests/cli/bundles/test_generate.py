@@ -15,7 +15,7 @@ def test_a_pipe_gets_the_final_text_alone(run, bundle):
     assert (code, err) == (0, "")
     assert out == Runtime(bundle, threads=1).generate(QUESTION) + "\n"
     assert run("generate", bundle, QUESTION, "--stream") == (0, out, "")
-    code, document, _ = run("generate", bundle, QUESTION, "--stream", "--json")
+    code, document, _ = run("generate", bundle, QUESTION, "--json")
     assert json.loads(document) == {"question": QUESTION, "answer": out.strip()}
 
 
