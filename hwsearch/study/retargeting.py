@@ -24,6 +24,7 @@ from hwsearch.plan import CompressionPlan
 from hwsearch.study.choices.cost_tables import CostTables
 from hwsearch.study.choices.exact_solution import cheapest_of
 from hwsearch.study.goal import MILLISECONDS, Unit
+from hwsearch.study.records.record import NotKeptError
 from hwsearch.study.records.study import Study, ended, finished
 from hwsearch.study.samplers.additive.cost import AdditiveCost
 from hwsearch.study.samplers.additive.fitted_study import LossModel
@@ -167,9 +168,9 @@ class Totals:
         try:
             first_ms, first_bytes = kept.kept("first_ms"), kept.kept("first_bytes")
             costs, sizes = kept.kept("costs"), kept.kept("sizes")
-        except KeyError as error:
+        except NotKeptError as error:
             raise StudyError(
-                f"study {study.name} does not keep its {error.args[0]}: "
+                f"study {study.name} does not keep its {error.name}: "
                 "run hwsearch search on it once more"
             ) from error
         if kept.cost_terms is not None and kept.size_terms is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from hwsearch.decoding.kept import Signal
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
 from hwsearch.runtime.guards.graph_file import GRAPH_FILE
 from hwsearch.runtime.providers import Session
@@ -54,6 +56,8 @@ def check_ends(bundle: Bundle, refresh: Session, step: Session | None) -> None:
                 where, f"it must have keys and values of {layers} layers; those differ: "
                 f"{', '.join(sorted(given ^ cached)[:4])}"
             )  # fmt: skip
+        if step is not None and file == REFRESH_FILE:
+            _check_signals(where, bundle, outputs)
         strange = (
             inputs.keys() - _INPUTS.keys() - (cached | {_BEFORE} if file == STEP_FILE else set())
         )
@@ -101,3 +105,16 @@ def check_cache(found: Mapping[str, NDArray[Any]], length: int) -> None:
             raise GRAPH_FILE.refuse(
                 "a pass", f"{name!r} must be of {length} positions, and has the shape {value.shape}"
             )
+
+
+def _check_signals(where: Path, bundle: Bundle, outputs: Mapping[str, Any]) -> None:
+    """Raise `VerificationError` where a refresh does not hand out what layers choose positions by."""
+    shares = bundle.kept_shares
+    if shares.signal is Signal.NONE:
+        return
+    missing = {f"mass_{layer}" for layer in shares.layers_with(shares.signal)} - outputs.keys()
+    if missing:
+        raise GRAPH_FILE.refuse(
+            where, "it must hand out what layers choose positions by; it lacks "
+            f"{', '.join(sorted(missing)[:4])}"
+        )  # fmt: skip

@@ -179,7 +179,7 @@ def known_space(name: str, location: StudyLocation) -> SearchSpace | None:
     study = _begun(name, location)
     try:
         return None if study is None else StudyRecord.of(study).search_space
-    except (KeyError, StudyError):
+    except StudyError:
         return None  # `claim` says what it has instead
 
 

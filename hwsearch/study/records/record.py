@@ -35,6 +35,18 @@ KEPT_TEXT = FileKind(
 )
 
 
+class NotKeptError(StudyError):
+    """A study does not keep what hwsearch always does.
+
+    Attributes:
+        name: of what it does not keep.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the study was not written by hwsearch: it keeps no {name}")
+        self.name = name
+
+
 class StudyRecord(Frozen):
     """User attributes of an Optuna study; those that are somebody else's are passed over.
 
@@ -93,7 +105,7 @@ class StudyRecord(Frozen):
     target_ms: Annotated[float, Field(ge=LEAST)] | None = None
     max_bytes: int | None = None
     max_joules: float | None = None
-    watts: float | None = None
+    watts: Annotated[float, Field(ge=LEAST)] | None = None
     first_ms: float | None = None
     costs: ChoiceCosts | None = None
     first_bytes: float | None = None
@@ -126,8 +138,7 @@ class StudyRecord(Frozen):
         """The choices.
 
         Raises:
-            KeyError: they are not kept.
-            StudyError: hwsearch cannot have kept them.
+            StudyError: they are not kept, or hwsearch cannot have kept them.
         """
         return _of_text(SearchSpace, self.kept("space"), "space")
 
@@ -185,10 +196,10 @@ class StudyRecord(Frozen):
         return None if kept is None else _as(_Model, {"geometry": kept}, "model").geometry
 
     def kept(self, name: str) -> Any:
-        """The value of an attribute that must be there. Raises `KeyError` where it is not."""
+        """The value of an attribute that must be there. Raises `NotKeptError` where it is not."""
         value = getattr(self, name)
         if value is None:
-            raise KeyError(name)
+            raise NotKeptError(name)
         return value
 
 

@@ -17,7 +17,7 @@ from hwsearch.errors import StudyError, UnknownNameError
 from hwsearch.plan import CompressionPlan
 from hwsearch.study.choices.search_space import SearchSpace, is_uniform
 from hwsearch.study.goal import MILLISECONDS, ObjectiveKind, Unit, joule_unit
-from hwsearch.study.records.record import StudyRecord
+from hwsearch.study.records.record import NotKeptError, StudyRecord
 from hwsearch.study.records.rows import FrontRow, TrialRow, frame_of, front_of
 from hwsearch.study.records.trial_record import TrialRecord, check_trial, has_failed
 from hwsearch.study.storage.databases import (
@@ -314,7 +314,7 @@ def as_study(study: optuna.Study) -> Study:
     record = StudyRecord.of(study)
     try:
         return Study(study, record.search_space, float(record.kept("target_ms")))
-    except (KeyError, ValueError) as error:
+    except NotKeptError as error:
         raise StudyError(
-            f"study {study.study_name} was not written by hwsearch: {error}"
+            f"study {study.study_name} was not written by hwsearch: {error.name}"
         ) from error

@@ -48,7 +48,7 @@ def test_an_older_study_opens_with_what_it_has(tmp_path):
     assert (record.prompt_length, record.decoding_value, record.loss_name) == (27, DECODING, "kl")
     assert record.costs == {"head": {0: 0.0, 1: -1.5}}
     assert record.content is None and not record.ready and study.energy is None
-    with pytest.raises(KeyError, match="sizes"):
+    with pytest.raises(StudyError, match="sizes"):
         record.kept("sizes")
 
 

@@ -17,7 +17,8 @@ CASES = [
     {"objective": "front", "trials": 7, "sampler": "tpe", "seed": 3},
     {"objective": "energy", "target_joules": 2.0, "loss": "nll", "name": "n", "storage": "s.db"},
     {"target_ms": 4.0, "max_bytes": 9, "max_joules": 1.5, "pruner": "wilcoxon", "fidelity": 0.25},
-    {"target_ms": 4.0, "finalists": 2, "problems": 30, "heartbeat_s": 5, "refine": "coarse"},
+    {"target_ms": 4.0, "finalists": 2, "problems": 30, "refine": "coarse"},
+    {"target_ms": 4.0, "heartbeat_s": 5, "storage": "postgresql://host/studies"},
 ]
 
 
