@@ -103,7 +103,7 @@ target_ms_option = click.option(
 )
 target_ratio_option = click.option(
     "--target-ratio",
-    type=click.FloatRange(min=0, min_open=True),
+    type=float,
     help="Target as a share of the uncompressed model's.",
 )
 target_joules_option = click.option(
