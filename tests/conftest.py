@@ -1,10 +1,14 @@
 import os
+from importlib.util import find_spec
 
 import optuna
 import pytest
 import torch
 
 from hwsearch.denoisers.caching.folder import CACHE_VARIABLE
+
+# doctests are looked for in every file; this one's package is compiled for minutes, and not all have it
+collect_ignore = [] if find_spec("llama_cpp") else ["llama_cpp_passes.py"]
 
 # two threads fight over tiny matrices; one is quicker and the same everywhere
 torch.set_num_threads(1)

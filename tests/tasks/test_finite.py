@@ -136,4 +136,4 @@ def test_a_sound_model_is_scored_and_the_command_ends_with_2_on_another(
     for limit in ("0", "-1"):
         code, said = run("--limit", limit)
         assert code == 2
-        assert "limit must be at least 1" in said
+        assert f"{limit} is not in the range x>=1" in said
