@@ -3,8 +3,8 @@
 Idea: text is written in two passes a block, whatever the model predicts: the first leaves a quarter of
 the masks, the second none, much as where a policy decides. It is written so as it is, and with a forecast
 after each pass that is never sure of anything. What that takes longer between its passes, by their number,
-is the forecast's price. The clock stands still during passes: they take a hundred times as long as a
-forecast, and noise of one percent would hide it. Run by itself over and over a forecast takes a fraction of
+is the forecast's price. The clock stands still during passes: they take many times as long as a
+forecast, and their noise would hide it. Run by itself over and over a forecast takes a fraction of
 its price: it finds its code and its numbers where the last one left them.
 
 Limits: numbers are random. Where more passes leave masks, or more of them, forecasts take longer.
