@@ -3,7 +3,8 @@
 Idea: an answer to one prompt takes as long every time, so what differs from round to round is the
 machine. Hence each answer is timed by itself, its rounds give a median, and a generation is the mean of
 these over prompts. Of a model's answers in one sample together some are always disturbed where a machine
-is shared, and then so is every sample.
+is shared, and then so is every sample. A shared machine is also slower for seconds on end, so models take
+turns after a few prompts: what falls on one of them falls on the others.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from hwsearch.latency.timing.bundles import reference
 from hwsearch.latency.timing.clock import interleave
 from hwsearch.latency.timing.pinning import pinned
 from hwsearch.plan import Decoding
+
+#: Prompts that a model answers before it is another's turn: few seconds of the slowest ones.
+PROMPTS_A_TURN = 8
 
 #: A prompt's tokens answered.
 Answer = Callable[[Prompt], Generation]
@@ -93,10 +97,15 @@ def time_answers(
     with pinned(threads):
         passes = {name: _passes(model, prompts) for name, model in models.items()}
         for _ in progress(range(rounds)):
-            rng.shuffle(order)
-            for name in order:
-                models[name].answer(prompts[0])  # the coldest one is nobody's
-                samples[name].append([_ms(models[name], prompt, clock) for prompt in prompts])
+            answered: dict[str, list[float]] = {name: [] for name in models}
+            for begin in range(0, len(prompts), PROMPTS_A_TURN):
+                turn = prompts[begin : begin + PROMPTS_A_TURN]
+                rng.shuffle(order)
+                for name in order:
+                    models[name].answer(turn[0])  # the coldest one is nobody's
+                    answered[name] += [_ms(models[name], prompt, clock) for prompt in turn]
+            for name in models:
+                samples[name].append(answered[name])
             references += interleave({"reference": reference()}, 1)["reference"]
     return AnswerTimes(samples, passes, float(np.median(references)) / 1e3)
 

@@ -1,6 +1,7 @@
 """Models timed on the same prompts: what they took, and by which passes."""
 
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hwsearch.decoding.kept import KeptShares
 from hwsearch.decoding.passes import PassKind
 from hwsearch.decoding.sampler import generation
 from hwsearch.denoisers.backends import backend_of
-from hwsearch.latency.timing.answers import Answerer, AnswerTimes, time_answers
+from hwsearch.latency.timing.answers import PROMPTS_A_TURN, Answerer, AnswerTimes, time_answers
 from hwsearch.testing.timers import FakeClock
 from hwsearch.testing.tiny import tiny_denoiser
 
@@ -76,6 +77,20 @@ def test_answers_take_what_the_clock_says_in_turns():
     sample = len(PROMPTS) + 1
     turns = clock.order[2 * len(PROMPTS) :: sample]
     assert [set(turns[i : i + 2]) for i in range(0, 8, 2)] == [{"quick", "slow"}] * 4
+
+
+def test_models_take_turns_after_a_few_prompts():
+    """A machine that is slow for seconds is so to all; the first answer of each turn is nobody's."""
+    clock, denoiser, prompts = FakeClock(), tiny_denoiser(), [[5, 6, 7]] * (PROMPTS_A_TURN + 1)
+    real = answerer(denoiser, denoiser.decoding)
+    models = {name: replace(real, answer=_clocked(clock, name, 1e-3, real.answer)) for name in "ab"}
+    found = time_answers(models, prompts, rounds=2, clock=clock)
+    assert [len(row) for row in found.samples_ms["a"]] == [len(prompts)] * 2
+    timed = clock.order[2 * len(prompts) :]
+    turns = [(name, len(list(group))) for name, group in groupby(timed)]
+    # a model may end one turn and begin the next
+    assert sum(count for _, count in turns) == 2 * 2 * (len(prompts) + 2)
+    assert max(count for _, count in turns) <= PROMPTS_A_TURN + 1 + 2
 
 
 def _clocked(clock, name, seconds, answer):
