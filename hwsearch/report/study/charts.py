@@ -55,6 +55,10 @@ RAMP = ("#f3f7fb", "#7fb2d9", "#08306b")
 #: Pixels of a figure that is as wide as the page.
 WIDTH = 860
 
+# Figures are laid out in Arial's widths. Where a reader has no such font, a substitute is a fifth wider.
+#: Pixels of a letter in the widest substitute, and room between columns of a legend for its words.
+_LETTER, _BETWEEN_COLUMNS = 7.4, 60
+
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
 _CONFIG: Mapping[str, Any] = {
@@ -69,7 +73,7 @@ _CONFIG: Mapping[str, Any] = {
     "legend": {
         "labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12,
         "titleFontWeight": "bold", "labelLimit": 420, "symbolSize": 90, "aria": False,
-        "symbolBaseFillColor": INK, "symbolBaseStrokeColor": INK,
+        "symbolBaseFillColor": INK, "symbolBaseStrokeColor": INK, "columnPadding": _BETWEEN_COLUMNS,
     },
     "text": {"color": INK, "fontSize": 12},
 }  # fmt: skip
@@ -159,6 +163,15 @@ def log_axis(
     return {"field": field, "type": "quantitative", "title": title, "axis": axis, "scale": scale}
 
 
+def counts(field: str, title: str, values: Sequence[int]) -> dict[str, Any]:
+    """An axis of whole numbers from 0, with a dozen ticks at most."""
+    step = max(1, math.ceil(len(values) / 12))
+    ticks = list(range(0, max(values, default=0) + 1, step))
+    return quantity(
+        field, title, padding=12, nice=False, axis={"grid": False, "format": "d", "values": ticks}
+    )
+
+
 def spread_ticks(values: Sequence[float]) -> tuple[int, ...]:
     """Multiples of powers of ten that get a tick: fewer where the axis is long."""
     decades = math.log10(max(values) / min(values)) if min(values) < max(values) else 0.0
@@ -168,8 +181,9 @@ def spread_ticks(values: Sequence[float]) -> tuple[int, ...]:
 
 
 def names(field: str, order: Sequence[str], title: str | None = None, **axis: object) -> Any:
-    """An axis of names in a given order."""
-    shown = {"labelAngle": 0, "labelLimit": 320, **axis}
+    """An axis of names in a given order; one at the left has room for the longest in any font."""
+    room = 0.0 if axis.get("orient") == "top" else _LETTER * max(map(len, order), default=0)
+    shown = {"labelAngle": 0, "labelLimit": 320, "minExtent": room, **axis}
     return {"field": field, "type": "nominal", "title": title, "sort": list(order), "axis": shown}
 
 

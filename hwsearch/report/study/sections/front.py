@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -34,9 +35,10 @@ def front(facts: Facts) -> Section:
     if facts.frame.empty:
         raise MissingFactsError(f"No trial is finished; `{facts.search_again()}` runs some.")
     rows = trial_points(facts)
-    best = [row for row in rows if row["front"]]
+    count = sum(row["front"] for row in rows)
+    best = "one" if count == 1 else str(count)
     words = (
-        f"Each point is a plan: {len(rows)} were tried, and no other plan beats the {len(best)} on the line "
+        f"Each point is a plan: {len(rows)} were tried, and no other plan beats the {best} on the line "
         "in both time and loss. Shape and colour say how text is decoded; a hollow point treats all layers "
         f"alike; grey ones are over the {facts.predicted_target}.",
     )
@@ -189,13 +191,14 @@ def _marked(facts: Facts, rows: list[dict[str, Any]], x: Any, y: Any) -> list[di
         places.append((baseline.number, "uncompressed", INK))
     for number, word, colour in places:
         some = [{**row, "word": word} for row in rows if row["number"] == number]
+        beside = _beside(x["scale"]["domain"], some)
         found.append(
             layer(some, "point", x=x, y=y, look={
                 "size": 260, "color": colour, "filled": False, "strokeWidth": 2, "shape": "circle"})
         )  # fmt: skip
         found.append(
             layer(some, "text", x=x, y=y, text={"field": "word"}, look={
-                "color": colour, "fontWeight": "bold", "dx": -14, "align": "right"})
+                "color": colour, "fontWeight": "bold", **beside})
         )  # fmt: skip
     return found
 
@@ -222,3 +225,10 @@ def _table(facts: Facts, rows: list[dict[str, Any]]) -> Table:
         for row in rows
     )
     return Table(columns, cells, "Every finished trial, fastest first")
+
+
+def _beside(ends: Sequence[float], marked: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Where a point's word stands: left of it; right of points near the axis, whose numbers are there."""
+    low, high = ends
+    near = any(math.log(row["cost"] / low) < 0.3 * math.log(high / low) for row in marked)
+    return {"dx": 12, "dy": -12, "align": "left"} if near else {"dx": -14, "align": "right"}

@@ -9,9 +9,9 @@ from hwsearch.report.study.charts import (
     INK,
     SERIES,
     chart,
+    counts,
     layer,
     log_axis,
-    quantity,
     spread_ticks,
 )
 from hwsearch.report.study.facts import Facts
@@ -77,9 +77,7 @@ def trials(facts: Facts) -> list[dict[str, Any]]:
 def _figure(facts: Facts, rows: list[dict[str, Any]]) -> Figure:
     losses = [row["shown"] for row in rows]
     losses += [row["best_shown"] for row in rows if row["best_shown"]]
-    x = quantity(
-        "number", "trial", padding=12, axis={"grid": False, "format": "d", "tickMinStep": 1}
-    )
+    x = counts("number", "trial", [row["number"] for row in rows])
     y = log_axis("shown", f"loss ({facts.record.loss_name}, nats)", losses, spread_ticks(losses))
     kinds = ("searched", "uniform", "over the target")
     colour, shape = (
