@@ -18,7 +18,7 @@ from hwsearch import __version__
 warnings.filterwarnings("ignore", category=FutureWarning, module="sphinx_external_toc")
 
 project = "hwsearch"
-author = "the hwsearch contributors"
+author = project_copyright = "the hwsearch contributors"
 release = __version__
 
 extensions = [
