@@ -1,7 +1,10 @@
 """The exporter's registry is made once, left as it was found, and missed by nobody where it has moved."""
 
+import gc
+
 import pytest
 import torch
+from torch._export import utils
 from torch.onnx._internal.exporter import _registration
 
 from hwsearch.bundle.graphs import operator_registry
@@ -32,15 +35,38 @@ def test_all_graphs_share_one_and_torch_keeps_its_own():
 
 
 def test_an_export_that_fails_leaves_it_too():
-    before = vars(REGISTRY)["from_torchlib"]
+    before = vars(REGISTRY)["from_torchlib"], utils._materialize_cpp_cia_ops
     with pytest.raises(RuntimeError), one_registry():
+        assert not gc.isenabled()
         raise RuntimeError
-    assert vars(REGISTRY)["from_torchlib"] is before
+    assert (vars(REGISTRY)["from_torchlib"], utils._materialize_cpp_cia_ops) == before
+    assert gc.isenabled()
+
+
+def test_operators_are_looked_up_once_a_graph(monkeypatch):
+    times, look_up = [], utils._materialize_cpp_cia_ops
+    monkeypatch.setattr(
+        utils, "_materialize_cpp_cia_ops", lambda: times.append(gc.isenabled()) or look_up()
+    )
+    graph()
+    graph()
+    assert times == [False] * 2
+
+
+def test_what_collects_no_garbage_is_left_at_that():
+    gc.disable()
+    try:
+        with one_registry():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_graphs_are_the_same_where_torch_has_none(monkeypatch):
     expected = graph()
-    monkeypatch.setattr(operator_registry, "_owner", lambda: None)
+    for name in ("_owner", "_finder"):
+        monkeypatch.setattr(operator_registry, name, lambda: None)
     found = graph()
     assert [node.op_type for node in found.graph.node] == ["MatMul"]
     assert list(found.graph.node) == list(expected.graph.node)
