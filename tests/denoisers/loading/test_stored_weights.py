@@ -30,6 +30,7 @@ from tests.denoisers.checkpoints import (
 )
 
 HOLD = CodedLinear.hold
+SHORT = {"gen_length": 8, "block_length": 4, "steps": 8, "refresh_interval": 2}
 TOKENS = torch.from_numpy(np.random.default_rng(0).integers(3, 64, (2, 11)))
 MIXED = CompressionPlan.validate(
     {"layers": [{"attention": "w4", "mlp": "w8"}, {"mlp": "w8a8"}, {}], "head": "w8"}
@@ -37,11 +38,15 @@ MIXED = CompressionPlan.validate(
 
 
 @pytest.fixture(autouse=True)
-def always_stored(monkeypatch, tmp_path):
-    """Every model is large, and made of many pieces."""
+def always_stored(monkeypatch, tmp_path, own_cache):
+    """Every model is large, and made of many pieces; each test makes its own codes, and no graph twice."""
     monkeypatch.setattr(memory, "COPIES_SHARE", 0.0)
     monkeypatch.setattr(stored_linear, "AT_ONCE", 48 * 7)
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    cache, graphs = tmp_path / "cache", own_cache / "pieces"
+    graphs.mkdir(parents=True, exist_ok=True)
+    cache.mkdir()
+    (cache / "pieces").symlink_to(graphs)
+    monkeypatch.setenv(CACHE_VARIABLE, str(cache))
 
 
 @pytest.fixture(scope="module", params=["llada", "dream", "tied qwen3"])
@@ -63,6 +68,11 @@ def copied(folder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(memory, "COPIES_SHARE", 1.0)
         return load_denoiser(folder)
+
+
+def shortly(denoiser):
+    """The same, of short answers."""
+    return dataclasses.replace(denoiser, decoding=denoiser.decoding.changed(SHORT))
 
 
 def test_a_stored_model_computes_what_a_copied_one_does(folder, monkeypatch):
@@ -115,7 +125,7 @@ def test_an_export_of_stored_weights_is_that_of_copies(folder, monkeypatch, tmp_
     kept = KeptShares((0.5, 1.0, 1.0))
     bundles = []
     for name, denoiser in (("a", load_denoiser(folder)), ("b", copied(folder, monkeypatch))):
-        asked = compress(denoiser, MIXED)
+        asked = compress(shortly(denoiser), MIXED)
         bundles.append(write_bundle(asked, kept, tmp_path / name, questions=["how many apples ?"]))
     for file in ("weights.bin", "refresh.onnx", "step.onnx"):
         assert (bundles[0].path / file).read_bytes() == (bundles[1].path / file).read_bytes()
@@ -132,14 +142,12 @@ def test_too_little_memory_is_said_with_the_least_that_would_do(folder):
 @pytest.mark.parametrize("bytes_at_once", [0, 1 << 30])
 def test_a_loss_of_stored_weights_is_that_of_copies(folder, monkeypatch, bytes_at_once):
     """And each layer becomes floats once for all states that go side by side."""
-    short = {"gen_length": 8, "block_length": 4, "steps": 8}
     questions = ["how many apples ?", "tom has 3 apples", "tom buys 2 more apples"]
     kept = KeptShares((0.5, 1.0, 1.0))
     losses, held = [], []
     monkeypatch.setattr(CodedLinear, "hold", lambda linear: held.append(linear) or HOLD(linear))
     for loaded in (load_denoiser(folder), copied(folder, monkeypatch)):
-        decoding = loaded.decoding.changed(short | {"refresh_interval": 2})
-        denoiser = dataclasses.replace(loaded, decoding=decoding)
+        denoiser = shortly(loaded)
         states = FrozenStates.record(denoiser, questions, per_question=2)
         states.activations.limit_bytes = bytes_at_once
         losses.append(states.loss(compress(denoiser, MIXED).network, kept))
@@ -151,9 +159,7 @@ def test_a_loss_of_stored_weights_is_that_of_copies(folder, monkeypatch, bytes_a
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_loss_goes_side_by_side_in_half_precision_too(folder, dtype):
-    loaded = load_denoiser(folder, dtype=dtype)
-    short = {"gen_length": 8, "block_length": 4, "steps": 8, "refresh_interval": 2}
-    denoiser = dataclasses.replace(loaded, decoding=loaded.decoding.changed(short))
+    denoiser = shortly(load_denoiser(folder, dtype=dtype))
     states = FrozenStates.record(denoiser, ["how many apples ?", "tom has 3 apples"])
     kept = KeptShares.keeping_all(3)
     own = states.loss(denoiser.network, kept)
@@ -187,7 +193,7 @@ def test_a_stored_model_is_rounded_by_calibration_piece_by_piece(folder, monkeyp
     plan = MIXED.model_copy(update={"rounding": "calibrated"})
     sequences = [([3, 4, 5], [6 + (7 * i + j) % 50 for j in range(9)]) for i in range(6)]
     networks = []
-    for denoiser in (load_denoiser(folder), copied(folder, monkeypatch)):
+    for denoiser in map(shortly, (load_denoiser(folder), copied(folder, monkeypatch))):
         passes = noisy_passes(denoiser, sequences)
         bank = WeightBank(denoiser, WeightCalibration(denoiser, passes))
         # each makes its own: the digest of weights is that of the types that they are in
