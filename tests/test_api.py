@@ -111,7 +111,8 @@ tiny = tiny_denoiser()
 decoding = api.Decoding(gen_length=8, block_length=4, steps=8, refresh_interval=2)
 assert decoding == tiny.decoding
 device = formula_device(tiny.geometry, Workload(6, decoding))
-space = api.SearchSpace.of(tiny, device)
+first = api.SearchSpace.of(tiny, device).decodings[:1]
+space = api.SearchSpace.of(tiny, device, thresholds=(1.0, 0.5), decodings=first)
 questions = ["tom has 3 apples ?", "tom has 4 apples and buys 5 more ?"]
 options = {"prompt_length": 6, "questions": questions, "trials": 3, "name": "half"}
 study = api.search(tiny, space, device, target_ratio=0.9, **options)
@@ -121,7 +122,7 @@ plan = again.best_plan
 assert plan == study.best_plan and isinstance(plan, api.CompressionPlan)
 assert isinstance(plan.layers[0], api.LayerPlan)
 assert isinstance(plan.layers[0].mlp, api.WeightFormat)
-bundle = api.export(tiny, plan, "out/")
+bundle = api.export(tiny, plan, "out/", references=2)
 checks = api.verify(bundle.path)
 assert checks and all(hasattr(check, "passed") for check in checks)
 assert api.write_report(study, "report.html").path.is_file()

@@ -1,6 +1,7 @@
 """compare: each device's own plan, as a shell asks for it."""
 
 import json
+from shutil import copytree
 
 import pytest
 
@@ -11,16 +12,26 @@ from hwsearch.study import load_study
 TARGET = 0.93
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A folder for the study that all tests copy."""
+    return tmp_path_factory.mktemp("searched")
+
+
 @pytest.fixture
-def study(run, tmp_path, monkeypatch):
-    """A short search whose formats three kinds of devices share in part."""
+def study(run, searched, tmp_path, monkeypatch):
+    """A short search whose formats three kinds of devices share in part; searched once for all tests."""
     monkeypatch.chdir(tmp_path)
+    if (searched / "studies").is_dir():
+        copytree(searched, tmp_path, dirs_exist_ok=True)
+        return "s"
     (tmp_path / "makers.json").write_text("{}")
     code, _, err = run(
         "search", "--model", "gsm-mini", "--device", "cpu", "--target-ratio", TARGET,
         "--thresholds", "1.0", "--decoding", "makers.json", "--trials", 12, "--name", "s",
     )  # fmt: skip
     assert code == 0, err
+    copytree(tmp_path, searched, dirs_exist_ok=True)
     return "s"
 
 
