@@ -59,6 +59,13 @@ def asked(tmp_path):
     )  # fmt: skip
 
 
+@pytest.fixture
+def makers(tmp_path):
+    """The model's own decoding alone."""
+    (tmp_path / "own.json").write_text("{}")
+    return tmp_path / "own.json"
+
+
 @pytest.mark.slow
 def test_from_search_to_verified_bundle(run, model, asked, loaded, tmp_path):
     database = tmp_path / "study.db"
@@ -99,7 +106,7 @@ def test_from_search_to_verified_bundle(run, model, asked, loaded, tmp_path):
 
 @pytest.mark.slow
 def test_what_a_browser_runs_is_exported_and_neither_timed_nor_scored(
-    run, model, asked, loaded, tmp_path
+    run, model, asked, loaded, makers, tmp_path
 ):
     device, database = tmp_path / "browser" / "device.toml", tmp_path / "study.db"
     text = (CHECKOUT / "ryzen-7950x" / "device.toml").read_text()
@@ -109,7 +116,8 @@ def test_what_a_browser_runs_is_exported_and_neither_timed_nor_scored(
     )
     search = (
         "search", "--model", model, "--device", device.parent, "--target-ratio", 1.0, "--trials", 2,
-        "--formats", "w8", "--thresholds", "1.0", "--limit", 2, "--storage", database, "--name", "web",
+        "--formats", "w8,w4", "--thresholds", "1.0", "--limit", 2, "--storage", database, "--name", "web",
+        "--decoding", makers,
     )  # fmt: skip
     code, _, err = run(*search, *asked, *loaded)
     assert code == 0, err
@@ -154,10 +162,10 @@ def test_evaluate_and_sinks_take_the_same_task(run, model, asked, loaded, tmp_pa
     assert (folder / "sinks.html").is_file()
 
 
-def test_half_precision_reaches_the_loss(run, model, asked, loaded, tmp_path):
+def test_half_precision_reaches_the_loss(run, model, asked, loaded, makers, tmp_path):
     search = (
         "search", "--model", model, "--device", "ryzen-7950x", "--target-ratio", 1.0, "--trials", 2,
-        "--limit", 2, "--formats", "fp16,w8", "--thresholds", "1.0",
+        "--limit", 2, "--formats", "fp16,w8", "--thresholds", "1.0", "--decoding", makers,
         "--storage", tmp_path / "s.db", "--name", "half",
     )  # fmt: skip
     code, _, err = run(*search, *asked, *loaded, "--dtype", "bfloat16")
@@ -166,13 +174,14 @@ def test_half_precision_reaches_the_loss(run, model, asked, loaded, tmp_path):
     assert record.loading.dtype == "bfloat16"
 
 
-def test_a_study_of_before_goes_on_with_its_own_linear_groups(run, model, asked, loaded, tmp_path):
+def test_a_study_of_before_goes_on_with_its_own_linear_groups(
+    run, model, asked, loaded, makers, tmp_path
+):
     search = (
         "search", "--model", model, "--device", "h100-sxm", "--target-ratio", 1.0, "--limit", 2,
         "--formats", "fp16,w8a8", "--thresholds", "1.0", "--storage", tmp_path / "s.db",
-        "--decoding", tmp_path / "own.json",
+        "--decoding", makers,
     )  # fmt: skip
-    (tmp_path / "own.json").write_text("{}")
     begun = ("--name", "before", "--trials", 2, "--linear-groups", "attention,mlp")
     for words in (begun, ("--name", "before", "--trials", 4), ("--name", "new", "--trials", 2)):
         code, _, err = run(*search, *words, *asked, *loaded)
