@@ -1,6 +1,7 @@
 """Trials that stop early: by Wilcoxon's test, and on few states first."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import optuna
@@ -39,6 +40,17 @@ def objective():
     states = FrozenStates.record(denoiser, QUESTIONS)
     assert len(states.states) >= 10
     return prepare(denoiser, space, device, WORK, Goal(target_ratio=0.6), QUESTIONS, states)
+
+
+@pytest.fixture(scope="module")
+def shared(objective, tmp_path_factory):
+    """The search of 32 trials of an objective and a way to stop, which is made once for all tests."""
+
+    @functools.cache
+    def search(early, kind):
+        return searched(objective.with_goal(objective=kind), tmp_path_factory.mktemp("s"), early)
+
+    return search
 
 
 def searched(objective, tmp_path, early, trials=32, **options):
@@ -100,9 +112,9 @@ def test_too_few_trials_say_nothing():
 
 @pytest.mark.parametrize("early", [EarlyStopping("wilcoxon"), EarlyStopping(fidelity=0.25), BOTH])
 @pytest.mark.parametrize("kind", [ObjectiveKind.LOSS, ObjectiveKind.FRONT])
-def test_stopped_trials_never_win_and_none_of_them_could_have(objective, tmp_path, early, kind):
+def test_stopped_trials_never_win_and_none_of_them_could_have(objective, shared, early, kind):
     objective = objective.with_goal(objective=kind)
-    study = searched(objective, tmp_path, early)
+    study = shared(early, kind)
     stopped = [t for t in ended(study.optuna) if t.state == TrialState.PRUNED]
     assert stopped and len(ended(study.optuna)) == 32
     assert set(study.front()["number"]) <= {t.number for t in finished(study.optuna)}
@@ -116,10 +128,8 @@ def test_stopped_trials_never_win_and_none_of_them_could_have(objective, tmp_pat
     assert uniform <= set(study.frame()["plan"])
 
 
-def test_estimates_of_stopped_trials_are_near_the_truth_and_told_to_the_sampler(
-    objective, tmp_path
-):
-    study = searched(objective, tmp_path, EarlyStopping(fidelity=0.25))
+def test_estimates_of_stopped_trials_are_near_the_truth_and_told_to_the_sampler(objective, shared):
+    study = shared(EarlyStopping(fidelity=0.25), ObjectiveKind.LOSS)
     told = [t for t in ended(study.optuna) if ESTIMATE in t.user_attrs]
     errors = [
         (objective.loss(study.space.plan(t.params)) - t.user_attrs[ESTIMATE][0])
@@ -130,8 +140,8 @@ def test_estimates_of_stopped_trials_are_near_the_truth_and_told_to_the_sampler(
     assert np.median(np.abs(errors)) < 2
 
 
-def test_another_target_is_answered_with_what_stopped_trials_say(objective, tmp_path):
-    study = searched(objective, tmp_path, EarlyStopping(fidelity=0.25))
+def test_another_target_is_answered_with_what_stopped_trials_say(objective, shared):
+    study = shared(EarlyStopping(fidelity=0.25), ObjectiveKind.LOSS)
     known = set(study.frame()["plan"])
     for ratio in (0.75, 0.9):
         found = resolve(study, ratio / 0.6 * study.target_ms)
@@ -140,8 +150,8 @@ def test_another_target_is_answered_with_what_stopped_trials_say(objective, tmp_
         assert found.loss == pytest.approx(objective.loss(found.plan), abs=0.05 * largest)
 
 
-def test_whole_losses_are_those_without_stopping(objective, tmp_path):
-    study = searched(objective, tmp_path, BOTH, trials=20)
+def test_whole_losses_are_those_without_stopping(objective, shared):
+    study = shared(BOTH, ObjectiveKind.LOSS)
     for trial in finished(study.optuna):
         assert trial.values[0] == objective.loss(study.space.plan(trial.params))
     for known in peers_of(study.optuna):
@@ -150,19 +160,19 @@ def test_whole_losses_are_those_without_stopping(objective, tmp_path):
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "cmaes", "random"])
 def test_every_sampler_lives_with_stopped_trials(objective, tmp_path, sampler):
-    study = searched(objective, tmp_path, BOTH, trials=25, sampler=sampler)
-    assert len(ended(study.optuna)) == 25
+    study = searched(objective, tmp_path, BOTH, trials=18, sampler=sampler)
+    assert len(ended(study.optuna)) == 18
     if sampler != "cmaes":
         both = objective.with_goal(objective=ObjectiveKind.FRONT)
         (tmp_path / "two").mkdir()
-        study = searched(both, tmp_path / "two", BOTH, trials=25, sampler=sampler)
-        assert len(ended(study.optuna)) == 25
+        study = searched(both, tmp_path / "two", BOTH, trials=18, sampler=sampler)
+        assert len(ended(study.optuna)) == 18
 
 
 def test_a_continued_search_goes_on_to_its_number_and_stops_by_old_trials(objective, tmp_path):
-    searched(objective, tmp_path, BOTH, trials=25)
-    study = searched(objective, tmp_path, BOTH, trials=40)
-    assert len(ended(study.optuna)) == 40
+    searched(objective, tmp_path, BOTH, trials=18)
+    study = searched(objective, tmp_path, BOTH, trials=26)
+    assert len(ended(study.optuna)) == 26
     assert all(LOSSES in t.user_attrs for t in ended(study.optuna))
 
 

@@ -31,16 +31,16 @@ def tied():
     return dataclasses.replace(objective, space=space)
 
 
-def begin(storage):
+def begin(objective, storage):
     process = FORK.Process(
-        target=lambda: run_study(tied(), trials=TRIALS, name="killed", storage=str(storage))
+        target=lambda: run_study(objective, trials=TRIALS, name="killed", storage=str(storage))
     )
     process.start()
     return process
 
 
-def finish(storage):
-    began, process = time.monotonic(), begin(storage)
+def finish(objective, storage):
+    began, process = time.monotonic(), begin(objective, storage)
     process.join()
     assert process.exitcode == 0
     return time.monotonic() - began
@@ -59,10 +59,11 @@ def losses(storage):
 @pytest.mark.slow
 def test_a_killed_search_is_gone_on_with(tmp_path):
     whole, out = tmp_path / "whole.db", tmp_path / "out.db"
-    seconds = finish(whole)
-    for _ in killed_at_random(lambda: begin(out), seconds):
+    objective = tied()
+    seconds = finish(objective, whole)
+    for _ in killed_at_random(lambda: begin(objective, out), seconds):
         pass  # the next run finds what is left
-    finish(out)
+    finish(objective, out)
     expected = losses(whole)
     assert losses(out) == pytest.approx(expected, rel=1e-4, abs=1e-9)
     assert load_study("killed", str(out)).best_plan == load_study("killed", str(whole)).best_plan
