@@ -16,7 +16,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.exceptions import (
+    DuplicatedStudyError,
+    StorageInternalError,
+    UpdateFinishedTrialError,
+)
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -190,6 +194,8 @@ def _take_one(
         except (AssertionError, ValueError, UpdateFinishedTrialError) as error:
             if raised and error is not raised[0] and not isinstance(raised[0], _OneTooManyError):
                 raise raised[0] from error  # such as a full disk, on which no trial can fail either
+            if isinstance(error.__context__, StorageInternalError):
+                raise error.__context__ from error.__context__.__cause__  # its loss cannot be written
             if not begun or error in raised or not _has_failed(study, begun[0]):
                 raise
             # neither the sampler's error nor the plan's: Optuna cannot end what others have ended, and

@@ -163,7 +163,7 @@ def open_storage(location: str | StudyLocation, heartbeat_s: int = 30) -> RDBSto
         raise StudyError(
             f"storage {location.shown} cannot be used: {_first_line(cause)}"
         ) from error
-    if not location.is_shared and (location.path is None or sqlite.can_write(location.path)):
+    if not location.is_shared and location.path is None:
         _commit_quickly(storage)
     return storage
 
@@ -249,7 +249,7 @@ def _engine(location: StudyLocation) -> tuple[str, dict[str, Any]]:
             )
         # the URL only says which kind it is: a path may hold what a URL gives a meaning
         return f"sqlite:///{quote(str(location.path))}", {
-            "creator": partial(sqlite.connect, location.path)
+            "creator": partial(sqlite.connect_quickly, location.path)
         }
     parsed = _parsed(location.url)
     options: dict[str, Any] = {}
@@ -277,17 +277,12 @@ def _parsed(url: str) -> Any:
 
 
 def _commit_quickly(storage: RDBStorage) -> None:
-    """Let SQLite commit to its log without waiting for the disk.
-
-    A trial commits some thirty times, and each wait for the disk can take longer than its share of
-    the loss. What a killed process has committed stays; only a power cut may undo the last trials.
-    """
+    """Let SQLite that was given by its URL commit as `sqlite.commit_quickly` says."""
     from sqlalchemy import event
 
     @event.listens_for(storage.engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
+        sqlite.commit_quickly(connection)
 
     storage.engine.dispose()  # connections from before the listener
 

@@ -124,6 +124,25 @@ def connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(url, uri=True, factory=PatientConnection, check_same_thread=False)
 
 
+def connect_quickly(path: Path) -> sqlite3.Connection:
+    """As `connect`, and where the file can be written, as `commit_quickly`."""
+    connection = connect(path)
+    if can_write(path):
+        commit_quickly(connection)
+    return connection
+
+
+def commit_quickly(connection: sqlite3.Connection) -> None:
+    """Let SQLite commit to its log without waiting for the disk.
+
+    The tables of a new file are some twenty commits and a trial some thirty, and each wait for the disk
+    can take longer than its share of the loss. What a killed process has committed stays; only a power
+    cut may undo the last trials.
+    """
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
 def can_write(path: Path) -> bool:
     """Whether a file, if it is there, and its folder may be written to."""
     return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))

@@ -6,6 +6,9 @@ import subprocess
 from contextlib import contextmanager
 
 import pytest
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
 
 from hwsearch.cli.main import reported
 from hwsearch.errors import StudyError
@@ -76,10 +79,25 @@ def test_a_study_of_somebody_else_is_read_and_not_searched(quick, tmp_path):
 
 
 def test_a_disk_that_fills_loses_nothing(quick, tmp_path):
-    with mounted(tmp_path / "disk", "size=512k") as disk:
+    with mounted(tmp_path / "disk", "size=768k") as disk:
         assert in_child(lambda: reported(lambda: run(quick, disk / "s.db", trials=400))) == 2
         subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
         done = len(load_study("s", str(disk / "s.db")).frame())
         assert 0 < done < 400
         again = run(quick, disk / "s.db", trials=done + 4)
         assert len(again.frame()) == again.frame()["plan"].nunique() == done + 4
+
+
+def test_a_disk_that_fills_as_a_loss_is_written_is_one_line(quick, tmp_path, monkeypatch):
+    write = RDBStorage.set_trial_state_values
+
+    def full(self, trial_id, state, values=None):
+        if state == TrialState.COMPLETE:
+            raise StorageInternalError("disk is full")
+        return write(self, trial_id, state, values)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RDBStorage, "set_trial_state_values", full)
+        with pytest.raises(StudyError, match="cannot be written: disk is full; make room"):
+            run(quick, tmp_path / "s.db", trials=4)
+    assert len(run(quick, tmp_path / "s.db", trials=4).frame()) >= 4
