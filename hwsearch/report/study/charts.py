@@ -163,7 +163,7 @@ def log_axis(
     return {"field": field, "type": "quantitative", "title": title, "axis": axis, "scale": scale}
 
 
-def counts(field: str, title: str, values: Sequence[int]) -> dict[str, Any]:
+def whole_numbers(field: str, title: str, values: Sequence[int]) -> dict[str, Any]:
     """An axis of whole numbers from 0, with a dozen ticks at most."""
     step = max(1, math.ceil(len(values) / 12))
     ticks = list(range(0, max(values, default=0) + 1, step))

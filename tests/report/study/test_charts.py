@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwsearch.report.study.charts import counts, log_axis, names, spread_ticks
+from hwsearch.report.study.charts import log_axis, names, spread_ticks, whole_numbers
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from hwsearch.report.study.charts import counts, log_axis, names, spread_ticks
     ],
 )
 def test_whole_numbers_have_whole_ticks_from_nought(count, ticks):
-    axis = counts("number", "trial", list(range(count)))
+    axis = whole_numbers("number", "trial", list(range(count)))
     assert axis["axis"]["values"] == ticks
 
 

@@ -9,10 +9,10 @@ from hwsearch.report.study.charts import (
     INK,
     SERIES,
     chart,
-    counts,
     layer,
     log_axis,
     spread_ticks,
+    whole_numbers,
 )
 from hwsearch.report.study.facts import Facts
 from hwsearch.report.study.section import Figure, MissingFactsError, Section, Table
@@ -77,7 +77,7 @@ def trials(facts: Facts) -> list[dict[str, Any]]:
 def _figure(facts: Facts, rows: list[dict[str, Any]]) -> Figure:
     losses = [row["shown"] for row in rows]
     losses += [row["best_shown"] for row in rows if row["best_shown"]]
-    x = counts("number", "trial", [row["number"] for row in rows])
+    x = whole_numbers("number", "trial", [row["number"] for row in rows])
     y = log_axis("shown", f"loss ({facts.record.loss_name}, nats)", losses, spread_ticks(losses))
     kinds = ("searched", "uniform", "over the target")
     colour, shape = (
