@@ -18,7 +18,7 @@ from hwsearch.files import refused_by
 from hwsearch.forecast.fitting import JudgedForecast
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
 from hwsearch.runtime.graphs import BEFORE, BundleGraphs, HeldInputs, OpenGraph
-from hwsearch.runtime.guards.graph_ends import check_cache, check_predictions
+from hwsearch.runtime.guards.graph_ends import check_cache, check_predictions, check_signals
 from hwsearch.runtime.guards.graph_file import GRAPH_FILE
 from hwsearch.runtime.keepers import LayerKeepers
 from hwsearch.runtime.providers import Session
@@ -114,6 +114,7 @@ class OnnxBackend:
         if self.graphs.step is not None:
             layers = range(len(self.kept_shares.shares))
             signals = {n: found[f"mass_{n}"] for n in layers if f"mass_{n}" in found}
+            check_signals(signals, tokens.shape[1])
             if self.listen is not None:
                 for layer, signal in signals.items():
                     self.listen(layer, signal)

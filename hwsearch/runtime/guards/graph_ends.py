@@ -107,6 +107,16 @@ def check_cache(found: Mapping[str, NDArray[Any]], length: int) -> None:
             )
 
 
+def check_signals(signals: Mapping[int, NDArray[Any]], length: int) -> None:
+    """Raise `VerificationError` where what layers choose by is not of the positions that a refresh took."""
+    for layer, signal in signals.items():
+        if signal.shape != (1, length):
+            raise GRAPH_FILE.refuse(
+                "a pass",
+                f"'mass_{layer}' must be of {length} positions, and has the shape {signal.shape}",
+            )
+
+
 def _check_signals(where: Path, bundle: Bundle, outputs: Mapping[str, Any]) -> None:
     """Raise `VerificationError` where a refresh does not hand out what layers choose positions by."""
     shares = bundle.kept_shares

@@ -113,6 +113,13 @@ def check_trial(trial: FrozenTrial, objectives: int) -> None:
         raise ValueError(
             f"trial {trial.number} must have both {ESTIMATE} and {SPREAD}, and has one"
         )
+    try:
+        constraints = trial.constraints
+    except TypeError as error:  # a name that is no text, or a list that is none
+        raise ValueError(f"trial {trial.number} has constraints that are not Optuna's") from error
+    for name, value in constraints.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"trial {trial.number}: its constraint {name!r} is no number")
 
 
 def seen_ms(trial: FrozenTrial) -> float:

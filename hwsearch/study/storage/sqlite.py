@@ -83,6 +83,8 @@ class PatientConnection(sqlite3.Connection):
         while True:
             try:
                 return act()
+            except UnicodeDecodeError:  # SQLite's own message, or a name in the file
+                raise sqlite3.DatabaseError("it holds bytes that are no UTF-8") from None
             except sqlite3.OperationalError as error:
                 if not is_locked(error):
                     raise

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hwsearch.errors import VerificationError
-from hwsearch.runtime.guards.graph_ends import check_cache, check_predictions
+from hwsearch.runtime.guards.graph_ends import check_cache, check_predictions, check_signals
 
 
 @pytest.mark.parametrize("name", ["token", "confidence", "entropy"])
@@ -21,3 +21,10 @@ def test_a_pass_that_hands_out_keys_of_other_positions_is_refused():
     for shape in ((1, 2, 8, 4), (1, 9, 4), (0,)):
         with pytest.raises(VerificationError, match="'key_0' must be of 9 positions"):
             check_cache({"key_0": np.zeros(shape)}, 9)
+
+
+def test_what_layers_choose_by_is_a_value_a_position():
+    check_signals({0: np.zeros((1, 9)), 3: np.zeros((1, 9))}, 9)
+    for shape in ((2, 9), (1, 8), (2, 9, 9), (9,)):
+        with pytest.raises(VerificationError, match="'mass_3' must be of 9 positions"):
+            check_signals({0: np.zeros((1, 9)), 3: np.zeros(shape)}, 9)
