@@ -12,12 +12,10 @@ def test_a_file_whose_names_are_no_utf_8_is_no_database(tmp_path):
     """SQLite puts the name into its own message, which Python cannot decode."""
     path = tmp_path / "s.db"
     with closing(sqlite3.connect(path)) as made:
-        made.execute("CREATE TABLE alembic_version (abcdefgh TEXT)")
+        made.execute("CREATE TABLE abcdefgh (a TEXT)")
         made.commit()
-    content = path.read_bytes()
-    assert content.count(b"(abcdefgh") == 1
-    path.write_bytes(content.replace(b"(abcdefgh", b"((\xc3(\xc3\xc3\xc3\xc3\xc3"))
-    with pytest.raises(sqlite3.DatabaseError):
+    path.write_bytes(path.read_bytes().replace(b"abcdefgh", b"\xc3(\xc3(\xc3(\xc3("))
+    with pytest.raises(sqlite3.DatabaseError, match="no UTF-8"):
         has_tables(path)
 
 
