@@ -216,10 +216,13 @@ class Study:
     def passes(self) -> dict[int, PassCounts]:
         """How often the generations of each finished trial's plan make which passes, by number."""
         record = self.record
-        return {
-            trial.number: self._passes(self.space.plan(trial.params), TrialRecord.of(trial), record)
-            for trial in finished(self.optuna)
-        }
+        with rows_of(self.name):
+            return {
+                trial.number: self._passes(
+                    self.space.plan(trial.params), TrialRecord.of(trial), record
+                )
+                for trial in finished(self.optuna)
+            }
 
     def _passes(self, plan: CompressionPlan, kept: TrialRecord, record: StudyRecord) -> PassCounts:
         decoding = plan.decoding or record.decoding_value

@@ -34,6 +34,10 @@ def front(facts: Facts) -> Section:
     """The picture and the table of the front."""
     if facts.frame.empty:
         raise MissingFactsError(f"No trial is finished; `{facts.search_again()}` runs some.")
+    if facts.front.empty:
+        raise MissingFactsError(
+            f"No trial has a finite loss; `{facts.search_again()}` tries more plans."
+        )
     rows = trial_points(facts)
     count = sum(row["front"] for row in rows)
     best = "one" if count == 1 else str(count)
