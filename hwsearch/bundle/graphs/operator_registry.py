@@ -20,7 +20,10 @@ _LOOK_UP = "_materialize_cpp_cia_ops"
 
 @contextlib.contextmanager
 def one_registry() -> Iterator[None]:
-    """A context in which exports share one registry. None of ours adds operators to it."""
+    """A context in which an export takes the shared registry, looks operators up once, and collects later.
+
+    None of ours adds operators to the registry.
+    """
     with contextlib.ExitStack() as stack:
         owner = _owner()
         if owner is not None:

@@ -97,15 +97,14 @@ def time_answers(
     with pinned(threads):
         passes = {name: _passes(model, prompts) for name, model in models.items()}
         for _ in progress(range(rounds)):
-            answered: dict[str, list[float]] = {name: [] for name in models}
+            for name in models:
+                samples[name].append([])
             for begin in range(0, len(prompts), PROMPTS_A_TURN):
                 turn = prompts[begin : begin + PROMPTS_A_TURN]
                 rng.shuffle(order)
                 for name in order:
                     models[name].answer(turn[0])  # the coldest one is nobody's
-                    answered[name] += [_ms(models[name], prompt, clock) for prompt in turn]
-            for name in models:
-                samples[name].append(answered[name])
+                    samples[name][-1] += [_ms(models[name], prompt, clock) for prompt in turn]
             references += interleave({"reference": reference()}, 1)["reference"]
     return AnswerTimes(samples, passes, float(np.median(references)) / 1e3)
 

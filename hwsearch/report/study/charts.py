@@ -165,8 +165,8 @@ def log_axis(
 
 def whole_numbers(field: str, title: str, values: Sequence[int]) -> dict[str, Any]:
     """An axis of whole numbers from 0, with a dozen ticks at most."""
-    step = max(1, math.ceil(len(values) / 12))
-    ticks = list(range(0, max(values, default=0) + 1, step))
+    count = max(values, default=0) + 1
+    ticks = list(range(0, count, math.ceil(count / 12)))
     return quantity(
         field, title, padding=12, nice=False, axis={"grid": False, "format": "d", "values": ticks}
     )

@@ -10,6 +10,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from hwsearch.decoding.kept import Signal
+from hwsearch.errors import HwsearchError
 from hwsearch.runtime.bundle import REFRESH_FILE, STEP_FILE, Bundle
 from hwsearch.runtime.guards.graph_file import GRAPH_FILE
 from hwsearch.runtime.providers import Session
@@ -57,7 +58,7 @@ def check_ends(bundle: Bundle, refresh: Session, step: Session | None) -> None:
                 f"{', '.join(sorted(given ^ cached)[:4])}"
             )  # fmt: skip
         if step is not None and file == REFRESH_FILE:
-            _check_signals(where, bundle, outputs)
+            _check_signal_ends(where, bundle, outputs)
         strange = (
             inputs.keys() - _INPUTS.keys() - (cached | {_BEFORE} if file == STEP_FILE else set())
         )
@@ -93,31 +94,30 @@ def check_predictions(found: Mapping[str, NDArray[Any]], rows: int) -> None:
     """
     for name in _A_ROW:
         if name in found and found[name].shape != (1, rows):
-            raise GRAPH_FILE.refuse(
-                "a pass", f"{name!r} must be of {rows} rows, and has the shape {found[name].shape}"
-            )
+            raise _of_other_size(name, f"{rows} rows", found[name])
 
 
 def check_cache(found: Mapping[str, NDArray[Any]], length: int) -> None:
     """Raise `VerificationError` where a pass hands out keys or values of other positions than it took."""
     for name, value in found.items():
         if _CACHED.fullmatch(name) and (value.ndim != 4 or value.shape[2] != length):
-            raise GRAPH_FILE.refuse(
-                "a pass", f"{name!r} must be of {length} positions, and has the shape {value.shape}"
-            )
+            raise _of_other_size(name, f"{length} positions", value)
 
 
 def check_signals(signals: Mapping[int, NDArray[Any]], length: int) -> None:
     """Raise `VerificationError` where what layers choose by is not of the positions that a refresh took."""
     for layer, signal in signals.items():
         if signal.shape != (1, length):
-            raise GRAPH_FILE.refuse(
-                "a pass",
-                f"'mass_{layer}' must be of {length} positions, and has the shape {signal.shape}",
-            )
+            raise _of_other_size(f"mass_{layer}", f"{length} positions", signal)
 
 
-def _check_signals(where: Path, bundle: Bundle, outputs: Mapping[str, Any]) -> None:
+def _of_other_size(name: str, expected: str, value: NDArray[Any]) -> HwsearchError:
+    return GRAPH_FILE.refuse(
+        "a pass", f"{name!r} must be of {expected}, and has the shape {value.shape}"
+    )
+
+
+def _check_signal_ends(where: Path, bundle: Bundle, outputs: Mapping[str, Any]) -> None:
     """Raise `VerificationError` where a refresh does not hand out what layers choose positions by."""
     shares = bundle.kept_shares
     if shares.signal is Signal.NONE:

@@ -19,6 +19,11 @@ def test_whole_numbers_have_whole_ticks_from_nought(count, ticks):
     assert axis["axis"]["values"] == ticks
 
 
+def test_gaps_between_numbers_add_no_ticks():
+    """Trials that failed are not among those shown."""
+    assert whole_numbers("number", "trial", [0, 239])["axis"]["values"] == list(range(0, 240, 20))
+
+
 def test_names_at_the_left_have_room_for_the_widest_font():
     order = ["cpu", "jetson-orin-nano-super-25w"]
     # DejaVu Sans, the widest usual substitute for Arial, takes 7.2 pixels a letter in the mean
