@@ -252,9 +252,10 @@ def test_an_older_study_says_what_it_lacks_and_what_adds_it(objective, tmp_path)
     assert "front" in found.figures and "plan" in found.figures
 
 
-def test_a_device_whose_folder_is_gone_is_said(objective, tmp_path):
+@pytest.mark.parametrize("folder", ["nowhere", "a" * 5000])
+def test_a_device_whose_folder_is_gone_is_said(objective, tmp_path, folder):
     study = run_study(objective, trials=6, name="gone", storage=str(tmp_path / "gone.db"))
-    update_record(study.optuna, device_folder="nowhere", device="nobodys-box")
+    update_record(study.optuna, device_folder=folder, device="nobodys-box")
     facts = Facts(study, "gone")
     with pytest.raises(MissingFactsError, match="profile --device nobodys-box"):
         section("spent", facts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,7 +11,7 @@ import pandas as pd
 from hwsearch.errors import HwsearchError, InputError, UnknownNameError
 from hwsearch.jobs.comparing.own_plans import Pricing, StudyPlans
 from hwsearch.jobs.predicted_model import Subject, subject_of
-from hwsearch.latency.devices.device import Device, load_device
+from hwsearch.latency.devices.device import Device, load_device, load_kept_device
 from hwsearch.latency.prediction.comparison import (
     Column,
     ComparedPlan,
@@ -233,9 +232,7 @@ def _ratio_of(study: Study, subject: Subject, decoding: Decoding) -> float:
 
 def _study_device(study: Study) -> Device:
     record = study.record
-    folder = Path(record.device_folder or "")
-    known = folder if (folder / "device.toml").is_file() else record.kept("device")
-    return load_device(known)
+    return load_kept_device(record.device_folder, record.kept("device"))
 
 
 def _row(column: Column, place: int, candidate: ComparedPlan) -> dict[str, Any]:

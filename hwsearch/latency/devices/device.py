@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 from hwsearch.errors import InputError, TableError, UnknownNameError
 from hwsearch.files import FileKind, checked, read_toml
 from hwsearch.files.kinds import MIB
+from hwsearch.files.opening import is_file
 from hwsearch.latency.devices.costs import Costs, Group, Sums
 from hwsearch.latency.devices.places import device_folders, tables_folders
 from hwsearch.latency.devices.roofline import Positive, Roofline
@@ -329,6 +330,20 @@ def load_device(name: str | Path) -> Device:
         folder = known[str(name)]
     info = read_info(folder / "device.toml")
     return Device(info, _costs(info, folder), folder)
+
+
+def load_kept_device(folder: str | None, name: str) -> Device:
+    """The device of a folder, or where that is gone, the one of a name.
+
+    Args:
+        folder: where it was when a study kept it; None for one that was in no folder.
+        name: of the device.
+
+    Raises:
+        HwsearchError: as `load_device`.
+    """
+    known = Path(folder or "")
+    return load_device(known if is_file(known / "device.toml") else name)
 
 
 def _places(name: str) -> list[Path]:

@@ -7,6 +7,7 @@ are here, so only those of `DARK` may be used for what must be read on the page'
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -154,9 +155,11 @@ def log_axis(
     """
     shown = list(values)
     low, high = min(shown), max(shown)
-    room = (high / low) ** 0.07 if high > low else 1.5
-    low, high = low / room, high * room
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    # the root of each, since a ratio of the largest and the smallest numbers is none
+    room = high**0.07 / low**0.07 if high > low else 1.5
+    low, high = low / room, min(high * room, sys.float_info.max)
+    top = min(math.ceil(math.log10(high)), sys.float_info.max_10_exp)
+    powers = range(math.floor(math.log10(low)), top + 1)
     ticks = [step * 10.0**power for power in powers for step in steps]
     axis = {"values": [tick for tick in ticks if low <= tick <= high], "format": "~g"}
     scale = {"type": "log", "domain": [low, high], "nice": False}

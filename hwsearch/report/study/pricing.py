@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from hwsearch.decoding.kept import KeptPlan
@@ -12,7 +11,7 @@ from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.denoisers.caching.digest import geometry_digest
 from hwsearch.denoisers.geometry import Geometry
 from hwsearch.errors import HwsearchError, UnknownNameError
-from hwsearch.latency.devices.device import Device, load_device
+from hwsearch.latency.devices.device import Device, load_kept_device
 from hwsearch.latency.operators import Workload
 from hwsearch.latency.prediction.operator_sums import OperatorChoice
 from hwsearch.latency.prediction.predictor import Latency, Predictor
@@ -136,10 +135,8 @@ def study_device(record: StudyRecord) -> Device:
     Raises:
         MissingFactsError: it cannot be read any more.
     """
-    folder = Path(record.device_folder or "")
-    known = folder if (folder / "device.toml").is_file() else str(record.device)
     try:
-        return load_device(known)
+        return load_kept_device(record.device_folder, str(record.device))
     except HwsearchError as error:
         why = "there is no such device" if isinstance(error, UnknownNameError) else str(error)
         raise MissingFactsError(

@@ -36,6 +36,8 @@ def test_a_logarithmic_axis_ends_beyond_its_values_and_ticks_lie_within():
     low, high = axis["scale"]["domain"]
     assert low < 2.0 and high > 50.0
     assert axis["axis"]["values"] == [5.0, 10.0, 50.0]
+    ends = log_axis("loss", "nats", [1e-15, 1.7e308], (1,))["scale"]["domain"]
+    assert 0 < ends[0] < 1e-15 and 1.7e308 < ends[1] < float("inf")
     alone = log_axis("ms", "ms", [4.0], (1,))["scale"]["domain"]
     assert alone == pytest.approx([4.0 / 1.5, 4.0 * 1.5])
 
