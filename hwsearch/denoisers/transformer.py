@@ -144,12 +144,18 @@ class Layer(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x)), fresh, mass
 
 
+def _embedding(rows: int, size: int) -> nn.Embedding:
+    """An embedding; on the meta device none is drawn: torch would load its compiler for that, a second."""
+    unseen = torch.get_default_device().type == "meta"
+    return nn.Embedding(rows, size, _weight=torch.empty(rows, size) if unseen else None)
+
+
 class Stack(nn.Module):
     """Embedding, layers and final norm: what stock checkpoints keep under ``model.``."""
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(geometry.vocab_size, geometry.hidden_size)
+        self.embed_tokens = _embedding(geometry.vocab_size, geometry.hidden_size)
         self.layers = nn.ModuleList(Layer(geometry) for _ in range(geometry.num_layers))
         self.norm = RMSNorm(geometry.hidden_size, geometry.rms_norm_eps)
 

@@ -94,7 +94,10 @@ class Objective:
 
     def with_goal(self, **changes: Any) -> Objective:
         """The same with some of its goal changed; all that trials share is shared with it."""
-        return replace(self, goal=replace(self.goal, **changes))
+        made = replace(self, goal=replace(self.goal, **changes))
+        # what was found out, such as the tables of costs, is true for every goal
+        vars(made).update(vars(self) | {"goal": made.goal})
+        return made
 
     def with_target_ms(self, target_ms: float) -> Objective:
         """The same with another target."""

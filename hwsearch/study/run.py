@@ -27,6 +27,7 @@ from hwsearch.study.records.identity import (
 from hwsearch.study.records.record import StudyRecord, update_record
 from hwsearch.study.records.study import Study, ended
 from hwsearch.study.records.trial_record import copied_attributes
+from hwsearch.study.records.unfinished import params_of
 from hwsearch.study.samplers.catalog import make_sampler
 from hwsearch.study.sensitivities import (
     CalibratedLinears,
@@ -157,9 +158,12 @@ def enqueue(study: optuna.Study, objective: Objective) -> None:
     space = objective.space
     uncompressed = objective.predictor.device.uncompressed(space.num_layers)
     plans = [uncompressed, *space.uniform_plans()]
+    queued = [params_of(trial, space) for trial in study.get_trials(deepcopy=False)]
     for index, plan in enumerate(plans):
-        if space.offers(plan) and (index == 0 or objective.meets(plan)):
-            study.enqueue_trial(dict(space.params(plan)), skip_if_exists=True)
+        params = space.params(plan) if space.offers(plan) else None
+        if params is not None and params not in queued and (index == 0 or objective.meets(plan)):
+            study.enqueue_trial(dict(params))
+            queued.append(params)
 
 
 def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Unpack
 
 from hwsearch.denoisers.chat.asking import Question
@@ -92,8 +91,9 @@ def search(
         loss_function,
         content=content,
         fitter=task.fitter(denoiser) if space.foresees else None,
+        early=settings.early_stopping,
+        task=task,
     )
-    objective = replace(objective, early=settings.early_stopping, task=task)
     run: RunOptions = {**settings.run_options, "name": name}
     if settings.coarse_to_fine:
         study = run_refined(objective, on_trial=on_trial, **run)

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.study.choices.search_space import SearchSpace
 from hwsearch.study.records.record import StudyRecord, update_record
-from hwsearch.study.records.study import ENDED, ended, failed
+from hwsearch.study.records.study import ENDED
 from hwsearch.study.records.trial_record import has_failed, update_trial
 from hwsearch.study.records.unfinished import NOT_THE_PLANS, bury, queue_again, trial_of
 from hwsearch.study.storage.databases import is_shared
@@ -115,7 +115,7 @@ def seed_of_worker(seed: int, study: optuna.Study, me: Presence | None) -> int:
         others = me.has_company
     else:
         others = bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-    seed += len(ended(study)) + len(failed(study))
+    seed += _over(study)
     if others:
         seed += zlib.crc32(f"{socket.gethostname()} {os.getpid()}".encode())
     return seed % 2**31
@@ -148,7 +148,7 @@ def run_trials(
         if not _is_full(known, trials):
             _take_one(study, objective, storage, trials, me)
             if on_trial is not None:
-                on_trial(len(ended(study)) + len(failed(study)))
+                on_trial(_over(study))
             continue
         running = any(trial.state == TrialState.RUNNING for trial in known)
         if not running or sum(map(_is_over, known)) >= trials:
@@ -213,6 +213,11 @@ def _has_failed(study: optuna.Study, number: int) -> bool:
 def _is_over(trial: FrozenTrial) -> bool:
     """Whether a trial counts and is over: with its loss, stopped early, or without any loss."""
     return trial.state in ENDED or has_failed(trial)
+
+
+def _over(study: optuna.Study) -> int:
+    """How many trials count and are over."""
+    return sum(map(_is_over, study.get_trials(deepcopy=False)))
 
 
 def _is_taken(trial: FrozenTrial) -> bool:

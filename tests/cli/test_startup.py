@@ -117,3 +117,22 @@ def test_passes_that_were_counted_are_found_without_torch(folder, tmp_path):
         path.write_text("{}")
     again, loaded = predicted(folder, tmp_path)
     assert again == counted and "torch" in loaded, "a damaged file is made again"
+
+
+LOADS = """
+import sys
+from hwsearch.denoisers.large import memory
+from hwsearch.denoisers.loading.loader import load_denoiser
+for share in (1.0, 0.0):
+    memory.COPIES_SHARE = share
+    load_denoiser("gsm-mini")
+print([name for name in ("torch", "torch._dynamo", "transformers") if name in sys.modules])
+"""
+
+
+def test_a_model_is_loaded_without_torchs_compiler():
+    """Copied, and left in its files: the compiler alone takes a second to load."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADS], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "['torch']\n", done.stderr

@@ -256,6 +256,12 @@ def test_the_fastest_plan_within_bytes_is_exact(objective):
     assert best <= min(objective.latency(p).generation_ms for p in some) + 1e-9
 
 
+def test_what_was_found_out_serves_every_goal(objective):
+    other = objective.with_target_ms(2 * objective.target_ms)
+    assert other.times is objective.times and other.weights is objective.weights
+    assert other.target_ms == 2 * objective.target_ms
+
+
 def smallest_bytes(objective):
     return size_bytes(objective.denoiser, CompressionPlan.uniform(2, "w4", "w4", head="w4"))
 

@@ -90,7 +90,8 @@ class StoredEmbedding(nn.Embedding):
     """
 
     def __init__(self, embedding: nn.Embedding, dtype: torch.dtype) -> None:
-        super().__init__(1, 1, device="meta")
+        # one to be drawn would have torch load its compiler
+        super().__init__(1, 1, _weight=torch.empty(1, 1, device="meta"))
         self.num_embeddings, self.embedding_dim = embedding.weight.shape
         self.weight, self._dtype = embedding.weight, dtype
 

@@ -249,11 +249,9 @@ class SearchSpace(OmitsDefaults):
     def plan(self, params: Mapping[str, Any]) -> CompressionPlan:
         """Plan of a full set of parameters, each an index of a choice or the choice itself."""
         layers: list[LayerPlan] = []
+        dials = self.dials.items()
         for group, span in self.spans.items():
-            chosen = {
-                field: _choice(choices, params[f"{group}.{field}"])
-                for field, choices in self.dials.items()
-            }
+            chosen = {field: _choice(of, params[f"{group}.{field}"]) for field, of in dials}
             layers.extend([LayerPlan.model_validate(chosen)] * len(span))
         head = _choice(self._formats, params["head"])
         return CompressionPlan(
@@ -266,6 +264,8 @@ class SearchSpace(OmitsDefaults):
 
     def _rounding(self, layers: Sequence[LayerPlan], head: str) -> Rounding:
         """How weights are rounded; where none is, the default."""
+        if self.rounding == "nearest":
+            return "nearest"
         formats = {head, *(fmt for layer in layers for fmt in layer.formats.values())}
         return "nearest" if formats == {WeightFormat.FP32} else self.rounding
 

@@ -19,6 +19,7 @@ from hwsearch.latency.operators import Workload
 from hwsearch.latency.prediction.full_pass import predictor_of
 from hwsearch.study.answering import Answering
 from hwsearch.study.choices.search_space import SearchSpace
+from hwsearch.study.early_stopping import NEVER, EarlyStopping
 from hwsearch.study.goal import Goal
 from hwsearch.study.objective import Objective
 from hwsearch.study.preparation.feasibility import check_feasible
@@ -45,10 +46,14 @@ class Prepared(TypedDict, total=False):
         content: what `content` says of it.
         fitter: fits the forecasts of decodings that foresee passes; else they are fitted on those of the
             questions that no plan is asked, or on all where there are no others.
+        early: when a trial need not go on to its end.
+        task: what finalists, references and scores are asked.
     """
 
     content: Content
     fitter: ForecastFitter | None
+    early: EarlyStopping
+    task: TaskChoice
 
 
 def prepare(
@@ -115,6 +120,8 @@ def prepare(
         content=known.get("content") or describe(denoiser, device, questions, loss_function),
         answering=answering_for(denoiser, space, questions, loss_function, fitter),
         fitter=fitter,
+        early=known.get("early", NEVER),
+        task=known.get("task") or TaskChoice(),
     )
     check_feasible(objective)
     check_own_loss(objective)

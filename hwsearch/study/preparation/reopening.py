@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from hwsearch.denoisers.chat.asking import Question
@@ -57,7 +56,7 @@ def reopen(
         goal = Goal(objective=study.objective, target_joules=target_joules, **limits)
     loss = known.loss_name
     loss_function = choose_loss(loss, denoiser, problems) if loss in LOSSES else None
-    found = prepare(
+    return prepare(
         denoiser,
         study.space,
         device,
@@ -67,5 +66,5 @@ def reopen(
         loss_function,
         content=content,
         fitter=task.fitter(denoiser) if study.space.foresees else None,
+        task=task,
     )
-    return replace(found, task=task)

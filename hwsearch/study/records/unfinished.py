@@ -44,7 +44,7 @@ def queue_again(study: optuna.Study, trial: FrozenTrial, space: SearchSpace) -> 
     """Queue the plan of a trial, unless it is queued already or its loss is known to be none."""
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     queued = [other.system_attrs.get("fixed_params") for other in waiting]
-    params = _params_of(trial, space)
+    params = params_of(trial, space)
     if params and params not in queued and FAILURE not in trial.user_attrs:
         study.enqueue_trial(params)
 
@@ -60,7 +60,7 @@ def _left_behind(study: optuna.Study, me: Presence) -> list[FrozenTrial]:
     return [trial for trial in running if not me.is_alive(trial.user_attrs.get(WORKER))]
 
 
-def _params_of(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
+def params_of(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
     """The plan that a trial was to try; nothing if it was killed before all of it was chosen."""
     queued: dict[str, Any] | None = trial.system_attrs.get("fixed_params")
     if queued is not None:
