@@ -9,6 +9,8 @@ READY := $(VENV)/.ready
 DEMO_DIR ?= demo
 
 export OMP_NUM_THREADS ?= 2
+# modules are compiled once, whatever the environment says: tests start hundreds of processes
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test harden test-openvino test-web coverage check format lint types imports docs package clean
 

@@ -202,7 +202,16 @@ class Objective:
         decoding = plan.decoding
         if decoding is None or decoding.commit is None:
             return self._uncompressed(decoding)
-        return self._answered(plan).passes
+        recalled = self._recalled.get(plan)
+        return self._answered(plan).passes if recalled is None else recalled
+
+    def recall(self, plan: CompressionPlan, passes: PassCounts) -> None:
+        """Tell what passes a plan makes, as another study counted them: it is not asked again for these."""
+        self._recalled[plan] = passes
+
+    @cached_property
+    def _recalled(self) -> dict[CompressionPlan, PassCounts]:
+        return {}
 
     def _uncompressed(self, decoding: Decoding | None) -> PassCounts:
         if decoding is None or self.answering is None:

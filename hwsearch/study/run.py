@@ -10,11 +10,13 @@ from typing import Any, Unpack
 
 import optuna
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+from hwsearch.decoding.pass_counts import PassCounts
 from hwsearch.denoisers.caching.results import remembered
 from hwsearch.errors import StudyError
 from hwsearch.latency.devices.environment import environment
+from hwsearch.plan import CompressionPlan
 from hwsearch.study.loss_noise import record_noise
 from hwsearch.study.objective import Objective, size_bytes
 from hwsearch.study.records.identity import (
@@ -26,7 +28,7 @@ from hwsearch.study.records.identity import (
 )
 from hwsearch.study.records.record import StudyRecord, update_record
 from hwsearch.study.records.study import Study, ended
-from hwsearch.study.records.trial_record import copied_attributes
+from hwsearch.study.records.trial_record import TrialRecord, copied_attributes
 from hwsearch.study.records.unfinished import params_of
 from hwsearch.study.samplers.catalog import make_sampler
 from hwsearch.study.sensitivities import (
@@ -38,7 +40,13 @@ from hwsearch.study.sensitivities import (
     to_nearest,
 )
 from hwsearch.study.settings.values import RunOptions, RunSettings
-from hwsearch.study.storage.databases import STUDIES, location_of, open_storage, storage_errors
+from hwsearch.study.storage.databases import (
+    STUDIES,
+    location_of,
+    open_storage,
+    rows_of,
+    storage_errors,
+)
 from hwsearch.study.storage.names import name_or_default
 from hwsearch.study.storage.presence import presence
 from hwsearch.study.workers import join, run_trials, seed_of_worker
@@ -197,6 +205,8 @@ def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:
             )
         params = space.params(plan)
         if tuple(params.items()) not in present:
+            with rows_of(coarse.name):
+                _recall(objective, plan, trial)
             done = trial.state == TrialState.COMPLETE
             study.add_trial(
                 optuna.create_trial(
@@ -208,6 +218,13 @@ def adopt(study: optuna.Study, objective: Objective, coarse: Study) -> None:
                     constraints=objective.constraints(plan),
                 )
             )
+
+
+def _recall(objective: Objective, plan: CompressionPlan, trial: FrozenTrial) -> None:
+    """Tell an objective the passes that a trial counted of a plan, so that it need not decode again."""
+    kept = TrialRecord.of(trial).passes
+    if plan.decoding is not None and kept is not None:
+        objective.recall(plan, PassCounts.read(plan.decoding, kept))
 
 
 def described(objective: Objective) -> dict[str, Any]:

@@ -1,6 +1,10 @@
 """Searches that choose how text is decoded, too."""
 
+import dataclasses
+import sqlite3
+
 import numpy as np
+import optuna
 import pytest
 
 from hwsearch.decoding.pass_counts import PassCounts
@@ -13,7 +17,8 @@ from hwsearch.study.choices.decodings import offered_decodings
 from hwsearch.study.choices.search_space import is_uniform
 from hwsearch.study.loss_noise import noise_of
 from hwsearch.study.preparation import fastest_plan
-from hwsearch.study.run import run_study
+from hwsearch.study.records.study import load_study
+from hwsearch.study.run import adopt, run_study
 from hwsearch.study.settings import StudySpec
 from hwsearch.testing.device import formula_device
 from hwsearch.testing.tiny import tiny_denoiser
@@ -230,3 +235,33 @@ def test_scheduled_passes_by_hand():
     assert found.steps_after == (1.0, 1.0, 1.0, 1.0)
     advancing = PassCounts.scheduled(decoding.changed({"window": {"advance": True}}))
     assert advancing.by_kind == {PassKind.REFRESH: 3, PassKind.ADVANCE: 1, PassKind.STEP: 4}
+
+
+def test_passes_that_a_coarser_study_counted_are_not_counted_again(
+    objective, tmp_path, monkeypatch
+):
+    coarse = run_study(
+        objective, trials=8, name="coarse", storage=str(tmp_path / "s.db"), sensitivities=False
+    )
+    committed = [row for row in coarse.rows() if row.plan.decoding and row.plan.decoding.commit]
+    assert committed
+    fresh, asked = dataclasses.replace(objective), []
+    monkeypatch.setattr(Answering, "ask", lambda self, *plan: asked.append(plan))
+    into = optuna.create_study(study_name="fine")
+    adopt(into, fresh, coarse)
+    assert not asked and len(into.get_trials()) == len(coarse.rows())
+    kept = {row.plan: row.generation_ms for row in coarse.rows()}
+    for row in committed:
+        assert fresh.latency(row.plan).generation_ms == kept[row.plan]
+
+
+def test_passes_that_nobody_counted_are_one_line(objective, tmp_path):
+    storage = str(tmp_path / "s.db")
+    run_study(objective, trials=4, name="s", storage=storage, sensitivities=False)
+    with sqlite3.connect(storage) as database:
+        found = database.execute(
+            "update trial_user_attributes set value_json = '{\"places\": 1}' where key = 'passes'"
+        )
+        assert found.rowcount
+    with pytest.raises(StudyError, match="rows that hwsearch did not write"):
+        adopt(optuna.create_study(), objective, load_study("s", storage))

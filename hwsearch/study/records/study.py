@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -57,12 +58,14 @@ class Study:
         """What it keeps of itself, read from the storage now."""
         return StudyRecord.of(self.optuna)
 
-    @property
+    # what it minimises and what limits it stay as its target does, and are read once
+
+    @cached_property
     def objective(self) -> ObjectiveKind:
         """What it minimises."""
         return self.record.objective_kind
 
-    @property
+    @cached_property
     def energy(self) -> Unit | None:
         """Joules on its device; None where nobody measured the device's power."""
         watts = self.record.watts
@@ -79,13 +82,13 @@ class Study:
         """The study's name."""
         return self.optuna.study_name
 
-    @property
+    @cached_property
     def max_bytes(self) -> float:
         """Most bytes of weights; infinity where they are not limited."""
         limit = self.record.max_bytes
         return float("inf") if limit is None else float(limit)
 
-    @property
+    @cached_property
     def max_ms(self) -> float:
         """Most milliseconds that a limit of energy beside the target leaves; infinity without one."""
         limit, energy = self.record.max_joules, self.energy
