@@ -18,7 +18,6 @@ from scipy.linalg import cho_solve, solve_triangular
 
 from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Floats, Rows
 from hwsearch.study.samplers.additive.loss_model.kernel import (
-    Grams,
     Kernel,
     grams,
     swap_grams,
@@ -65,23 +64,25 @@ class Posterior:
         z: Floats,
         *,
         mean_effects: Floats | None = None,
-        blocks: Grams | None = None,
+        covariance: Floats | None = None,
         noise: Floats | None = None,
     ) -> Posterior:
         """Condition on values `z` [n] of the plans `rows` [n, groups].
 
-        `blocks` are the rows' own `grams`, for callers that fit many kernels to one set of rows;
-        `noise` is the further variance of each value, in units of the scale, [n].
+        `covariance` is the kernel's of the rows, for callers that fit one to many values; `noise` is the
+        further variance of each value, in units of the scale, [n].
         """
         noise = np.zeros(len(z)) if noise is None else noise
         prior = np.zeros(space.columns) if mean_effects is None else mean_effects
         residual = z - space.total(rows, prior)
         level = float(residual.mean())
-        blocks = grams(space, kernel.sizes, rows, rows) if blocks is None else blocks
-        covariance = kernel.covariance(blocks)
+        if covariance is None:
+            covariance = kernel.covariance(grams(space, kernel.sizes, rows, rows))
+        else:
+            covariance = covariance.copy()
         typical = covariance.trace() / len(z) - kernel.LEVEL
         rate = kernel.relative * float(typical / (z @ z / len(z) + 1e-12))
-        covariance[np.diag_indices_from(covariance)] += kernel.noise + 1e-8 + noise + rate * z**2
+        covariance.flat[:: len(z) + 1] += kernel.noise + 1e-8 + noise + rate * z**2  # its diagonal
         factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
         weights = np.asarray(
             cho_solve((factor, True), residual - level, check_finite=False), dtype=np.float64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hwsearch.study.samplers.additive.encoding import ChoiceSpace, Floats, Rows
 from hwsearch.study.samplers.additive.loss_model.gaussian_process import Posterior
@@ -91,8 +91,20 @@ def tune_additive(space: ChoiceSpace, rows: Rows, values: Floats) -> Kernel:
 
 
 @dataclass(frozen=True)
+class _Warped:
+    """Losses by one warp, and the sum of its `log_slope` at them."""
+
+    warp: Warp
+    values: Floats
+    slope: float
+
+
+@dataclass(frozen=True)
 class _Search:
-    """Coordinate search over `BENDS`, `GRID` and `TRUSTS` for one set of trials and prior sizes."""
+    """Coordinate search over `BENDS`, `GRID` and `TRUSTS` for one set of trials and prior sizes.
+
+    Most options share a warp or a covariance with one before: each is computed once.
+    """
 
     space: ChoiceSpace
     rows: Rows
@@ -100,6 +112,8 @@ class _Search:
     blocks: Grams
     noise: Floats
     prior: PriorMean | None = None
+    warped: dict[float, _Warped] = field(default_factory=dict)
+    covariances: dict[tuple[float, ...], Floats] = field(default_factory=dict)
 
     def run(self, start: Tuning) -> Tuning:
         best, best_score = start, self.score(start)
@@ -113,22 +127,32 @@ class _Search:
 
     def score(self, choice: Tuning) -> float:
         """Log marginal likelihood of the losses themselves, so that warps can be compared."""
-        warp = Warp.over(self.losses, choice.bend)
-        slope = float(warp.log_slope(self.losses).sum())
-        return self.posterior(choice).log_likelihood + slope
+        return self.posterior(choice).log_likelihood + self._warped(choice.bend).slope
 
     def posterior(self, choice: Tuning) -> Posterior:
         """The fit that a choice gives."""
-        warp = Warp.over(self.losses, choice.bend)
+        warped = self._warped(choice.bend)
         return Posterior.fit(
             self.space,
             choice.kernel,
             self.rows,
-            warp.forward(self.losses),
-            mean_effects=expected_effects(self.prior, warp, choice.trust),
-            blocks=self.blocks,
+            warped.values,
+            mean_effects=expected_effects(self.prior, warped.warp, choice.trust),
+            covariance=self._covariance(choice.kernel),
             noise=self.noise,
         )
+
+    def _warped(self, bend: float) -> _Warped:
+        if bend not in self.warped:
+            warp = Warp.over(self.losses, bend)
+            slope = float(warp.log_slope(self.losses).sum())
+            self.warped[bend] = _Warped(warp, warp.forward(self.losses), slope)
+        return self.warped[bend]
+
+    def _covariance(self, kernel: Kernel) -> Floats:
+        if kernel.terms not in self.covariances:
+            self.covariances[kernel.terms] = kernel.covariance(self.blocks)
+        return self.covariances[kernel.terms]
 
 
 def _options(at: Tuning, name: str) -> list[Tuning]:

@@ -100,6 +100,11 @@ class Kernel:
         shared = of.groups * of.linear * (self.shared + self.curve * of.linear)
         return self.LEVEL + shared + own + (0.5 * self.pair) * (own**2 - squares)
 
+    @property
+    def terms(self) -> tuple[float, ...]:
+        """All that `covariance` depends on, beside the sizes."""
+        return self.shared, self.curve, self.bond, self.pair
+
     def changed(self, name: str, value: float) -> Kernel:
         """This kernel with one of its numbers replaced."""
         numbers: dict[str, Any] = {name: value}
