@@ -27,8 +27,8 @@ from hwsearch.jobs.sinks import study_sinks
 from hwsearch.latency.devices.device import load_device
 from hwsearch.latency.operators import OpKey
 from hwsearch.plan import CompressionPlan, Decoding
-from hwsearch.study import Goal, SearchSpace, load_study
-from hwsearch.study.run import run_study
+from hwsearch.study import Goal, SearchSpace, load_study, run
+from hwsearch.study.sensitivities import measure_sensitivities
 from hwsearch.testing.timers import FormulaTimers
 from hwsearch.testing.tiny import tiny_denoiser
 from tests.killing import ended_at_write, told_by_child, writes_of
@@ -142,13 +142,25 @@ class Losses(dict):
     __hash__ = None
 
 
+#: What the first search here estimated; processes that are forked later inherit it.
+ESTIMATED = []
+
+
+def estimated(*args, **kwargs):
+    """Estimates as a search makes them, once: torch with CUDA refuses autograd in a forked process."""
+    if not ESTIMATED:
+        ESTIMATED.append(measure_sensitivities(*args, **kwargs))
+    return ESTIMATED[0]
+
+
 def search(folder):
     quiet_optuna()
     objective = make_objective(Goal(target_ratio=1.2))
     space = SearchSpace(num_layers=2, formats=("fp32", "w8"), thresholds=(1.0,), groups="tied")
     assert space.size == TRIALS
     objective = dataclasses.replace(objective, space=space)
-    run_study(objective, trials=TRIALS, name="s", storage=str(folder / "s.db"))
+    with mock.patch.object(run, "measure_sensitivities", estimated):
+        run.run_study(objective, trials=TRIALS, name="s", storage=str(folder / "s.db"))
 
 
 def trials(folder):

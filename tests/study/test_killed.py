@@ -60,6 +60,8 @@ def losses(storage):
 def test_a_killed_search_is_gone_on_with(tmp_path):
     whole, out = tmp_path / "whole.db", tmp_path / "out.db"
     objective = tied()
+    # its estimates are on disk then: torch with CUDA refuses autograd in a forked process
+    run_study(objective, trials=1, name="first", storage=str(tmp_path / "first.db"))
     seconds = finish(objective, whole)
     for _ in killed_at_random(lambda: begin(objective, out), seconds):
         pass  # the next run finds what is left
