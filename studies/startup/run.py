@@ -78,7 +78,8 @@ def run(arguments: list[str], folder: Path, root: Path) -> tuple[float, float, l
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        # modules are compiled once, as on any machine that does not forbid it
+        env={**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": ""},
         capture_output=True,
         text=True,
         check=True,
