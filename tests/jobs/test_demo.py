@@ -65,10 +65,11 @@ def test_the_document_has_what_was_promised(demo, folder):
     report = document["report"]
     assert report["path"] == str(folder / "report.html") and (folder / "report.html").is_file()
     assert "measured" in report["figures"] and "measured" not in report["missing"]
-    ratio, reach = document["target_ratio"], document["fastest_uniform_ratio"]
+    ratio, reach = document["target_ratio"], demo.reach
+    assert document["fastest_uniform_ratio"] == reach.fastest_ratio
     assert document["target_ms"] == pytest.approx(ratio * document["baseline"]["measured_ms"])
     assert document["target_met"] == (document["winner"]["measured_ms"] <= document["target_ms"])
-    assert 0.0 < min(reach, 1.0) <= ratio <= 1.0
+    assert 0.0 < min(reach.fastest_ms / reach.uncompressed_ms, 1.0) <= ratio <= 1.0
 
 
 def test_the_waterfall_goes_from_the_makers_decoding_to_the_winners(demo):
@@ -95,9 +96,12 @@ def test_the_target_is_one_that_this_machine_reaches(demo, folder):
     study = load_study("demo", str(folder / "demo.db"))
     target_ms = demo.target.ratio * demo.reach.uncompressed_ms
     assert choose_target(demo.reach) == demo.target
-    assert demo.reach.fastest_uniform_ms <= target_ms
+    reach = demo.reach
+    assert reach.fastest_ms <= min(target_ms, reach.fastest_uniform_ms)
     within = study.frame()[study.frame()["generation_ms"] <= target_ms]
-    assert within["uniform"].any()
+    # a plan of several formats may be faster than all uniform ones by more than the room
+    assert within["uniform"].any() or reach.fastest_uniform_ms > target_ms
+    assert not within.empty
     winner = demo.contestants["winner"]
     assert winner.predicted.generation_ms <= target_ms
 
