@@ -16,13 +16,14 @@ from hwsearch.jobs.demo.run import AGAIN, DEVICE, DemoOptions, run_demo
 from hwsearch.jobs.demo.target import CARELESS, Reach, careful_space, choose_target
 from hwsearch.jobs.prediction import predict_plan
 from hwsearch.jobs.profiling.effort import Effort
-from hwsearch.jobs.profiling.onnxruntime import profile_machine
+from hwsearch.jobs.profiling.onnxruntime import MachineProfiler, profile_machine
 from hwsearch.jobs.verification import verify
 from hwsearch.latency.devices.device import load_device
 from hwsearch.latency.timing import bundles
 from hwsearch.plan import CompressionPlan
 from hwsearch.study import SearchSpace, load_study
 from hwsearch.tasks.gsm_mini.generator import problems
+from hwsearch.testing.timers import FormulaTimers
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +47,8 @@ def demo(folder):
         patched.setenv("HWSEARCH_QUESTIONS", "4")
         patched.setattr(contest, "ATTEMPTS", ATTEMPTS)
         patched.setattr(bundles, "GENERATION_SECONDS", 0.02)
-        profile_machine(denoiser, DEVICE, tables, effort=BRIEF)
+        # by a formula: which plans are near the fastest is not to be the weather's
+        MachineProfiler(DEVICE, tables, BRIEF, timers=FormulaTimers()).time_model(denoiser)
         found = run_demo(folder, DemoOptions(trials=TRIALS, limit=8), say=said.append)
     assert said == [f"target: {found.target.reason}"], "the target is shown before the search"
     return found
@@ -65,11 +67,10 @@ def test_the_document_has_what_was_promised(demo, folder):
     report = document["report"]
     assert report["path"] == str(folder / "report.html") and (folder / "report.html").is_file()
     assert "measured" in report["figures"] and "measured" not in report["missing"]
-    ratio, reach = document["target_ratio"], demo.reach
-    assert document["fastest_uniform_ratio"] == reach.fastest_ratio
+    ratio, reach = document["target_ratio"], document["fastest_uniform_ratio"]
     assert document["target_ms"] == pytest.approx(ratio * document["baseline"]["measured_ms"])
     assert document["target_met"] == (document["winner"]["measured_ms"] <= document["target_ms"])
-    assert 0.0 < min(reach.fastest_ms / reach.uncompressed_ms, 1.0) <= ratio <= 1.0
+    assert 0.0 < min(reach, 1.0) <= ratio <= 1.0
 
 
 def test_the_waterfall_goes_from_the_makers_decoding_to_the_winners(demo):
@@ -96,12 +97,9 @@ def test_the_target_is_one_that_this_machine_reaches(demo, folder):
     study = load_study("demo", str(folder / "demo.db"))
     target_ms = demo.target.ratio * demo.reach.uncompressed_ms
     assert choose_target(demo.reach) == demo.target
-    reach = demo.reach
-    assert reach.fastest_ms <= min(target_ms, reach.fastest_uniform_ms)
+    assert demo.reach.fastest_uniform_ms <= target_ms
     within = study.frame()[study.frame()["generation_ms"] <= target_ms]
-    # a plan of several formats may be faster than all uniform ones by more than the room
-    assert within["uniform"].any() or reach.fastest_uniform_ms > target_ms
-    assert not within.empty
+    assert within["uniform"].any()
     winner = demo.contestants["winner"]
     assert winner.predicted.generation_ms <= target_ms
 
