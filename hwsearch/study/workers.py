@@ -115,7 +115,7 @@ def seed_of_worker(seed: int, study: optuna.Study, me: Presence | None) -> int:
         others = me.has_company
     else:
         others = bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-    seed += _over(study)
+    seed += _count_over(study.get_trials(deepcopy=False))
     if others:
         seed += zlib.crc32(f"{socket.gethostname()} {os.getpid()}".encode())
     return seed % 2**31
@@ -142,16 +142,17 @@ def run_trials(
         me: this worker's presence at an SQLite file.
         on_trial: called with their number after each.
     """
+    took = False
     while True:
-        bury(study, objective.space, storage, me)
-        known = study.get_trials(deepcopy=False)
-        if not _is_full(known, trials):
+        known = bury(study, objective.space, storage, me)
+        if took and on_trial is not None:
+            on_trial(_count_over(known))
+        took = not _is_full(known, trials)
+        if took:
             _take_one(study, objective, storage, trials, me)
-            if on_trial is not None:
-                on_trial(_over(study))
             continue
         running = any(trial.state == TrialState.RUNNING for trial in known)
-        if not running or sum(map(_is_over, known)) >= trials:
+        if not running or _count_over(known) >= trials:
             return
         time.sleep(POLL_S)  # others are at the last ones, and may die
 
@@ -177,7 +178,7 @@ def _take_one(
         def guarded(trial: optuna.Trial) -> Sequence[float]:
             begun.append(trial.number)
             try:
-                if _is_surplus(study, trial, trials):
+                if not lock.is_held and _is_surplus(study, trial, trials):
                     raise _OneTooManyError
                 update_trial(trial, worker=None if me is None else me.name)
                 objective.space.suggest(trial)  # now the others can see which plan it is
@@ -215,9 +216,9 @@ def _is_over(trial: FrozenTrial) -> bool:
     return trial.state in ENDED or has_failed(trial)
 
 
-def _over(study: optuna.Study) -> int:
+def _count_over(known: Sequence[FrozenTrial]) -> int:
     """How many trials count and are over."""
-    return sum(map(_is_over, study.get_trials(deepcopy=False)))
+    return sum(map(_is_over, known))
 
 
 def _is_taken(trial: FrozenTrial) -> bool:

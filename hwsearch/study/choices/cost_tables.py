@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -85,8 +85,13 @@ class CostTables:
         parameters = space.parameters()
         zeros = dict.fromkeys(parameters, 0)
 
+        @cache
+        def of(varied: frozenset[tuple[str, int]]) -> float:
+            return quantity(space.plan({**zeros, **dict(varied)}))
+
         def at(**chosen: int) -> float:
-            return quantity(space.plan({**zeros, **chosen}))
+            # tables share plans: those in which all but the passes, or nothing, is the first choice
+            return of(frozenset((name, choice) for name, choice in chosen.items() if choice))
 
         def table(names: Sequence[str], beside: Sequence[str]) -> CostTable:
             """What choices of `names` add to those of `beside`, which are among them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -19,7 +20,9 @@ from hwsearch.study.storage.proposal_lock import proposal_lock
 NOT_THE_PLANS = (KeyboardInterrupt, SystemExit, OSError, MemoryError)
 
 
-def bury(study: optuna.Study, space: SearchSpace, storage: RDBStorage, me: Presence | None) -> None:
+def bury(
+    study: optuna.Study, space: SearchSpace, storage: RDBStorage, me: Presence | None
+) -> list[FrozenTrial]:
     """Fail the trials of dead workers and queue their plans again, where the storage can tell.
 
     Args:
@@ -27,17 +30,24 @@ def bury(study: optuna.Study, space: SearchSpace, storage: RDBStorage, me: Prese
         space: what it chooses from.
         storage: where it lives.
         me: the presence of the worker that asks, at an SQLite file; None elsewhere.
+
+    Returns:
+        All trials, as they are then.
     """
     if me is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             fail_stale_trials(study)
-    elif _left_behind(study, me):
-        with proposal_lock(storage, study.study_name):  # some may just have been taken
-            for trial in _left_behind(study, me):
-                # in this order: whoever buries may be killed as well
-                queue_again(study, trial, space)
-                study.tell(trial.number, state=TrialState.FAIL)
+        return study.get_trials(deepcopy=False)
+    known = study.get_trials(deepcopy=False)
+    if not _left_behind(known, me):
+        return known
+    with proposal_lock(storage, study.study_name):  # some may just have been taken
+        for trial in _left_behind(study.get_trials(deepcopy=False), me):
+            # in this order: whoever buries may be killed as well
+            queue_again(study, trial, space)
+            study.tell(trial.number, state=TrialState.FAIL)
+    return study.get_trials(deepcopy=False)
 
 
 def queue_again(study: optuna.Study, trial: FrozenTrial, space: SearchSpace) -> None:
@@ -54,9 +64,9 @@ def trial_of(study: optuna.Study, number: int) -> FrozenTrial:
     return study.get_trials(deepcopy=False)[number]
 
 
-def _left_behind(study: optuna.Study, me: Presence) -> list[FrozenTrial]:
+def _left_behind(known: Sequence[FrozenTrial], me: Presence) -> list[FrozenTrial]:
     """Running trials that no living worker is at; those that hwsearch did not begin name none."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    running = (trial for trial in known if trial.state == TrialState.RUNNING)
     return [trial for trial in running if not me.is_alive(trial.user_attrs.get(WORKER))]
 
 

@@ -147,7 +147,7 @@ def open_storage(location: str | StudyLocation, heartbeat_s: int = 30) -> RDBSto
         with warnings.catch_warnings(), storage_errors(location), _alone_at_first(location):
             warnings.simplefilter("ignore", ExperimentalWarning)
             url, options = _engine(location)
-            storage = RDBStorage(
+            storage = _opened(
                 # Optuna formats it, so braces stand for something else
                 url.replace("{", "{{").replace("}", "}}"),
                 engine_kwargs=options,
@@ -165,6 +165,25 @@ def open_storage(location: str | StudyLocation, heartbeat_s: int = 30) -> RDBSto
         ) from error
     if not location.is_shared and location.path is None:
         _commit_quickly(storage)
+    return storage
+
+
+#: Versions of Optuna's tables that this process found to be those that Optuna expects.
+_EXPECTED: set[str] = set()
+
+
+def _opened(url: str, **options: Any) -> RDBStorage:
+    """Optuna's storage, its tables made, or found to be of the version that Optuna expects.
+
+    Which one that is Optuna learns by running all its migrations' files, so it is asked once a process.
+    """
+    if _EXPECTED:
+        storage = RDBStorage(url, skip_compatibility_check=True, **options)
+        if storage.get_current_version() in _EXPECTED:
+            return storage
+        storage.engine.dispose()
+    storage = RDBStorage(url, **options)
+    _EXPECTED.add(storage.get_current_version())
     return storage
 
 

@@ -20,10 +20,14 @@ class ProposalLock:
 
     Workers choose one after the other, so that each sees the plans of all others in full, and
     none is chosen twice; trials themselves run side by side.
+
+    Attributes:
+        is_held: whether no other worker chooses meanwhile; not so where the database has no lock.
     """
 
-    def __init__(self, held: ExitStack) -> None:
+    def __init__(self, held: ExitStack, is_held: bool) -> None:
         self._held = held
+        self.is_held = is_held
 
     def release(self) -> None:
         """Let the next worker choose; releasing twice does nothing."""
@@ -39,15 +43,19 @@ def proposal_lock(storage: RDBStorage, study_name: str) -> Iterator[ProposalLock
     have no lock.
     """
     with ExitStack() as held:
+        is_held = False
         if (file := file_of(storage)) is not None:
             held.enter_context(turn(file))
+            is_held = True
         if storage.engine.dialect.name == "postgresql":
-            held.enter_context(_advisory_lock(storage, zlib.crc32(study_name.encode())))
-        yield ProposalLock(held)
+            key = zlib.crc32(study_name.encode())
+            is_held = held.enter_context(_advisory_lock(storage, key))
+        yield ProposalLock(held, is_held)
 
 
 @contextmanager
-def _advisory_lock(storage: RDBStorage, key: int) -> Iterator[None]:
+def _advisory_lock(storage: RDBStorage, key: int) -> Iterator[bool]:
+    """Wait for PostgreSQL's lock of a number; whether it was given in time."""
     from sqlalchemy import text
     from sqlalchemy.exc import OperationalError
 
@@ -55,9 +63,11 @@ def _advisory_lock(storage: RDBStorage, key: int) -> Iterator[None]:
     with engine.connect() as connection, ExitStack() as after:
         connection.execute(text(f"SET lock_timeout = '{PATIENCE_S}s'"))
         after.callback(connection.execute, text("RESET lock_timeout"))  # others use it next
+        is_held = False
         with suppress(OperationalError):
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
             after.callback(
                 connection.execute, text("SELECT pg_advisory_unlock(:key)"), {"key": key}
             )
-        yield
+            is_held = True
+        yield is_held
