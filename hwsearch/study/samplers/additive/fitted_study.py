@@ -34,6 +34,8 @@ Bounds = list[tuple[CostModel, float]]
 #: Predicted losses that differ by less than this share of their range are alike: processors add in
 #: other orders.
 ALIKE = 1e-6
+#: Losses that lie below 0 by no more are 0, but for rounding.
+ROUNDING = 1e-6
 PRICES = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the further limit, against the loss
 ROUNDS = 20  # of single swaps
 
@@ -107,7 +109,16 @@ class LossModel:
         plan = least(rows, model.mean(rows))
         mean, spread = model.predict(plan[None])
         high, low = model.warp.inverse(mean + spread), model.warp.inverse(mean - spread)
-        return self.space.decode(plan), float(model.mean(plan[None])[0]), float((high - low)[0] / 2)
+        loss = self._possible(float(model.mean(plan[None])[0]))
+        return self.space.decode(plan), loss, float((high - low)[0] / 2)
+
+    def _possible(self, loss: float) -> float:
+        """A predicted loss, or 0 where it lies below and no measured one does.
+
+        Divergences, negative log-likelihoods and shares of answers cannot; a sum of effects does not know.
+        """
+        losses = self._evidence.values[:, 0]
+        return max(loss, 0.0) if losses.min() >= -ROUNDING else loss
 
     def _fit(self, near: Rows) -> Surrogate:
         evidence, chosen = self._evidence, near[:TUNE_LIMIT]
