@@ -61,9 +61,10 @@ def systematic_counts(expected: Floats) -> NDArray[np.int64]:
 
     Each is the number below or above what is expected, and over a random start the expected is its mean.
     """
-    ends = np.floor(np.cumsum(expected) + 0.5).astype(np.int64)
-    ends[1:] -= ends[:-1].copy()
-    return ends
+    ends = np.floor(np.cumsum(expected) + 0.5)
+    # a sum that lies a last digit below a half may end at one: a whole cell would get a point too many
+    counts = np.clip(np.diff(ends, prepend=0.0), np.floor(expected), np.ceil(expected))
+    return counts.astype(np.int64)
 
 
 def first_of_cells(counts: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:

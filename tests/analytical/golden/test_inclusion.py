@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hwsearch.analytical.golden.inclusion import (
@@ -18,6 +18,7 @@ from hwsearch.analytical.golden.inclusion import (
     budget=st.integers(1, 400),
     peak=st.floats(0.1, 400),
 )
+@example(seed=269, cells=28, budget=32, peak=41.0)  # 9 of 9 after a sum of almost a half
 def test_a_budget_goes_to_the_nearest_whole_and_to_others_by_mass(seed, cells, budget, peak):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 40, cells)
@@ -39,7 +40,7 @@ def test_a_budget_goes_to_the_nearest_whole_and_to_others_by_mass(seed, cells, b
         rates = (expected - even)[heavy] / masses[heavy]
         np.testing.assert_allclose(rates, rates[0], rtol=1e-6)
     counts = systematic_counts(expected)
-    assert (np.abs(counts - expected) < 1 + 1e-6).all()
+    assert (np.floor(expected) <= counts).all() and (counts <= np.ceil(expected)).all()
     assert (counts <= sizes).all() and (counts >= 0).all()
 
 
