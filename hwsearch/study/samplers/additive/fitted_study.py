@@ -34,7 +34,7 @@ Bounds = list[tuple[CostModel, float]]
 #: Predicted losses that differ by less than this share of their range are alike: processors add in
 #: other orders.
 ALIKE = 1e-6
-#: Losses that lie below 0 by no more are 0, but for rounding.
+#: Losses that lie below 0 by no more, measured or predicted, are 0 but for rounding.
 ROUNDING = 1e-6
 PRICES = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the further limit, against the loss
 ROUNDS = 20  # of single swaps
@@ -118,7 +118,7 @@ class LossModel:
         Divergences, negative log-likelihoods and shares of answers cannot; a sum of effects does not know.
         """
         losses = self._evidence.values[:, 0]
-        return max(loss, 0.0) if losses.min() >= -ROUNDING else loss
+        return 0.0 if loss < -ROUNDING <= losses.min() else loss
 
     def _fit(self, near: Rows) -> Surrogate:
         evidence, chosen = self._evidence, near[:TUNE_LIMIT]
