@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,28 +81,14 @@ class CostTables:
             quantity: of a plan.
             by_passes: whether it depends on what passes run and keep, or on the weights alone.
         """
-        parameters = space.parameters()
-        zeros = dict.fromkeys(parameters, 0)
-
-        @cache
-        def of(varied: frozenset[tuple[str, int]]) -> float:
-            return quantity(space.plan({**zeros, **dict(varied)}))
-
-        def at(**chosen: int) -> float:
-            # tables share plans: those in which all but the passes, or nothing, is the first choice
-            return of(frozenset((name, choice) for name, choice in chosen.items() if choice))
+        parameters, at = space.parameters(), _pricing(space, quantity)
 
         def table(names: Sequence[str], beside: Sequence[str]) -> CostTable:
             """What choices of `names` add to those of `beside`, which are among them."""
-            shape = [len(parameters[name]) for name in names]
-            base = {
-                row: at(**dict(zip(beside, row, strict=True)))
-                for row in product(*(range(len(parameters[name])) for name in beside))
-            }
-            values = np.empty(shape)
-            for row in np.ndindex(*shape):
+            values = np.empty([len(parameters[name]) for name in names])
+            for row in np.ndindex(*values.shape):
                 chosen = dict(zip(names, row, strict=True))
-                values[row] = at(**chosen) - base[tuple(chosen[name] for name in beside)]
+                values[row] = at(chosen) - at({name: chosen[name] for name in beside})
             return CostTable(tuple(names), values)
 
         shared = tuple(space.plan_dials) if by_passes else ()
@@ -125,7 +110,7 @@ class CostTables:
                 found.append(table([name, *size, *often], [*beside[short], *often]))
                 beside[short] = size
         found.append(table(["head", *often], often))
-        return cls(at(), tuple(found))
+        return cls(at({}), tuple(found))
 
     @classmethod
     def additive(cls, first: float, table: Mapping[str, Mapping[int, float]]) -> CostTables:
@@ -216,3 +201,16 @@ class CostTables:
             CostTable(tuple(t["names"]), np.array(t["values"], dtype=float)) for t in document
         )
         return cls(first, tuple(tables))
+
+
+def _pricing(
+    space: SearchSpace, quantity: Callable[[CompressionPlan], float]
+) -> Callable[[Mapping[str, int]], float]:
+    """Prices the plan of first choices but for some, given by name; tables share plans, each priced once."""
+    first = dict.fromkeys(space.parameters(), 0)
+
+    @cache
+    def of(varied: frozenset[tuple[str, int]]) -> float:
+        return quantity(space.plan({**first, **dict(varied)}))
+
+    return lambda chosen: of(frozenset((name, choice) for name, choice in chosen.items() if choice))
